@@ -1,0 +1,210 @@
+"""Turn the text of an environment variable into a value, or say what is wrong with it."""
+
+import ipaddress
+import math
+import os
+import re
+import zoneinfo
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import dj_database_url
+
+HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?", re.IGNORECASE)
+SECRET_KEY_LENGTH = 32
+NAMESPACE_LENGTH = 100
+SWITCHES = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
+SQLITE = "django.db.backends.sqlite3"
+POSTGRESQL = "django.db.backends.postgresql"
+
+# A reader is given the text ("" where the default is not a fixed text) and the project's folder.
+Reader = Callable[[str, Path], object]
+
+
+class Mistake(ValueError):
+    """What is wrong with a value and what would be right: the end of a sentence, without the value."""
+
+
+def read_text(text: str, project_dir: Path) -> str:
+    """Take the text as it is."""
+    return text
+
+
+def read_switch(text: str, project_dir: Path) -> bool:
+    """Read on or off."""
+    try:
+        return SWITCHES[text.lower()]
+    except KeyError:
+        raise Mistake("must be on or off.") from None
+
+
+def read_directory(text: str, project_dir: Path) -> Path:
+    """Read the path of a folder, which need not exist."""
+    path = project_dir / Path(text).expanduser()
+    if path.exists() and not path.is_dir():
+        raise Mistake("must be the path of a folder.")
+    return Path(os.path.abspath(path))
+
+
+def read_executable(text: str, project_dir: Path) -> str:
+    """Read the path of a program; "" where none is given."""
+    if not text:
+        return ""
+    path = project_dir / Path(text).expanduser()
+    if not path.is_file() or not os.access(path, os.X_OK):
+        raise Mistake("must be the path of a program that can be run.")
+    return str(path)
+
+
+def read_bind(text: str, project_dir: Path) -> str:
+    """Read HOST:PORT; an IPv6 host stands in brackets."""
+    host, separator, port = text.rpartition(":")
+    try:
+        is_host = _is_address(host[1:-1], 6) if host.startswith("[") else HOST_NAME.fullmatch(host) is not None
+        if separator and is_host and port.isascii() and 1 <= int(port) <= 65535:
+            return text
+    except ValueError:
+        pass
+    raise Mistake("must be HOST:PORT with a port from 1 to 65535, for example 127.0.0.1:8000 or [::1]:8000.")
+
+
+def read_database_url(text: str, project_dir: Path) -> str:
+    """Read the address of a database; "" where none is given."""
+    if not text:
+        return ""
+    mistake = Mistake("must be sqlite:///FILE or postgres://USER:PASSWORD@HOST:PORT/NAME.")
+    try:
+        config = dj_database_url.parse(text)
+    except ValueError:  # its message may hold the password
+        raise mistake from None
+    if config["ENGINE"] not in (SQLITE, POSTGRESQL) or not config["NAME"]:
+        raise mistake
+    if config["NAME"] == ":memory:":
+        raise Mistake("must name a file: web and worker cannot share a database in memory.")
+    return text
+
+
+def read_redis_url(text: str, project_dir: Path) -> str:
+    """Read the address of a Redis; "" where none is given."""
+    if text and urlsplit(text).scheme not in ("redis", "rediss", "unix"):
+        raise Mistake("must be redis://HOST:PORT/NUMBER, rediss://… or unix://….")
+    return text
+
+
+def read_secret_key(text: str, project_dir: Path) -> str:
+    """Read a secret key; "" where none is given."""
+    if text and len(text) < SECRET_KEY_LENGTH:
+        raise Mistake(f"must have at least {SECRET_KEY_LENGTH} characters.")
+    return text
+
+
+def read_allowed_hosts(text: str, project_dir: Path) -> list[str]:
+    """Read host names as in Django's ALLOWED_HOSTS."""
+    hosts = _split(text)
+    for host in hosts:
+        is_address = host.startswith("[") and host.endswith("]") and _is_address(host[1:-1], 6)
+        if host != "*" and not is_address and not HOST_NAME.fullmatch(host.removeprefix(".")):
+            raise Mistake(f"{host!r} in it is not a host name; write names without scheme and port, [::1], or *.")
+    return hosts
+
+
+def read_cdp_allowed_hosts(text: str, project_dir: Path) -> tuple[str, ...]:
+    """Read host names, addresses and networks."""
+    hosts = tuple(host.lower() for host in _split(text))
+    for host in hosts:
+        if not _is_network(host) and (not HOST_NAME.fullmatch(host) or _looks_numeric(host)):
+            raise Mistake(
+                f"{host!r} in it is neither a host name, an address nor a network;"
+                " write for example localhost,10.1.2.3,192.168.7.0/24,::1."
+            )
+    return hosts
+
+
+def read_time_zone(text: str, project_dir: Path) -> str:
+    """Read the name of a time zone; where none is given, find the machine's."""
+    if not text:
+        return find_machine_time_zone(os.environ.get("TZ", ""), Path("/etc/localtime"))
+    if not _is_time_zone(text):
+        raise Mistake("must be the name of a time zone, for example Europe/Berlin or UTC.")
+    return text
+
+
+def find_machine_time_zone(tz: str, localtime: Path) -> str:
+    """Name the machine's time zone: from TZ, else from the target of /etc/localtime, else UTC.
+
+    RAPTOR's documents carry naive local times, so UTC everywhere would be hours off.
+    """
+    for candidate in (tz.removeprefix(":"), os.path.realpath(localtime)):
+        name = candidate.rpartition("/zoneinfo/")[2]
+        if name and _is_time_zone(name):
+            return name
+    return "UTC"
+
+
+def read_namespace(text: str, project_dir: Path) -> str:
+    """Read the name of a namespace."""
+    if len(text) > NAMESPACE_LENGTH or not text.isprintable():
+        raise Mistake(f"must have at most {NAMESPACE_LENGTH} printable characters.")
+    return text
+
+
+def read_days(text: str, project_dir: Path) -> float:
+    """Read a number of days, zero included."""
+    try:
+        days = float(text)
+    except ValueError:
+        days = math.nan
+    if not 0 <= days <= 36500:
+        raise Mistake("must be a number of days from 0 to 36500.")
+    return days
+
+
+def read_days_above_zero(text: str, project_dir: Path) -> float:
+    """Read a number of days; zero would make everything expired."""
+    try:
+        days = read_days(text, project_dir)
+    except Mistake:
+        days = 0
+    if days == 0:
+        raise Mistake("must be a number of days above 0 and up to 36500, for example 7 or 0.5.")
+    return days
+
+
+def read_byte_count(text: str, project_dir: Path) -> int:
+    """Read a number of bytes."""
+    if not re.fullmatch(r"[0-9]{1,12}", text) or int(text) == 0:
+        raise Mistake("must be a number of bytes above 0, for example 5242880.")
+    return int(text)
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _is_address(text: str, version: int) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == version
+    except ValueError:
+        return False
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _looks_numeric(host: str) -> bool:
+    # 127.1, 2130706433 and 0x7f.1 are spellings of an address, not names.
+    return re.fullmatch(r"[0-9]+|0x[0-9a-f]*", host.rstrip(".").rpartition(".")[2]) is not None
+
+
+def _is_time_zone(name: str) -> bool:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True

@@ -1,0 +1,43 @@
+"""The secret key that is generated on the first start."""
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from raptor_admin.readers import Mistake
+
+MINIMUM_LENGTH = 32
+
+
+def load_secret_key(path: Path) -> str:
+    """Read the secret key, or generate it with mode 600 where there is none.
+
+    Raises: Mistake: the file can be neither read nor written, or holds no key.
+    """
+    try:
+        if not path.exists():
+            _create(path)
+        key = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise Mistake(
+            f"RAPTOR_SECRET_KEY is not set, and {path} can be neither read nor written ({reason})."
+        ) from error
+    if len(key) < MINIMUM_LENGTH:
+        raise Mistake(f"{path} holds no secret key; delete the file and a new one is made (logins end then).")
+    return key
+
+
+def _create(path: Path) -> None:
+    # Written aside and linked into place: of two processes that start together one wins, and neither ever
+    # reads half a key.
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(64) + "\n")
+        with suppress(FileExistsError):
+            os.link(aside, path)
+    finally:
+        aside.unlink()

@@ -1,0 +1,171 @@
+"""Django's settings. What a machine may choose comes from the environment: see environment.py."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+
+from raptor_admin.environment import read_environment
+from raptor_admin.readers import SQLITE
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+_environment = read_environment(os.environ, project_dir=BASE_DIR)
+
+SECRET_KEY = _environment.secret_key
+DEBUG = _environment.debug
+ALLOWED_HOSTS = _environment.allowed_hosts
+
+RAPTOR_VAR_DIR = _environment.var_dir
+RAPTOR_BIND = _environment.bind
+RAPTOR_NAMESPACE = _environment.namespace
+RAPTOR_MAX_AGE_DAYS = _environment.max_age_days
+RAPTOR_ARCHIVE_DAYS = _environment.archive_days
+RAPTOR_CDP_ALLOWED_HOSTS = _environment.cdp_allowed_hosts
+RAPTOR_MAX_DOCUMENT_BYTES = _environment.max_document_bytes
+RAPTOR_CHROMIUM = _environment.chromium
+# A task ends by itself before django-q2's timeout: a timeout kill can hang the cluster or lose the result.
+RAPTOR_TASK_DEADLINE_SECONDS = 240
+
+INSTALLED_APPS = [
+    "raptor_admin.apps.RaptorAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_q",
+    "sessions_app.apps.SessionsAppConfig",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "raptor_admin.middleware.ContentSecurityPolicyMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "raptor_admin.urls"
+WSGI_APPLICATION = "raptor_admin.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+
+def _read_database(url: str) -> dict[str, Any]:
+    # gunicorn's threads and the worker live long, so connections are kept and checked before each use.
+    database: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True))
+    if database["ENGINE"] == SQLITE:
+        database["NAME"] = BASE_DIR / database["NAME"]
+        # Measured with 4 processes: Django's defaults fail 77 of 600 transactions as "database is locked",
+        # WAL + IMMEDIATE + a busy timeout of 5 s none.
+        database["OPTIONS"] = {
+            "timeout": 5,
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
+        }
+    return database
+
+
+DATABASES = {"default": _read_database(_environment.database_url)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+_is_sqlite = DATABASES["default"]["ENGINE"] == SQLITE
+Q_CLUSTER: dict[str, Any] = {
+    "name": "raptor",
+    # SQLite has one writer at a time: a second worker would only wait for the first.
+    "workers": 1 if _is_sqlite else 2,
+    "poll": 1,
+    "timeout": 300,
+    # A task is delivered again after this time, so it must be longer than any task may live.
+    "retry": 360,
+    # One attempt; the next schedule is the retry.
+    "max_attempts": 1,
+    "ack_failures": True,
+    "catch_up": False,
+    # Per function: else the sync of each minute would crowd the nightly sweeps out of the history.
+    "save_limit": 100,
+    "save_limit_per": "func",
+    "guard_cycle": 0.5,
+    "label": "Task queue",
+    **({"redis": _environment.redis_url} if _environment.redis_url else {"orm": "default"}),
+}
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = _environment.time_zone
+USE_I18N = True
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = RAPTOR_VAR_DIR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+# Own names: cookies of localhost are shared by all ports, so another Django on the machine would log us out.
+SESSION_COOKIE_NAME = "raptor_sessionid"
+CSRF_COOKIE_NAME = "raptor_csrftoken"
+SESSION_COOKIE_HTTPONLY = True
+CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SAMESITE = "Lax"
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+
+if _environment.https:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = True
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+    SECURE_HSTS_SECONDS = 31_536_000
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = False
+    SECURE_HSTS_PRELOAD = False
+    # The proxy's own domain may have neighbours that speak plain HTTP: that choice is the owner's.
+    SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {
+        # Django mails errors to administrators and, with DEBUG off, prints nothing: all goes to stderr instead.
+        "django": {"handlers": [], "level": "INFO", "propagate": True},
+        # At INFO it tells four lines about each task; our own tasks tell what they did in one.
+        "django-q": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+    },
+}
