@@ -1,0 +1,24 @@
+"""The web server: ``gunicorn -c python:raptor_admin.gunicorn_conf raptor_admin.wsgi``."""
+
+from typing import Any
+
+from raptor_admin import settings
+
+bind = settings.RAPTOR_BIND
+workers = 2
+worker_class = "gthread"
+threads = 4
+timeout = 60
+graceful_timeout = 3
+# Nothing writes to the home folder, and nothing but the supervisor commands the server.
+control_socket_disable = True
+accesslog = None
+loglevel = "warning"
+
+
+def when_ready(server: Any) -> None:
+    """Tell the address once the socket listens: earlier a click on it would be refused."""
+    host, _, port = bind.rpartition(":")
+    if host in ("0.0.0.0", "[::]"):  # noqa: S104  # compared, not bound
+        host = "localhost"
+    print(f"Raptor Admin is at http://{host}:{port}/ (stop it with Ctrl-C)", flush=True)

@@ -1,0 +1,171 @@
+"""Runs a few long-lived programs in the foreground, restarts those that die, and leaves nothing behind."""
+
+import logging
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from raptor_admin.processes import end_groups, kill_group
+
+logger = logging.getLogger(__name__)
+
+# Enough for requests and short tasks to finish; with the kill after it everything is gone within 5 s.
+GRACE_SECONDS = 3.5
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+FIRST_DELAY_SECONDS = 1.0
+LONGEST_DELAY_SECONDS = 30.0
+# A program that ran this long was well, so its next death starts with the first delay again.
+STEADY_SECONDS = 60.0
+IDLE_SECONDS = 5.0
+
+
+class Watchdog:
+    """The process that ends the groups if this one is killed; started again if it dies itself."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def guard(self, groups: Sequence[int]) -> None:
+        """Make sure that a watchdog runs and knows the groups."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "raptor_admin.watchdog"],
+            cwd=self._directory,
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+        for group in groups:
+            self.tell("+", group)
+
+    def tell(self, sign: str, group: int) -> None:
+        """Register (+) or forget (-) a group."""
+        if self._process is not None and self._process.stdin is not None:
+            with suppress(BrokenPipeError):
+                os.write(self._process.stdin.fileno(), f"{sign}{group}\n".encode())
+
+    def end(self) -> None:
+        """Close the pipe and wait for the watchdog, which has no group left to end."""
+        if self._process is not None and self._process.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
+            self._process.wait()
+
+
+class Program:
+    """One supervised program, in a session and process group of its own.
+
+    A signal to the foreground group (Ctrl-C) thus reaches the supervisor alone, and what the program leaves
+    behind when it dies can be found by its group.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], directory: Path) -> None:
+        self.name = name
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start_at = 0.0
+        self._command = command
+        self._directory = directory
+        self._delay_seconds = FIRST_DELAY_SECONDS
+        self._started_at = 0.0
+
+    def start(self, watchdog: Watchdog) -> None:
+        """Start the program; it registers itself, so that no moment is left unguarded."""
+        self._started_at = time.monotonic()
+        self.process = subprocess.Popen(
+            self._command,
+            cwd=self._directory,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=lambda: watchdog.tell("+", os.getpid()),  # this process has one thread
+        )
+
+    def collect(self, watchdog: Watchdog) -> None:
+        """If the program has died: kill what is left of its group and settle when it starts again."""
+        if self.process is None or self.process.poll() is None:
+            return
+        kill_group(self.process.pid)
+        watchdog.tell("-", self.process.pid)
+        now = time.monotonic()
+        if now - self._started_at > STEADY_SECONDS:
+            self._delay_seconds = FIRST_DELAY_SECONDS
+        ending = _tell_ending(self.process.returncode)
+        logger.error("The %s ended (%s); it starts again in %g s.", self.name, ending, self._delay_seconds)
+        self.start_at = now + self._delay_seconds
+        self._delay_seconds = min(2 * self._delay_seconds, LONGEST_DELAY_SECONDS)
+        self.process = None
+
+
+class Supervisor:
+    """Keeps programs running until it is told to stop."""
+
+    def __init__(self, commands: Mapping[str, Sequence[str]], *, directory: Path) -> None:
+        self._programs = [Program(name, command, directory) for name, command in commands.items()]
+        self._watchdog = Watchdog(directory)
+        self._is_stopping = False
+
+    def run(self) -> None:
+        """Supervise until SIGTERM, SIGINT or SIGHUP, then end everything within 5 seconds."""
+        with self._catch_signals() as wakeup:
+            while not self._is_stopping:
+                self._watchdog.guard(self._groups())
+                for program in self._programs:
+                    program.collect(self._watchdog)
+                    if program.process is None and time.monotonic() >= program.start_at:
+                        program.start(self._watchdog)
+                self._sleep(wakeup)
+            self._end()
+
+    def _groups(self) -> list[int]:
+        return [program.process.pid for program in self._programs if program.process is not None]
+
+    def _end(self) -> None:
+        logger.info("Stopping.")
+        end_groups(self._groups(), grace_seconds=GRACE_SECONDS, reap=self._reap)
+        self._watchdog.end()
+        logger.info("Stopped.")
+
+    def _reap(self) -> None:
+        for program in self._programs:
+            if program.process is not None:
+                program.process.poll()
+
+    def _sleep(self, wakeup: socket.socket) -> None:
+        starts = [program.start_at for program in self._programs if program.process is None]
+        wait_seconds = min([IDLE_SECONDS, *(max(0.0, start - time.monotonic()) for start in starts)])
+        if select.select([wakeup], [], [], wait_seconds)[0]:
+            wakeup.recv(4096)
+
+    @contextmanager
+    def _catch_signals(self) -> Iterator[socket.socket]:
+        # The ends of children and the wish to stop arrive as bytes on a socket, so that nothing polls.
+        reader, writer = socket.socketpair()
+        writer.setblocking(False)
+        previous_wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        previous = {sign: signal.signal(sign, self._stop) for sign in STOP_SIGNALS}
+        previous[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda sign, frame: None)
+        try:
+            yield reader
+        finally:
+            for sign, handler in previous.items():
+                signal.signal(sign, handler)
+            signal.set_wakeup_fd(previous_wakeup)
+            reader.close()
+            writer.close()
+
+    def _stop(self, sign: int, frame: FrameType | None) -> None:
+        self._is_stopping = True
+
+
+def _tell_ending(returncode: int) -> str:
+    if returncode >= 0:
+        return f"exit status {returncode}"
+    return signal.Signals(-returncode).name

@@ -1,0 +1,101 @@
+"""Prepares the panel and runs web and worker in the foreground: ``python -m raptor_admin.up``."""
+
+import io
+import os
+import socket
+import sys
+from pathlib import Path
+
+import django
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandError, call_command
+from django.db import DatabaseError, connections
+
+from raptor_admin.supervisor import Supervisor
+
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+PASSWORD_VARIABLE = "RAPTOR_ADMIN_PASSWORD"  # noqa: S105  # its name, not its value
+
+
+class CannotStart(Exception):
+    """Why the panel does not start, in words for whoever started it."""
+
+
+def main() -> int:
+    """Prepare, then supervise until told to stop."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "raptor_admin.settings")
+    # The database, its journal and the logs hold endpoints, which are as good as passwords.
+    os.umask(0o077)
+    try:
+        django.setup()
+        from django.conf import settings
+
+        require_free_port(settings.RAPTOR_BIND)
+        print("Raptor Admin is being prepared.", flush=True)
+        prepare(admin_password=os.environ.pop(PASSWORD_VARIABLE, "").strip())
+    except (CannotStart, CommandError, ImproperlyConfigured, DatabaseError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    Supervisor(
+        {
+            "web": [sys.executable, "-m", "gunicorn", "-c", "python:raptor_admin.gunicorn_conf", "raptor_admin.wsgi"],
+            "worker": [sys.executable, "manage.py", "qcluster"],
+        },
+        directory=PROJECT_DIR,
+    ).run()
+    return 0
+
+
+def require_free_port(bind: str) -> None:
+    """Raise CannotStart if the address cannot be listened on."""
+    host, _, port = bind.rpartition(":")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise CannotStart(
+            f"cannot listen on {bind} ({error.strerror}). If Raptor Admin runs already, use that one;"
+            " otherwise set RAPTOR_BIND to another address, for example 127.0.0.1:8001."
+        ) from error
+
+
+def prepare(*, admin_password: str) -> None:
+    """Bring database, static files, administrator, schedules and RAPTOR's own folder into order.
+
+    Changes nothing where all is in order already.
+    """
+    from raptor_admin.administrator import ensure_administrator
+    from raptor_admin.static_files import collect_static_files
+
+    call_command("check", databases=["default"], stdout=io.StringIO())
+    call_command("migrate", interactive=False, verbosity=0)
+    collect_static_files()
+    for line in ensure_administrator(admin_password):
+        print(line, flush=True)
+    call_command("sync_schedules", stdout=io.StringIO())
+    mirror_raptor_sessions(Path.home() / ".raptor" / "sessions")
+    connections.close_all()
+
+
+def mirror_raptor_sessions(folder: Path) -> None:
+    """Mirror RAPTOR's own session directory if it is there; a failure is told and does not stop the start."""
+    from sessions_app.models import SessionDirectory
+
+    if not folder.is_dir() or SessionDirectory.objects.filter(path=str(folder.resolve())).exists():
+        return
+    try:
+        call_command("sync_directories", str(folder), stdout=io.StringIO())
+    except (CommandError, SystemExit, OSError) as error:
+        print(f"warning: {folder} could not be mirrored: {error}", file=sys.stderr)
+    else:
+        print(f"The sessions in {folder} are mirrored.", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
