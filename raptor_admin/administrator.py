@@ -17,7 +17,7 @@ def ensure_administrator(password: str) -> list[str]:
     if user_model.objects.filter(is_superuser=True).exists():
         return []
     if user_model.objects.filter(username=USERNAME).exists():
-        return [f"There is no administrator, and {USERNAME!r} is an ordinary user: run manage.py createsuperuser."]
+        return ["There is no administrator, and 'admin' is an ordinary user: run manage.py createsuperuser."]
     chosen = password or secrets.token_urlsafe(15)
     user_model.objects.create_superuser(username=USERNAME, password=chosen)
     if password:

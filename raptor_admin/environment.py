@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -46,7 +47,7 @@ VARIABLES: tuple[Variable, ...] = (
         name="RAPTOR_VAR_DIR",
         reader=readers.read_directory,
         default="var",
-        meaning="Folder of the database, the secret key and the static files; a relative path starts at the project.",
+        meaning="Folder of database, secret key and static files; a relative path starts at the project.",
     ),
     Variable(
         name="RAPTOR_BIND",
@@ -92,7 +93,7 @@ VARIABLES: tuple[Variable, ...] = (
         name="RAPTOR_HTTPS",
         reader=readers.read_switch,
         default="off",
-        meaning="`on` behind a proxy that speaks HTTPS and sets `X-Forwarded-Proto`: secure cookies, redirect, HSTS.",
+        meaning="`on` behind a proxy that speaks HTTPS and sets `X-Forwarded-Proto`: secure cookies, HSTS.",
     ),
     Variable(
         name="RAPTOR_DEBUG",
@@ -174,7 +175,7 @@ def read_environment(environ: Mapping[str, str], *, project_dir: Path) -> Enviro
     Raises: ImproperlyConfigured: names every mistake, and no secret.
     """
     mistakes = _find_unknown(environ)
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     for variable in VARIABLES:
         given = environ.get(variable.name, "").strip()
         try:
@@ -189,12 +190,11 @@ def read_environment(environ: Mapping[str, str], *, project_dir: Path) -> Enviro
             mistakes.append(str(mistake))
     if mistakes:
         raise ImproperlyConfigured(_tell(mistakes))
-    return Environment(**values)  # type: ignore[arg-type]  # the readers' types; a test compares the names
+    return Environment(**values)
 
 
-def _fill_from_var_dir(values: dict[str, object]) -> None:
-    var_dir = values["var_dir"]
-    assert isinstance(var_dir, Path)
+def _fill_from_var_dir(values: dict[str, Any]) -> None:
+    var_dir: Path = values["var_dir"]
     try:
         var_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -10,7 +10,9 @@ POLL_SECONDS = 0.05
 KILL_WAIT_SECONDS = 0.5
 
 
-def end_groups(leaders: Iterable[int], *, grace_seconds: float, reap: Callable[[], object] = lambda: None) -> None:
+def end_groups(
+    leaders: Iterable[int], *, grace_seconds: float, reap: Callable[[], object] = lambda: None
+) -> None:
     """Ask the leader of each group to stop, then kill what is left of the groups.
 
     Only leaders are asked: a SIGTERM to the whole group of a qcluster makes it hang (8 of 8 tries).

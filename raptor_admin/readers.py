@@ -14,7 +14,8 @@ import dj_database_url
 HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?", re.IGNORECASE)
 SECRET_KEY_LENGTH = 32
 NAMESPACE_LENGTH = 100
-SWITCHES = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
+ON = ("on", "true", "yes", "1")
+OFF = ("off", "false", "no", "0")
 SQLITE = "django.db.backends.sqlite3"
 POSTGRESQL = "django.db.backends.postgresql"
 
@@ -33,10 +34,9 @@ def read_text(text: str, project_dir: Path) -> str:
 
 def read_switch(text: str, project_dir: Path) -> bool:
     """Read on or off."""
-    try:
-        return SWITCHES[text.lower()]
-    except KeyError:
-        raise Mistake("must be on or off.") from None
+    if text.lower() not in ON + OFF:
+        raise Mistake("must be on or off.")
+    return text.lower() in ON
 
 
 def read_directory(text: str, project_dir: Path) -> Path:
@@ -61,7 +61,7 @@ def read_bind(text: str, project_dir: Path) -> str:
     """Read HOST:PORT; an IPv6 host stands in brackets."""
     host, separator, port = text.rpartition(":")
     try:
-        is_host = _is_address(host[1:-1], 6) if host.startswith("[") else HOST_NAME.fullmatch(host) is not None
+        is_host = _is_bracketed_address(host) or HOST_NAME.fullmatch(host)
         if separator and is_host and port.isascii() and 1 <= int(port) <= 65535:
             return text
     except ValueError:
@@ -103,9 +103,12 @@ def read_allowed_hosts(text: str, project_dir: Path) -> list[str]:
     """Read host names as in Django's ALLOWED_HOSTS."""
     hosts = _split(text)
     for host in hosts:
-        is_address = host.startswith("[") and host.endswith("]") and _is_address(host[1:-1], 6)
-        if host != "*" and not is_address and not HOST_NAME.fullmatch(host.removeprefix(".")):
-            raise Mistake(f"{host!r} in it is not a host name; write names without scheme and port, [::1], or *.")
+        if (
+            host != "*"
+            and not _is_bracketed_address(host)
+            and not HOST_NAME.fullmatch(host.removeprefix("."))
+        ):
+            raise Mistake(f"{host!r} in it is not a host name; write it without scheme and port.")
     return hosts
 
 
@@ -182,9 +185,9 @@ def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _is_address(text: str, version: int) -> bool:
+def _is_bracketed_address(host: str) -> bool:
     try:
-        return ipaddress.ip_address(text).version == version
+        return host[:1] + host[-1:] == "[]" and ipaddress.ip_address(host[1:-1]).version == 6
     except ValueError:
         return False
 

@@ -95,8 +95,10 @@ Q_CLUSTER: dict[str, Any] = {
     "workers": 1 if _is_sqlite else 2,
     "poll": 1,
     "timeout": 300,
-    # A task is delivered again after this time, so it must be longer than any task may live.
-    "retry": 360,
+    # A task is delivered again this long after it was fetched. Behind a running one two more wait fetched,
+    # one in the cluster's queue and one in its pusher's hand: hence three timeouts.
+    "queue_limit": 1,
+    "retry": 900,
     # One attempt; the next schedule is the retry.
     "max_attempts": 1,
     "ack_failures": True,
@@ -163,7 +165,7 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
-        # Django mails errors to administrators and, with DEBUG off, prints nothing: all goes to stderr instead.
+        # Django would mail errors to administrators and print nothing with DEBUG off.
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         # At INFO it tells four lines about each task; our own tasks tell what they did in one.
         "django-q": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},

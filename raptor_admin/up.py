@@ -38,12 +38,10 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    web = ["-m", "gunicorn", "-c", "python:raptor_admin.gunicorn_conf", "raptor_admin.wsgi"]
+    worker = ["manage.py", "qcluster"]
     Supervisor(
-        {
-            "web": [sys.executable, "-m", "gunicorn", "-c", "python:raptor_admin.gunicorn_conf", "raptor_admin.wsgi"],
-            "worker": [sys.executable, "manage.py", "qcluster"],
-        },
-        directory=PROJECT_DIR,
+        {"web": [sys.executable, *web], "worker": [sys.executable, *worker]}, directory=PROJECT_DIR
     ).run()
     return 0
 

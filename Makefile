@@ -1,0 +1,49 @@
+# Raptor Admin. GNU make 3.81 (macOS) is enough.
+PYTHON = .venv/bin/python
+TEST_DATABASE_URL = $(or $(RAPTOR_TEST_DATABASE_URL),postgres://postgres@127.0.0.1:5432/postgres)
+# The checks load the settings: with a folder of their own they neither read nor touch the panel's data.
+LINT_ENVIRONMENT = DJANGO_SETTINGS_MODULE=raptor_admin.settings RAPTOR_VAR_DIR=.mypy_cache/var RAPTOR_HTTPS=on RAPTOR_DATABASE_URL=
+
+.DEFAULT_GOAL := help
+.PHONY: help up demo test test-postgres lint bench requirements environment environment-dev
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
+
+# exec: so that a signal to make reaches the panel itself and not a shell between.
+up: environment ## Install what is needed and run the panel on http://127.0.0.1:8000
+	@exec $(PYTHON) -m raptor_admin.up
+
+demo: environment ## As up, with 2,000 made-up sessions
+	@test -d var/demo-sessions || $(PYTHON) manage.py demo_sessions var/demo-sessions --count 2000
+	@exec $(PYTHON) -m raptor_admin.up var/demo-sessions
+
+test: environment-dev ## Run all tests on SQLite, with a real browser
+	@$(PYTHON) -m tests.browser
+	@RAPTOR_TEST_DATABASE_URL= $(PYTHON) -m pytest tests/unit tests/integration tests/e2e
+
+test-postgres: environment-dev ## Run the integration tests on PostgreSQL (RAPTOR_TEST_DATABASE_URL)
+	@RAPTOR_TEST_DATABASE_URL='$(TEST_DATABASE_URL)' $(PYTHON) -m pytest tests/integration
+
+lint: environment-dev ## Check style, types, layers, migrations and the production settings
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(LINT_ENVIRONMENT) $(PYTHON) -m mypy raptor_admin sessions_app tests manage.py
+	@.venv/bin/lint-imports
+	@$(LINT_ENVIRONMENT) $(PYTHON) manage.py makemigrations --check --dry-run
+	@$(LINT_ENVIRONMENT) $(PYTHON) manage.py check --deploy --fail-level WARNING
+
+bench: environment-dev ## Measure, and print ratios
+	@$(PYTHON) -m tests.benchmarks
+
+requirements: environment-dev ## Pin the dependencies of pyproject.toml again
+	@$(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header -o requirements/base.txt
+	@$(PYTHON) -m uv pip compile --group dev pyproject.toml -c requirements/base.txt --universal \
+		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt
+
+environment:
+	@requirements/install base
+
+environment-dev:
+	@requirements/install dev
