@@ -103,11 +103,8 @@ def read_allowed_hosts(text: str, project_dir: Path) -> list[str]:
     """Read host names as in Django's ALLOWED_HOSTS."""
     hosts = _split(text)
     for host in hosts:
-        if (
-            host != "*"
-            and not _is_bracketed_address(host)
-            and not HOST_NAME.fullmatch(host.removeprefix("."))
-        ):
+        is_name = host == "*" or HOST_NAME.fullmatch(host.removeprefix("."))
+        if not is_name and not _is_bracketed_address(host):
             raise Mistake(f"{host!r} in it is not a host name; write it without scheme and port.")
     return hosts
 

@@ -1,9 +1,11 @@
 """Prepares the panel and runs web and worker in the foreground: ``python -m raptor_admin.up``."""
 
+import argparse
 import io
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import django
@@ -21,8 +23,11 @@ class CannotStart(Exception):
     """Why the panel does not start, in words for whoever started it."""
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Prepare, then supervise until told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m raptor_admin.up", description=__doc__)
+    parser.add_argument("folders", nargs="*", type=Path, help="session directories to mirror as well")
+    folders: list[Path] = parser.parse_args(arguments).folders
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "raptor_admin.settings")
     # The database, its journal and the logs hold endpoints, which are as good as passwords.
     os.umask(0o077)
@@ -32,7 +37,8 @@ def main() -> int:
 
         require_free_port(settings.RAPTOR_BIND)
         print("Raptor Admin is being prepared.", flush=True)
-        prepare(admin_password=os.environ.pop(PASSWORD_VARIABLE, "").strip())
+        # Taken out of the environment, so that web and worker do not inherit it.
+        prepare(folders, admin_password=os.environ.pop(PASSWORD_VARIABLE, "").strip())
     except (CannotStart, CommandError, ImproperlyConfigured, DatabaseError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -63,8 +69,8 @@ def require_free_port(bind: str) -> None:
         ) from error
 
 
-def prepare(*, admin_password: str) -> None:
-    """Bring database, static files, administrator, schedules and RAPTOR's own folder into order.
+def prepare(folders: Sequence[Path], *, admin_password: str) -> None:
+    """Bring database, static files, administrator, schedules and session directories into order.
 
     Changes nothing where all is in order already.
     """
@@ -77,12 +83,16 @@ def prepare(*, admin_password: str) -> None:
     for line in ensure_administrator(admin_password):
         print(line, flush=True)
     call_command("sync_schedules", stdout=io.StringIO())
-    mirror_raptor_sessions(Path.home() / ".raptor" / "sessions")
+    for folder in (Path.home() / ".raptor" / "sessions", *folders):
+        mirror(folder.absolute())
     connections.close_all()
 
 
-def mirror_raptor_sessions(folder: Path) -> None:
-    """Mirror RAPTOR's own session directory if it is there; a failure is told and does not stop the start."""
+def mirror(folder: Path) -> None:
+    """Register and mirror a folder that is there and not registered.
+
+    A folder that cannot be read is told and does not stop the start: its page in the admin tells it too.
+    """
     from sessions_app.models import SessionDirectory
 
     if not folder.is_dir() or SessionDirectory.objects.filter(path=str(folder.resolve())).exists():
