@@ -179,7 +179,10 @@ def read_byte_count(text: str, project_dir: Path) -> int:
 
 
 def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise Mistake("must name at least one host.")
+    return parts
 
 
 def _is_bracketed_address(host: str) -> bool:

@@ -1,0 +1,81 @@
+"""Finds a Chromium for the tests, or installs one: ``python -m tests.browser``."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+MACOS_PROGRAMS = (
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+)
+DOWNLOAD_SECONDS = 600
+
+
+def find_chromium() -> str | None:
+    """Return the path of a Chromium that runs: the one that was set, the system's, or Playwright's."""
+    return next((path for path in _candidates() if _runs(path)), None)
+
+
+def ensure_chromium() -> str | None:
+    """Return the path of a Chromium, which is installed if there is none."""
+    # Debian's package brings the libraries that Playwright's download needs and does not have.
+    return find_chromium() or _download() or _install_debian_package()
+
+
+def _candidates() -> Iterator[str]:
+    if chosen := os.environ.get("RAPTOR_CHROMIUM"):
+        yield chosen
+    yield from filter(None, map(shutil.which, PROGRAMS))
+    yield from MACOS_PROGRAMS
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        path = playwright.chromium.executable_path
+    yield path
+
+
+def _runs(path: str) -> bool:
+    # Asked for its version, a Chromium whose libraries are missing fails.
+    try:
+        subprocess.run([path, "--version"], check=True, capture_output=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return True
+
+
+def _download() -> str | None:
+    print("No Chromium found: trying Playwright's download.", flush=True)
+    command = [sys.executable, "-m", "playwright", "install", "chromium"]
+    environment = {"PLAYWRIGHT_DOWNLOAD_CONNECTION_TIMEOUT": "20000", **os.environ}
+    try:
+        subprocess.run(command, check=True, timeout=DOWNLOAD_SECONDS, env=environment)
+    except subprocess.SubprocessError:
+        return None
+    return find_chromium()
+
+
+def _install_debian_package() -> str | None:
+    if os.geteuid() != 0 or shutil.which("apt-get") is None or not Path("/etc/debian_version").exists():
+        return None
+    print("Installing Debian's package chromium.", flush=True)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        subprocess.run(["apt-get", "update", "-qq"], check=True, env=environment)
+        subprocess.run(["apt-get", "install", "-y", "-qq", "chromium"], check=True, env=environment)
+    except subprocess.SubprocessError:
+        return None
+    return find_chromium()
+
+
+if __name__ == "__main__":
+    if found := ensure_chromium():
+        print(f"Browser: {found}")
+    else:
+        sys.exit(
+            "error: no Chromium. Install the package chromium, or name one in RAPTOR_CHROMIUM,"
+            " or run .venv/bin/python -m playwright install --with-deps chromium."
+        )

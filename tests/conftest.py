@@ -1,0 +1,117 @@
+"""An environment of the tests' own, and their cast."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from django.conf import settings
+
+from raptor_admin.environment import PREFIX, TEST_PREFIX
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+DATABASE_VARIABLE = "RAPTOR_TEST_DATABASE_URL"
+VIEWER_PERMISSIONS = (
+    "view_browsersession",
+    "view_sessiondirectory",
+    "view_cleanuprun",
+    "view_cleanuppolicy",
+    "view_archivedsession",
+    "view_storagesnapshot",
+)
+OPERATOR_PERMISSIONS = (
+    *VIEWER_PERMISSIONS,
+    "clean_up_sessions",
+    "add_browsersession",
+    "change_browsersession",
+    "add_sessiondirectory",
+    "change_sessiondirectory",
+)
+
+_temporary = tempfile.TemporaryDirectory(prefix="raptor-tests-")
+
+
+def _isolate() -> None:
+    """Replace whatever the shell has set: a developer's own database must never be the tests'."""
+    if settings.configured:
+        pytest.exit("unset DJANGO_SETTINGS_MODULE: the tests bring their own environment", returncode=1)
+    for name in [name for name in os.environ if name.startswith(PREFIX) and not name.startswith(TEST_PREFIX)]:
+        if name != "RAPTOR_CHROMIUM":
+            del os.environ[name]
+    os.environ["DJANGO_SETTINGS_MODULE"] = "raptor_admin.settings"
+    os.environ["RAPTOR_VAR_DIR"] = _temporary.name
+    os.environ["RAPTOR_DATABASE_URL"] = os.environ.get(DATABASE_VARIABLE, "")
+    os.environ["RAPTOR_TIME_ZONE"] = "UTC"
+    # The manifest exists after collectstatic only; the tests of the real server have their own environment.
+    settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+_isolate()
+
+
+def pytest_sessionstart() -> None:
+    """End at once when a database server was asked for and does not answer: nothing is skipped."""
+    address = os.environ.get(DATABASE_VARIABLE)
+    if address:
+        import psycopg
+
+        try:
+            psycopg.connect(address, connect_timeout=10).close()
+        except psycopg.Error as error:
+            pytest.exit(f"{DATABASE_VARIABLE} cannot be reached: {error}", returncode=1)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
+    """Give the test database a name of its own.
+
+    On SQLite a file, in WAL mode as in production: a database in memory could not be shared by processes,
+    and locks in another way. On PostgreSQL runs side by side must not take each other's database.
+    """
+    from django.db import connection
+
+    is_sqlite = connection.vendor == "sqlite"
+    name = str(Path(_temporary.name) / "test.sqlite3") if is_sqlite else f"test_raptor_{os.getpid()}"
+    connection.settings_dict["TEST"]["NAME"] = name
+
+
+def _make_user(username: str, permissions: tuple[str, ...] = (), *, is_staff: bool = True) -> User:
+    from django.contrib.auth.models import Permission, User
+
+    user = User.objects.create_user(username, password=username, is_staff=is_staff)
+    user.user_permissions.set(
+        Permission.objects.filter(content_type__app_label="sessions_app", codename__in=permissions)
+    )
+    return user
+
+
+@pytest.fixture
+def root(db: None) -> User:
+    """May do everything."""
+    from django.contrib.auth.models import User
+
+    return User.objects.create_superuser("root", password="root")
+
+
+@pytest.fixture
+def operator(db: None) -> User:
+    """Cleans up sessions and keeps the directories."""
+    return _make_user("operator", OPERATOR_PERMISSIONS)
+
+
+@pytest.fixture
+def viewer(db: None) -> User:
+    """Sees everything but endpoints, and changes nothing."""
+    return _make_user("viewer", VIEWER_PERMISSIONS)
+
+
+@pytest.fixture
+def outsider(db: None) -> User:
+    """Has a login, and no business in the panel."""
+    return _make_user("outsider", is_staff=False)

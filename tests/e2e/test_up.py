@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.panel import PROJECT_DIR, UP, Panel, free_port, wait_for
+
+STOP_SECONDS = 5.0
+PASSWORD_LINE = re.compile(r"Password: +(\S+)")
+
+
+@pytest.fixture(scope="module")
+def first_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
+    """A panel that has had its first start, and stands still."""
+    panel = Panel(tmp_path_factory.mktemp("panel"), free_port())
+    try:
+        panel.start_and_wait()
+        assert panel.process is not None
+        panel.process.terminate()
+        panel.wait_until_gone(STOP_SECONDS)
+        yield panel
+    finally:
+        panel.stop()
+
+
+@pytest.fixture
+def panel(first_start: Panel) -> Iterator[Panel]:
+    """The same panel, to be started again."""
+    yield first_start
+    first_start.stop()
+
+
+def login_page(panel: Panel) -> str:
+    with urllib.request.urlopen(f"{panel.url}/", timeout=10) as response:
+        assert response.url == f"{panel.url}/admin/login/?next=/admin/"
+        assert "unsafe" not in response.headers["Content-Security-Policy"]
+        return str(response.read().decode())
+
+
+def state(panel: Panel) -> dict[str, object]:
+    """Whatever a start could change: files, and the rows of the tables that it fills."""
+    var = panel.directory / "var"
+    files = {
+        str(path.relative_to(var)): path.stat().st_mtime_ns
+        for path in var.rglob("*")
+        if not path.name.startswith("raptor.sqlite3")
+    }
+    with sqlite3.connect(var / "raptor.sqlite3") as database:
+        tables = (
+            "auth_user",
+            "django_migrations",
+            "sessions_app_sessiondirectory",
+            "sessions_app_cleanuppolicy",
+        )
+        rows = {table: database.execute(f"SELECT * FROM {table} ORDER BY id").fetchall() for table in tables}
+        schedules = database.execute(
+            "SELECT id, name, func, schedule_type FROM django_q_schedule ORDER BY id"
+        )
+        return {"files": files, "rows": rows, "schedules": schedules.fetchall()}
+
+
+def test_the_first_start_prints_a_password_that_logs_in(first_start: Panel) -> None:
+    output = (first_start.directory / "output-1").read_text()
+    passwords = PASSWORD_LINE.findall(output)
+    assert len(passwords) == 1
+    check = "from django.contrib.auth import authenticate as a; print(a(username='admin', password='%s').is_superuser)"
+    assert first_start.manage("shell", "--verbosity", "0", "-c", check % passwords[0]).strip() == "True"
+    assert f"Raptor Admin is at {first_start.url}/" in output
+
+
+def test_what_the_first_start_writes_is_for_its_owner_alone(first_start: Panel) -> None:
+    var = first_start.directory / "var"
+    assert stat.S_IMODE((var / "secret-key").stat().st_mode) == 0o600
+    assert stat.S_IMODE((var / "raptor.sqlite3").stat().st_mode) == 0o600
+    assert stat.S_IMODE(var.stat().st_mode) == 0o700
+
+
+def test_a_second_start_serves_the_login_page_and_changes_nothing(panel: Panel) -> None:
+    before = state(panel)
+    panel.start_and_wait()
+    page = login_page(panel)
+    styles = re.findall(r'href="(/static/[^"]+\.css)"', page)
+    assert styles
+    for style in styles:
+        with urllib.request.urlopen(panel.url + style, timeout=10) as response:
+            assert "immutable" in response.headers["Cache-Control"]
+    panel.stop()
+    assert state(panel) == before
+    assert not PASSWORD_LINE.search(panel.output)
+
+
+@pytest.mark.parametrize("target", ["process", "group"])
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_stop_signal_ends_everything(panel: Panel, target: str, sign: signal.Signals) -> None:
+    panel.start_and_wait()
+    assert panel.process is not None
+    (os.kill if target == "process" else os.killpg)(panel.process.pid, sign)
+    panel.wait_until_gone(STOP_SECONDS)
+    assert panel.process.returncode == 0
+    assert "Traceback" not in panel.output
+
+
+def test_a_busy_worker_does_not_delay_the_end(panel: Panel) -> None:
+    panel.start_and_wait()
+    assert panel.process is not None
+    panel.manage(
+        "shell",
+        "--verbosity",
+        "0",
+        "-c",
+        "from django_q.tasks import async_task; async_task('time.sleep', 100)",
+    )
+    query = "SELECT count(*) FROM django_q_ormq WHERE lock > datetime('now', '+1 minute')"
+    database = sqlite3.connect(panel.directory / "var" / "raptor.sqlite3")
+    wait_for(lambda: database.execute(query).fetchone() == (1,), 20, lambda: panel.output)
+    os.killpg(panel.process.pid, signal.SIGINT)
+    panel.wait_until_gone(STOP_SECONDS)
+    database.execute("DELETE FROM django_q_ormq")
+    database.commit()
+    database.close()
+
+
+@pytest.mark.parametrize("target", ["process", "group"])
+def test_make_passes_the_signal_on(panel: Panel, target: str) -> None:
+    panel.start_and_wait(("make", "up"))
+    assert panel.process is not None
+    (os.kill if target == "process" else os.killpg)(panel.process.pid, signal.SIGTERM)
+    panel.wait_until_gone(STOP_SECONDS)
+
+
+@pytest.mark.parametrize("word", ["qcluster", "gunicorn"])
+def test_a_killed_program_is_restarted_and_leaves_no_orphan(panel: Panel, word: str) -> None:
+    panel.start_and_wait()
+    killed = panel.main_process(word)
+    assert killed is not None
+    old = {process.pid for process in panel.running() if word in process.command}
+    os.kill(killed.pid, signal.SIGKILL)
+    wait_for(
+        lambda: panel.main_process(word) is not None and not old & {p.pid for p in panel.running()},
+        20,
+        lambda: f"{old} {panel.running()}\n{panel.output}",
+    )
+    panel.wait_until_up()
+    assert "ended (SIGKILL); it starts again in 1 s." in panel.output
+
+
+def test_nothing_outlives_a_supervisor_that_is_killed(panel: Panel) -> None:
+    panel.start_and_wait()
+    assert panel.process is not None
+    panel.process.kill()
+    panel.wait_until_gone(STOP_SECONDS)
+
+
+def test_a_killed_watchdog_is_replaced(panel: Panel) -> None:
+    panel.start_and_wait()
+    assert panel.process is not None
+    watchdog = panel.main_process("raptor_admin.watchdog")
+    assert watchdog is not None
+    os.kill(watchdog.pid, signal.SIGKILL)
+    wait_for(
+        lambda: (panel.main_process("raptor_admin.watchdog") or watchdog).pid != watchdog.pid,
+        10,
+        lambda: panel.output,
+    )
+    panel.process.kill()
+    panel.wait_until_gone(STOP_SECONDS)
+
+
+def test_a_taken_port_is_told_before_anything_starts(tmp_path: Path) -> None:
+    panel = Panel(tmp_path, free_port())
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", panel.port))
+        other.listen()
+        panel.start()
+        assert panel.process is not None
+        assert panel.process.wait(20) == 1
+    assert panel.output.startswith(f"error: cannot listen on 127.0.0.1:{panel.port} (")
+    assert "RAPTOR_BIND" in panel.output
+    assert panel.output.count("\n") == 1
+    assert not (tmp_path / "var" / "raptor.sqlite3").exists()
+
+
+def test_a_wrong_setting_is_told_without_a_traceback(tmp_path: Path) -> None:
+    panel = Panel(tmp_path, free_port())
+    for command in (UP, (*UP[:1], "manage.py", "check")):
+        panel.start(command, RAPTOR_DEBUG="perhaps")
+        assert panel.process is not None
+        assert panel.process.wait(20) == 1
+        assert panel.output == (
+            "error: The environment has a mistake: RAPTOR_DEBUG is 'perhaps', but must be on or off.\n"
+        )
+
+
+def test_a_given_password_is_taken_and_neither_printed_nor_inherited(tmp_path: Path) -> None:
+    panel = Panel(tmp_path, free_port())
+    try:
+        panel.start_and_wait(RAPTOR_ADMIN_PASSWORD="correct horse")
+        check = "from django.contrib.auth import authenticate as a; print(a(username='admin', password='correct horse'))"
+        assert panel.manage("shell", "--verbosity", "0", "-c", check).strip() == "admin"
+        assert "correct horse" not in panel.output
+        if Path("/proc").exists():
+            heirs = [p.pid for p in panel.running() if panel.process and p.pid != panel.process.pid]
+            assert not any(b"correct horse" in Path(f"/proc/{pid}/environ").read_bytes() for pid in heirs)
+    finally:
+        panel.stop()
+
+
+def test_raptors_own_folder_is_mirrored(tmp_path: Path) -> None:
+    panel = Panel(tmp_path, free_port())
+    folder = Path(panel.environment["HOME"]) / ".raptor" / "sessions"
+    folder.mkdir(parents=True)
+    (folder / "checkout.json").write_text('{"session_id": "checkout"}')
+    try:
+        panel.start_and_wait()
+        assert "checkout" in panel.manage("list_sessions")
+    finally:
+        panel.stop()
+
+
+def test_make_lists_its_targets() -> None:
+    listing = subprocess.run(["make"], cwd=PROJECT_DIR, check=True, capture_output=True, text=True).stdout
+    for target in ("up", "demo", "test", "lint", "bench"):
+        assert f"make {target} " in listing

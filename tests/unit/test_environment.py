@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import dataclasses
+import re
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from raptor_admin.environment import VARIABLES, Environment, read_environment
+from raptor_admin.readers import find_machine_time_zone
+from raptor_admin.secret_key import load_secret_key
+
+PROJECT_DIR = Path(__file__).resolve().parents[2]
+
+
+def read(tmp_path: Path, **environ: str) -> Environment:
+    return read_environment({"RAPTOR_VAR_DIR": str(tmp_path / "var"), **environ}, project_dir=tmp_path)
+
+
+def mistakes_of(tmp_path: Path, **environ: str) -> str:
+    with pytest.raises(ImproperlyConfigured) as caught:
+        read(tmp_path, **environ)
+    return str(caught.value)
+
+
+def test_nothing_given_is_a_whole_configuration(tmp_path: Path) -> None:
+    environment = read(tmp_path, RAPTOR_TIME_ZONE="UTC")
+    secret_key = (tmp_path / "var" / "secret-key").read_text().strip()
+    assert environment == Environment(
+        var_dir=tmp_path / "var",
+        bind="127.0.0.1:8000",
+        database_url=f"sqlite:///{tmp_path}/var/raptor.sqlite3",
+        redis_url="",
+        secret_key=secret_key,
+        admin_password="",
+        allowed_hosts=["localhost", "127.0.0.1", "[::1]"],
+        https=False,
+        debug=False,
+        time_zone="UTC",
+        namespace="default",
+        max_age_days=7,
+        archive_days=14,
+        cdp_allowed_hosts=("localhost", "127.0.0.0/8", "::1"),
+        max_document_bytes=5 * 1024 * 1024,
+        chromium="",
+    )
+
+
+def test_a_relative_folder_starts_at_the_project_and_not_where_the_command_runs(tmp_path: Path) -> None:
+    assert read(tmp_path, RAPTOR_VAR_DIR="data").var_dir == tmp_path / "data"
+
+
+def test_a_blank_value_counts_as_not_given(tmp_path: Path) -> None:
+    assert read(tmp_path, RAPTOR_NAMESPACE=" ", RAPTOR_MAX_AGE_DAYS="").max_age_days == 7
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    message = mistakes_of(
+        tmp_path, RAPTOR_DEBUG="perhaps", RAPTOR_TIME_ZONE="Mars/Olympus", RAPTOR_MAX_AGE_DAYS="0"
+    )
+    assert "3 mistakes" in message
+    assert "RAPTOR_DEBUG is 'perhaps', but must be on or off" in message
+    assert "RAPTOR_TIME_ZONE is 'Mars/Olympus'" in message
+    assert "RAPTOR_MAX_AGE_DAYS is '0'" in message
+
+
+def test_a_mistake_creates_nothing(tmp_path: Path) -> None:
+    mistakes_of(tmp_path, RAPTOR_DEBUG="perhaps")
+    assert not (tmp_path / "var").exists()
+
+
+def test_a_misspelt_variable_is_a_mistake_with_a_suggestion(tmp_path: Path) -> None:
+    message = mistakes_of(tmp_path, RAPTOR_MAX_AGE="7")
+    assert "RAPTOR_MAX_AGE is not a setting; did you mean RAPTOR_MAX_AGE_DAYS?" in message
+
+
+def test_variables_of_tests_and_of_others_are_left_alone(tmp_path: Path) -> None:
+    read(tmp_path, RAPTOR_TEST_DATABASE_URL="postgres://localhost/x", HOME="/", RAPTORS="many")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RAPTOR_SECRET_KEY", "hunter2"),
+        ("RAPTOR_DATABASE_URL", "mysql://me:hunter2@localhost/x"),
+        ("RAPTOR_DATABASE_URL", "hunter2"),
+        ("RAPTOR_DATABASE_URL", "postgres://me:hunter2@localhost:port/x"),
+        ("RAPTOR_REDIS_URL", "http://:hunter2@localhost"),
+    ],
+)
+def test_a_secret_is_never_told(tmp_path: Path, name: str, value: str) -> None:
+    message = mistakes_of(tmp_path, **{name: value})
+    assert name in message
+    assert "hunter2" not in message
+
+
+def test_secrets_stay_out_of_the_representation(tmp_path: Path) -> None:
+    secrets = {
+        "RAPTOR_SECRET_KEY": "hunter2" * 9,
+        "RAPTOR_DATABASE_URL": "postgres://me:hunter2@localhost/x",
+        "RAPTOR_REDIS_URL": "redis://:hunter2@localhost/0",
+        "RAPTOR_ADMIN_PASSWORD": "hunter2",
+    }
+    assert "hunter2" not in repr(read(tmp_path, **secrets))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RAPTOR_BIND", "8000"),
+        ("RAPTOR_BIND", "localhost:0"),
+        ("RAPTOR_BIND", "localhost:65536"),
+        ("RAPTOR_BIND", "http://localhost:80"),
+        ("RAPTOR_BIND", "::1:8000"),
+        ("RAPTOR_BIND", "[::1:8000"),
+        ("RAPTOR_BIND", ":8000"),
+        ("RAPTOR_DATABASE_URL", "sqlite://:memory:"),
+        ("RAPTOR_DATABASE_URL", "sqlite://"),
+        ("RAPTOR_ALLOWED_HOSTS", "https://panel.example.org"),
+        ("RAPTOR_ALLOWED_HOSTS", "panel.example.org:8000"),
+        ("RAPTOR_ALLOWED_HOSTS", ","),
+        ("RAPTOR_ARCHIVE_DAYS", "-1"),
+        ("RAPTOR_MAX_AGE_DAYS", "nan"),
+        ("RAPTOR_MAX_AGE_DAYS", "inf"),
+        ("RAPTOR_MAX_AGE_DAYS", "seven"),
+        ("RAPTOR_MAX_DOCUMENT_BYTES", "0"),
+        ("RAPTOR_MAX_DOCUMENT_BYTES", "5 MiB"),
+        ("RAPTOR_MAX_DOCUMENT_BYTES", "٥"),
+        ("RAPTOR_CDP_ALLOWED_HOSTS", "http://localhost"),
+        ("RAPTOR_CDP_ALLOWED_HOSTS", "localhost:9222"),
+        ("RAPTOR_CDP_ALLOWED_HOSTS", "10.0.0.1/8"),
+        ("RAPTOR_CDP_ALLOWED_HOSTS", "127.1"),
+        ("RAPTOR_CDP_ALLOWED_HOSTS", "0x7f000001"),
+        ("RAPTOR_CDP_ALLOWED_HOSTS", "*"),
+        ("RAPTOR_CDP_ALLOWED_HOSTS", ","),
+        ("RAPTOR_CHROMIUM", "/nowhere/chromium"),
+        ("RAPTOR_NAMESPACE", "n" * 101),
+        ("RAPTOR_NAMESPACE", "two\nlines"),
+        ("RAPTOR_TIME_ZONE", "../../etc/passwd"),
+        ("RAPTOR_VAR_DIR", "/dev/null"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(tmp_path: Path, name: str, value: str) -> None:
+    assert f"mistake: {name}" in mistakes_of(tmp_path, **{name: value})
+
+
+def test_right_values_are_read(tmp_path: Path) -> None:
+    environment = read(
+        tmp_path,
+        RAPTOR_BIND="[::]:80",
+        RAPTOR_DEBUG="TRUE",
+        RAPTOR_MAX_AGE_DAYS="0.5",
+        RAPTOR_ARCHIVE_DAYS="0",
+        RAPTOR_ALLOWED_HOSTS=".example.org, 10.0.0.1,*",
+        RAPTOR_CDP_ALLOWED_HOSTS="Browsers.example.org,10.0.0.0/8,fd00::/8",
+        RAPTOR_DATABASE_URL="postgresql://me:secret@localhost/x",
+        RAPTOR_CHROMIUM="/bin/sh",
+    )
+    assert environment.bind == "[::]:80"
+    assert environment.debug
+    assert environment.max_age_days == 0.5
+    assert environment.archive_days == 0
+    assert environment.allowed_hosts == [".example.org", "10.0.0.1", "*"]
+    assert environment.cdp_allowed_hosts == ("browsers.example.org", "10.0.0.0/8", "fd00::/8")
+    assert environment.chromium == "/bin/sh"
+
+
+def test_the_secret_key_is_made_once_and_only_for_its_owner(tmp_path: Path) -> None:
+    first = read(tmp_path).secret_key
+    assert read(tmp_path).secret_key == first
+    assert stat.S_IMODE((tmp_path / "var" / "secret-key").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "var").stat().st_mode) == 0o700
+
+
+def test_processes_that_start_together_agree_on_the_secret_key(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        keys = set(pool.map(lambda _: load_secret_key(tmp_path / "secret-key"), range(64)))
+    assert len(keys) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["secret-key"]
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    message = mistakes_of(tmp_path, RAPTOR_VAR_DIR=str(tmp_path / "file" / "var"))
+    assert "RAPTOR_VAR_DIR" in message
+    assert "cannot be made" in message
+
+
+def test_a_secret_key_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "var" / "secret-key").mkdir(parents=True)
+    assert "secret-key can be neither read nor written" in mistakes_of(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 64])
+def test_a_file_without_a_secret_key_is_told(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var" / "secret-key").write_bytes(content)
+    assert "secret-key" in mistakes_of(tmp_path)
+
+
+def test_a_given_secret_key_leaves_no_file(tmp_path: Path) -> None:
+    assert read(tmp_path, RAPTOR_SECRET_KEY="k" * 50).secret_key == "k" * 50
+    assert not (tmp_path / "var" / "secret-key").exists()
+
+
+@pytest.mark.parametrize(
+    ("tz", "target", "expected"),
+    [
+        ("", "/usr/share/zoneinfo/Europe/Berlin", "Europe/Berlin"),
+        ("", "/var/db/timezone/zoneinfo/America/New_York", "America/New_York"),
+        ("Asia/Tokyo", "/usr/share/zoneinfo/Europe/Berlin", "Asia/Tokyo"),
+        (":Asia/Tokyo", "/usr/share/zoneinfo/Europe/Berlin", "Asia/Tokyo"),
+        ("/usr/share/zoneinfo/Asia/Tokyo", "", "Asia/Tokyo"),
+        ("", "/somewhere/else", "UTC"),
+    ],
+)
+def test_the_time_zone_is_the_machines(tmp_path: Path, tz: str, target: str, expected: str) -> None:
+    localtime = tmp_path / "localtime"
+    if target:
+        localtime.symlink_to(target)
+    assert find_machine_time_zone(tz, localtime) == expected
+
+
+def test_every_variable_has_its_field() -> None:
+    assert [v.field_name for v in VARIABLES] == [field.name for field in dataclasses.fields(Environment)]
+
+
+def test_the_readme_tells_every_variable_with_its_default() -> None:
+    rows = re.findall(
+        r"^\| `(RAPTOR_\w+)` \| (.*?) \|", (PROJECT_DIR / "README.md").read_text(), re.MULTILINE
+    )
+    assert rows == [(variable.name, variable.documented_default) for variable in VARIABLES]
