@@ -1,0 +1,1 @@
+"""Saved browser sessions: seen, judged and cleaned up."""

@@ -1,0 +1,154 @@
+"""Which sessions a cleanup is about, and for which reasons; pure, and the same wherever it is asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+from django.db.models import F, IntegerField, Q, Value
+from django.db.models.expressions import Case, Combinable, When
+
+from sessions_app.problems import UNREADABLE, CodedFlag, Problem
+
+MAX_AGE_LIMIT_DAYS = 36_525
+SELECTION_LIMIT = 10_000
+
+
+class Reason(CodedFlag):
+    """Why a session is removed, besides its problems, whose bits stand below these."""
+
+    EXPIRED = 1 << 8, "Last accessed too long ago, or its age cannot be read."
+    SELECTED = 1 << 9, "Selected by hand."
+    ALL = 1 << 10, "Every session in the scope was to go."
+    VANISHED = 1 << 11, "Its file is gone from the session directory."
+
+
+_PROBLEM_BITS = (1 << 8) - 1
+
+
+def reasons_in(bits: int) -> list[Problem | Reason]:
+    """Take a sum of reason bits apart into its members."""
+    return [*Problem(bits & _PROBLEM_BITS), *Reason(bits & ~_PROBLEM_BITS)]
+
+
+def count_reasons(groups: Iterable[tuple[int, int]]) -> dict[str, int]:
+    """Count each reason by its code over ``(bits, sessions)`` groups; a session counts in each of its own."""
+    counts: Counter[str] = Counter()
+    for bits, sessions in groups:
+        for reason in reasons_in(bits):
+            counts[reason.code] += sessions
+    return dict(counts)
+
+
+class InvalidCriteria(ValueError):
+    """The criteria name nothing, or something that cannot be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Criteria:
+    """What a cleanup takes: sessions that meet any criterion, within the scope.
+
+    Args:
+        expired: Last accessed more than ``max_age_days`` ago, or of unreadable age.
+        invalid: With at least one problem.
+        all: Every session in the scope, pinned ones included.
+        session_ids: These sessions (primary keys).
+        has_vanished: ``session_ids`` are sessions whose files are gone; the mirror's own bookkeeping.
+        namespace: Scope; blank for all namespaces.
+        browser_type: Scope; blank for all.
+    Raises: InvalidCriteria: no criterion is given, or a value is out of range.
+    """
+
+    expired: bool = False
+    invalid: bool = False
+    all: bool = False
+    session_ids: tuple[int, ...] | None = None
+    has_vanished: bool = False
+    max_age_days: float = 7
+    namespace: str = ""
+    browser_type: str = ""
+
+    def __post_init__(self) -> None:
+        if not (self.expired or self.invalid or self.all or self.session_ids is not None):
+            raise InvalidCriteria(
+                "Nothing to clean up was named: choose expired, invalid, all, or select sessions."
+            )
+        if not 0 < self.max_age_days <= MAX_AGE_LIMIT_DAYS:
+            raise InvalidCriteria(
+                f"A maximum age of {self.max_age_days} days is not possible: "
+                f"choose more than 0 and at most {MAX_AGE_LIMIT_DAYS:,}."
+            )
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        ids = data.get("session_ids")
+        return cls(**{**data, "session_ids": None if ids is None else tuple(ids)})
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def cutoff(self, as_of: datetime) -> datetime:
+        """The last access before which a session counts as expired."""
+        return as_of - timedelta(days=self.max_age_days)
+
+    def scope(self) -> Q:
+        scope = Q()
+        if self.namespace:
+            scope &= Q(namespace=self.namespace)
+        if self.browser_type:
+            scope &= Q(browser_type=self.browser_type)
+        return scope
+
+    def matching(self, as_of: datetime) -> Q:
+        """The sessions that these criteria take, as judged at an instant."""
+        if self.all:
+            return self.scope()
+        chosen = Q()
+        if self.expired:
+            chosen |= Q(idle_since__lt=self.cutoff(as_of))
+        if self.invalid:
+            chosen |= Q(problems__gt=0)
+        if self.session_ids is not None:
+            chosen |= Q(pk__in=self.session_ids)
+        if self.has_vanished:
+            return self.scope() & chosen
+        return self.scope() & chosen & Q(is_pinned=False)
+
+    def reasons(self, as_of: datetime) -> Combinable:
+        """The reason bits of each matching session, as SQL."""
+        by_hand = self.all or self.session_ids is not None
+        mask = ~0 if self.invalid or by_hand else UNREADABLE.value
+        bits: Combinable = F("problems").bitand(mask & _PROBLEM_BITS)
+        if self.expired or by_hand:
+            is_expired = When(idle_since__lt=self.cutoff(as_of), then=Value(Reason.EXPIRED.value))
+            bits = bits + Case(is_expired, default=Value(0), output_field=IntegerField())
+        if self.has_vanished:
+            return bits + Value(Reason.VANISHED.value)
+        if self.all:
+            return bits + Value(Reason.ALL.value)
+        if self.session_ids is not None:
+            return bits + Value(Reason.SELECTED.value)
+        return bits
+
+    def describe(self) -> str:
+        """Say in a line what is asked for."""
+        if self.has_vanished:
+            return "sessions whose files are gone"
+        chosen = []
+        if self.all:
+            chosen.append("all sessions")
+        if self.expired:
+            chosen.append(f"expired (last accessed over {self.max_age_days:g} days ago)")
+        if self.invalid:
+            chosen.append("invalid")
+        if self.session_ids is not None:
+            chosen.append(f"{len(self.session_ids):,} selected")
+        text = " or ".join(chosen)
+        if self.namespace:
+            text += f", in namespace {self.namespace}"
+        if self.browser_type:
+            text += f", of browser type {self.browser_type}"
+        return text

@@ -1,0 +1,93 @@
+"""Session documents: bytes to the columns of a session and back, with nothing lost.
+
+The bytes are what is kept. The columns are what the database needs of them to judge, search and
+sort; where a column cannot hold a value (NUL and lone surrogates fit in no text column, an
+address of a megabyte in no index) it holds what it can, and the bytes still hold all of it.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, tzinfo
+from typing import Any, NamedTuple
+
+TEXT_LENGTH = 255
+"""Longest text in an indexed column, in characters: PostgreSQL refuses index rows over 2,704 bytes."""
+
+# A day inside what datetime can hold, so that no time zone shifts a stored instant out of it.
+_EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
+_LATEST = datetime(9999, 12, 30, tzinfo=UTC)
+
+
+class DocumentFields(NamedTuple):
+    """What the columns of a session hold of its document; see ``StoredSession``."""
+
+    session_id: str
+    cdp_url: str
+    browser_type: str
+    created_at: datetime | None
+    last_accessed: datetime | None
+    is_corrupted: bool
+
+
+_CORRUPTED = DocumentFields("", "", "", None, None, True)
+
+
+def read(data: bytes) -> dict[str, Any] | None:
+    """Read a document's JSON object, or None where there is none to be read.
+
+    ``None`` covers all of it: no JSON, another top level, nesting or numbers beyond what Python reads.
+    """
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def parse(data: bytes, *, time_zone: tzinfo) -> DocumentFields:
+    """Take from a document what the columns hold. No bytes raise an error.
+
+    Args:
+        time_zone: In which naive timestamps are read; aware ones keep their instant.
+    """
+    content = read(data)
+    if content is None:
+        return _CORRUPTED
+    get = content.get
+    return DocumentFields(
+        _text(get("session_id"))[:TEXT_LENGTH],
+        _text(get("cdp_url")),
+        _text(get("browser_type"))[:TEXT_LENGTH],
+        _instant(get("created_at"), time_zone),
+        _instant(get("last_accessed"), time_zone),
+        False,
+    )
+
+
+def write(content: dict[str, Any]) -> bytes:
+    """Write a document as RAPTOR's own ``SessionManager`` lays it out: indented by two, in ASCII."""
+    return json.dumps(content, indent=2).encode("ascii")
+
+
+def _text(value: object) -> str:
+    """Give the text without outer white space; what is no text counts as missing."""
+    if not isinstance(value, str):
+        return ""
+    if not value.isascii():
+        value = value.encode("utf-8", "replace").decode("utf-8")
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}").strip()
+
+
+def _instant(value: object, time_zone: tzinfo) -> datetime | None:
+    """Read an ISO 8601 time as RAPTOR writes it, in UTC; None where it is none or out of range."""
+    if not isinstance(value, str):
+        return None
+    try:
+        instant = datetime.fromisoformat(value)
+        if instant.tzinfo is None:
+            instant = instant.replace(tzinfo=time_zone)
+        instant = instant.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return instant if _EARLIEST < instant < _LATEST else None

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from django.db import models
+from django.db.models import F, Q, Value
+from django.db.models.expressions import Case, When
+
+from sessions_app.documents import TEXT_LENGTH
+from sessions_app.models.clock import ChangedAtField, DatabaseClock
+from sessions_app.problems import Problem, has_problem, problems_expression
+
+if TYPE_CHECKING:
+    from sessions_app.models.cleanup import CleanupRun
+
+NAMESPACE_LENGTH = 100
+NAME_LENGTH = 255
+
+BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+"""Stands for a last access that cannot be read: longer ago than any other."""
+
+
+class StoredSession(models.Model):
+    """A session as it is stored: its document, and the columns that are taken from it.
+
+    The document is the truth; the columns exist so that the database can judge, search and sort.
+    Live and archived sessions have the same columns, so that one statement moves a batch.
+    """
+
+    namespace = models.CharField(max_length=NAMESPACE_LENGTH)
+    name = models.CharField(max_length=NAME_LENGTH)
+    size_bytes = models.BigIntegerField("size", default=0, help_text="Size of the document in bytes.")
+    session_id = models.CharField(max_length=TEXT_LENGTH, blank=True, default="")
+    cdp_url = models.TextField(
+        "endpoint",
+        blank=True,
+        default="",
+        help_text="The CDP address. Whoever has it controls the browser.",
+    )
+    browser_type = models.CharField(max_length=TEXT_LENGTH, blank=True, default="")
+    created_at = models.DateTimeField("created", null=True, blank=True)
+    last_accessed = models.DateTimeField(null=True, blank=True)
+    is_corrupted = models.BooleanField("corrupted", default=False)
+    is_pinned = models.BooleanField(
+        "pinned", default=False, help_text="Never removed by an expiry, invalid or size cleanup."
+    )
+    added_at = models.DateTimeField("added", db_default=DatabaseClock(), editable=False)
+    updated_at = ChangedAtField("changed", db_default=DatabaseClock(), editable=False)
+
+    directory = models.ForeignKey(
+        "sessions_app.SessionDirectory", on_delete=models.PROTECT, null=True, blank=True, db_index=False
+    )
+    file_name = models.CharField(max_length=NAME_LENGTH, blank=True, default="")
+    # The file that was judged: any write, rename or change of mode gives it another ctime.
+    file_inode = models.BigIntegerField(null=True, blank=True)
+    file_modified_ns = models.BigIntegerField(null=True, blank=True)
+    file_changed_ns = models.BigIntegerField(null=True, blank=True)
+
+    # Last of the stored columns: SQLite reads through a long value to reach those behind it.
+    document = models.BinaryField(default=b"", help_text="The document's exact bytes.")
+
+    problems = models.GeneratedField(
+        expression=problems_expression(),
+        output_field=models.IntegerField(),
+        db_persist=True,
+        help_text="The broken rules, as a sum of their bits (sessions_app.problems.Problem).",
+    )
+    idle_since = models.GeneratedField(
+        # Expiry is then one range over one index, whatever makes a session count as expired.
+        expression=Case(
+            When(
+                Q(is_corrupted=True) | Q(created_at=None) | Q(last_accessed=None),
+                then=Value(BEGINNING, output_field=models.DateTimeField()),
+            ),
+            default=F("last_accessed"),
+            output_field=models.DateTimeField(),
+        ),
+        output_field=models.DateTimeField(),
+        db_persist=True,
+        help_text="The last access, or the beginning of time where the age cannot be read.",
+    )
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def problem_set(self) -> Problem:
+        return Problem(self.problems or 0)
+
+
+class SessionQuerySet(models.QuerySet["BrowserSession"]):
+    def expired(self, cutoff: datetime) -> Self:
+        """Last accessed before the cutoff, or of unreadable age: the guide's own rule."""
+        return self.filter(idle_since__lt=cutoff)
+
+    def invalid(self) -> Self:
+        return self.filter(problems__gt=0)
+
+    def valid(self) -> Self:
+        return self.filter(problems=0)
+
+    def with_problem(self, problem: Problem) -> Self:
+        return self.filter(has_problem(problem))
+
+    def pinned(self) -> Self:
+        return self.filter(is_pinned=True)
+
+    def update(self, **kwargs: Any) -> int:
+        """Update the rows and date their change, which takes them out of every plan made before."""
+        return super().update(**{"updated_at": DatabaseClock(), **kwargs})
+
+    update.alters_data = True  # type: ignore[attr-defined]
+
+
+class BrowserSession(StoredSession):
+    """A live session. Only ``sessions_app.cleanup`` deletes one."""
+
+    objects = SessionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-idle_since", "-id")
+        permissions = (("clean_up_sessions", "Can clean up sessions"),)
+        constraints = (
+            # Looks one up by its name, and lists a namespace by name.
+            models.UniqueConstraint(fields=("namespace", "name"), name="session_unique_name"),
+            # Reads the files of a directory for the sync.
+            models.UniqueConstraint(
+                fields=("directory", "file_name"),
+                condition=Q(directory__isnull=False),
+                name="session_unique_file",
+            ),
+            models.CheckConstraint(condition=Q(size_bytes__gte=0), name="session_size_not_negative"),
+            models.CheckConstraint(condition=~Q(namespace=""), name="session_has_namespace"),
+            models.CheckConstraint(condition=~Q(name=""), name="session_has_name"),
+        )
+        indexes = (
+            # The list's default order; expired(cutoff); filters by age.
+            models.Index(fields=("idle_since", "id"), name="session_idle"),
+            # invalid(); the counts for each problem.
+            models.Index(fields=("problems", "id"), condition=Q(problems__gt=0), name="session_invalid"),
+            # The list and cleanups of a namespace.
+            models.Index(fields=("namespace", "idle_since"), name="session_namespace_idle"),
+            # The list filtered by browser type.
+            models.Index(fields=("browser_type", "idle_since"), name="session_browser_idle"),
+            # The largest sessions; the list by size.
+            models.Index(fields=("size_bytes", "id"), name="session_size"),
+            # How many are pinned.
+            models.Index(fields=("id",), condition=Q(is_pinned=True), name="session_pinned"),
+        )
+
+
+class ArchivedSession(StoredSession):
+    """A session that a cleanup removed, whole, until it is undone or the archive is emptied.
+
+    Its primary key is the session's own, so the database holds none twice.
+    """
+
+    id = models.BigIntegerField(primary_key=True)
+    run: models.ForeignKey[CleanupRun, CleanupRun] = models.ForeignKey(
+        "sessions_app.CleanupRun", on_delete=models.PROTECT, related_name="archived_sessions", db_index=False
+    )
+    reasons = models.IntegerField(help_text="Why it was removed, as a sum of bits (sessions_app.criteria).")
+    removed_at = models.DateTimeField("removed")
+    has_vanished = models.BooleanField(
+        default=False, help_text="Its file was gone before; one that comes back is a new session."
+    )
+
+    class Meta:
+        ordering = ("-removed_at", "-id")
+        indexes = (
+            # The sessions of a run, page by page.
+            models.Index(fields=("run", "id"), name="archived_run"),
+            # The archive's list.
+            models.Index(fields=("removed_at", "id"), name="archived_removed"),
+            # Tells the sync which files a cleanup left behind when it was killed.
+            models.Index(fields=("directory", "file_name"), name="archived_file"),
+        )

@@ -1,0 +1,185 @@
+"""The rules of validity, each in one place: its public code, its rule and what to tell a person.
+
+A rule is a ``Q`` over the columns of a session, so the database judges every row by itself, one
+written by raw SQL included: see ``BrowserSession.problems``. Problems make a session invalid;
+warnings are told and never cause a removal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import IntFlag
+from typing import Self
+
+from django.db.models import F, Q, Value
+from django.db.models.expressions import Case, Combinable, When
+from django.db.models.fields import IntegerField
+from django.db.models.functions import Trim
+from django.db.models.lookups import Exact
+
+from sessions_app.endpoints import ENDPOINT_SCHEMES, Endpoint, is_allowed_host
+
+BROWSER_TYPES = ("chromium", "firefox", "webkit")
+
+
+class CodedFlag(IntFlag):
+    """A set of named facts: each member has a public code, a sentence, and advice."""
+
+    sentence: str
+    advice: str
+
+    def __new__(cls, value: int, sentence: str = "", advice: str = "") -> Self:
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.sentence = sentence
+        member.advice = advice
+        return member
+
+    @property
+    def code(self) -> str:
+        """The public name of a single member, as screens, filters and JSON have it."""
+        return str(self.name).lower()
+
+    @property
+    def codes(self) -> list[str]:
+        """The codes of all members in the set, in order of their bits."""
+        return [member.code for member in self]
+
+    @classmethod
+    def from_codes(cls, codes: Iterable[str]) -> Self:
+        """Make a set of the codes.
+
+        Raises: ValueError: a code is unknown; the message lists the valid ones.
+        """
+        members = {member.code: member for member in cls}
+        found = cls(0)
+        for code in codes:
+            if code not in members:
+                raise ValueError(f"“{code}” is not one of: {', '.join(members)}.")
+            found |= members[code]
+        return found
+
+
+class Problem(CodedFlag):
+    """The broken rules of a session. A session with at least one is invalid."""
+
+    MISSING_SESSION_ID = (
+        1,
+        "The session id is missing.",
+        "The test that saved it crashed or wrote no id. Save the session again, or clean it up.",
+    )
+    MISSING_CDP_URL = (
+        2,
+        "The endpoint (cdp_url) is missing.",
+        "Nobody can reconnect. Launch the browser with --remote-debugging-port=0 and save again.",
+    )
+    INVALID_CREATED_AT = (
+        4,
+        "The time of creation cannot be read.",
+        "Write created_at as an ISO 8601 date and time, such as 2026-11-21T09:00:00+00:00.",
+    )
+    INVALID_LAST_ACCESSED = (
+        8,
+        "The time of last access cannot be read.",
+        "Write last_accessed as an ISO 8601 date and time; until then it counts as expired.",
+    )
+    INVALID_BROWSER_TYPE = (
+        16,
+        "The browser type is not one of chromium, firefox, webkit.",
+        "Write browser_type in lower case, as Playwright names it.",
+    )
+    CORRUPTED_DOCUMENT = (
+        32,
+        "The document is not a JSON object.",
+        "It was cut off or is no session at all. Its bytes are kept as they are; clean it up.",
+    )
+
+
+UNREADABLE = Problem.INVALID_CREATED_AT | Problem.INVALID_LAST_ACCESSED | Problem.CORRUPTED_DOCUMENT
+"""The problems that leave the age unknown: the guide counts such a session as expired."""
+
+
+def _blank(column: str) -> Q:
+    return Q(Exact(Trim(column), Value("")))
+
+
+def _in_a_readable_document(rule: Q) -> Q:
+    # What a corrupted document would have said is unknown, so only its corruption is held against it.
+    return Q(is_corrupted=False) & rule
+
+
+RULES: dict[Problem, Q] = {
+    Problem.MISSING_SESSION_ID: _in_a_readable_document(_blank("session_id")),
+    Problem.MISSING_CDP_URL: _in_a_readable_document(_blank("cdp_url")),
+    Problem.INVALID_CREATED_AT: _in_a_readable_document(Q(created_at=None)),
+    Problem.INVALID_LAST_ACCESSED: _in_a_readable_document(Q(last_accessed=None)),
+    Problem.INVALID_BROWSER_TYPE: _in_a_readable_document(~Q(browser_type__in=BROWSER_TYPES)),
+    Problem.CORRUPTED_DOCUMENT: Q(is_corrupted=True),
+}
+
+
+def problems_expression() -> Combinable:
+    """The sum of the bits of all broken rules, as SQL for a stored generated column."""
+    bits = [
+        Case(When(rule, then=Value(problem.value)), default=Value(0), output_field=IntegerField())
+        for problem, rule in RULES.items()
+    ]
+    total: Combinable = bits[0]
+    for bit in bits[1:]:
+        total = total + bit
+    return total
+
+
+def has_problem(problem: Problem) -> Q:
+    """Sessions with any of the given problems."""
+    # "problems > 0" lets the partial index session_invalid narrow the rows first.
+    return Q(problems__gt=0) & ~Q(Exact(F("problems").bitand(problem.value), Value(0)))
+
+
+class SessionWarning(CodedFlag):
+    """What is worth telling about a valid session."""
+
+    NOT_RECONNECTABLE = (
+        1,
+        "Firefox and WebKit cannot be reconnected to over CDP.",
+        "Use Chromium where a test has to take the browser over.",
+    )
+    LAST_ACCESSED_IN_FUTURE = (
+        2,
+        "The last access lies in the future.",
+        "Check the clock and the time zone of the machine that saved it.",
+    )
+    ENDPOINT_HOST_NOT_ALLOWED = (
+        4,
+        "The endpoint's host is not among the allowed ones.",
+        "Add it to RAPTOR_CDP_ALLOWED_HOSTS if it is yours; until then nobody connects to it.",
+    )
+    ENDPOINT_SCHEME_UNSUPPORTED = (
+        8,
+        "The endpoint is neither an http nor a ws address.",
+        "Save the address that the browser's /json/version names.",
+    )
+
+
+def warnings_of(
+    *,
+    browser_type: str,
+    last_accessed: datetime | None,
+    cdp_url: str,
+    as_of: datetime,
+    allowed_hosts: Iterable[str],
+) -> SessionWarning:
+    """Tell what is odd about a session without being a reason to remove it."""
+    found = SessionWarning(0)
+    if browser_type in ("firefox", "webkit"):
+        found |= SessionWarning.NOT_RECONNECTABLE
+    if last_accessed is not None and last_accessed > as_of:
+        found |= SessionWarning.LAST_ACCESSED_IN_FUTURE
+    if cdp_url.strip():
+        endpoint = Endpoint.parse(cdp_url)
+        if endpoint.scheme not in ENDPOINT_SCHEMES:
+            found |= SessionWarning.ENDPOINT_SCHEME_UNSUPPORTED
+        elif not is_allowed_host(endpoint.host, allowed_hosts):
+            found |= SessionWarning.ENDPOINT_HOST_NOT_ALLOWED
+    return found

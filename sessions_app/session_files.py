@@ -1,0 +1,208 @@
+"""The files of a session directory: found, read, written and removed, never half and never by mistake.
+
+All of it works relative to an open folder, so a folder that is swapped meanwhile changes nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from sessions_app.models import StoredSession
+
+SUFFIX = ".json"
+_ASIDE_PREFIX = ".removing-"
+_READ_ATTEMPTS = 3
+_INODE_MASK = (1 << 63) - 1  # what a signed 64-bit column holds
+
+
+class FileStamp(NamedTuple):
+    """Tells one state of a file from any other: a write, a rename or a copy has another stamp."""
+
+    inode: int
+    size_bytes: int
+    modified_ns: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Self:
+        return cls(status.st_ino & _INODE_MASK, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+    def is_same_content(self, other: FileStamp) -> bool:
+        """Compare all but the ctime, which our own renaming changes."""
+        return self[:3] == other[:3]
+
+
+def stamp_of(session: StoredSession) -> FileStamp | None:
+    """The state of the file that a mirrored session was read from; None where it has none."""
+    if session.file_inode is None or session.file_modified_ns is None or session.file_changed_ns is None:
+        return None
+    return FileStamp(
+        session.file_inode, session.size_bytes, session.file_modified_ns, session.file_changed_ns
+    )
+
+
+class SkippedFile(Exception):
+    """A file that is no document, or that cannot be read; the message says why."""
+
+
+class SessionFolder:
+    """An open session directory.
+
+    Raises: OSError: there is no such folder, or it may not be read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.left_aside: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def entries(self) -> Iterator[os.DirEntry[str]]:
+        """Give what may be documents (names ending in .json), of whatever type they are."""
+        with os.scandir(self._fd) as entries:
+            for entry in entries:
+                if entry.name.endswith(SUFFIX):
+                    yield entry
+                elif entry.name.startswith(_ASIDE_PREFIX):
+                    self.left_aside.append(entry.name)
+
+    def read(self, file_name: str, *, max_bytes: int) -> tuple[bytes, FileStamp]:
+        """Read a whole document, and the stamp that it had before and after.
+
+        Raises:
+            SkippedFile: it is over-large, no regular file, not readable, or being written right now.
+            FileNotFoundError: it is gone.
+        """
+        for _ in range(_READ_ATTEMPTS):
+            with self._open(file_name) as fd:
+                before = os.fstat(fd)
+                check_is_document(before, max_bytes=max_bytes)
+                data = _read_all(fd, before.st_size)
+                after = os.fstat(fd)
+            stamp = FileStamp.of(after)
+            if stamp == FileStamp.of(before) and len(data) == stamp.size_bytes:
+                return data, stamp
+        raise SkippedFile("is being written right now; the next sync tries again")
+
+    def write(self, file_name: str, data: bytes) -> FileStamp:
+        """Write a document so that a reader, or a crash, sees the old one or the new one whole."""
+        temporary = f".writing-{secrets.token_hex(8)}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        fd = os.open(temporary, flags, 0o600, dir_fd=self._fd)
+        try:
+            with open(fd, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(fd)
+            os.replace(temporary, file_name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=self._fd)
+            raise
+        os.fsync(self._fd)
+        return FileStamp.of(os.stat(file_name, dir_fd=self._fd, follow_symlinks=False))
+
+    def remove(self, file_name: str, stamp: FileStamp, *, owner_id: int) -> bool:
+        """Remove a file if it is still the one that the stamp was taken of.
+
+        Between a look and an unlink another process may put a new file in the place. So the file is
+        renamed aside first, looked at there, and put back if it is not the one that was judged.
+
+        Args:
+            owner_id: Names the file while it is aside, so that ``settle`` can end what a crash cut off.
+        Returns: Whether the file is gone; False when another has taken its place.
+        Raises: OSError: the folder does not permit it.
+        """
+        try:
+            if FileStamp.of(self._status(file_name)) != stamp:
+                return False
+            aside = f"{_ASIDE_PREFIX}{owner_id}"
+            os.rename(file_name, aside, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        except FileNotFoundError:
+            return True
+        return self.settle(aside, file_name, stamp)
+
+    def settle(self, aside: str, file_name: str, stamp: FileStamp | None) -> bool:
+        """End the removal of a file that stands aside: unlink it, or put it back if it is another."""
+        is_judged = stamp is not None and FileStamp.of(self._status(aside)).is_same_content(stamp)
+        if not is_judged:
+            # link, unlike rename, never replaces: a still newer file in the place wins.
+            with suppress(FileExistsError):
+                os.link(aside, file_name, src_dir_fd=self._fd, dst_dir_fd=self._fd, follow_symlinks=False)
+        os.unlink(aside, dir_fd=self._fd)
+        return is_judged
+
+    @staticmethod
+    def owner_id(aside: str) -> int | None:
+        """The session whose file stands aside under a name, None where the name is not one of ours."""
+        owner = aside.removeprefix(_ASIDE_PREFIX)
+        return int(owner) if owner.isascii() and owner.isdigit() else None
+
+    def has(self, file_name: str) -> bool:
+        try:
+            self._status(file_name)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _status(self, file_name: str) -> os.stat_result:
+        return os.stat(file_name, dir_fd=self._fd, follow_symlinks=False)
+
+    @contextmanager
+    def _open(self, file_name: str) -> Iterator[int]:
+        # NONBLOCK: a pipe that somebody named x.json must not hang the sync.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            fd = os.open(file_name, flags, dir_fd=self._fd)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise SkippedFile("is a symbolic link") from None
+            raise SkippedFile(f"cannot be read: {error.strerror}") from None
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+
+def check_is_document(status: os.stat_result, *, max_bytes: int) -> None:
+    """Refuse what is no document by its type or size.
+
+    Raises: SkippedFile: with the reason.
+    """
+    if stat.S_ISREG(status.st_mode):
+        if status.st_size > max_bytes:
+            raise SkippedFile(
+                f"is over-large: {status.st_size:,} bytes, the limit is {max_bytes:,} "
+                "(RAPTOR_MAX_DOCUMENT_BYTES)"
+            )
+    elif stat.S_ISLNK(status.st_mode):
+        raise SkippedFile("is a symbolic link")
+    elif stat.S_ISDIR(status.st_mode):
+        raise SkippedFile("is a sub-folder")
+    else:
+        raise SkippedFile("is not a regular file")
+
+
+def _read_all(fd: int, size_bytes: int) -> bytes:
+    """Read to the end, but never more than one byte over the size that the file had."""
+    data = os.read(fd, size_bytes + 1)
+    while len(data) <= size_bytes and (more := os.read(fd, size_bytes + 1 - len(data))):
+        data += more
+    return data
