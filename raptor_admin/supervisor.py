@@ -18,7 +18,7 @@ from raptor_admin.processes import end_groups, kill_group
 logger = logging.getLogger(__name__)
 
 # Enough for requests and short tasks to finish; with the kill after it everything is gone within 5 s.
-GRACE_SECONDS = 3.5
+GRACE_SECONDS = 3.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 30.0
@@ -129,7 +129,10 @@ class Supervisor:
 
     def _end(self) -> None:
         logger.info("Stopping.")
-        end_groups(self._groups(), grace_seconds=GRACE_SECONDS, reap=self._reap)
+        groups = self._groups()
+        end_groups(groups, grace_seconds=GRACE_SECONDS, reap=self._reap)
+        for group in groups:
+            self._watchdog.tell("-", group)
         self._watchdog.end()
         logger.info("Stopped.")
 
