@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management import CommandError, CommandParser
+from django.db import DatabaseError
+
+from sessions_app.directories import DirectoryError, SyncResult, register_directory, sync_directory
+from sessions_app.management.output import ReportingCommand, count_of, printable, progress, user_name
+from sessions_app.models import SessionDirectory
+
+
+class Command(ReportingCommand):
+    help = "Mirror session directories now: those given, which are registered first, or all enabled ones."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("paths", nargs="*", metavar="PATH", help="folder of session documents")
+        parser.add_argument(
+            "--namespace",
+            default="",
+            help="where the sessions of a new PATH are listed; without PATH, only its directories",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        reports = []
+        for path, directory in self._directories(options["paths"], options["namespace"]):
+            result, error = SyncResult(), ""
+            try:
+                directory = directory or register_directory(path, namespace=options["namespace"])
+                with progress(self.stderr, "files read") as advance:
+                    result = sync_directory(directory, trigger="command", actor=user_name(), progress=advance)
+            except (DirectoryError, DatabaseError, OSError) as failure:
+                error = str(failure)
+                self.warn(error)
+            namespace = directory.namespace if directory else options["namespace"]
+            reports.append(_report(directory.path if directory else path, namespace, result, error))
+            if options["format"] == "text" and not error:
+                self._tell(reports[-1])
+        if options["format"] == "json":
+            self.write_json({"directories": reports})
+        elif not reports:
+            self.stdout.write("No enabled session directory is registered. Name one: sync_directories PATH")
+        if failed := sum(1 for report in reports if report["error"]):
+            raise CommandError(f"{failed} of {count_of(len(reports), 'directory', 'directories')} failed.")
+
+    def _directories(self, paths: list[str], namespace: str) -> list[tuple[str, SessionDirectory | None]]:
+        if paths:
+            return [(path, None) for path in paths]
+        enabled = SessionDirectory.objects.filter(is_enabled=True)
+        if namespace:
+            enabled = enabled.filter(namespace=namespace)
+        return [(directory.path, directory) for directory in enabled]
+
+    def _tell(self, report: dict[str, Any]) -> None:
+        counts = ", ".join(
+            f"{report[key]:,} {words}"
+            for key, words in _COUNTS.items()
+            if report[key] or key in ("added", "changed", "unchanged", "vanished")
+        )
+        self.stdout.write(f"{report['path']} (namespace {report['namespace']}): {counts}.")
+        for skipped in report["skipped"]:
+            self.stdout.write(f"  skipped: {printable(skipped['file'])} {skipped['reason']}")
+
+
+_COUNTS = {
+    "added": "added",
+    "changed": "changed",
+    "unchanged": "unchanged",
+    "vanished": "vanished",
+    "left_behind": "left behind by a cleanup and removed now",
+}
+
+
+def _report(path: str, namespace: str, result: SyncResult, error: str) -> dict[str, Any]:
+    return {
+        "path": path,
+        "namespace": namespace,
+        **{key: getattr(result, key) for key in _COUNTS},
+        "skipped": [{"file": name, "reason": reason} for name, reason in result.skipped],
+        "error": error or None,
+    }

@@ -1,0 +1,191 @@
+"""What the commands share: arguments, exit statuses, and what goes to which stream.
+
+Standard output is for what was asked, and with ``--format json`` holds one JSON object; all else
+(progress, questions, warnings) goes to standard error.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.core.management import CommandParser
+from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.template.defaultfilters import filesizeformat
+from django.utils import timezone
+
+from sessions_app.deadline import Deadline
+
+FAILED = 1
+WRONG_USAGE = 2
+PROGRESS_EVERY = 500
+_CLEAR_LINE = "\r\x1b[K"
+
+
+class WrongUsage(CommandError):
+    """The command was called in a way that it refuses."""
+
+    def __init__(self, message: object) -> None:
+        super().__init__(str(message), returncode=WRONG_USAGE)
+
+
+class ReportingCommand(BaseCommand):
+    """A command that reports, as text or as one JSON object."""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--format", choices=("text", "json"), default="text", help="what to print; text where not given"
+        )
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        try:
+            return super().execute(*args, **options)
+        except BrokenPipeError:
+            # The reader, such as head, has seen enough; Python's own flush at exit must not fail again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(FAILED) from None
+
+    def write_json(self, report: dict[str, Any]) -> None:
+        self.stdout.write(json.dumps(report, indent=2))
+
+    def warn(self, message: str) -> None:
+        self.stderr.write(self.style.WARNING(f"warning: {message}"), self.style.NOTICE)
+
+
+def add_judging_arguments(parser: CommandParser) -> None:
+    """Add what decides which sessions are looked at, and at which instant."""
+    parser.add_argument("--namespace", default="", help="only the sessions of this namespace")
+    parser.add_argument("--browser-type", default="", help="only sessions of this browser type")
+    parser.add_argument(
+        "--as-of",
+        type=read_instant,
+        metavar="TIME",
+        help="judge the sessions as at this time, such as 2026-11-22T12:00:00+00:00; now where not given",
+    )
+    parser.add_argument(
+        "--max-age-days",
+        type=float,
+        default=settings.RAPTOR_MAX_AGE_DAYS,
+        metavar="DAYS",
+        help="a session last accessed longer ago is expired; %(default)s where not given",
+    )
+
+
+def read_instant(text: str | datetime) -> datetime:
+    """Read an ISO 8601 time; one without an offset is in ``TIME_ZONE``.
+
+    Raises: WrongUsage: it is none.
+    """
+    try:
+        instant = text if isinstance(text, datetime) else datetime.fromisoformat(text)
+        aware = instant if timezone.is_aware(instant) else timezone.make_aware(instant)
+        aware.timestamp()
+    except (ValueError, OverflowError):
+        raise WrongUsage(
+            f"“{text}” is not a time. Write it as ISO 8601, for example 2026-11-22T12:00:00+00:00."
+        ) from None
+    return aware
+
+
+def user_name() -> str:
+    """Name the user of the operating system, as the ledger is to have it; blank where there is none."""
+    try:
+        return getpass.getuser()[:150]
+    except (KeyError, OSError, ImportError):
+        return ""
+
+
+def count_of(number: int, noun: str, plural: str = "") -> str:
+    """Say how many, as in “1 session” and “2,000 sessions”."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def bytes_of(size_bytes: int) -> str:
+    """Say a size exactly and, where that is hard to read, roughly too."""
+    exact = count_of(size_bytes, "byte")
+    if size_bytes < 1024:
+        return exact
+    return f"{exact} ({filesizeformat(size_bytes)})".replace("\N{NO-BREAK SPACE}", " ")
+
+
+def local(instant: datetime | None) -> str:
+    """Write a time for people, in ``TIME_ZONE``."""
+    return timezone.localtime(instant).strftime("%Y-%m-%d %H:%M") if instant else "unknown"
+
+
+def printable(text: str) -> str:
+    """Write what would move the cursor or recolour the terminal as an escape: names come from files."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+@contextmanager
+def progress(stream: OutputWrapper, noun: str, *, total: int = 0) -> Iterator[Callable[[int], None]]:
+    """Give a function to be told how many more are done; it draws on a terminal and is silent elsewhere."""
+    if not stream.isatty():
+        yield lambda more: None
+        return
+    done = drawn = 0
+
+    def advance(more: int) -> None:
+        nonlocal done, drawn
+        done += more
+        if done - drawn < PROGRESS_EVERY and done != total:
+            return
+        drawn = done
+        filled = 30 * done // total if total else 0
+        bar = f"[{'#' * filled:30}] {done:,} of {total:,}" if total else f"{done:,}"
+        stream.write(f"{_CLEAR_LINE}{bar} {noun}", ending="")
+        stream.flush()
+
+    try:
+        yield advance
+    finally:
+        stream.write(_CLEAR_LINE, ending="")
+
+
+@dataclass(frozen=True)
+class _UntilStopped(Deadline):
+    """Passes when the user asks the command to stop."""
+
+    is_stopped: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def has_passed(self) -> bool:
+        return self.is_stopped.is_set() or super().has_passed
+
+
+@contextmanager
+def stoppable(stream: OutputWrapper) -> Iterator[Deadline]:
+    """Let the first Ctrl-C or SIGTERM end the work after its batch; the second ends it at once."""
+    deadline = _UntilStopped()
+    if threading.current_thread() is not threading.main_thread():
+        yield deadline
+        return
+
+    def stop(number: int, frame: object) -> None:
+        restore()
+        deadline.is_stopped.set()
+        stream.write("Stopping after this batch …")
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    try:
+        yield deadline
+    finally:
+        restore()
