@@ -47,6 +47,7 @@ def _isolate() -> None:
     os.environ["RAPTOR_VAR_DIR"] = _temporary.name
     os.environ["RAPTOR_DATABASE_URL"] = os.environ.get(DATABASE_VARIABLE, "")
     os.environ["RAPTOR_TIME_ZONE"] = "UTC"
+    Path(_temporary.name, "static").mkdir()
     # The manifest exists after collectstatic only; the tests of the real server have their own environment.
     settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
