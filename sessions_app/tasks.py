@@ -39,7 +39,7 @@ def _masked(task: Callable[_P, str]) -> Callable[_P, str]:
         try:
             return task(*args, **kwargs)
         except Exception as error:
-            logger.error("%s failed.\n%s", task.__name__, mask_endpoints(traceback.format_exc()))  # noqa: TRY400
+            logger.error("%s failed.\n%s", task.__name__, mask_endpoints(traceback.format_exc()))
             raise TaskFailed(mask_endpoints(f"{type(error).__name__}: {error}")) from None
 
     return run

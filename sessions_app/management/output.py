@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,10 +22,12 @@ from typing import Any
 from django.conf import settings
 from django.core.management import CommandParser
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.db import DatabaseError
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 
 from sessions_app.deadline import Deadline
+from sessions_app.endpoints import mask_endpoints
 
 FAILED = 1
 WRONG_USAGE = 2
@@ -50,10 +53,14 @@ class ReportingCommand(BaseCommand):
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
             return super().execute(*args, **options)
-        except BrokenPipeError:
-            # The reader, such as head, has seen enough; Python's own flush at exit must not fail again.
+        except BrokenPipeError as error:
+            # The reader, such as head, has seen enough: end the query, and let no flush at exit fail again.
+            traceback.clear_frames(error.__traceback__)
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(FAILED) from None
+        except DatabaseError as error:
+            # Its message may quote a whole row.
+            raise CommandError(mask_endpoints(f"{type(error).__name__}: {error}")) from None
 
     def write_json(self, report: dict[str, Any]) -> None:
         self.stdout.write(json.dumps(report, indent=2))
@@ -62,13 +69,16 @@ class ReportingCommand(BaseCommand):
         self.stderr.write(self.style.WARNING(f"warning: {message}"), self.style.NOTICE)
 
 
-def add_judging_arguments(parser: CommandParser) -> None:
-    """Add what decides which sessions are looked at, and at which instant."""
+def add_scope_arguments(parser: CommandParser) -> None:
+    """Add what limits a command to some of the sessions."""
     parser.add_argument("--namespace", default="", help="only the sessions of this namespace")
     parser.add_argument("--browser-type", default="", help="only sessions of this browser type")
+
+
+def add_age_arguments(parser: CommandParser) -> None:
+    """Add the instant at which sessions are judged, and the age at which they are expired."""
     parser.add_argument(
         "--as-of",
-        type=read_instant,
         metavar="TIME",
         help="judge the sessions as at this time, such as 2026-11-22T12:00:00+00:00; now where not given",
     )
@@ -81,20 +91,22 @@ def add_judging_arguments(parser: CommandParser) -> None:
     )
 
 
-def read_instant(text: str | datetime) -> datetime:
-    """Read an ISO 8601 time; one without an offset is in ``TIME_ZONE``.
+def read_instant(text: str | datetime | None) -> datetime | None:
+    """Read what ``--as-of`` was given; a time without an offset is in ``TIME_ZONE``.
 
-    Raises: WrongUsage: it is none.
+    Raises: WrongUsage: it is no time, or so far away that no session is of it.
     """
+    if text is None:
+        return None
     try:
         instant = text if isinstance(text, datetime) else datetime.fromisoformat(text)
-        aware = instant if timezone.is_aware(instant) else timezone.make_aware(instant)
-        aware.timestamp()
-    except (ValueError, OverflowError):
+    except ValueError:
         raise WrongUsage(
             f"“{text}” is not a time. Write it as ISO 8601, for example 2026-11-22T12:00:00+00:00."
         ) from None
-    return aware
+    if not 1970 <= instant.year < 9999:
+        raise WrongUsage(f"“{text}” is too far away: choose a time from 1970 on.")
+    return instant if timezone.is_aware(instant) else timezone.make_aware(instant)
 
 
 def user_name() -> str:

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management import CommandParser
+
+from sessions_app.management.listing import Judgement, write_json_list
+from sessions_app.management.output import ReportingCommand, add_age_arguments, add_scope_arguments, count_of
+
+
+class Command(ReportingCommand):
+    help = "List sessions with what is wrong with them; --expired and --invalid list those with either."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--expired", action="store_true", help="only expired sessions")
+        parser.add_argument("--invalid", action="store_true", help="only sessions with a problem")
+        add_scope_arguments(parser)
+        add_age_arguments(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        filters = {key: options[key] for key in ("namespace", "browser_type", "expired", "invalid")}
+        sessions = Judgement.from_options(options).sessions(**filters)
+        if options["format"] == "json":
+            write_json_list(self.stdout, sessions)
+            return
+        count = 0
+        for session in sessions:
+            count += 1
+            self.stdout.write(session.to_line())
+        self.stdout.write(f"{count_of(count, 'session')}.")

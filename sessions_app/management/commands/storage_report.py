@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management import CommandParser
+
+from sessions_app.management.listing import Judgement
+from sessions_app.management.output import (
+    ReportingCommand,
+    add_age_arguments,
+    bytes_of,
+    count_of,
+    local,
+    printable,
+)
+from sessions_app.storage import AGES, StorageReport, Total, storage_report
+
+_GROUPS = ("namespace", "browser_type", "age", "problem")
+
+
+class Command(ReportingCommand):
+    help = "Tell how many sessions and bytes there are, of what kind, and what a cleanup would free."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        add_age_arguments(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        as_of = Judgement.from_options(options).as_of
+        report = storage_report(as_of=as_of, max_age_days=options["max_age_days"])
+        if options["format"] == "json":
+            self.write_json(report.to_json())
+        else:
+            self.stdout.write("\n".join(_lines(report)))
+
+
+def _lines(report: StorageReport) -> list[str]:
+    lines = [
+        f"As of {local(report.as_of)}: {_say(report.live)}.",
+        f"  Expired (last accessed over {report.max_age_days:g} days ago): {report.expired.sessions:,}.",
+        f"  Invalid: {report.invalid.sessions:,}. Pinned: {report.pinned.sessions:,}.",
+        f"  A cleanup of the expired and the invalid would free {_say(report.would_free['either'])}.",
+        f"  In the archive: {_say(report.archived)}.",
+    ]
+    for group in _GROUPS:
+        totals: dict[str, Total] = getattr(report, f"by_{group}")
+        lines.append(f"By {group.replace('_', ' ')}:")
+        lines += [
+            f"  {printable(AGES.get(name, name)):30} {_say(total)}"
+            for name, total in totals.items()
+            if total.sessions
+        ]
+    return lines
+
+
+def _say(total: Total) -> str:
+    return f"{count_of(total.sessions, 'session')}, {bytes_of(total.bytes)}"

@@ -1,0 +1,127 @@
+"""All that may be told of one session: everything but its endpoint."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from sessions_app import documents
+from sessions_app.endpoints import Endpoint, mask_endpoints
+from sessions_app.management.listing import Judgement
+from sessions_app.management.output import bytes_of, local, printable
+from sessions_app.models import BrowserSession
+from sessions_app.problems import SessionWarning
+
+_LONGEST_VALUE = 200
+_NAMES_COMPARED = 5000
+
+
+@dataclass(frozen=True)
+class SessionDetails:
+    """A session, and how it is judged."""
+
+    session: BrowserSession
+    judgement: Judgement
+
+    @property
+    def is_expired(self) -> bool:
+        return bool(self.session.idle_since < self.judgement.cutoff)
+
+    @property
+    def warnings(self) -> SessionWarning:
+        session = self.session
+        return self.judgement.warnings(session.browser_type, session.last_accessed, session.cdp_url)
+
+    @property
+    def endpoint(self) -> str:
+        """Host and port, which may be shown; the rest of the address is a password."""
+        return str(Endpoint.parse(self.session.cdp_url))
+
+    @property
+    def metadata(self) -> Any:
+        """The document's metadata without any address of a browser."""
+        content = documents.read(bytes(self.session.document)) or {}
+        try:
+            return _masked(content.get("metadata"), self.session.cdp_url)
+        except RecursionError:
+            return "nested too deeply to be shown"
+
+    def to_json(self) -> dict[str, Any]:
+        session = self.session
+        return {
+            "namespace": session.namespace,
+            "name": session.name,
+            "session_id": session.session_id,
+            "browser_type": session.browser_type,
+            "endpoint": self.endpoint,
+            "created_at": session.created_at and session.created_at.isoformat(),
+            "last_accessed": session.last_accessed and session.last_accessed.isoformat(),
+            "size_bytes": session.size_bytes,
+            "pinned": session.is_pinned,
+            "expired": self.is_expired,
+            "directory": session.directory and session.directory.path,
+            "file": session.file_name or None,
+            "problems": session.problem_set.codes,
+            "warnings": self.warnings.codes,
+            "metadata": self.metadata,
+        }
+
+    def to_lines(self) -> list[str]:
+        session = self.session
+        facts = {
+            "Session id": session.session_id,
+            "Browser type": session.browser_type,
+            "Browser at": self.endpoint,
+            "Created": local(session.created_at),
+            "Last accessed": local(session.last_accessed) + ", expired" * self.is_expired,
+            "Size": bytes_of(session.size_bytes),
+            "Pinned": "yes" if session.is_pinned else "no",
+            "File": f"{session.directory.path}/{session.file_name}" if session.directory else "",
+        }
+        lines = [printable(str(session))]
+        lines += [f"  {label + ':':15} {printable(value) or 'none'}" for label, value in facts.items()]
+        for kind, found in (("Problem", session.problem_set), ("Warning", self.warnings)):
+            for member in found:
+                lines += [f"{kind}: {member.sentence} ({member.code})", f"  {member.advice}"]
+        metadata = self.metadata
+        if metadata is not None:
+            lines.append("Metadata:")
+            items = metadata.items() if isinstance(metadata, dict) else [("", metadata)]
+            lines += [f"  {printable(key)}: {_shorten(value)}" for key, value in items]
+        return lines
+
+
+def find_similar(name: str, namespace: str) -> str:
+    """Say where a session of this name is, or which names are like it; blank where there is none."""
+    elsewhere = BrowserSession.objects.filter(name=name).values_list("namespace", flat=True)[:3]
+    if elsewhere:
+        return f"There is one in: {', '.join(map(printable, elsewhere))} (--namespace)."
+    names = BrowserSession.objects.filter(namespace=namespace).order_by("name").values_list("name", flat=True)
+    # Comparing is slow, so of very many names only those that begin alike are looked at.
+    candidates = names.filter(name__istartswith=name[:2])[:_NAMES_COMPARED] or names[:_NAMES_COMPARED]
+    close = difflib.get_close_matches(name, candidates)
+    return f"Did you mean {' or '.join(map(printable, close))}?" if close else ""
+
+
+def _masked(value: Any, cdp_url: str) -> Any:
+    """Mask endpoints in all texts, and write what JSON has no number for as text."""
+    if isinstance(value, str):
+        # An address without a scheme is no endpoint, and too short a text would be found everywhere.
+        return mask_endpoints(value.replace(cdp_url, "…") if "://" in cdp_url else value)
+    if isinstance(value, list):
+        return [_masked(item, cdp_url) for item in value]
+    if isinstance(value, dict):
+        return {_masked(key, cdp_url): _masked(item, cdp_url) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _shorten(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if len(text) > _LONGEST_VALUE:
+        text = f"{text[:_LONGEST_VALUE]}… ({len(text):,} characters)"
+    return printable(text)

@@ -1,0 +1,128 @@
+"""Sessions as the commands list them: one at a time, so that a million take no more memory than one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.core.management.base import OutputWrapper
+from django.db.models import Q
+
+from sessions_app.criteria import Criteria, InvalidCriteria
+from sessions_app.management.output import WrongUsage, count_of, local, printable, read_instant
+from sessions_app.models import BrowserSession
+from sessions_app.models.clock import database_now
+from sessions_app.problems import Problem, SessionWarning, warnings_of
+
+_COLUMNS = (
+    "namespace", "name", "browser_type", "last_accessed", "size_bytes", "is_pinned",
+    "idle_since", "problems", "cdp_url",
+)  # fmt: skip
+
+
+class Listed(NamedTuple):
+    """A session with what was judged of it; it has no endpoint, so none can be printed."""
+
+    namespace: str
+    name: str
+    browser_type: str
+    last_accessed: datetime | None
+    size_bytes: int
+    is_pinned: bool
+    is_expired: bool
+    problems: Problem
+    warnings: SessionWarning
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "namespace": self.namespace,
+            "name": self.name,
+            "browser_type": self.browser_type,
+            "last_accessed": self.last_accessed.isoformat() if self.last_accessed else None,
+            "size_bytes": self.size_bytes,
+            "pinned": self.is_pinned,
+            "expired": self.is_expired,
+            "problems": self.problems.codes,
+            "warnings": self.warnings.codes,
+        }
+
+    def to_line(self) -> str:
+        marks = ["pinned"] * self.is_pinned + ["expired"] * self.is_expired
+        remarks = ", ".join(marks + self.problems.codes + self.warnings.codes) or "ok"
+        return (
+            f"{printable(f'{self.namespace}/{self.name}'):50}  {printable(self.browser_type):8}  "
+            f"{local(self.last_accessed):16}  {count_of(self.size_bytes, 'byte'):>15}  {remarks}"
+        )
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """At which instant, and by which maximum age, sessions are judged."""
+
+    as_of: datetime
+    cutoff: datetime
+
+    @classmethod
+    def from_options(cls, options: dict[str, Any]) -> Judgement:
+        """Take it from ``--as-of`` and ``--max-age-days``.
+
+        Raises: WrongUsage: the time cannot be read, or the maximum age is out of range.
+        """
+        as_of = read_instant(options["as_of"]) or database_now()
+        try:
+            return cls(as_of, Criteria(expired=True, max_age_days=options["max_age_days"]).cutoff(as_of))
+        except InvalidCriteria as reason:
+            raise WrongUsage(reason) from None
+
+    def warnings(self, browser_type: str, last_accessed: datetime | None, cdp_url: str) -> SessionWarning:
+        return warnings_of(
+            browser_type=browser_type,
+            last_accessed=last_accessed,
+            cdp_url=cdp_url,
+            as_of=self.as_of,
+            allowed_hosts=settings.RAPTOR_CDP_ALLOWED_HOSTS,
+        )
+
+    def sessions(
+        self, *, namespace: str = "", browser_type: str = "", expired: bool = False, invalid: bool = False
+    ) -> Iterator[Listed]:
+        """Give sessions by namespace and name, in the scope and with any of the two marks."""
+        chosen = Q()
+        if namespace:
+            chosen &= Q(namespace=namespace)
+        if browser_type:
+            chosen &= Q(browser_type=browser_type)
+        if expired or invalid:
+            is_expired = Q(idle_since__lt=self.cutoff) if expired else Q()
+            is_invalid = Q(problems__gt=0) if invalid else Q()
+            chosen &= is_expired | is_invalid
+        rows = BrowserSession.objects.filter(chosen).order_by("namespace", "name").values_list(*_COLUMNS)
+        for (
+            namespace,
+            name,
+            browser_type,
+            accessed,
+            size_bytes,
+            is_pinned,
+            idle_since,
+            bits,
+            cdp_url,
+        ) in rows.iterator():
+            yield Listed(
+                namespace, name, browser_type, accessed, size_bytes, is_pinned,
+                idle_since < self.cutoff, Problem(bits), self.warnings(browser_type, accessed, cdp_url),
+            )  # fmt: skip
+
+
+def write_json_list(stream: OutputWrapper, sessions: Iterable[Listed]) -> None:
+    """Write one JSON object of all sessions, row by row."""
+    stream.write('{"sessions": [', ending="")
+    separator = "\n"
+    for session in sessions:
+        stream.write(separator + json.dumps(session.to_json()), ending="")
+        separator = ",\n"
+    stream.write("\n]}")
