@@ -83,23 +83,29 @@ def prepare(folders: Sequence[Path], *, admin_password: str) -> None:
     for line in ensure_administrator(admin_password):
         print(line, flush=True)
     call_command("sync_schedules", stdout=io.StringIO())
-    for folder in (Path.home() / ".raptor" / "sessions", *folders):
-        mirror(folder.absolute())
+    # Unlike Path.expanduser() this does not fail for a user who has no home.
+    raptors_own = Path(os.path.expanduser("~/.raptor/sessions"))  # noqa: PTH111
+    mirror(raptors_own, is_optional=True)
+    for folder in folders:
+        mirror(folder)
     connections.close_all()
 
 
-def mirror(folder: Path) -> None:
-    """Register and mirror a folder that is there and not registered.
+def mirror(folder: Path, *, is_optional: bool = False) -> None:
+    """Register and mirror a folder, unless it is registered already.
 
     A folder that cannot be read is told and does not stop the start: its page in the admin tells it too.
     """
     from sessions_app.models import SessionDirectory
 
-    if not folder.is_dir() or SessionDirectory.objects.filter(path=str(folder.resolve())).exists():
-        return
     try:
+        folder = folder.resolve()
+        if is_optional and not folder.is_dir():
+            return
+        if SessionDirectory.objects.filter(path=str(folder)).exists():
+            return
         call_command("sync_directories", str(folder), stdout=io.StringIO())
-    except (CommandError, SystemExit, OSError) as error:
+    except (CommandError, OSError, RuntimeError) as error:  # RuntimeError: a loop of links
         print(f"warning: {folder} could not be mirrored: {error}", file=sys.stderr)
     else:
         print(f"The sessions in {folder} are mirrored.", flush=True)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -38,6 +39,15 @@ def panel(first_start: Panel) -> Iterator[Panel]:
     """The same panel, to be started again."""
     yield first_start
     first_start.stop()
+
+
+@pytest.fixture
+def fresh_panel(first_start: Panel, tmp_path: Path) -> Iterator[Panel]:
+    """A panel before its first start, but for the static files, which take seconds to compress."""
+    shutil.copytree(first_start.directory / "var" / "static", tmp_path / "var" / "static")
+    panel = Panel(tmp_path, free_port())
+    yield panel
+    panel.stop()
 
 
 def login_page(panel: Panel) -> str:
@@ -192,29 +202,29 @@ def test_a_wrong_setting_is_told_without_a_traceback(tmp_path: Path) -> None:
         )
 
 
-def test_a_given_password_is_taken_and_neither_printed_nor_inherited(tmp_path: Path) -> None:
-    panel = Panel(tmp_path, free_port())
-    try:
-        panel.start_and_wait(RAPTOR_ADMIN_PASSWORD="correct horse")
-        assert panel.authenticates("correct horse")
-        assert "correct horse" not in panel.output
-        if Path("/proc").exists():
-            heirs = [p.pid for p in panel.running() if panel.process and p.pid != panel.process.pid]
-            assert not any(b"correct horse" in Path(f"/proc/{pid}/environ").read_bytes() for pid in heirs)
-    finally:
-        panel.stop()
+def test_a_given_password_is_taken_and_neither_printed_nor_inherited(fresh_panel: Panel) -> None:
+    fresh_panel.start_and_wait(RAPTOR_ADMIN_PASSWORD="correct horse")
+    assert fresh_panel.authenticates("correct horse")
+    assert "correct horse" not in fresh_panel.output
+    if Path("/proc").exists():
+        supervisor = fresh_panel.process
+        heirs = [p.pid for p in fresh_panel.running() if supervisor and p.pid != supervisor.pid]
+        assert not any(b"correct horse" in Path(f"/proc/{pid}/environ").read_bytes() for pid in heirs)
 
 
-def test_raptors_own_folder_is_mirrored(tmp_path: Path) -> None:
-    panel = Panel(tmp_path, free_port())
-    folder = Path(panel.environment["HOME"]) / ".raptor" / "sessions"
+def test_raptors_own_folder_is_mirrored(fresh_panel: Panel) -> None:
+    folder = Path(fresh_panel.environment["HOME"]) / ".raptor" / "sessions"
     folder.mkdir(parents=True)
     (folder / "checkout.json").write_text('{"session_id": "checkout"}')
-    try:
-        panel.start_and_wait()
-        assert "checkout" in panel.manage("list_sessions")
-    finally:
-        panel.stop()
+    fresh_panel.start_and_wait()
+    assert f"The sessions in {folder} are mirrored." in fresh_panel.output
+    assert "checkout" in fresh_panel.manage("list_sessions")
+
+
+def test_a_folder_that_cannot_be_mirrored_is_told_and_the_start_goes_on(panel: Panel, tmp_path: Path) -> None:
+    folder = tmp_path / "no-such-folder"
+    panel.start_and_wait((*UP, str(folder)))
+    assert f"warning: {folder} could not be mirrored: " in panel.output
 
 
 def test_make_lists_its_targets() -> None:
