@@ -1,0 +1,10 @@
+"""The screens of the panel, one file each."""
+
+from django.contrib import admin
+
+from sessions_app.admin import cleanup, directories, queue, sessions
+
+__all__ = ["cleanup", "directories", "queue", "sessions"]
+
+# What is deleted in bulk goes through cleanups, which can be seen before.
+admin.site.disable_action("delete_selected")

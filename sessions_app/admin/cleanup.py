@@ -1,0 +1,252 @@
+"""Plans to be confirmed, runs, and the archive."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.defaultfilters import filesizeformat
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.views.decorators.http import require_POST
+from django_q.tasks import async_task
+
+from sessions_app.admin import filters, presentation
+from sessions_app.admin.base import ReadOnlyAdmin
+from sessions_app.admin.detail import session_context
+from sessions_app.cleanup import CleanupInProgress, matching, run_cleanup, summary
+from sessions_app.criteria import reasons_in
+from sessions_app.deadline import Deadline
+from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
+
+logger = logging.getLogger(__name__)
+
+REQUEST_SECONDS = 20
+"""A cleanup that takes longer goes on in the worker: nobody waits longer for a page."""
+
+_State = CleanupRun.State
+
+
+@admin.register(CleanupRun)
+class CleanupRunAdmin(ReadOnlyAdmin):
+    list_display = (
+        "run", "state_in_words", "when", "trigger", "who", "what", "matched_count", "removed_count",
+        "skipped_count", "freed", "duration",
+    )  # fmt: skip
+    list_display_links = ("run",)
+    list_filter = ("state", "trigger")
+    list_per_page = presentation.ROWS_PER_PAGE
+    show_full_result_count = False
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        return [
+            path("<int:run_id>/plan/", view(self.plan_view), name="sessions_app_cleanuprun_plan"),
+            path(
+                "<int:run_id>/resume/",
+                view(require_POST(self.resume_view)),
+                name="sessions_app_cleanuprun_resume",
+            ),
+            *super().get_urls(),
+        ]
+
+    def has_clean_up_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("sessions_app.clean_up_sessions")
+
+    @admin.display(description="Run", ordering="id")
+    def run(self, run: CleanupRun) -> str:
+        return f"Run {run.pk}"
+
+    @admin.display(description="State", ordering="state")
+    def state_in_words(self, run: CleanupRun) -> str:
+        return presentation.state_badge(run)
+
+    @admin.display(description="When", ordering="planned_at")
+    def when(self, run: CleanupRun) -> str:
+        return presentation.moment(run.planned_at)
+
+    @admin.display(description="Who", ordering="actor")
+    def who(self, run: CleanupRun) -> str:
+        return run.actor or presentation.NONE
+
+    @admin.display(description="What")
+    def what(self, run: CleanupRun) -> str:
+        return run.criteria.describe()
+
+    @admin.display(description="Freed", ordering="removed_bytes")
+    def freed(self, run: CleanupRun) -> str:
+        return presentation.size(run.removed_bytes)
+
+    @admin.display(description="Took")
+    def duration(self, run: CleanupRun) -> str:
+        if run.started_at is None or run.finished_at is None:
+            return presentation.NONE
+        return presentation.duration(run.finished_at - run.started_at)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        run: CleanupRun | None = self.get_viewable(request, object_id)
+        if run is None:
+            return self.gone(request, object_id)
+        context: dict[str, Any] = {
+            "run": run,
+            "state": presentation.state_badge(run),
+            "facts": self._facts(run),
+            "reasons": presentation.reason_counts(run.removed_reasons or run.matched_reasons),
+            "can_clean_up": self.has_clean_up_permission(request),
+        }
+        if request.user.has_perm("sessions_app.view_archivedsession"):
+            archived = ArchivedSession.objects.filter(run=run).defer("document").order_by("pk")
+            page = presentation.page_of(request, archived)
+            context |= {"page": page, "rows": presentation.session_rows(page, "reasons", run)}
+        return self.page(request, "cleanuprun/run.html", f"Run {run.pk}", context)
+
+    def _facts(self, run: CleanupRun) -> list[tuple[str, str]]:
+        trigger = run.get_trigger_display()
+        return [
+            ("What", run.criteria.describe()),
+            ("Started by", f"{trigger}: {run.actor}" if run.actor else trigger),
+            ("Judged as of", presentation.moment(run.as_of)),
+            ("Started", presentation.moment(run.started_at)),
+            ("Ended", presentation.moment(run.finished_at)),
+            ("Took", self.duration(run)),
+            ("Matched", f"{run.matched_count:,} sessions, {filesizeformat(run.matched_bytes)}"),
+            ("Removed", f"{run.removed_count:,} sessions"),
+            ("Freed", presentation.size(run.removed_bytes)),
+            ("Skipped", f"{run.skipped_count:,} sessions"),
+        ]
+
+    def plan_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
+        """Show what a plan would take; on POST, take it."""
+        run = self._get_run(request, run_id)
+        if run.state != _State.PLANNED:
+            return self._to_run(run)
+        if request.method == "POST":
+            return self._carry_out(request, run)
+        sessions = matching(run).defer("document").order_by("pk")
+        page = presentation.page_of(request, sessions.annotate(reason_bits=run.criteria.reasons(run.as_of)))
+        context = {
+            "run": run,
+            "matched_size": filesizeformat(run.matched_bytes),
+            "as_of": presentation.moment(run.as_of),
+            "reasons": presentation.reason_counts(run.matched_reasons),
+            "changed_count": run.matched_count - page.paginator.count,
+            "page": page,
+            "rows": presentation.session_rows(page, "reason_bits", run),
+            **_staying(run),
+        }
+        return self.page(request, "cleanuprun/plan.html", "Clean up sessions?", context)
+
+    def resume_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
+        """Go on with a run that was interrupted or has failed."""
+        return self._carry_out(request, self._get_run(request, run_id))
+
+    def _get_run(self, request: HttpRequest, run_id: int) -> CleanupRun:
+        if not (
+            self.has_clean_up_permission(request)
+            and request.user.has_perm("sessions_app.view_browsersession")
+        ):
+            raise PermissionDenied
+        run = CleanupRun.objects.filter(pk=run_id).first()
+        if run is None:
+            raise Http404("There is no such run.")
+        return run
+
+    def _carry_out(self, request: HttpRequest, run: CleanupRun) -> HttpResponse:
+        """Run a plan, or go on with it; what does not end in time goes on in the worker."""
+        try:
+            run = run_cleanup(run, deadline=Deadline.after(REQUEST_SECONDS))
+        except CleanupInProgress as reason:
+            self.message_user(request, str(reason), messages.WARNING)
+            return self._to_run(run)
+        except Exception:
+            # The run holds the error, and its page offers to go on.
+            logger.exception("Run %s failed", run.pk)
+            self.message_user(request, f"Run {run.pk} failed; what it did is kept.", messages.ERROR)
+            return self._to_run(run)
+        if run.state == _State.INTERRUPTED:
+            async_task("sessions_app.tasks.continue_cleanup", run.pk)
+            self.message_user(request, f"{summary(run)}. The worker goes on with it.", messages.WARNING)
+        else:
+            self.message_user(request, f"{summary(run)}.", messages.SUCCESS)
+        return self._to_run(run)
+
+    @staticmethod
+    def _to_run(run: CleanupRun) -> HttpResponse:
+        return HttpResponseRedirect(reverse("admin:sessions_app_cleanuprun_change", args=[run.pk]))
+
+
+def _staying(run: CleanupRun) -> dict[str, int]:
+    """Count those of a selection that the plan left out."""
+    selected = run.criteria.session_ids
+    if selected is None:
+        return {}
+    pinned = BrowserSession.objects.filter(pk__in=selected, is_pinned=True).count()
+    return {
+        "selected_count": len(selected),
+        "pinned_count": pinned,
+        "gone_count": max(0, len(selected) - run.matched_count - pinned),
+    }
+
+
+@admin.register(ArchivedSession)
+class ArchivedSessionAdmin(ReadOnlyAdmin):
+    list_display = ("name", "namespace", "why", "removed", "run_link", "size")
+    list_display_links = ("name",)
+    list_filter = (filters.NamespaceFilter, filters.RunFilter)
+    search_fields = ("name",)
+    search_help_text = "Search by name"
+    list_per_page = presentation.ROWS_PER_PAGE
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ArchivedSession]:
+        return super().get_queryset(request).defer("document")
+
+    @admin.display(description="Why it was removed")
+    def why(self, session: ArchivedSession) -> str:
+        return presentation.sentences(reason.sentence for reason in reasons_in(session.reasons))
+
+    @admin.display(description="Removed", ordering="removed_at")
+    def removed(self, session: ArchivedSession) -> str:
+        return presentation.moment(session.removed_at)
+
+    @admin.display(description="Run", ordering="run_id")
+    def run_link(self, session: Any) -> str:
+        address = reverse("admin:sessions_app_cleanuprun_change", args=[session.run_id])
+        return format_html('<a href="{}">Run {}</a>', address, session.run_id)
+
+    @admin.display(description="Size", ordering="size_bytes")
+    def size(self, session: ArchivedSession) -> str:
+        return presentation.size(session.size_bytes)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        session: ArchivedSession | None = self.get_viewable(request, object_id)
+        if session is None:
+            return self.gone(request, object_id)
+        context = session_context(session, session.reasons, as_of=session.run.as_of)
+        context["removal"] = {
+            "run": session.run,
+            "at": presentation.moment(session.removed_at),
+            "reasons": presentation.explain(
+                session.reasons,
+                session.last_accessed,
+                as_of=session.run.as_of,
+                max_age_days=session.run.criteria.max_age_days,
+            ),
+        }
+        return self.page(request, "session.html", session.name, context)

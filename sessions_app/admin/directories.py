@@ -1,0 +1,167 @@
+"""Session directories: added, mirrored or not, and synced on demand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+from django.views.decorators.http import require_POST
+
+from sessions_app.admin import presentation
+from sessions_app.admin.base import RaptorAdmin
+from sessions_app.directories import DirectoryError, SyncResult, register_directory, sync_directory
+from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
+
+COUNTS = ("added", "changed", "unchanged", "vanished", "left_behind", "skipped")
+
+
+if TYPE_CHECKING:
+    _Form = forms.ModelForm[SessionDirectory]
+else:
+    _Form = forms.ModelForm
+
+
+class SessionDirectoryForm(_Form):
+    class Meta:
+        model = SessionDirectory
+        fields = ("path", "namespace", "is_enabled")
+
+    def clean_path(self) -> str:
+        folder = Path(self.cleaned_data["path"])
+        if not folder.is_absolute():
+            raise forms.ValidationError(
+                "Give the absolute path of the folder, such as /home/ci/.raptor/sessions."
+            )
+        try:
+            return str(folder.resolve())
+        except (OSError, RuntimeError) as error:
+            raise forms.ValidationError(f"{folder} cannot be read: {error}.") from None
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if "path" in cleaned and "namespace" in cleaned:
+            try:
+                # Asks the one place that has the rules, and keeps nothing yet.
+                with transaction.atomic():
+                    register_directory(cleaned["path"], namespace=cleaned["namespace"])
+                    transaction.set_rollback(True)
+            except DirectoryError as error:
+                self.add_error("path", str(error))
+            except OSError as error:
+                self.add_error("path", f"{cleaned['path']} cannot be read: {error.strerror}.")
+        return cleaned
+
+
+@admin.register(SessionDirectory)
+class SessionDirectoryAdmin(RaptorAdmin):
+    list_display = ("path", "namespace", "is_enabled", "synced", "result", "error_in_words")
+    list_filter = ("is_enabled",)
+    search_fields = ("path", "namespace")
+    form = SessionDirectoryForm
+    actions = ("sync",)
+    show_full_result_count = False
+
+    def get_urls(self) -> list[URLPattern]:
+        sync = self.admin_site.admin_view(require_POST(self.sync_view))
+        return [
+            path("<int:directory_id>/sync/", sync, name="sessions_app_sessiondirectory_sync"),
+            *super().get_urls(),
+        ]
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        # Path and namespace stay once there are sessions, so there is nothing to validate.
+        return super().get_form(request, obj, change, **kwargs | ({"form": forms.ModelForm} if obj else {}))
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        added = ("path", "namespace", "is_enabled")
+        return added if obj is None else (*added, "synced", "result", "error_in_words", "skipped_files")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        shown = ("synced", "result", "error_in_words", "skipped_files")
+        return shown if obj is None else ("path", "namespace", *shown)
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"namespace": settings.RAPTOR_NAMESPACE, **super().get_changeform_initial_data(request)}
+
+    def has_sync_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("sessions_app.change_sessiondirectory")
+
+    def has_delete_permission(self, request: HttpRequest, obj: SessionDirectory | None = None) -> bool:
+        """A directory that sessions refer to stays, those in the archive included."""
+        if obj is None or not super().has_delete_permission(request, obj):
+            return False
+        return not any(
+            model.objects.filter(directory=obj).exists() for model in (BrowserSession, ArchivedSession)
+        )
+
+    @admin.display(description="Last synced", ordering="synced_at")
+    def synced(self, directory: SessionDirectory) -> str:
+        return presentation.moment(directory.synced_at)
+
+    @admin.display(description="Last result")
+    def result(self, directory: SessionDirectory) -> str:
+        return in_words(directory.report) if directory.report else presentation.NONE
+
+    @admin.display(description="Error")
+    def error_in_words(self, directory: SessionDirectory) -> str:
+        if not directory.error:
+            return "None"
+        return format_html("{} {}", presentation.badge("bad", "Error"), directory.error)
+
+    @admin.display(description="Skipped files")
+    def skipped_files(self, directory: SessionDirectory) -> str:
+        files = directory.report.get("skipped_files", [])
+        if not files:
+            return "None"
+        lines = format_html_join("", "<li><code>{}</code> {}</li>", ((f["file"], f["reason"]) for f in files))
+        more = directory.report.get("skipped", 0) - len(files)
+        rest = format_html("<p>… and {} more.</p>", f"{more:,}") if more > 0 else ""
+        return format_html('<ul class="raptor-reasons">{}</ul>{}', lines, rest)
+
+    @admin.action(description="Sync selected now", permissions=["sync"])
+    def sync(self, request: HttpRequest, queryset: QuerySet[SessionDirectory]) -> None:
+        for directory in queryset:
+            self._sync(request, directory)
+
+    def sync_view(self, request: HttpRequest, directory_id: int) -> HttpResponse:
+        if not self.has_sync_permission(request):
+            raise PermissionDenied
+        directory = SessionDirectory.objects.filter(pk=directory_id).first()
+        if directory is None:
+            raise Http404("There is no such session directory.")
+        self._sync(request, directory)
+        address = reverse("admin:sessions_app_sessiondirectory_change", args=[directory.pk])
+        return HttpResponseRedirect(address)
+
+    def _sync(self, request: HttpRequest, directory: SessionDirectory) -> None:
+        try:
+            result: SyncResult = sync_directory(
+                directory, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username()
+            )
+        except DirectoryError as error:
+            self.message_user(request, str(error), messages.ERROR)
+        else:
+            text = f"{directory.path} is in step: {in_words(result.to_json())}."
+            self.message_user(request, text, messages.WARNING if result.skipped else messages.SUCCESS)
+
+    def response_add(
+        self, request: HttpRequest, obj: SessionDirectory, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        text = f"{obj.path} is added. Its sessions come in within a minute; “Sync now” fetches them at once."
+        self.message_user(request, text, messages.SUCCESS)
+        return HttpResponseRedirect(reverse("admin:sessions_app_sessiondirectory_change", args=[obj.pk]))
+
+
+def in_words(report: dict[str, Any]) -> str:
+    """Say what a sync did, leaving out what did not occur."""
+    counts = [f"{report[name]:,} {name.replace('_', ' ')}" for name in COUNTS if report.get(name)]
+    return ", ".join(counts) or "no files"

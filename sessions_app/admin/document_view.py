@@ -1,0 +1,74 @@
+"""A document as it may be shown: readable whatever its bytes are, and without what opens a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from sessions_app import documents
+from sessions_app.endpoints import Endpoint, mask_endpoints
+
+SHOWN_CHARACTERS = 20_000
+# json.dumps with indent runs in pure Python: 0.2 s for as much. What is longer is shown as it was written.
+INDENTED_BYTES = 500_000
+
+_CDP_URL = re.compile(r'(?i)("cdp_url"\s*:\s*")((?:[^"\\]|\\.)*)')
+
+
+@dataclass(frozen=True)
+class ShownDocument:
+    text: str
+    is_cut: bool
+
+
+def show_document(data: bytes) -> ShownDocument:
+    """Lay a document out for reading, with its endpoints masked to their hosts."""
+    text = _indented(data) if len(data) <= INDENTED_BYTES else None
+    if text is None:
+        # Of UTF-16 each second byte is NUL: read as UTF-8 no address would be recognised, and all shown.
+        start = data[: SHOWN_CHARACTERS * 4]
+        text = start.decode(json.detect_encoding(data), "backslashreplace")
+        text = _CDP_URL.sub(lambda match: match[1] + _masked_address(match[2]), text)
+    text = mask_endpoints(text)
+    is_cut = len(text) > SHOWN_CHARACTERS or (len(data) > SHOWN_CHARACTERS * 4)
+    return ShownDocument("".join(map(_visible, text[:SHOWN_CHARACTERS])), is_cut)
+
+
+def _indented(data: bytes) -> str | None:
+    content = documents.read(data)
+    if content is None:
+        return None
+    try:
+        return json.dumps(_masked(content), indent=2, ensure_ascii=False)
+    except RecursionError:
+        return None
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_masked(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _masked_member(key, item) for key, item in value.items()}
+    return value
+
+
+def _masked_member(key: str, value: Any) -> Any:
+    if key.lower() == "cdp_url" and isinstance(value, str) and value.strip():
+        return _masked_address(value)
+    return _masked(value)
+
+
+def _masked_address(cdp_url: str) -> str:
+    if not cdp_url.strip():
+        return cdp_url
+    endpoint = Endpoint.parse(cdp_url)
+    return f"{endpoint.scheme}://{endpoint}/…" if endpoint.scheme and endpoint.host else "…"
+
+
+def _visible(character: str) -> str:
+    """Escape what has no glyph of its own: control characters, lone surrogates, changes of direction."""
+    if character.isprintable() or character in "\n\t":
+        return character
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")

@@ -1,0 +1,180 @@
+"""How sessions, instants, sizes and reasons are put before people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.core.paginator import Page, Paginator
+from django.db.models import DateTimeField, QuerySet, Value
+from django.http import HttpRequest
+from django.template.defaultfilters import filesizeformat
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from sessions_app.criteria import Criteria, Reason, reasons_in
+from sessions_app.endpoints import Endpoint
+from sessions_app.models import CleanupRun, StoredSession
+from sessions_app.problems import UNREADABLE, Problem
+
+NONE = "\N{EN DASH}"
+ROWS_PER_PAGE = 100
+REASONS: dict[str, Problem | Reason] = {reason.code: reason for reason in [*Problem, *Reason]}
+_STATE_KINDS = {
+    CleanupRun.State.SUCCEEDED: "good",
+    CleanupRun.State.FAILED: "bad",
+    CleanupRun.State.INTERRUPTED: "stale",
+}
+
+
+def request_time(request: HttpRequest) -> datetime:
+    """The instant at which a request judges: taken once, so that all of a page agrees."""
+    as_of: datetime = request.__dict__.setdefault("raptor_as_of", timezone.now())
+    return as_of
+
+
+def judge(sessions: QuerySet[Any], as_of: datetime) -> QuerySet[Any]:
+    """Add to each session why a cleanup would take it (``reason_bits``), as of an instant (``judged_at``)."""
+    criteria = Criteria(expired=True, invalid=True, max_age_days=settings.RAPTOR_MAX_AGE_DAYS)
+    judged: QuerySet[Any] = sessions.annotate(
+        reason_bits=criteria.reasons(as_of), judged_at=Value(as_of, output_field=DateTimeField())
+    )
+    return judged
+
+
+def duration(span: timedelta) -> str:
+    """Say how long in one unit; from two days on in days, which is how limits are given."""
+    seconds = abs(span.total_seconds())
+    for limit, unit_seconds, unit in (
+        (60, 1, "second"),
+        (3_600, 60, "minute"),
+        (2 * 86_400, 3_600, "hour"),
+        (float("inf"), 86_400, "day"),
+    ):
+        if seconds < limit:
+            count = int(seconds // unit_seconds)
+            return f"{count:,} {unit}{'' if count == 1 else 's'}"
+    raise AssertionError("unreachable: the last limit is infinite")
+
+
+def exact(instant: datetime) -> str:
+    """The instant in TIME_ZONE, to the second."""
+    return timezone.localtime(instant).strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def moment(instant: datetime | None, text: str = "") -> str:
+    """Mark up an instant; with a text of its own, the exact one shows on hover."""
+    if instant is None:
+        return NONE
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        instant.isoformat(),
+        exact(instant),
+        text or exact(instant),
+    )
+
+
+def age(instant: datetime | None, as_of: datetime) -> str:
+    if instant is None:
+        return format_html('<span class="raptor-quiet">{}</span>', "unknown")
+    span = duration(as_of - instant)
+    return moment(instant, f"in {span}" if instant > as_of else span)
+
+
+def size(size_bytes: int) -> str:
+    return format_html('<span title="{} bytes">{}</span>', f"{size_bytes:,}", filesizeformat(size_bytes))
+
+
+def badge(kind: str, text: str) -> SafeString:
+    """A short text with a colour beside it; the text alone says all."""
+    return format_html('<span class="raptor-badge raptor-{}">{}</span>', kind, text)
+
+
+def state_badge(run: CleanupRun) -> SafeString:
+    return badge(_STATE_KINDS.get(CleanupRun.State(run.state), "quiet"), run.get_state_display())
+
+
+def verdicts(bits: int) -> SafeString:
+    """Valid, or invalid, expired or both, as badges."""
+    found = []
+    if any(isinstance(reason, Problem) for reason in reasons_in(bits)):
+        found.append(badge("bad", "Invalid"))
+    if bits & Reason.EXPIRED:
+        found.append(badge("stale", "Expired"))
+    return format_html_join(" ", "{}", ((mark,) for mark in found or [badge("good", "Valid")]))
+
+
+def explain(
+    bits: int, last_accessed: datetime | None, *, as_of: datetime, max_age_days: float | None = None
+) -> list[str]:
+    """Say in plain words every reason for which a session is invalid, expired or taken."""
+    limit_days = settings.RAPTOR_MAX_AGE_DAYS if max_age_days is None else max_age_days
+    sentences = []
+    for reason in reasons_in(bits):
+        if reason is not Reason.EXPIRED:
+            sentences.append(reason.sentence)
+        elif last_accessed is None or bits & UNREADABLE:
+            sentences.append("It counts as expired, because its age cannot be read.")
+        else:
+            sentences.append(_expiry(as_of - last_accessed, limit_days))
+    return sentences
+
+
+def _expiry(idle: timedelta, limit_days: float) -> str:
+    limit = f"{limit_days:g} {'day' if limit_days == 1 else 'days'}"
+    idle_days = int(idle.total_seconds() // 86_400)
+    # "7 days ago; the limit is 7 days" would read as a mistake.
+    text = f"over {limit}" if idle_days <= limit_days else duration(idle)
+    return f"Last accessed {text} ago; the limit is {limit}."
+
+
+def sentences(items: Iterable[str]) -> str:
+    """One sentence a line, or a dash."""
+    lines = format_html_join("", "<li>{}</li>", ((item,) for item in items))
+    return format_html('<ul class="raptor-reasons">{}</ul>', lines) if lines else NONE
+
+
+def host(cdp_url: str) -> str:
+    """The host and port of an endpoint: all that may be shown of it."""
+    return str(Endpoint.parse(cdp_url)) or NONE
+
+
+class ReasonCount(NamedTuple):
+    """A line of the table of reasons."""
+
+    reason: Problem | Reason
+    sessions: int
+
+
+def reason_counts(counts: Mapping[str, int]) -> list[ReasonCount]:
+    return [ReasonCount(REASONS[code], count) for code, count in counts.items() if code in REASONS]
+
+
+class SessionRow(NamedTuple):
+    """A line of a table of sessions."""
+
+    session: StoredSession
+    reasons: list[str]
+    last_accessed: str
+
+
+def session_rows(sessions: Iterable[Any], bits: str, run: CleanupRun) -> list[SessionRow]:
+    """The sessions of a run with the reason beside each, as judged at its instant."""
+    max_age_days = run.criteria.max_age_days
+    return [
+        SessionRow(
+            session,
+            explain(
+                getattr(session, bits), session.last_accessed, as_of=run.as_of, max_age_days=max_age_days
+            ),
+            age(session.last_accessed, run.as_of),
+        )
+        for session in sessions
+    ]
+
+
+def page_of(request: HttpRequest, items: QuerySet[Any]) -> Page[Any]:
+    return Paginator(items, ROWS_PER_PAGE).get_page(request.GET.get("page"))

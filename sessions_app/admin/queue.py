@@ -1,0 +1,105 @@
+"""The task queue, to be looked at only.
+
+django-q2's own pages let whoever may edit a schedule run any function, and whoever sees a task run it again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django_q.models import Failure, OrmQ, Schedule, Success, Task
+
+from sessions_app.admin import presentation
+from sessions_app.admin.base import ReadOnlyAdmin
+from sessions_app.endpoints import mask_endpoints
+
+for _model in (Schedule, Success, Failure, OrmQ):
+    if admin.site.is_registered(_model):
+        admin.site.unregister(_model)
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(ReadOnlyAdmin):
+    list_display = ("title", "func", "rhythm", "next_run_at", "last_result")
+    list_display_links = ("title",)
+    fields = ("title", "func", "rhythm", "next_run_at", "last_result")
+    readonly_fields = fields
+    ordering = ("next_run",)
+    show_full_result_count = False
+
+    @admin.display(description="Name", ordering="name")
+    def title(self, schedule: Any) -> str:
+        return schedule.name or f"Schedule {schedule.pk}"
+
+    @admin.display(description="Runs")
+    def rhythm(self, schedule: Any) -> str:
+        if schedule.cron:
+            return f"{schedule.get_schedule_type_display()}: {schedule.cron} (UTC)"
+        return str(schedule.get_schedule_type_display())
+
+    @admin.display(description="Next run", ordering="next_run")
+    def next_run_at(self, schedule: Any) -> str:
+        return presentation.moment(schedule.next_run)
+
+    @admin.display(description="Last result")
+    def last_result(self, schedule: Any) -> str:
+        if schedule.task is None:
+            return "Has not run yet"
+        task = Task.objects.filter(id=schedule.task).only("success", "stopped").first()
+        if task is None:
+            return "No longer kept"
+        mark = (
+            presentation.badge("good", "Succeeded") if task.success else presentation.badge("bad", "Failed")
+        )
+        return format_html("{} {}", mark, presentation.moment(task.stopped))
+
+
+class TaskAdmin(ReadOnlyAdmin):
+    list_display = ("name", "func", "started_at", "took", "short_result")
+    fields = ("name", "func", "started_at", "took", "result_in_words")
+    readonly_fields = fields
+    list_filter = ("func",)
+    search_fields = ("name", "func")
+    ordering = ("-started",)
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).defer("args", "kwargs", "hook")
+
+    @admin.display(description="Started", ordering="started")
+    def started_at(self, task: Any) -> str:
+        return presentation.moment(task.started)
+
+    @admin.display(description="Took")
+    def took(self, task: Any) -> str:
+        return presentation.duration(task.stopped - task.started)
+
+    @admin.display(description="Result")
+    def short_result(self, task: Any) -> str:
+        # The last line of a traceback says what was wrong.
+        lines = _readable(task.result).strip().splitlines()
+        return lines[-1][:200] if lines else presentation.NONE
+
+    @admin.display(description="Result")
+    def result_in_words(self, task: Any) -> str:
+        return format_html(
+            '<pre class="raptor-document">{}</pre>', _readable(task.result) or presentation.NONE
+        )
+
+
+def _readable(result: Any) -> str:
+    return "" if result is None else mask_endpoints(str(result))
+
+
+@admin.register(Success)
+class SuccessAdmin(TaskAdmin):
+    pass
+
+
+@admin.register(Failure)
+class FailureAdmin(TaskAdmin):
+    pass

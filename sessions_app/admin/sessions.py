@@ -1,0 +1,159 @@
+"""The list of sessions, the page of one, and what is done with those that are selected."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.views.decorators.http import require_POST
+
+from sessions_app.admin import filters, presentation, storage
+from sessions_app.admin.base import ReadOnlyAdmin
+from sessions_app.admin.detail import session_context
+from sessions_app.cleanup import plan_cleanup
+from sessions_app.criteria import SELECTION_LIMIT, Criteria, Reason, reasons_in
+from sessions_app.models import BrowserSession, CleanupRun
+from sessions_app.problems import Problem
+
+VALIDATED_ROWS = 500
+
+
+@admin.register(BrowserSession)
+class BrowserSessionAdmin(ReadOnlyAdmin):
+    list_display = ("name", "namespace", "status", "why", "browser", "host", "age", "size", "pin")
+    list_display_links = ("name",)
+    list_filter = (
+        filters.ProblemFilter,
+        filters.ExpiredFilter,
+        filters.LastAccessedFilter,
+        filters.BrowserTypeFilter,
+        filters.NamespaceFilter,
+        filters.PinnedFilter,
+    )
+    search_fields = ("name", "session_id")
+    search_help_text = "Search by name or session id"
+    list_per_page = presentation.ROWS_PER_PAGE
+    show_full_result_count = False
+    actions = ("clean_up", "validate")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[BrowserSession]:
+        # Documents may be of megabytes, and no list shows them.
+        sessions = super().get_queryset(request).defer("document")
+        return presentation.judge(sessions, presentation.request_time(request))
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> BrowserSession | None:
+        try:
+            return self.get_queryset(request).defer(None).filter(pk=int(object_id)).first()
+        except ValueError:
+            return None
+
+    def get_urls(self) -> list[URLPattern]:
+        pin = self.admin_site.admin_view(require_POST(self.pin_view))
+        return [
+            *storage.urls(self),
+            path("<path:object_id>/pin/", pin, name="sessions_app_browsersession_pin"),
+            *super().get_urls(),
+        ]
+
+    def has_clean_up_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("sessions_app.clean_up_sessions")
+
+    def has_pin_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("sessions_app.change_browsersession")
+
+    @admin.display(description="Status")
+    def status(self, session: Any) -> str:
+        return presentation.verdicts(session.reason_bits)
+
+    @admin.display(description="Why")
+    def why(self, session: Any) -> str:
+        return presentation.sentences(
+            presentation.explain(session.reason_bits, session.last_accessed, as_of=session.judged_at)
+        )
+
+    @admin.display(description="Browser", ordering="browser_type")
+    def browser(self, session: BrowserSession) -> str:
+        return session.browser_type or presentation.NONE
+
+    @admin.display(description="Host")
+    def host(self, session: BrowserSession) -> str:
+        return presentation.host(session.cdp_url)
+
+    @admin.display(description="Last accessed", ordering="idle_since")
+    def age(self, session: Any) -> str:
+        return presentation.age(session.last_accessed, session.judged_at)
+
+    @admin.display(description="Size", ordering="size_bytes")
+    def size(self, session: BrowserSession) -> str:
+        return presentation.size(session.size_bytes)
+
+    @admin.display(description="Pinned", ordering="is_pinned")
+    def pin(self, session: BrowserSession) -> str:
+        return presentation.badge("quiet", "Pinned") if session.is_pinned else presentation.NONE
+
+    @admin.action(description="Clean up selected…", permissions=["clean_up"])
+    def clean_up(self, request: HttpRequest, queryset: QuerySet[BrowserSession]) -> HttpResponse | None:
+        ids = tuple(queryset.order_by("pk").values_list("pk", flat=True)[: SELECTION_LIMIT + 1])
+        if len(ids) > SELECTION_LIMIT:
+            limit = f"at most {SELECTION_LIMIT:,} sessions can be selected at once"
+            message = f"Nothing was done: {limit}. Filter the list further."
+            self.message_user(request, message, messages.ERROR)
+            return None
+        criteria = Criteria(session_ids=ids, max_age_days=settings.RAPTOR_MAX_AGE_DAYS)
+        run = plan_cleanup(criteria, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username())
+        return HttpResponseRedirect(reverse("admin:sessions_app_cleanuprun_plan", args=[run.pk]))
+
+    @admin.action(description="Validate selected", permissions=["view"])
+    def validate(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+        """Tell the verdict on each selected session; changes nothing."""
+        as_of = presentation.request_time(request)
+        groups = queryset.order_by().values_list("reason_bits").annotate(Count("pk"))
+        totals: Counter[str] = Counter()
+        for bits, count in groups:
+            reasons = reasons_in(bits)
+            totals["all"] += count
+            totals["valid" if not any(isinstance(r, Problem) for r in reasons) else "invalid"] += count
+            totals["expired"] += count if Reason.EXPIRED in reasons else 0
+        rows = [
+            (session, presentation.verdicts(session.reason_bits), reasons_in(session.reason_bits))
+            for session in queryset[:VALIDATED_ROWS]
+        ]
+        context = {"rows": rows, "totals": totals, "as_of": as_of, "rows_limit": VALIDATED_ROWS}
+        return self.page(request, "browsersession/validate.html", "Validate sessions", context)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        session = self.get_viewable(request, object_id)
+        if session is None:
+            return self.gone(request, object_id)
+        context = session_context(session, session.reason_bits, as_of=session.judged_at)
+        context["can_pin"] = self.has_pin_permission(request)
+        return self.page(request, "session.html", session.name, context)
+
+    def pin_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Pin a session, or unpin it."""
+        session = self.get_viewable(request, object_id)
+        if session is None:
+            raise Http404
+        if not self.has_pin_permission(request):
+            raise PermissionDenied
+        is_pinned = request.POST.get("pin") == "1"
+        # update() dates the change, so that a plan made before no longer takes the session.
+        BrowserSession.objects.filter(pk=session.pk).update(is_pinned=is_pinned)
+        self.log_change(request, session, "Pinned." if is_pinned else "Unpinned.")
+        text = "is pinned: only a cleanup of “all” removes it." if is_pinned else "is no longer pinned."
+        self.message_user(request, f"{session.name} {text}", messages.SUCCESS)
+        return HttpResponseRedirect(reverse("admin:sessions_app_browsersession_change", args=[session.pk]))
