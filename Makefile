@@ -37,9 +37,9 @@ bench: environment-dev ## Measure, and print ratios
 	@$(PYTHON) -m tests.benchmarks
 
 requirements: environment-dev ## Pin the dependencies of pyproject.toml again
-	@$(PYTHON) -m uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	@$(PYTHON) -m uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header -o requirements/base.txt
-	@$(PYTHON) -m uv pip compile --group dev pyproject.toml -c requirements/base.txt --universal \
+	@$(PYTHON) -m uv pip compile --quiet --group dev pyproject.toml -c requirements/base.txt --universal \
 		--python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements/dev.txt
 
 environment:
