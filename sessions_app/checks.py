@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004  # Django's own name
+from django.db import connection
 
 
 @register()
@@ -20,5 +21,49 @@ def check_task_times(**kwargs: Any) -> list[CheckMessage]:
             f"({timeout} s) and its retry ({retry} s) must be in rising order.",
             hint="Otherwise a long cleanup is killed in the middle, or delivered to two workers at once.",
             id="sessions_app.E001",
+        )
+    ]
+
+
+@register()
+def check_missed_schedules(**kwargs: Any) -> list[CheckMessage]:
+    """A worker that was off for a day must not sync each of its 1,440 missed minutes."""
+    # django-q2's own default is to catch up.
+    if not settings.Q_CLUSTER.get("catch_up", True):
+        return []
+    return [
+        Error(
+            "Q_CLUSTER's catch_up is on.",
+            hint="Set it to False: else a worker that was off runs every schedule once for each missed time.",
+            id="sessions_app.E002",
+        )
+    ]
+
+
+@register()
+def check_task_attempts(**kwargs: Any) -> list[CheckMessage]:
+    """A task that fails must not come back for ever: the next schedule is the retry."""
+    if settings.Q_CLUSTER.get("max_attempts") == 1 and settings.Q_CLUSTER.get("ack_failures"):
+        return []
+    return [
+        Error(
+            "Q_CLUSTER must have max_attempts 1 and ack_failures True.",
+            hint="Otherwise a failed sweep is delivered again and again; the next schedule is its retry.",
+            id="sessions_app.E003",
+        )
+    ]
+
+
+@register()
+def check_workers_on_sqlite(**kwargs: Any) -> list[CheckMessage]:
+    """SQLite has one writer at a time."""
+    workers = settings.Q_CLUSTER.get("workers")
+    if connection.vendor != "sqlite" or workers == 1:
+        return []
+    return [
+        Warning(
+            f"Q_CLUSTER has {workers or 'as many'} workers{'' if workers else ' as processors'} on SQLite.",
+            hint="Set workers to 1, or use PostgreSQL: they only wait for each other's writes.",
+            id="sessions_app.W001",
         )
     ]

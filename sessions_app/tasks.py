@@ -80,7 +80,8 @@ def sync_directories() -> str:
             failures.append(mask_endpoints(message))
             logger.warning("%s", failures[-1])
     counts = {key: sum(getattr(result, key) for result in synced) for key in ("added", "changed", "vanished")}
-    done = f"{len(synced)} directories mirrored" + "".join(f", {n:,} {key}" for key, n in counts.items())
+    mirrored = "1 directory" if len(synced) == 1 else f"{len(synced):,} directories"
+    done = f"{mirrored} mirrored" + "".join(f", {n:,} {key}" for key, n in counts.items())
     return " ".join((f"{done}.", *failures))
 
 
@@ -90,7 +91,7 @@ def tidy_up() -> str:
     now = database_now()
     dead = cleanup.mark_dead_runs(as_of=now)
     changed = schedules.sync_schedules(now=now).changed
-    return f"{dead} dead runs marked, {len(changed)} schedules put right."
+    return f"{_count(dead, 'dead run')} marked, {_count(len(changed), 'schedule')} put right."
 
 
 def _sweep(criteria: Criteria, *, actor: str) -> str:
@@ -110,6 +111,10 @@ def _run(run: CleanupRun) -> str:
 
 def _deadline() -> Deadline:
     return Deadline.after(settings.RAPTOR_TASK_DEADLINE_SECONDS)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun if number == 1 else noun + 's'}"
 
 
 def _describe(error: Exception) -> str:

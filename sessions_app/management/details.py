@@ -12,7 +12,7 @@ from sessions_app import documents
 from sessions_app.endpoints import Endpoint, mask_endpoints
 from sessions_app.management.listing import Judgement
 from sessions_app.management.output import bytes_of, local, printable
-from sessions_app.models import BrowserSession
+from sessions_app.models import ArchivedSession, BrowserSession
 from sessions_app.problems import SessionWarning
 
 _LONGEST_VALUE = 200
@@ -64,8 +64,8 @@ class SessionDetails:
             "expired": self.is_expired,
             "directory": session.directory and session.directory.path,
             "file": session.file_name or None,
-            "problems": session.problem_set.codes,
-            "warnings": self.warnings.codes,
+            "problems": sorted(session.problem_set.codes),
+            "warnings": sorted(self.warnings.codes),
             "metadata": self.metadata,
         }
 
@@ -95,10 +95,13 @@ class SessionDetails:
 
 
 def find_similar(name: str, namespace: str) -> str:
-    """Say where a session of this name is, or which names are like it; blank where there is none."""
+    """Say where a session of this name is or went, or which names are like it; blank where none is."""
     elsewhere = BrowserSession.objects.filter(name=name).values_list("namespace", flat=True)[:3]
     if elsewhere:
         return f"There is one in: {', '.join(map(printable, elsewhere))} (--namespace)."
+    archived = ArchivedSession.objects.filter(namespace=namespace, name=name).defer("document").first()
+    if archived:
+        return f"It was removed by run {archived.run_id} and is in the archive."
     names = BrowserSession.objects.filter(namespace=namespace).order_by("name").values_list("name", flat=True)
     # Comparing is slow, so of very many names only those that begin alike are looked at.
     candidates = names.filter(name__istartswith=name[:2])[:_NAMES_COMPARED] or names[:_NAMES_COMPARED]

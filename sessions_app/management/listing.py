@@ -46,8 +46,8 @@ class Listed(NamedTuple):
             "size_bytes": self.size_bytes,
             "pinned": self.is_pinned,
             "expired": self.is_expired,
-            "problems": self.problems.codes,
-            "warnings": self.warnings.codes,
+            "problems": sorted(self.problems.codes),
+            "warnings": sorted(self.warnings.codes),
         }
 
     def to_line(self) -> str:

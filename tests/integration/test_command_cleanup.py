@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import io
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from sessions_app import cleanup
+from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
+from tests.integration.commands import AS_OF, names_in, run, write
+
+pytestmark = pytest.mark.django_db
+
+OLD = "2026-10-01T11:00:00+00:00"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Four sessions: a good one, an old one, an invalid one, and an old one that is pinned."""
+    folder = tmp_path / "sessions"
+    write(folder, "good")
+    write(folder, "old", last_accessed=OLD)
+    write(folder, "invalid", cdp_url="", session_id="")
+    write(folder, "pinned", last_accessed=OLD)
+    run("sync_directories", folder)
+    BrowserSession.objects.filter(name="pinned").update(is_pinned=True)
+    return folder
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_nothing_named_is_refused(folder: Path) -> None:
+    outcome = run("cleanup_sessions", "--namespace", "default")
+    assert outcome.status == 2
+    assert "Nothing to clean up was named" in outcome.err
+    assert not CleanupRun.objects.exists()
+
+
+def test_the_report_has_what_scripts_rely_on(folder: Path) -> None:
+    report = run("cleanup_sessions", "--expired", "--invalid", "--as-of", AS_OF, "--format", "json").json
+    ledger = CleanupRun.objects.get()
+    assert report == {
+        "run": ledger.pk,
+        "dry_run": False,
+        "as_of": AS_OF,
+        "matched": 2,
+        "removed": 2,
+        "skipped": 0,
+        "bytes": sum(ArchivedSession.objects.values_list("size_bytes", flat=True)),
+        "reasons": {"expired": 1, "missing_session_id": 1, "missing_cdp_url": 1},
+    }
+    assert list(report["reasons"]) == ["expired", "missing_session_id", "missing_cdp_url"]
+
+
+def test_the_text_tells_each_reason_and_the_bytes(folder: Path) -> None:
+    outcome = run("cleanup_sessions", "--invalid", "--as-of", AS_OF)
+    freed = ArchivedSession.objects.get().size_bytes
+    assert "1 session removed, into the archive." in outcome.out
+    assert "1  The session id is missing. (missing_session_id)" in outcome.out
+    assert f"Freed {freed} bytes." in outcome.out
+
+
+def test_the_ledger_names_the_user_of_the_system(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "carol")
+    run("cleanup_sessions", "--invalid")
+    assert CleanupRun.objects.values_list("trigger", "actor").get() == ("command", "carol")
+
+
+def test_a_user_without_a_name_may_clean_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_name() -> str:
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    monkeypatch.setattr("getpass.getuser", no_name)
+    assert run("cleanup_sessions", "--invalid").status == 0
+    assert CleanupRun.objects.get().actor == ""
+
+
+def test_the_maximum_age_and_the_scope_limit_what_goes(folder: Path) -> None:
+    arguments = ("cleanup_sessions", "--expired", "--as-of", AS_OF, "--format", "json")
+    assert run(*arguments, "--max-age-days", "60").json["matched"] == 0
+    assert run(*arguments, "--namespace", "another").json["matched"] == 0
+    assert run(*arguments, "--browser-type", "webkit").json["matched"] == 0
+    assert run(*arguments, "--max-age-days", "0.01", "--browser-type", "chromium").json["matched"] == 3
+
+
+def test_nothing_that_matches_is_told_plainly(folder: Path) -> None:
+    outcome = run("cleanup_sessions", "--expired", "--namespace", "another")
+    assert "nothing to remove" in outcome.out
+    assert "in namespace another" in outcome.out
+
+
+@pytest.mark.parametrize("age", ["0", "-1", "nan", "40000"])
+def test_an_age_that_cannot_be_is_refused(folder: Path, age: str) -> None:
+    outcome = run("cleanup_sessions", "--expired", f"--max-age-days={age}")
+    assert (outcome.status, CleanupRun.objects.count()) == (2, 0)
+    assert "is not possible" in outcome.err
+
+
+@pytest.mark.parametrize("time", ["yesterday", "", "0001-01-01T00:00:00+00:00", "9999-12-31"])
+def test_a_time_that_cannot_be_read_is_refused(folder: Path, time: str) -> None:
+    outcome = run("cleanup_sessions", "--expired", f"--as-of={time}")
+    assert (outcome.status, CleanupRun.objects.count()) == (2, 0)
+
+
+def test_a_time_without_an_offset_is_in_the_time_zone(folder: Path, settings: Any) -> None:
+    settings.TIME_ZONE = "Asia/Kolkata"
+    report = run("cleanup_sessions", "--invalid", "--as-of", "2026-11-22T17:30:00", "--format", "json").json
+    assert report["as_of"] == "2026-11-22T12:00:00+00:00"
+
+
+class TestAll:
+    def test_is_refused_where_nobody_can_be_asked(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO("4\n"))
+        outcome = run("cleanup_sessions", "--all")
+        assert (outcome.status, BrowserSession.objects.count()) == (2, 4)
+        assert "--yes" in outcome.err
+
+    def test_takes_everything_with_yes(self, folder: Path) -> None:
+        report = run("cleanup_sessions", "--all", "--yes", "--format", "json").json
+        assert (report["removed"], report["reasons"]["all"]) == (4, 4)
+        assert names_in(folder) == set()
+
+    def test_asks_for_the_number_and_tells_the_pinned_ones(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("sys.stdin", Terminal("4\n"))
+        outcome = run("cleanup_sessions", "--all", "--format", "json")
+        assert "4 sessions, 1 of them pinned" in outcome.err
+        assert outcome.json["removed"] == 4
+
+    @pytest.mark.parametrize("answer", ["y\n", "3\n", "\n", ""])
+    def test_stops_at_any_other_answer(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+    ) -> None:
+        monkeypatch.setattr("sys.stdin", Terminal(answer))
+        outcome = run("cleanup_sessions", "--all")
+        assert (outcome.status, outcome.out, BrowserSession.objects.count()) == (1, "", 4)
+        assert "Nothing was removed" in outcome.err
+
+    def test_does_not_ask_before_a_dry_run(self, folder: Path) -> None:
+        report = run("cleanup_sessions", "--all", "--dry-run", "--format", "json").json
+        assert (report["matched"], report["removed"], BrowserSession.objects.count()) == (4, 0, 4)
+
+
+def test_the_stop_of_a_user_leaves_a_run_that_can_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("demo_sessions", tmp_path / "demo", "--count", "1200", "--as-of", AS_OF)
+    run("sync_directories", tmp_path / "demo")
+    before = signal.getsignal(signal.SIGINT)
+    remove_files = cleanup._remove_files
+
+    def press_control_c(run: CleanupRun, *, after: int) -> None:
+        remove_files(run, after=after)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(cleanup, "_remove_files", press_control_c)
+    outcome = run("cleanup_sessions", "--all", "--yes")
+    ledger = CleanupRun.objects.get()
+    assert ledger.state == CleanupRun.State.INTERRUPTED
+    assert ledger.removed_count == ArchivedSession.objects.count() == cleanup.BATCH_SIZE
+    assert len(names_in(tmp_path / "demo")) == BrowserSession.objects.count() == 700
+    assert outcome.status == 1
+    assert "500 of 1,200 sessions are removed" in outcome.err
+    assert signal.getsignal(signal.SIGINT) is before
+    monkeypatch.undo()
+    assert cleanup.run_cleanup(ledger).removed_count == 1200
+
+
+def test_files_that_stay_are_a_failure_that_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*args: Any, **kwargs: Any) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("sessions_app.session_files.SessionFolder.remove", denied)
+    outcome = run("cleanup_sessions", "--invalid", "--format", "json")
+    assert outcome.status == 1
+    assert outcome.json["removed"] == 1
+    assert "could not be removed (Permission denied)" in outcome.err
+
+
+def test_an_error_of_the_database_tells_no_endpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from django.db import DatabaseError
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise DatabaseError("Failing row contains (1, ws://127.0.0.1:9222/devtools/browser/secret).")
+
+    monkeypatch.setattr("sessions_app.management.commands.cleanup_sessions.plan_cleanup", fail)
+    with pytest.raises(CommandError) as caught:
+        call_command("cleanup_sessions", "--invalid")
+    assert "secret" not in str(caught.value)
+    assert "Failing row" in str(caught.value)

@@ -1,0 +1,136 @@
+"""The whole way of real documents through the commands: mirrored, judged and swept, on files and rows."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
+from tests.integration.commands import (
+    AS_OF,
+    PROJECT_DIR,
+    Outcome,
+    copy_session_files,
+    expected,
+    names_in,
+    run,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The files of the truth table, mirrored."""
+    folder = copy_session_files(tmp_path / "sessions")
+    assert run("sync_directories", folder).status == 0
+    return folder
+
+
+def live() -> set[str]:
+    return set(BrowserSession.objects.values_list("name", flat=True))
+
+
+def problems_by_name(outcome: Outcome) -> dict[str, list[str]]:
+    return {session["name"]: session["problems"] for session in outcome.json["sessions"]}
+
+
+def test_validate_tells_the_problems_of_every_file(folder: Path) -> None:
+    outcome = run("validate_sessions", "--format", "json", "--as-of", AS_OF)
+    assert problems_by_name(outcome) == {name: row["problems"] for name, row in expected().items()}
+    sizes = {session["name"]: session["size_bytes"] for session in outcome.json["sessions"]}
+    assert sizes == {name: row["bytes"] for name, row in expected().items()}
+
+
+@pytest.mark.parametrize("criterion", ["expired", "invalid"])
+def test_a_cleanup_removes_just_what_is_marked_and_its_files(folder: Path, criterion: str) -> None:
+    marked = {name for name, row in expected().items() if row[f"removed_by_{criterion}"]}
+    outcome = run("cleanup_sessions", f"--{criterion}", "--as-of", AS_OF, "--format", "json")
+    assert outcome.status == 0
+    assert outcome.json["matched"] == outcome.json["removed"] == len(marked)
+    assert outcome.json["bytes"] == sum(expected()[name]["bytes"] for name in marked)
+    assert live() == names_in(folder) == set(expected()) - marked
+    assert set(ArchivedSession.objects.values_list("name", flat=True)) == marked
+
+
+@pytest.mark.parametrize("criterion", ["expired", "invalid"])
+def test_a_dry_run_removes_nothing_and_tells_what_the_run_then_does(folder: Path, criterion: str) -> None:
+    arguments = ("cleanup_sessions", f"--{criterion}", "--as-of", AS_OF, "--format", "json")
+    preview = run(*arguments, "--dry-run").json
+    assert live() == names_in(folder) == set(expected())
+    assert CleanupRun.objects.get(pk=preview["run"]).state == CleanupRun.State.PLANNED
+    assert (preview["dry_run"], preview["removed"]) == (True, 0)
+    done = run(*arguments).json
+    assert {**preview, "run": done["run"], "dry_run": False, "removed": done["matched"]} == done
+
+
+def test_what_the_list_calls_expired_is_what_an_expiry_cleanup_takes(folder: Path) -> None:
+    listed = run("list_sessions", "--expired", "--as-of", AS_OF, "--format", "json").json["sessions"]
+    marked = {name for name, row in expected().items() if row["removed_by_expired"]}
+    assert {session["name"] for session in listed} == marked
+    assert all(session["expired"] for session in listed)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_same_from_a_shell(tmp_path: Path) -> None:
+    folder = copy_session_files(tmp_path / "sessions")
+    manage(tmp_path, "sync_directories", str(folder))
+    report = json.loads(manage(tmp_path, "validate_sessions", "--format", "json", "--as-of", AS_OF).stdout)
+    assert {session["name"]: session["problems"] for session in report["sessions"]} == {
+        name: row["problems"] for name, row in expected().items()
+    }
+    manage(tmp_path, "cleanup_sessions", "--expired", "--as-of", AS_OF)
+    assert names_in(folder) == {name for name, row in expected().items() if not row["removed_by_expired"]}
+    refused = manage(tmp_path, "cleanup_sessions", status=2)
+    assert "Nothing to clean up was named" in refused.stderr
+    assert not refused.stdout
+    manage(tmp_path, "cleanup_sessions", "--all", status=2)
+    manage(tmp_path, "session_info", "no-such-session", status=1)
+    manage(tmp_path, "list_sessions", "--format", "xml", status=2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    run("demo_sessions", tmp_path / "demo", "--count", "3000", "--as-of", AS_OF)
+    run("sync_directories", tmp_path / "demo")
+    process = subprocess.run(
+        ["sh", "-c", f"'{sys.executable}' manage.py list_sessions | head -n 1"],
+        cwd=PROJECT_DIR,
+        env=shell(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert len(process.stdout.splitlines()) == 1
+    assert process.stderr == ""
+
+
+def manage(tmp_path: Path, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run manage.py on the database of the tests."""
+    process = subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=PROJECT_DIR,
+        env=shell(tmp_path),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert process.returncode == status, process.stderr
+    return process
+
+
+def shell(tmp_path: Path) -> dict[str, str]:
+    """The environment of a shell whose panel has the database of the tests."""
+    database = connection.settings_dict
+    url = f"sqlite:///{database['NAME']}"
+    if connection.vendor != "sqlite":
+        user = ":".join(filter(None, (database["USER"], database["PASSWORD"])))
+        url = f"postgres://{user}@{database['HOST']}:{database['PORT']}/{database['NAME']}"
+    return {**os.environ, "RAPTOR_VAR_DIR": str(tmp_path / "var"), "RAPTOR_DATABASE_URL": url}

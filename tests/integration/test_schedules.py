@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.utils.module_loading import import_string
+from django_q.conf import Conf
+from django_q.models import Schedule
+
+from sessions_app.schedules import PLANNED_TASKS, sync_schedules
+from tests.integration.commands import run
+
+pytestmark = pytest.mark.django_db
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+NAMES = ["sync_directories", "tidy_up", "sweep_expired", "sweep_invalid"]
+
+
+@pytest.fixture
+def berlin(settings: Any, monkeypatch: pytest.MonkeyPatch) -> ZoneInfo:
+    settings.TIME_ZONE = "Europe/Berlin"
+    monkeypatch.setattr(Conf, "TIME_ZONE", "Europe/Berlin")
+    return ZoneInfo("Europe/Berlin")
+
+
+def next_run(name: str) -> datetime:
+    instant = Schedule.objects.get(name=name).next_run
+    assert isinstance(instant, datetime)
+    return instant
+
+
+def test_sweeps_run_daily_at_two_and_directories_each_minute() -> None:
+    assert sync_schedules(now=NOW).added == NAMES
+    for sweep in ("sweep_expired", "sweep_invalid"):
+        schedule = Schedule.objects.get(name=sweep)
+        assert (schedule.schedule_type, schedule.repeats) == (Schedule.DAILY, -1)
+        assert schedule.next_run == datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+    mirror = Schedule.objects.get(name="sync_directories")
+    assert (mirror.schedule_type, mirror.minutes) == (Schedule.MINUTES, 1)
+    assert mirror.next_run == NOW + timedelta(minutes=1)
+
+
+def test_each_schedule_calls_a_task_that_is_there() -> None:
+    for task in PLANNED_TASKS:
+        assert callable(import_string(task.func))
+
+
+def test_a_second_call_changes_nothing() -> None:
+    sync_schedules(now=NOW)
+    before = list(Schedule.objects.order_by("pk").values())
+    later = sync_schedules(now=NOW + timedelta(hours=1))
+    assert (later.added, later.changed, later.removed, later.unchanged) == ([], [], [], NAMES)
+    assert list(Schedule.objects.order_by("pk").values()) == before
+
+
+def test_doubles_of_ours_go_and_the_schedules_of_others_stay() -> None:
+    sync_schedules(now=NOW)
+    ours = Schedule.objects.get(name="sweep_expired")
+    Schedule.objects.create(name=ours.name, func=ours.func, schedule_type=Schedule.DAILY)
+    others = [
+        Schedule.objects.create(name="sweep_expired", func="shop.tasks.sweep"),
+        Schedule.objects.create(name="noon", func="sessions_app.tasks.sweep_expired"),
+        Schedule.objects.create(name=None, func="shop.tasks.report"),
+    ]
+    assert sync_schedules(now=NOW).removed == ["sweep_expired"]
+    left = set(Schedule.objects.values_list("pk", flat=True))
+    assert left >= {ours.pk, *(other.pk for other in others)}
+    assert len(left) == len(NAMES) + len(others)
+
+
+def test_what_was_changed_by_hand_is_put_right() -> None:
+    sync_schedules(now=NOW)
+    Schedule.objects.filter(name="sync_directories").update(
+        args="broken(", kwargs="{'timeout': 1}", schedule_type=Schedule.HOURLY, repeats=3
+    )
+    assert sync_schedules(now=NOW).changed == ["sync_directories"]
+    schedule = Schedule.objects.get(name="sync_directories")
+    assert (schedule.args, schedule.kwargs, schedule.schedule_type, schedule.repeats) == (
+        None,
+        None,
+        Schedule.MINUTES,
+        -1,
+    )
+
+
+def test_a_sweep_that_is_due_stays_due() -> None:
+    sync_schedules(now=NOW)
+    due = NOW - timedelta(seconds=5)
+    Schedule.objects.filter(name="sweep_expired").update(next_run=due)
+    assert sync_schedules(now=NOW).changed == []
+    assert next_run("sweep_expired") == due
+
+
+def test_another_time_zone_moves_the_sweeps_and_starts_none(settings: Any) -> None:
+    sync_schedules(now=NOW)
+    for zone, utc_hour in (
+        ("Asia/Kolkata", timedelta(hours=20, minutes=30)),
+        ("Pacific/Honolulu", timedelta(hours=12)),
+    ):
+        settings.TIME_ZONE = zone
+        sync_schedules(now=NOW)
+        instant = next_run("sweep_expired")
+        assert NOW < instant <= NOW + timedelta(days=1)
+        assert instant.astimezone(ZoneInfo(zone)).hour == 2
+        assert instant - instant.replace(hour=0, minute=0) == utc_hour
+
+
+def test_the_hour_holds_over_a_year_of_changing_clocks(berlin: ZoneInfo) -> None:
+    """django-q2 alone drifts to 01:00 on the night that has no 02:00, and stays there."""
+    now = datetime(2027, 1, 1, 12, 0, tzinfo=UTC)
+    sync_schedules(now=now)
+    seen: dict[str, int] = {}
+    for _ in range(365):
+        schedule = Schedule.objects.get(name="sweep_expired")
+        assert schedule.next_run is not None
+        local = schedule.next_run.astimezone(berlin)
+        seen[local.date().isoformat()] = local.hour
+        # What the scheduler does when it is due, and tidy_up soon after.
+        now = schedule.next_run + timedelta(seconds=30)
+        schedule.next_run = schedule.calculate_next_run(schedule.next_run)
+        schedule.save()
+        sync_schedules(now=now)
+    assert len(seen) == 365
+    assert seen.pop("2027-03-28") == 3
+    assert set(seen.values()) == {2}
+
+
+def test_django_q_alone_would_drift(berlin: ZoneInfo) -> None:
+    """The day this fails, django-q2 keeps the hour itself and ``PlannedTask.keep`` can be simpler."""
+    schedule = Schedule(schedule_type=Schedule.DAILY)
+    instant = datetime(2027, 3, 27, 2, 0, tzinfo=berlin).astimezone(UTC)
+    for _ in range(3):
+        instant = schedule.calculate_next_run(instant)
+    assert instant.astimezone(berlin).hour == 1
+
+
+def test_the_command_tells_what_it_did() -> None:
+    assert run("sync_schedules").out == f"Added: {', '.join(NAMES)}.\n"
+    assert run("sync_schedules").out == f"Unchanged: {', '.join(NAMES)}.\n"
+    assert run("sync_schedules", "--format", "json").json == {
+        "added": [],
+        "changed": [],
+        "unchanged": NAMES,
+        "removed": [],
+    }
