@@ -1,0 +1,98 @@
+"""Documentation is tested: what is missing or wrong in it fails the build."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from django.core.management import get_commands, load_command_class
+
+from raptor_admin.environment import VARIABLES
+from sessions_app.schedules import PLANNED_TASKS
+
+PROJECT_DIR = Path(__file__).resolve().parents[2]
+README = (PROJECT_DIR / "README.md").read_text(encoding="utf-8")
+OPERATIONS = (PROJECT_DIR / "docs" / "operations.md").read_text(encoding="utf-8")
+COMMANDS = sorted(name for name, app in get_commands().items() if app == "sessions_app")
+
+
+def rows(text: str, heading: str) -> list[list[str]]:
+    """The cells of the first table under a heading, without its head."""
+    section = text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+def test_the_settings_table_is_what_the_code_reads() -> None:
+    declared = [[f"`{v.name}`", v.documented_default, v.meaning] for v in VARIABLES]
+    assert rows(README, "Settings") == declared
+
+
+def test_the_commands_table_has_each_command_and_no_other() -> None:
+    assert sorted(row[0].strip("`").split()[0] for row in rows(README, "Commands")) == COMMANDS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_and_each_option_says_what_it_does(name: str) -> None:
+    command = load_command_class("sessions_app", name)
+    parser = command.create_parser("manage.py", name)
+    assert command.help.endswith(".")
+    assert all(action.help for action in parser._actions if action.option_strings)
+
+
+def test_each_option_that_the_readme_names_is_one() -> None:
+    options = {
+        option
+        for name in COMMANDS
+        for action in load_command_class("sessions_app", name).create_parser("manage.py", name)._actions
+        for option in action.option_strings
+    }
+    section = README.split("\n## Commands\n", 1)[1].split("\n## ", 1)[0]
+    assert set(re.findall(r"--[a-z][a-z-]+", section)) <= options
+
+
+def test_each_variable_that_the_documents_name_is_a_setting() -> None:
+    known = {variable.name for variable in VARIABLES}
+    assert set(re.findall(r"RAPTOR_[A-Z_]+", README + OPERATIONS)) <= known
+
+
+def test_the_two_commands_stand_at_the_top() -> None:
+    top = README.split("\n## ", 2)
+    assert "make up " in top[1]
+    assert "make test " in top[1]
+
+
+def test_each_make_target_that_the_readme_names_is_there() -> None:
+    makefile = (PROJECT_DIR / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
+    assert set(re.findall(r"`?make ([a-z-]+)`?(?:  |`)", README)) <= targets
+
+
+def test_each_schedule_is_told() -> None:
+    assert [row[0].strip("`") for row in rows(OPERATIONS, "What runs")] == [
+        task.name for task in PLANNED_TASKS
+    ]
+
+
+def test_each_check_is_told() -> None:
+    checks = (PROJECT_DIR / "sessions_app" / "checks.py").read_text(encoding="utf-8")
+    told = [row[0].strip("`") for row in rows(OPERATIONS, "Messages of the checks")]
+    assert told == re.findall(r'id="(sessions_app\.[EW]\d+)"', checks)
+
+
+@pytest.mark.parametrize("text", [README, OPERATIONS], ids=["README.md", "operations.md"])
+def test_each_link_leads_to_something(text: str) -> None:
+    folder = PROJECT_DIR if text is README else PROJECT_DIR / "docs"
+    anchors = {
+        re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)$", README + "\n" + OPERATIONS, flags=re.MULTILINE)
+    }
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        path, _, anchor = link.partition("#")
+        assert not path or (folder / path).is_file(), link
+        assert not anchor or anchor in anchors, link
+
+
+def test_no_path_of_a_developer_is_told() -> None:
+    assert not re.search(r"(?<![\w~.])/(home|root|Users|work|tmp)/", README + OPERATIONS)
