@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import BooleanField, Count, F, IntegerField, Max, QuerySet, Sum, Value
+from django.db.models import BooleanField, Count, F, Max, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce, Now
 
 from sessions_app.criteria import Criteria, count_reasons
@@ -109,9 +109,9 @@ def summary(run: CleanupRun) -> str:
 
 def mark_dead_runs(*, as_of: datetime) -> int:
     """Mark as interrupted the running runs whose heart stopped, so that they can be resumed."""
-    return CleanupRun.objects.filter(
-        state=_State.RUNNING, heartbeat_at__lt=as_of - HEARTBEAT_LIMIT
-    ).update(state=_State.INTERRUPTED, finished_at=DatabaseClock())
+    return CleanupRun.objects.filter(state=_State.RUNNING, heartbeat_at__lt=as_of - HEARTBEAT_LIMIT).update(
+        state=_State.INTERRUPTED, finished_at=DatabaseClock()
+    )
 
 
 def _seal() -> datetime:
@@ -176,7 +176,9 @@ def _archive_batch(run: CleanupRun, batch_size: int) -> int:
         deleted, _ = taken.delete()
         count = sum(count for _, count, _ in groups)
         if deleted != count:
-            raise RuntimeError(f"{count:,} sessions were archived but {deleted:,} deleted: nothing was changed.")
+            raise RuntimeError(
+                f"{count:,} sessions were archived but {deleted:,} deleted: nothing was changed."
+            )
         reasons = Counter(run.removed_reasons)
         reasons.update(count_reasons((bits, count) for bits, count, _ in groups))
         _update_own(
@@ -191,7 +193,7 @@ def _archive_batch(run: CleanupRun, batch_size: int) -> int:
 
 
 def _copy_to_archive(run: CleanupRun, batch: QuerySet[BrowserSession]) -> None:
-    """Insert the sessions into the archive by one ``INSERT … SELECT``, so that no row passes through Python."""
+    """Insert the sessions into the archive by one statement, so that no row passes through Python."""
     if connection.features.has_select_for_update_skip_locked:
         # A session that somebody is writing right now is one that changes: it stays.
         batch = batch.select_for_update(skip_locked=True)
@@ -202,13 +204,11 @@ def _copy_to_archive(run: CleanupRun, batch: QuerySet[BrowserSession]) -> None:
         to_has_vanished=Value(run.criteria.has_vanished, output_field=BooleanField()),
     ).values_list(*_MOVED_COLUMNS, "to_run", "to_reasons", "to_removed_at", "to_has_vanished")
     sql, params = select.query.sql_with_params()
-    columns = [
-        connection.ops.quote_name(ArchivedSession._meta.get_field(name).column)
-        for name in (*_MOVED_COLUMNS, "run", "reasons", "removed_at", "has_vanished")
-    ]
+    names = (*_MOVED_COLUMNS, "run_id", "reasons", "removed_at", "has_vanished")
+    columns = ", ".join(map(connection.ops.quote_name, names))
     table = connection.ops.quote_name(ArchivedSession._meta.db_table)
     with connection.cursor() as cursor:
-        cursor.execute(f"INSERT INTO {table} ({', '.join(columns)}) {sql}", params)
+        cursor.execute(f"INSERT INTO {table} ({columns}) {sql}", params)
 
 
 def _update_own(run: CleanupRun, **values: Any) -> None:
@@ -223,7 +223,13 @@ def _update_own(run: CleanupRun, **values: Any) -> None:
 
 def _end(run: CleanupRun, state: str, *, error: str = "") -> None:
     skipped = run.matched_count - run.removed_count if state == _State.SUCCEEDED else 0
-    _update_own(run, state=state, finished_at=DatabaseClock(), skipped_count=skipped, **({"error": error} if error else {}))
+    _update_own(
+        run,
+        state=state,
+        finished_at=DatabaseClock(),
+        skipped_count=skipped,
+        **({"error": error} if error else {}),
+    )
     run.refresh_from_db()
 
 
@@ -235,14 +241,17 @@ def _remove_files(run: CleanupRun, *, after: int) -> None:
     # only(): the documents stay in the database.
     rows = files.only("directory__path", "size_bytes", *(f for f in _MOVED_COLUMNS if f.startswith("file_")))
     failures: list[str] = []
-    for path, sessions in groupby(rows.order_by("directory_id", "pk"), key=lambda row: row.directory.path):
+    for directory, sessions in groupby(rows.order_by("directory_id", "pk"), key=lambda row: row.directory):
+        path = directory.path if directory else ""
         try:
             with SessionFolder(path) as folder:
                 for session in sessions:
                     if stamp := stamp_of(session):
                         folder.remove(session.file_name, stamp, owner_id=session.pk)
         except OSError as error:
-            failures.append(f"Files in {path} could not be removed ({error.strerror}); each sync tries again.")
+            failures.append(
+                f"Files in {path} could not be removed ({error.strerror}); each sync tries again."
+            )
     if failures:
         _update_own(run, error=" ".join(failures))
         logger.warning("Run %s: %s", run.pk, " ".join(failures))

@@ -7,6 +7,7 @@ address of a megabyte in no index) it holds what it can, and the bytes still hol
 
 from __future__ import annotations
 
+import codecs
 import json
 from datetime import UTC, datetime, tzinfo
 from typing import Any, NamedTuple
@@ -36,10 +37,11 @@ _CORRUPTED = DocumentFields("", "", "", None, None, True)
 def read(data: bytes) -> dict[str, Any] | None:
     """Read a document's JSON object, or None where there is none to be read.
 
-    ``None`` covers all of it: no JSON, another top level, nesting or numbers beyond what Python reads.
+    ``None`` covers all of it: no JSON in UTF-8, another top level, nesting or numbers beyond what
+    Python reads.
     """
     try:
-        content = json.loads(data)
+        content = json.loads(data.removeprefix(codecs.BOM_UTF8).decode())
     except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None

@@ -13,7 +13,7 @@ from enum import IntFlag
 from typing import Self
 
 from django.db.models import F, Q, Value
-from django.db.models.expressions import Case, Combinable, When
+from django.db.models.expressions import Case, CombinedExpression, When
 from django.db.models.fields import IntegerField
 from django.db.models.functions import Trim
 from django.db.models.lookups import Exact
@@ -119,15 +119,15 @@ RULES: dict[Problem, Q] = {
 }
 
 
-def problems_expression() -> Combinable:
+def problems_expression() -> CombinedExpression:
     """The sum of the bits of all broken rules, as SQL for a stored generated column."""
     bits = [
         Case(When(rule, then=Value(problem.value)), default=Value(0), output_field=IntegerField())
         for problem, rule in RULES.items()
     ]
-    total: Combinable = bits[0]
-    for bit in bits[1:]:
-        total = total + bit
+    total = bits[0] + bits[1]
+    for bit in bits[2:]:
+        total += bit
     return total
 
 

@@ -10,7 +10,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -32,11 +32,16 @@ class FileStamp(NamedTuple):
 
     @classmethod
     def of(cls, status: os.stat_result) -> Self:
-        return cls(status.st_ino & _INODE_MASK, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        return cls(*stamp_values(status))
 
     def is_same_content(self, other: FileStamp) -> bool:
         """Compare all but the ctime, which our own renaming changes."""
         return self[:3] == other[:3]
+
+
+def stamp_values(status: os.stat_result) -> tuple[int, int, int, int]:
+    """The values of a stamp, bare: for the one loop that takes a million."""
+    return (status.st_ino & _INODE_MASK, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def stamp_of(session: StoredSession) -> FileStamp | None:
@@ -89,14 +94,16 @@ class SessionFolder:
             FileNotFoundError: it is gone.
         """
         for _ in range(_READ_ATTEMPTS):
-            with self._open(file_name) as fd:
-                before = os.fstat(fd)
-                check_is_document(before, max_bytes=max_bytes)
-                data = _read_all(fd, before.st_size)
-                after = os.fstat(fd)
-            stamp = FileStamp.of(after)
-            if stamp == FileStamp.of(before) and len(data) == stamp.size_bytes:
-                return data, stamp
+            fd = self._open(file_name)
+            try:
+                status = os.fstat(fd)
+                _check_is_document(status, max_bytes=max_bytes)
+                data = _read_all(fd, status.st_size)
+                is_settled = os.fstat(fd).st_ctime_ns == status.st_ctime_ns
+            finally:
+                os.close(fd)
+            if is_settled and len(data) == status.st_size:
+                return data, FileStamp.of(status)
         raise SkippedFile("is being written right now; the next sync tries again")
 
     def write(self, file_name: str, data: bytes) -> FileStamp:
@@ -128,9 +135,9 @@ class SessionFolder:
         Returns: Whether the file is gone; False when another has taken its place.
         Raises: OSError: the folder does not permit it.
         """
+        if not self.is_unchanged(file_name, stamp):
+            return not self.has(file_name)
         try:
-            if FileStamp.of(self._status(file_name)) != stamp:
-                return False
             aside = f"{_ASIDE_PREFIX}{owner_id}"
             os.rename(file_name, aside, src_dir_fd=self._fd, dst_dir_fd=self._fd)
         except FileNotFoundError:
@@ -139,19 +146,27 @@ class SessionFolder:
 
     def settle(self, aside: str, file_name: str, stamp: FileStamp | None) -> bool:
         """End the removal of a file that stands aside: unlink it, or put it back if it is another."""
-        is_judged = stamp is not None and FileStamp.of(self._status(aside)).is_same_content(stamp)
-        if not is_judged:
-            # link, unlike rename, never replaces: a still newer file in the place wins.
-            with suppress(FileExistsError):
-                os.link(aside, file_name, src_dir_fd=self._fd, dst_dir_fd=self._fd, follow_symlinks=False)
-        os.unlink(aside, dir_fd=self._fd)
-        return is_judged
+        with suppress(FileNotFoundError):
+            is_judged = stamp is not None and FileStamp.of(self._status(aside)).is_same_content(stamp)
+            if not is_judged:
+                # link, unlike rename, never replaces: a still newer file in the place wins.
+                with suppress(FileExistsError):
+                    os.link(aside, file_name, src_dir_fd=self._fd, dst_dir_fd=self._fd, follow_symlinks=False)
+            os.unlink(aside, dir_fd=self._fd)
+            return is_judged
+        return True  # another process settled it
 
     @staticmethod
     def owner_id(aside: str) -> int | None:
         """The session whose file stands aside under a name, None where the name is not one of ours."""
         owner = aside.removeprefix(_ASIDE_PREFIX)
         return int(owner) if owner.isascii() and owner.isdigit() else None
+
+    def is_unchanged(self, file_name: str, stamp: FileStamp) -> bool:
+        try:
+            return FileStamp.of(self._status(file_name)) == stamp
+        except FileNotFoundError:
+            return False
 
     def has(self, file_name: str) -> bool:
         try:
@@ -163,25 +178,20 @@ class SessionFolder:
     def _status(self, file_name: str) -> os.stat_result:
         return os.stat(file_name, dir_fd=self._fd, follow_symlinks=False)
 
-    @contextmanager
-    def _open(self, file_name: str) -> Iterator[int]:
+    def _open(self, file_name: str) -> int:
         # NONBLOCK: a pipe that somebody named x.json must not hang the sync.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            fd = os.open(file_name, flags, dir_fd=self._fd)
+            return os.open(file_name, flags, dir_fd=self._fd)
         except FileNotFoundError:
             raise
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise SkippedFile("is a symbolic link") from None
             raise SkippedFile(f"cannot be read: {error.strerror}") from None
-        try:
-            yield fd
-        finally:
-            os.close(fd)
 
 
-def check_is_document(status: os.stat_result, *, max_bytes: int) -> None:
+def _check_is_document(status: os.stat_result, *, max_bytes: int) -> None:
     """Refuse what is no document by its type or size.
 
     Raises: SkippedFile: with the reason.

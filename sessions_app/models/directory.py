@@ -6,12 +6,14 @@ from django.db import models
 
 from sessions_app.models.session import NAMESPACE_LENGTH
 
+PATH_LENGTH = 1024
+
 
 class SessionDirectory(models.Model):
     """A folder of session documents that is mirrored into a namespace."""
 
     path = models.CharField(
-        max_length=1024,
+        max_length=PATH_LENGTH,
         unique=True,
         help_text="Absolute path of the folder on the machine that runs the worker.",
     )

@@ -43,7 +43,10 @@ class StoredSession(models.Model):
     last_accessed = models.DateTimeField(null=True, blank=True)
     is_corrupted = models.BooleanField("corrupted", default=False)
     is_pinned = models.BooleanField(
-        "pinned", default=False, help_text="Never removed by an expiry, invalid or size cleanup."
+        "pinned",
+        default=False,
+        db_default=False,
+        help_text="Never removed by an expiry, invalid or size cleanup.",
     )
     added_at = models.DateTimeField("added", db_default=DatabaseClock(), editable=False)
     updated_at = ChangedAtField("changed", db_default=DatabaseClock(), editable=False)
@@ -127,12 +130,6 @@ class BrowserSession(StoredSession):
         constraints = (
             # Looks one up by its name, and lists a namespace by name.
             models.UniqueConstraint(fields=("namespace", "name"), name="session_unique_name"),
-            # Reads the files of a directory for the sync.
-            models.UniqueConstraint(
-                fields=("directory", "file_name"),
-                condition=Q(directory__isnull=False),
-                name="session_unique_file",
-            ),
             models.CheckConstraint(condition=Q(size_bytes__gte=0), name="session_size_not_negative"),
             models.CheckConstraint(condition=~Q(namespace=""), name="session_has_namespace"),
             models.CheckConstraint(condition=~Q(name=""), name="session_has_name"),
@@ -148,6 +145,10 @@ class BrowserSession(StoredSession):
             models.Index(fields=("browser_type", "idle_since"), name="session_browser_idle"),
             # The largest sessions; the list by size.
             models.Index(fields=("size_bytes", "id"), name="session_size"),
+            # The files that a sync knows of.
+            models.Index(
+                fields=("directory",), condition=Q(directory__isnull=False), name="session_directory"
+            ),
             # How many are pinned.
             models.Index(fields=("id",), condition=Q(is_pinned=True), name="session_pinned"),
         )

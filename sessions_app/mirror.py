@@ -1,0 +1,288 @@
+"""One sync of a session directory: what has changed in the folder, brought into the database.
+
+Files are told apart by their stamps, so an unchanged file is not opened. A session whose file has
+vanished goes to the archive through ``cleanup``, as every removal does.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from sessions_app import documents
+from sessions_app.bulk import Row, insert_sessions, instant_writer
+from sessions_app.cleanup import plan_cleanup, run_cleanup
+from sessions_app.criteria import SELECTION_LIMIT, Criteria
+from sessions_app.models import ArchivedSession, BrowserSession, DatabaseClock, SessionDirectory
+from sessions_app.session_files import (
+    SUFFIX,
+    FileStamp,
+    SessionFolder,
+    SkippedFile,
+    stamp_of,
+    stamp_values,
+)
+
+_T = TypeVar("_T")
+
+# Rows of one transaction, and bytes of documents in memory, whichever is reached first.
+BATCH_SIZE = 2_000
+BATCH_BYTES = 16 * 1024 * 1024
+SKIPPED_FILES_KEPT = 100
+
+
+@dataclass
+class SyncResult:
+    """What a sync did, in files; ``skipped`` has names with the reason for each."""
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    vanished: int = 0
+    left_behind: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    def skip(self, file_name: str, reason: object) -> None:
+        readable = file_name.encode("utf-8", "backslashreplace").decode()
+        self.skipped.append((readable, str(reason)))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "added": self.added,
+            "changed": self.changed,
+            "unchanged": self.unchanged,
+            "vanished": self.vanished,
+            "left_behind": self.left_behind,
+            "skipped": len(self.skipped),
+            "skipped_files": [
+                {"file": name, "reason": reason} for name, reason in self.skipped[:SKIPPED_FILES_KEPT]
+            ],
+        }
+
+
+class Mirror:
+    """A session directory, its open folder, and what this sync has done so far."""
+
+    def __init__(
+        self,
+        directory: SessionDirectory,
+        folder: SessionFolder,
+        result: SyncResult,
+        progress: Callable[[int], None],
+    ) -> None:
+        self.directory = directory
+        self.folder = folder
+        self.result = result
+        self.progress = progress
+        self.time_zone = timezone.get_default_timezone()
+        self.max_bytes = settings.RAPTOR_MAX_DOCUMENT_BYTES
+        self.write_instant = instant_writer()
+
+    def sync(self, *, trigger: str, actor: str) -> None:
+        added, changed, missing = self._compare()
+        self._settle_left_aside()
+        for names in _batches(self._with_usable_names(added), BATCH_SIZE):
+            self._add(self._without_left_behind(names))
+        for pairs in _batches(sorted(changed.items(), key=lambda pair: pair[1]), BATCH_SIZE):
+            self._update(dict(pairs))
+        for ids in _batches(missing, SELECTION_LIMIT):
+            self._archive_vanished(ids, trigger=trigger, actor=actor)
+
+    def _compare(self) -> tuple[list[str], dict[str, int], list[int]]:
+        """Tell the new files, the changed ones with their sessions, and the sessions without a file.
+
+        This is all that a sync of an unchanged folder does, so its loop does nothing twice.
+        """
+        rows = (
+            BrowserSession.objects.filter(directory=self.directory)
+            .order_by()
+            .values_list("file_name", "pk", "file_inode", "size_bytes", "file_modified_ns", "file_changed_ns")
+        )
+        known = {row[0]: row for row in rows.iterator()}
+        added: list[str] = []
+        changed: dict[str, int] = {}
+        unchanged = 0
+        for entry in self.folder.entries():
+            name = entry.name
+            row = known.get(name)
+            if row is None:
+                added.append(name)
+                continue
+            try:
+                stamp = stamp_values(entry.stat(follow_symlinks=False))
+            except FileNotFoundError:
+                continue
+            del known[name]
+            if row[2:] == stamp:
+                unchanged += 1
+            else:
+                changed[name] = row[1]
+        self.result.unchanged = unchanged
+        # A folder that is written to while it is listed may leave out a file that is there: look again.
+        # A session without a stamp waits for its file to be written.
+        missing = [row[1] for row in known.values() if row[5] is not None and not self.folder.has(row[0])]
+        added.sort()  # so that the rows come into the index of names in its own order
+        return added, changed, missing
+
+    def _settle_left_aside(self) -> None:
+        """End the removals that a crash cut off between setting a file aside and unlinking it."""
+        for aside in self.folder.left_aside:
+            owner_id = self.folder.owner_id(aside) or 0
+            owner = ArchivedSession.objects.filter(directory=self.directory, pk=owner_id).first()
+            if owner is None:
+                continue
+            try:
+                self.result.left_behind += self.folder.settle(aside, owner.file_name, stamp_of(owner))
+            except OSError as error:
+                self.result.skip(aside, f"was cleaned up, but cannot be removed: {error.strerror}")
+
+    def _with_usable_names(self, names: list[str]) -> list[str]:
+        usable = []
+        for name in names:
+            if name == SUFFIX:
+                self.result.skip(name, f"has no name before {SUFFIX}")
+            elif not name.isascii() and name != name.encode("utf-8", "ignore").decode():
+                self.result.skip(name, "has a name that is not UTF-8")
+            else:
+                usable.append(name)
+        return usable
+
+    def _without_left_behind(self, names: Sequence[str]) -> Sequence[str]:
+        """Remove the files of sessions that a cleanup archived before it was killed.
+
+        The stamp holds the ctime, so a file that somebody put back is another one and comes in again.
+        """
+        removed = ArchivedSession.objects.filter(directory=self.directory, has_vanished=False)
+        # Asked for each batch, after the known files were read: a cleanup may be at work.
+        if not removed.exists():
+            return names
+        left_behind: dict[str, list[ArchivedSession]] = defaultdict(list)
+        for session in removed.filter(file_name__in=names).defer("document"):
+            left_behind[session.file_name].append(session)
+        fresh = []
+        for name in names:
+            try:
+                if not any(self._finish_removal(session) for session in left_behind.get(name, ())):
+                    fresh.append(name)
+            except OSError as error:
+                self.result.skip(name, f"was cleaned up, but cannot be removed: {error.strerror}")
+        return fresh
+
+    def _finish_removal(self, session: ArchivedSession) -> bool:
+        stamp = stamp_of(session)
+        if stamp is None or not self.folder.is_unchanged(session.file_name, stamp):
+            return False
+        is_removed = self.folder.remove(session.file_name, stamp, owner_id=session.pk)
+        self.result.left_behind += is_removed
+        return is_removed
+
+    def _add(self, names: Sequence[str]) -> None:
+        for lot in self._read(names):
+            rows = {session_name(name): self._row(name, stamp, data) for name, data, stamp in lot}
+            try:
+                self._insert(rows)
+            except IntegrityError:
+                # Rare, so that the names are looked up only then.
+                self._leave_out_taken(rows)
+                self._insert(rows)
+
+    def _row(self, file_name: str, stamp: FileStamp, data: bytes) -> Row:
+        fields = documents.parse(data, time_zone=self.time_zone)
+        return (
+            self.directory.namespace, self.directory.pk, session_name(file_name), file_name, *stamp,
+            fields.session_id, fields.cdp_url, fields.browser_type,
+            self.write_instant(fields.created_at), self.write_instant(fields.last_accessed),
+            # No bool and no bytes: sqlite3 looks for adapters of these, which costs 1 µs each.
+            int(fields.is_corrupted), bytearray(data),
+        )  # fmt: skip
+
+    def _insert(self, rows: dict[str, Row]) -> None:
+        with transaction.atomic():
+            self._renew_claim()
+            insert_sessions(list(rows.values()))
+        self.result.added += len(rows)
+        self.progress(len(rows))
+
+    def _renew_claim(self) -> None:
+        SessionDirectory.objects.filter(pk=self.directory.pk).update(claimed_at=DatabaseClock())
+
+    def _leave_out_taken(self, rows: dict[str, Row]) -> None:
+        """Leave out the files whose names are those of other sessions in the namespace."""
+        namespace = self.directory.namespace
+        taken = BrowserSession.objects.filter(namespace=namespace, name__in=list(rows))
+        for name in taken.values_list("name", flat=True):
+            del rows[name]
+            self.result.skip(
+                name + SUFFIX,
+                f"has the name of another session in the namespace {namespace}; "
+                "mirror this folder into a namespace of its own",
+            )
+
+    def _update(self, changed: dict[str, int]) -> None:
+        for lot in self._read(changed):
+            pks = [changed[name] for name, _, _ in lot]
+            before = dict(BrowserSession.objects.filter(pk__in=pks).values_list("pk", "document"))
+            with transaction.atomic():
+                self._renew_claim()
+                for pk, (_, data, stamp) in zip(pks, lot, strict=True):
+                    values = self._values(data, stamp, is_same=bytes(before.get(pk, b"")) == data)
+                    self.result.changed += BrowserSession.objects.filter(pk=pk).update(**values)
+            self.progress(len(lot))
+
+    def _values(self, data: bytes, stamp: FileStamp, *, is_same: bool) -> dict[str, Any]:
+        """What a file that was written again changes in its session."""
+        values: dict[str, Any] = {
+            "file_inode": stamp.inode,
+            "file_modified_ns": stamp.modified_ns,
+            "file_changed_ns": stamp.changed_ns,
+        }
+        if is_same:
+            # The same bytes again: plans that list the session still hold.
+            return {**values, "updated_at": F("updated_at")}
+        fields = documents.parse(data, time_zone=self.time_zone)
+        return {**values, **fields._asdict(), "document": data, "size_bytes": len(data)}
+
+    def _read(self, names: Iterable[str]) -> Iterator[list[tuple[str, bytes, FileStamp]]]:
+        """Read the documents, in lots of bounded bytes; what cannot be read is told and skipped."""
+        lot: list[tuple[str, bytes, FileStamp]] = []
+        lot_bytes = 0
+        for name in names:
+            try:
+                data, stamp = self.folder.read(name, max_bytes=self.max_bytes)
+            except SkippedFile as reason:
+                self.result.skip(name, reason)
+            except FileNotFoundError:
+                continue
+            else:
+                lot.append((name, data, stamp))
+                lot_bytes += len(data)
+                if lot_bytes >= BATCH_BYTES:
+                    yield lot
+                    lot, lot_bytes = [], 0
+        if lot:
+            yield lot
+
+    def _archive_vanished(self, ids: Sequence[int], *, trigger: str, actor: str) -> None:
+        # Those that a cleanup took meanwhile are no news for the ledger.
+        still_live = BrowserSession.objects.filter(pk__in=ids).values_list("pk", flat=True)
+        if vanished := tuple(still_live):
+            criteria = Criteria(session_ids=vanished, has_vanished=True)
+            run = run_cleanup(plan_cleanup(criteria, trigger=trigger, actor=actor))
+            self.result.vanished += run.removed_count
+
+
+def session_name(file_name: str) -> str:
+    """The name of the session in a file."""
+    return file_name.removesuffix(SUFFIX)
+
+
+def _batches(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
