@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Sum
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import filesizeformat
 from django.urls import URLPattern, path, reverse
@@ -34,11 +34,19 @@ _State = CleanupRun.State
 @admin.register(CleanupRun)
 class CleanupRunAdmin(ReadOnlyAdmin):
     list_display = (
-        "run", "state_in_words", "when", "trigger", "who", "what", "matched_count", "removed_count",
-        "skipped_count", "freed", "duration",
-    )  # fmt: skip
+        "run",
+        "state_in_words",
+        "when",
+        "started_by",
+        "what",
+        "removed",
+        "skipped",
+        "freed",
+        "took",
+    )
     list_display_links = ("run",)
     list_filter = ("state", "trigger")
+    show_facets = admin.ShowFacets.NEVER
     list_per_page = presentation.ROWS_PER_PAGE
     show_full_result_count = False
 
@@ -67,22 +75,31 @@ class CleanupRunAdmin(ReadOnlyAdmin):
 
     @admin.display(description="When", ordering="planned_at")
     def when(self, run: CleanupRun) -> str:
-        return presentation.moment(run.planned_at)
+        return presentation.to_the_minute(run.planned_at)
 
-    @admin.display(description="Who", ordering="actor")
-    def who(self, run: CleanupRun) -> str:
-        return run.actor or presentation.NONE
+    @admin.display(description="Started by", ordering="actor")
+    def started_by(self, run: CleanupRun) -> str:
+        trigger = run.get_trigger_display()
+        return f"{trigger}: {run.actor}" if run.actor else trigger
 
     @admin.display(description="What")
     def what(self, run: CleanupRun) -> str:
         return run.criteria.describe()
+
+    @admin.display(description="Removed", ordering="removed_count")
+    def removed(self, run: CleanupRun) -> str:
+        return f"{run.removed_count:,} of {run.matched_count:,}"
+
+    @admin.display(description="Skipped", ordering="skipped_count")
+    def skipped(self, run: CleanupRun) -> str:
+        return f"{run.skipped_count:,}"
 
     @admin.display(description="Freed", ordering="removed_bytes")
     def freed(self, run: CleanupRun) -> str:
         return presentation.size(run.removed_bytes)
 
     @admin.display(description="Took")
-    def duration(self, run: CleanupRun) -> str:
+    def took(self, run: CleanupRun) -> str:
         if run.started_at is None or run.finished_at is None:
             return presentation.NONE
         return presentation.duration(run.finished_at - run.started_at)
@@ -111,14 +128,13 @@ class CleanupRunAdmin(ReadOnlyAdmin):
         return self.page(request, "cleanuprun/run.html", f"Run {run.pk}", context)
 
     def _facts(self, run: CleanupRun) -> list[tuple[str, str]]:
-        trigger = run.get_trigger_display()
         return [
             ("What", run.criteria.describe()),
-            ("Started by", f"{trigger}: {run.actor}" if run.actor else trigger),
+            ("Started by", self.started_by(run)),
             ("Judged as of", presentation.moment(run.as_of)),
             ("Started", presentation.moment(run.started_at)),
             ("Ended", presentation.moment(run.finished_at)),
-            ("Took", self.duration(run)),
+            ("Took", self.took(run)),
             ("Matched", f"{run.matched_count:,} sessions, {filesizeformat(run.matched_bytes)}"),
             ("Removed", f"{run.removed_count:,} sessions"),
             ("Freed", presentation.size(run.removed_bytes)),
@@ -136,7 +152,7 @@ class CleanupRunAdmin(ReadOnlyAdmin):
         page = presentation.page_of(request, sessions.annotate(reason_bits=run.criteria.reasons(run.as_of)))
         context = {
             "run": run,
-            "matched_size": filesizeformat(run.matched_bytes),
+            "size": filesizeformat(sessions.aggregate(bytes=Sum("size_bytes", default=0))["bytes"]),
             "as_of": presentation.moment(run.as_of),
             "reasons": presentation.reason_counts(run.matched_reasons),
             "changed_count": run.matched_count - page.paginator.count,
@@ -203,6 +219,7 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
     list_display = ("name", "namespace", "why", "removed", "run_link", "size")
     list_display_links = ("name",)
     list_filter = (filters.NamespaceFilter, filters.RunFilter)
+    show_facets = admin.ShowFacets.NEVER
     search_fields = ("name",)
     search_help_text = "Search by name"
     list_per_page = presentation.ROWS_PER_PAGE
@@ -217,7 +234,7 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Removed", ordering="removed_at")
     def removed(self, session: ArchivedSession) -> str:
-        return presentation.moment(session.removed_at)
+        return presentation.to_the_minute(session.removed_at)
 
     @admin.display(description="Run", ordering="run_id")
     def run_link(self, session: Any) -> str:

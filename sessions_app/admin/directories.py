@@ -18,7 +18,7 @@ from django.views.decorators.http import require_POST
 
 from sessions_app.admin import presentation
 from sessions_app.admin.base import RaptorAdmin
-from sessions_app.directories import DirectoryError, SyncResult, register_directory, sync_directory
+from sessions_app.directories import DirectoryError, register_directory, sync_directory
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
 
 COUNTS = ("added", "changed", "unchanged", "vanished", "left_behind", "skipped")
@@ -69,6 +69,7 @@ class SessionDirectoryAdmin(RaptorAdmin):
     form = SessionDirectoryForm
     actions = ("sync",)
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
 
     def get_urls(self) -> list[URLPattern]:
         sync = self.admin_site.admin_view(require_POST(self.sync_view))
@@ -105,7 +106,7 @@ class SessionDirectoryAdmin(RaptorAdmin):
 
     @admin.display(description="Last synced", ordering="synced_at")
     def synced(self, directory: SessionDirectory) -> str:
-        return presentation.moment(directory.synced_at)
+        return presentation.to_the_minute(directory.synced_at) if directory.synced_at else "Never"
 
     @admin.display(description="Last result")
     def result(self, directory: SessionDirectory) -> str:
@@ -144,7 +145,7 @@ class SessionDirectoryAdmin(RaptorAdmin):
 
     def _sync(self, request: HttpRequest, directory: SessionDirectory) -> None:
         try:
-            result: SyncResult = sync_directory(
+            result = sync_directory(
                 directory, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username()
             )
         except DirectoryError as error:

@@ -24,6 +24,11 @@ RUNS_SHOWN = 20
 _Choices = Iterable[tuple[Any, Any]]
 
 
+def label(code: str) -> str:
+    """A public code as a label: short enough for the side of a list."""
+    return code.replace("_", " ").capitalize()
+
+
 class SessionFilter(admin.SimpleListFilter):
     """A filter whose choices are conditions, by their values in the address."""
 
@@ -48,7 +53,7 @@ class ProblemFilter(SessionFilter):
         return {
             "any": ("Any problem", Q(problems__gt=0)),
             "none": ("None", Q(problems=0)),
-            **{problem.code: (problem.sentence, has_problem(problem)) for problem in Problem},
+            **{problem.code: (label(problem.code), has_problem(problem)) for problem in Problem},
         }
 
 

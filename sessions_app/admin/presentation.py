@@ -65,6 +65,10 @@ def exact(instant: datetime) -> str:
     return timezone.localtime(instant).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
+def to_the_minute(instant: datetime) -> str:
+    return moment(instant, timezone.localtime(instant).strftime("%Y-%m-%d %H:%M"))
+
+
 def moment(instant: datetime | None, text: str = "") -> str:
     """Mark up an instant; with a text of its own, the exact one shows on hover."""
     if instant is None:
@@ -150,7 +154,9 @@ class ReasonCount(NamedTuple):
 
 
 def reason_counts(counts: Mapping[str, int]) -> list[ReasonCount]:
-    return [ReasonCount(REASONS[code], count) for code, count in counts.items() if code in REASONS]
+    """The commonest first."""
+    known = [ReasonCount(REASONS[code], count) for code, count in counts.items() if code in REASONS]
+    return sorted(known, key=lambda line: -line.sessions)
 
 
 class SessionRow(NamedTuple):
@@ -164,16 +170,14 @@ class SessionRow(NamedTuple):
 def session_rows(sessions: Iterable[Any], bits: str, run: CleanupRun) -> list[SessionRow]:
     """The sessions of a run with the reason beside each, as judged at its instant."""
     max_age_days = run.criteria.max_age_days
-    return [
-        SessionRow(
-            session,
-            explain(
-                getattr(session, bits), session.last_accessed, as_of=run.as_of, max_age_days=max_age_days
-            ),
-            age(session.last_accessed, run.as_of),
-        )
-        for session in sessions
-    ]
+    rows = []
+    for session in sessions:
+        taken_for = getattr(session, bits)
+        # That it was selected goes without saying where there is more to say.
+        own = taken_for & ~Reason.SELECTED or taken_for
+        reasons = explain(own, session.last_accessed, as_of=run.as_of, max_age_days=max_age_days)
+        rows.append(SessionRow(session, reasons, age(session.last_accessed, run.as_of)))
+    return rows
 
 
 def page_of(request: HttpRequest, items: QuerySet[Any]) -> Page[Any]:

@@ -37,6 +37,8 @@ class ScheduleAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Runs")
     def rhythm(self, schedule: Any) -> str:
+        if schedule.schedule_type == Schedule.MINUTES:
+            return "Every minute" if schedule.minutes == 1 else f"Every {schedule.minutes} minutes"
         if schedule.cron:
             return f"{schedule.get_schedule_type_display()}: {schedule.cron} (UTC)"
         return str(schedule.get_schedule_type_display())
@@ -63,6 +65,7 @@ class TaskAdmin(ReadOnlyAdmin):
     fields = ("name", "func", "started_at", "took", "result_in_words")
     readonly_fields = fields
     list_filter = ("func",)
+    show_facets = admin.ShowFacets.NEVER
     search_fields = ("name", "func")
     ordering = ("-started",)
     show_full_result_count = False

@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
 from sessions_app.admin import filters, presentation, storage
@@ -26,7 +27,7 @@ VALIDATED_ROWS = 500
 
 @admin.register(BrowserSession)
 class BrowserSessionAdmin(ReadOnlyAdmin):
-    list_display = ("name", "namespace", "status", "why", "browser", "host", "age", "size", "pin")
+    list_display = ("name", "namespace", "status", "why", "browser", "age", "size")
     list_display_links = ("name",)
     list_filter = (
         filters.ProblemFilter,
@@ -40,6 +41,8 @@ class BrowserSessionAdmin(ReadOnlyAdmin):
     search_help_text = "Search by name or session id"
     list_per_page = presentation.ROWS_PER_PAGE
     show_full_result_count = False
+    # Each choice of each filter would be counted over all sessions.
+    show_facets = admin.ShowFacets.NEVER
     actions = ("clean_up", "validate")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BrowserSession]:
@@ -71,7 +74,10 @@ class BrowserSessionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Status")
     def status(self, session: Any) -> str:
-        return presentation.verdicts(session.reason_bits)
+        marks = presentation.verdicts(session.reason_bits)
+        if session.is_pinned:
+            marks = format_html("{} {}", marks, presentation.badge("quiet", "Pinned"))
+        return marks
 
     @admin.display(description="Why")
     def why(self, session: Any) -> str:
@@ -79,13 +85,13 @@ class BrowserSessionAdmin(ReadOnlyAdmin):
             presentation.explain(session.reason_bits, session.last_accessed, as_of=session.judged_at)
         )
 
-    @admin.display(description="Browser", ordering="browser_type")
+    @admin.display(description="Browser and host", ordering="browser_type")
     def browser(self, session: BrowserSession) -> str:
-        return session.browser_type or presentation.NONE
-
-    @admin.display(description="Host")
-    def host(self, session: BrowserSession) -> str:
-        return presentation.host(session.cdp_url)
+        return format_html(
+            '{}<br><span class="raptor-quiet">{}</span>',
+            session.browser_type or presentation.NONE,
+            presentation.host(session.cdp_url),
+        )
 
     @admin.display(description="Last accessed", ordering="idle_since")
     def age(self, session: Any) -> str:
@@ -94,10 +100,6 @@ class BrowserSessionAdmin(ReadOnlyAdmin):
     @admin.display(description="Size", ordering="size_bytes")
     def size(self, session: BrowserSession) -> str:
         return presentation.size(session.size_bytes)
-
-    @admin.display(description="Pinned", ordering="is_pinned")
-    def pin(self, session: BrowserSession) -> str:
-        return presentation.badge("quiet", "Pinned") if session.is_pinned else presentation.NONE
 
     @admin.action(description="Clean up selected…", permissions=["clean_up"])
     def clean_up(self, request: HttpRequest, queryset: QuerySet[BrowserSession]) -> HttpResponse | None:

@@ -98,7 +98,7 @@ def _list_link(**query: str) -> str:
 
 def _summary(report: StorageReport) -> list[Line]:
     return [
-        Line("Sessions", report.live, _list_link()),
+        Line("Live sessions", report.live, _list_link()),
         Line(f"Expired, over {report.max_age_days:g} days", report.expired, _list_link(expired="yes")),
         Line("Invalid", report.invalid, _list_link(problem="any")),
         Line("Pinned", report.pinned, _list_link(pinned="yes")),
