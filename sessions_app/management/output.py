@@ -66,7 +66,7 @@ class ReportingCommand(BaseCommand):
         self.stdout.write(json.dumps(report, indent=2))
 
     def warn(self, message: str) -> None:
-        self.stderr.write(self.style.WARNING(f"warning: {message}"), self.style.NOTICE)
+        self.stderr.write(f"warning: {message}", self.style.WARNING)
 
 
 def add_scope_arguments(parser: CommandParser) -> None:
@@ -142,6 +142,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def _unstyled(text: str) -> str:
+    # Django's standard error is bold and red otherwise: this is no error.
+    return text
+
+
 @contextmanager
 def progress(stream: OutputWrapper, noun: str, *, total: int = 0) -> Iterator[Callable[[int], None]]:
     """Give a function to be told how many more are done; it draws on a terminal and is silent elsewhere."""
@@ -158,13 +163,13 @@ def progress(stream: OutputWrapper, noun: str, *, total: int = 0) -> Iterator[Ca
         drawn = done
         filled = 30 * done // total if total else 0
         bar = f"[{'#' * filled:30}] {done:,} of {total:,}" if total else f"{done:,}"
-        stream.write(f"{_CLEAR_LINE}{bar} {noun}", ending="")
+        stream.write(f"{_CLEAR_LINE}{bar} {noun}", _unstyled, ending="")
         stream.flush()
 
     try:
         yield advance
     finally:
-        stream.write(_CLEAR_LINE, ending="")
+        stream.write(_CLEAR_LINE, _unstyled, ending="")
 
 
 @dataclass(frozen=True)
@@ -187,17 +192,15 @@ def stoppable(stream: OutputWrapper) -> Iterator[Deadline]:
         return
 
     def stop(number: int, frame: object) -> None:
-        restore()
+        signal.signal(number, previous[signal.Signals(number)])
         deadline.is_stopped.set()
-        stream.write("Stopping after this batch …")
+        stream.write("Stopping after this batch …", _unstyled)
 
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in previous:
+        signal.signal(number, stop)
     try:
         yield deadline
     finally:
-        restore()
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -5,8 +5,9 @@ from typing import Any
 from django.core.management import CommandError, CommandParser
 from django.db import DatabaseError
 
-from sessions_app.directories import DirectoryError, SyncResult, register_directory, sync_directory
+from sessions_app.directories import DirectoryError, register_directory, sync_directory
 from sessions_app.management.output import ReportingCommand, count_of, printable, progress, user_name
+from sessions_app.mirror import SyncResult
 from sessions_app.models import SessionDirectory
 
 
