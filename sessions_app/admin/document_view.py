@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from dataclasses import dataclass
@@ -27,13 +28,18 @@ def show_document(data: bytes) -> ShownDocument:
     """Lay a document out for reading, with its endpoints masked to their hosts."""
     text = _indented(data) if len(data) <= INDENTED_BYTES else None
     if text is None:
-        # Of UTF-16 each second byte is NUL: read as UTF-8 no address would be recognised, and all shown.
         start = data[: SHOWN_CHARACTERS * 4]
-        text = start.decode(json.detect_encoding(data), "backslashreplace")
+        text = start.decode(_encoding(start), "backslashreplace")
         text = _CDP_URL.sub(lambda match: match[1] + _masked_address(match[2]), text)
     text = mask_endpoints(text)
     is_cut = len(text) > SHOWN_CHARACTERS or (len(data) > SHOWN_CHARACTERS * 4)
     return ShownDocument("".join(map(_visible, text[:SHOWN_CHARACTERS])), is_cut)
+
+
+def _encoding(data: bytes) -> str:
+    """Tell UTF-16 and UTF-32 by their many NULs: read as UTF-8, no address in them would be masked."""
+    has_mark = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return json.detect_encoding(data) if has_mark or data.count(0) * 4 >= len(data) else "utf-8"
 
 
 def _indented(data: bytes) -> str | None:

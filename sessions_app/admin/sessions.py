@@ -85,7 +85,7 @@ class BrowserSessionAdmin(ReadOnlyAdmin):
             presentation.explain(session.reason_bits, session.last_accessed, as_of=session.judged_at)
         )
 
-    @admin.display(description="Browser and host", ordering="browser_type")
+    @admin.display(description="Browser", ordering="browser_type")
     def browser(self, session: BrowserSession) -> str:
         return format_html(
             '{}<br><span class="raptor-quiet">{}</span>',
@@ -93,7 +93,7 @@ class BrowserSessionAdmin(ReadOnlyAdmin):
             presentation.host(session.cdp_url),
         )
 
-    @admin.display(description="Last accessed", ordering="idle_since")
+    @admin.display(description="Age", ordering="idle_since")
     def age(self, session: Any) -> str:
         return presentation.age(session.last_accessed, session.judged_at)
 

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from sessions_app.directories import register_directory, sync_directory
+from sessions_app.models import BrowserSession, SessionDirectory
+
+DIRECTORIES = "/admin/sessions_app/sessiondirectory/"
+
+
+@pytest.fixture
+def at_work(client: Client, operator: User) -> Client:
+    client.force_login(operator)
+    return client
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path.resolve() / "sessions"
+    path.mkdir()
+    (path / "one.json").write_text('{"session_id": "one"}')
+    return path
+
+
+def add(client: Client, path: object, namespace: str = "team", **more: Any) -> str:
+    data = {"path": str(path), "namespace": namespace, "is_enabled": "on", **more}
+    return client.post(f"{DIRECTORIES}add/", data, follow=True).content.decode()
+
+
+def test_a_directory_is_added_and_synced(at_work: Client, folder: Path) -> None:
+    html = add(at_work, folder)
+    directory = SessionDirectory.objects.get()
+    assert (directory.path, directory.namespace, directory.is_enabled) == (str(folder), "team", True)
+    assert "Sync now" in html
+    (folder / "sub").mkdir()
+    (folder / "sub.json").mkdir()
+    html = at_work.post(f"{DIRECTORIES}{directory.pk}/sync/", follow=True).content.decode()
+    assert "1 added, 1 skipped" in html
+    assert "is a sub-folder" in html
+    assert BrowserSession.objects.get().name == "one"
+
+
+def test_a_link_is_added_as_the_folder_that_it_leads_to(at_work: Client, folder: Path) -> None:
+    (folder.parent / "link").symlink_to(folder)
+    add(at_work, folder.parent / "link" / "..")
+    assert SessionDirectory.objects.get().path == str(folder.parent)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("relative/folder", "Give the absolute path"),
+        ("/nowhere/at/all", "is not a folder on this machine"),
+        ("/etc/hostname", "is not a folder on this machine"),
+        ("/" + "x" * 300, "/xxx"),
+        ("/x\0y", "Null characters are not allowed"),
+        ("", "This field is required"),
+    ],
+)
+def test_what_is_no_folder_is_refused_in_the_form(at_work: Client, path: str, message: str) -> None:
+    assert message in add(at_work, path)
+    assert not SessionDirectory.objects.exists()
+
+
+def test_a_directory_is_added_once(at_work: Client, folder: Path) -> None:
+    register_directory(folder, namespace="first")
+    assert "is mirrored into the namespace first" in add(at_work, folder, "second")
+    assert "already exists" in add(at_work, folder, "first")
+    assert SessionDirectory.objects.get().namespace == "first"
+
+
+def test_a_directory_is_switched_off_and_its_path_stays(at_work: Client, folder: Path) -> None:
+    directory = register_directory(folder, namespace="team")
+    at_work.post(f"{DIRECTORIES}{directory.pk}/change/", {"path": "/etc", "namespace": "other"})
+    directory.refresh_from_db()
+    assert (directory.path, directory.namespace, directory.is_enabled) == (str(folder), "team", False)
+
+
+def test_an_error_is_told_and_loses_no_session(at_work: Client, folder: Path) -> None:
+    directory = register_directory(folder, namespace="team")
+    sync_directory(directory, trigger="command")
+    folder.rename(folder.parent / "elsewhere")
+    html = at_work.post(
+        DIRECTORIES, {"action": "sync", "_selected_action": [directory.pk]}, follow=True
+    ).content.decode()
+    assert html.count("cannot be read") == 2
+    assert BrowserSession.objects.count() == 1
+
+
+def test_a_directory_that_sessions_refer_to_is_not_deleted(client: Client, root: User, folder: Path) -> None:
+    client.force_login(root)
+    directory = register_directory(folder, namespace="team")
+    sync_directory(directory, trigger="command")
+    assert client.post(f"{DIRECTORIES}{directory.pk}/delete/", {"post": "yes"}).status_code == 403
+    empty = register_directory(folder.parent, namespace="empty")
+    assert client.post(f"{DIRECTORIES}{empty.pk}/delete/", {"post": "yes"}).status_code == 302
+    assert SessionDirectory.objects.get() == directory
+
+
+def test_a_viewer_changes_nothing(client: Client, viewer: User, folder: Path) -> None:
+    directory = register_directory(folder, namespace="team")
+    client.force_login(viewer)
+    assert client.post(f"{DIRECTORIES}{directory.pk}/sync/").status_code == 403
+    assert client.get(f"{DIRECTORIES}add/").status_code == 403
+    client.post(DIRECTORIES, {"action": "sync", "_selected_action": [directory.pk]})
+    assert "Sync now" not in client.get(f"{DIRECTORIES}{directory.pk}/change/").content.decode()
+    assert not BrowserSession.objects.exists()
+
+
+def test_only_a_post_syncs(at_work: Client, folder: Path) -> None:
+    directory = register_directory(folder, namespace="team")
+    assert at_work.get(f"{DIRECTORIES}{directory.pk}/sync/").status_code == 405
+    assert at_work.post(f"{DIRECTORIES}99/sync/").status_code == 404
