@@ -1,0 +1,141 @@
+"""The daily path in a real Chromium, on a panel that was started as its users start it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.panel import PROJECT_DIR, Panel, free_port
+
+FILES = PROJECT_DIR.parent / "shared" / "session-files" / "sessions"
+PASSWORD = "correct horse battery staple"
+SWEEP_MILLISECONDS = 90_000
+PAGES = (
+    "",
+    "sessions_app/browsersession/",
+    "sessions_app/browsersession/storage/",
+    "sessions_app/cleanuprun/",
+    "sessions_app/archivedsession/",
+    "sessions_app/sessiondirectory/",
+    "sessions_app/sessiondirectory/add/",
+    "sessions_app/sessiondirectory/1/change/",
+    "django_q/schedule/",
+    "django_q/success/",
+    "django_q/failure/",
+)
+
+
+@pytest.fixture(scope="module")
+def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
+    panel = Panel(tmp_path_factory.mktemp("panel"), free_port())
+    shutil.copytree(FILES, folder_of(panel))
+    try:
+        panel.start_and_wait(RAPTOR_ADMIN_PASSWORD=PASSWORD)
+        yield panel
+    finally:
+        panel.stop()
+
+
+@pytest.fixture
+def admin(page: Page, panel: Panel) -> Page:
+    """A page of the administrator, logged in through the form."""
+    page.goto(f"{panel.url}/")
+    page.get_by_label("Username").fill("admin")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    expect(page).to_have_url(f"{panel.url}/admin/")
+    return page
+
+
+@pytest.fixture
+def restored(panel: Panel) -> None:
+    """All documents, back in their folder and in the panel."""
+    for file in FILES.iterdir():
+        if not (folder_of(panel) / file.name).exists():
+            shutil.copy(file, folder_of(panel))
+    panel.manage("sync_directories")
+
+
+def folder_of(panel: Panel) -> Path:
+    return Path(panel.environment["HOME"]) / ".raptor" / "sessions"
+
+
+def visit(page: Page, panel: Panel, path: str) -> None:
+    page.goto(f"{panel.url}/admin/{path}")
+
+
+@pytest.mark.usefixtures("restored")
+def test_find_select_confirm_and_see_the_run(admin: Page, panel: Panel) -> None:
+    visit(admin, panel, "sessions_app/browsersession/")
+    admin.get_by_role("link", name="Any problem").click()
+    expect(admin).to_have_url(re.compile(r"problem=any"))
+    for name in ("null-session-id", "missing-cdp-url"):
+        admin.get_by_role("row", name=re.compile(rf"\b{name}\b")).get_by_role("checkbox").check()
+    admin.get_by_label("Action:").select_option(label="Clean up selected…")
+    admin.get_by_role("button", name="Go", exact=True).click()
+
+    expect(admin.get_by_role("heading", name="Clean up sessions?")).to_be_visible()
+    plan = admin.get_by_role("table", name="Sessions to be cleaned up")
+    expect(plan.get_by_role("row")).to_have_count(3)
+    expect(plan).to_contain_text("The session id is missing.")
+    admin.get_by_role("button", name="Clean up 2 sessions").click()
+
+    expect(admin.get_by_text("2 of 2 sessions removed")).to_be_visible()
+    expect(admin.get_by_role("heading", name=re.compile(r"^Run \d+$"))).to_be_visible()
+    archived = admin.get_by_role("table", name="Sessions in the archive")
+    expect(archived.get_by_role("row")).to_have_count(3)
+    left = {file.name for file in folder_of(panel).iterdir()}
+    assert left == {file.name for file in FILES.iterdir()} - {"null-session-id.json", "missing-cdp-url.json"}
+
+    visit(admin, panel, "sessions_app/browsersession/?problem=any")
+    expect(admin.get_by_role("link", name="empty-session-id")).to_be_visible()
+    expect(admin.get_by_role("link", name="null-session-id")).to_have_count(0)
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("viewport", [(1440, 900)], ids=["wide"])
+def test_a_sweep_that_is_due_runs_and_is_seen(admin: Page, panel: Panel) -> None:
+    panel.shell(
+        "from django.utils import timezone; from django_q.models import Schedule; "
+        "assert Schedule.objects.filter(name='sweep_expired').update(next_run=timezone.now()) == 1"
+    )
+    run = admin.get_by_role("row", name=re.compile(r"Succeeded.*Schedule.*expired"))
+    for _ in range(SWEEP_MILLISECONDS // 1_000):
+        visit(admin, panel, "sessions_app/cleanuprun/?trigger__exact=schedule")
+        if run.count():
+            break
+        admin.wait_for_timeout(1_000)
+    run.first.get_by_role("link").first.click()
+    expect(admin.get_by_text("Succeeded")).to_be_visible()
+    expect(admin.get_by_role("table", name="Sessions in the archive")).to_contain_text("Last accessed")
+    visit(admin, panel, "sessions_app/browsersession/?expired=yes")
+    expect(admin.get_by_text("0 browser sessions")).to_be_visible()
+    assert not (folder_of(panel) / "old-and-invalid.json").exists()
+    assert (folder_of(panel) / "empty-session-id.json").exists()
+
+
+@pytest.mark.usefixtures("restored")
+def test_every_page_is_quiet_and_fits(admin: Page, panel: Panel, viewport: tuple[int, int]) -> None:
+    visit(admin, panel, "sessions_app/browsersession/?q=big-metadata")
+    session = admin.get_by_role("link", name="big-metadata").get_attribute("href")
+    assert session is not None
+    for path in (*PAGES, session.removeprefix("/admin/")):
+        visit(admin, panel, path)
+        expect(admin.locator("h1")).to_be_visible()
+        wider = admin.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wider <= 0, f"{path} is {wider} pixels wider than a screen of {viewport[0]}"
+
+
+@pytest.mark.usefixtures("restored")
+def test_the_reports_download(admin: Page, panel: Panel) -> None:
+    visit(admin, panel, "sessions_app/browsersession/")
+    admin.get_by_role("link", name="Storage report").click()
+    for kind in ("CSV", "JSON"):
+        with admin.expect_download() as download:
+            admin.get_by_role("link", name=f"Download {kind}").click()
+        assert re.fullmatch(rf"raptor-storage-[\d-]+\.{kind.lower()}", download.value.suggested_filename)
