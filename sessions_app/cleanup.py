@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models import BooleanField, Count, F, Max, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce, Now
 
 from sessions_app.criteria import Criteria, count_reasons
 from sessions_app.deadline import Deadline
+from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, DatabaseClock, StoredSession
 from sessions_app.models.clock import database_now
 from sessions_app.session_files import SessionFolder, stamp_of
@@ -92,7 +94,9 @@ def run_cleanup(
     except CleanupInProgress:
         raise
     except Exception as error:
-        _end(run, _State.FAILED, error=f"{type(error).__name__}: {error}")
+        # Where even this cannot be written, the heartbeat tells that the run is dead.
+        with suppress(DatabaseError):
+            _end(run, _State.FAILED, error=mask_endpoints(f"{type(error).__name__}: {error}"))
         raise
     logger.info("%s", summary(run))
     return run
@@ -176,9 +180,7 @@ def _archive_batch(run: CleanupRun, batch_size: int) -> int:
         deleted, _ = taken.delete()
         count = sum(count for _, count, _ in groups)
         if deleted != count:
-            raise RuntimeError(
-                f"{count:,} sessions were archived but {deleted:,} deleted: nothing was changed."
-            )
+            raise RuntimeError(f"{count:,} sessions were archived but {deleted:,} deleted: all was undone.")
         reasons = Counter(run.removed_reasons)
         reasons.update(count_reasons((bits, count) for bits, count, _ in groups))
         _update_own(

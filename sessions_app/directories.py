@@ -13,6 +13,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db.models import Q
 
+from sessions_app.endpoints import mask_endpoints
 from sessions_app.mirror import Mirror, SyncResult
 from sessions_app.models import DatabaseClock, SessionDirectory
 from sessions_app.models.clock import database_now
@@ -75,9 +76,8 @@ def sync_directory(
         with folder:
             Mirror(directory, folder, result, progress).sync(trigger=trigger, actor=actor)
     except Exception as failure:
-        error = (
-            str(failure) if isinstance(failure, DirectoryError) else f"{type(failure).__name__}: {failure}"
-        )
+        # A database's error may quote the row, endpoint included.
+        error = mask_endpoints(str(failure))
         raise
     finally:
         _release(directory, result, error)

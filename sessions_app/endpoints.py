@@ -49,7 +49,7 @@ def is_allowed_host(host: str, allowed_hosts: Iterable[str]) -> bool:
     return False
 
 
-_SOCKET_ADDRESS = re.compile(r"(?i)(wss?:(?:\\?/){2})(?:[^\s/@\"'\\]*@)?([^\s/\"'\\]*)[^\s\"']*")
+_SOCKET_ADDRESS = re.compile(r"(?i)(wss?:(?:\\?/){2})(?:[^\s/@\"'\\]*@)?([^\s/?#\"'\\]*)[^\s\"']*")
 _DEVTOOLS_PATH = re.compile(r"(?i)(\\?/devtools\\?/)[^\s\"']+")
 
 

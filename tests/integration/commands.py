@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from sessions_app import documents
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
-SESSION_FILES = PROJECT_DIR.parent / "shared" / "session-files"
+SESSION_FILES = PROJECT_DIR / "tests" / "session_files"
 AS_OF = "2026-11-22T12:00:00+00:00"
 SECRET = "5e55104e-1111-4222-8333-444455556666"
 

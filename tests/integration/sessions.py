@@ -1,0 +1,46 @@
+"""Sessions in the database, for tests."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sessions_app import documents
+from sessions_app.cleanup import plan_cleanup
+from sessions_app.criteria import Criteria
+from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
+from tests.documents import AS_OF, OLD, document_bytes
+
+
+def make_session(
+    name: str = "checkout", *, namespace: str = "shop", is_pinned: bool = False, **changes: Any
+) -> BrowserSession:
+    data = document_bytes(**changes)
+    return BrowserSession.objects.create(
+        namespace=namespace,
+        name=name,
+        is_pinned=is_pinned,
+        document=data,
+        size_bytes=len(data),
+        **documents.parse(data, time_zone=UTC)._asdict(),
+    )
+
+
+def make_sessions(count: int, **changes: Any) -> None:
+    for number in range(count):
+        make_session(f"session-{number:03}", **changes)
+
+
+def plan(as_of: datetime = AS_OF, **criteria: Any) -> CleanupRun:
+    return plan_cleanup(Criteria(**criteria), trigger="command", actor="tester", as_of=as_of)
+
+
+def live() -> list[str]:
+    return list(BrowserSession.objects.order_by("name").values_list("name", flat=True))
+
+
+def archived() -> list[str]:
+    return list(ArchivedSession.objects.order_by("name").values_list("name", flat=True))
+
+
+__all__ = ["AS_OF", "OLD", "archived", "live", "make_session", "make_sessions", "plan"]

@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from sessions_app.cleanup import CleanupInProgress, mark_dead_runs, matching, run_cleanup
+from sessions_app.deadline import Deadline
+from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, StoredSession
+from sessions_app.models.clock import database_now
+from tests.integration.sessions import AS_OF, OLD, archived, live, make_session, make_sessions, plan
+
+pytestmark = pytest.mark.django_db
+
+State = CleanupRun.State
+STORED = [field.attname for field in StoredSession._meta.local_concrete_fields]
+
+
+def assert_counters_equal_rows(run: CleanupRun) -> None:
+    rows = run.archived_sessions.all()
+    assert run.removed_count == len(rows)
+    assert run.removed_bytes == sum(row.size_bytes for row in rows)
+
+
+def test_a_plan_counts_sessions_bytes_and_every_reason_and_removes_nothing() -> None:
+    make_session("valid")
+    old = make_session("old", **OLD)
+    both = make_session("both", session_id="", **OLD)
+    broken = make_session("broken", cdp_url="")
+    run = plan(expired=True, invalid=True)
+    assert run.state == State.PLANNED
+    assert run.matched_count == 3
+    assert run.matched_bytes == old.size_bytes + both.size_bytes + broken.size_bytes
+    assert run.matched_reasons == {"expired": 2, "missing_session_id": 1, "missing_cdp_url": 1}
+    assert live() == ["both", "broken", "old", "valid"]
+
+
+def test_a_plan_costs_the_same_queries_whatever_the_size() -> None:
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            plan(expired=True)
+        # The seal on SQLite asks the clock until it ticks.
+        return len(
+            [query for query in captured.captured_queries if "STRFTIME('%Y-%m-%dT" not in query["sql"]]
+        )
+
+    make_session("old", **OLD)
+    few = queries()
+    make_sessions(60, **OLD)
+    assert queries() == few
+
+
+@pytest.mark.parametrize(
+    ("criteria", "taken"),
+    [
+        ({"expired": True}, ["old", "old-webkit", "other-old", "unreadable"]),
+        ({"expired": True, "namespace": "shop"}, ["old", "old-webkit", "unreadable"]),
+        ({"expired": True, "browser_type": "webkit"}, ["old-webkit"]),
+        ({"expired": True, "max_age_days": 100}, ["unreadable"]),
+        ({"invalid": True}, ["invalid", "unreadable"]),
+        ({"expired": True, "invalid": True, "namespace": "bank"}, ["other-old"]),
+        (
+            {"all": True, "namespace": "shop"},
+            ["invalid", "old", "old-webkit", "pinned-old", "unreadable", "valid"],
+        ),
+    ],
+)
+def test_a_run_takes_what_its_criteria_name(criteria: dict[str, Any], taken: list[str]) -> None:
+    make_session("valid")
+    make_session("invalid", session_id="")
+    make_session("old", **OLD)
+    make_session("old-webkit", browser_type="webkit", **OLD)
+    make_session("unreadable", last_accessed="?")
+    make_session("pinned-old", is_pinned=True, **OLD)
+    make_session("other-old", namespace="bank", **OLD)
+    everything = live()
+    run = run_cleanup(plan(**criteria))
+    assert archived() == taken
+    assert live() == [name for name in everything if name not in taken]
+    assert run.state == State.SUCCEEDED
+    assert (run.removed_count, run.skipped_count) == (len(taken), 0)
+    assert run.removed_reasons == run.matched_reasons
+    assert_counters_equal_rows(run)
+
+
+def test_selected_sessions_go_but_pinned_ones_stay() -> None:
+    chosen = [make_session("a").pk, make_session("b", is_pinned=True).pk, 999_999]
+    make_session("c")
+    run = run_cleanup(plan(session_ids=tuple(chosen)))
+    assert archived() == ["a"]
+    assert run.matched_count == 1
+    assert run.removed_reasons == {"selected": 1}
+
+
+def test_the_archive_holds_every_column_byte_for_byte_and_the_reasons() -> None:
+    session = make_session("old", metadata={"title": "Übersicht \0 \ud83e"}, cdp_url="", **OLD)
+    before = BrowserSession.objects.values("id", *STORED).get()
+    run = run_cleanup(plan(expired=True, invalid=True))
+    after = ArchivedSession.objects.values("id", *STORED).get()
+    assert bytes(after.pop("document")) == bytes(before.pop("document")) == bytes(session.document)
+    assert after == before
+    assert ArchivedSession.objects.get().reasons == 2 + 256
+    assert ArchivedSession.objects.get().run == run
+
+
+Change = Callable[[BrowserSession], Any]
+CHANGES: dict[str, Change] = {
+    "touched": lambda s: BrowserSession.objects.filter(pk=s.pk).update(last_accessed=AS_OF),
+    "pinned": lambda s: BrowserSession.objects.filter(pk=s.pk).update(is_pinned=True),
+    "saved": lambda s: s.save(),
+    "still expired, but written": lambda s: BrowserSession.objects.filter(pk=s.pk).update(
+        browser_type="webkit"
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_session_changed_after_the_preview_survives(change: str) -> None:
+    changed = make_session("changed", **OLD)
+    make_session("old", **OLD)
+    run = plan(expired=True)
+    CHANGES[change](changed)
+    make_session("arrived-later", **OLD)
+    run_cleanup(run)
+    assert live() == ["arrived-later", "changed"]
+    assert (run.matched_count, run.removed_count, run.skipped_count) == (2, 1, 1)
+
+
+def test_what_the_plan_counts_is_what_it_would_take() -> None:
+    make_sessions(3, **OLD)
+    run = plan(expired=True)
+    assert matching(run).count() == run.matched_count == 3
+
+
+def test_batches_commit_alone_and_a_failed_run_can_be_resumed() -> None:
+    make_sessions(7, **OLD)
+    run = plan(expired=True)
+    with fail_at(is_second_delete()), pytest.raises(RuntimeError, match="injected"):
+        run_cleanup(run, batch_size=3)
+    run.refresh_from_db()
+    assert run.state == State.FAILED
+    assert "injected" in run.error
+    assert (len(live()), len(archived())) == (4, 3)
+    assert_counters_equal_rows(run)
+    run_cleanup(run, batch_size=3)
+    assert run.state == State.SUCCEEDED
+    assert run.error == ""
+    assert (len(live()), len(archived())) == (0, 7)
+    assert_counters_equal_rows(run)
+
+
+def test_a_run_that_meets_its_deadline_is_left_to_be_resumed() -> None:
+    make_sessions(5, **OLD)
+    run = run_cleanup(plan(expired=True), deadline=Deadline(0), batch_size=2)
+    assert run.state == State.INTERRUPTED
+    assert len(archived()) == 2
+    while run.state == State.INTERRUPTED:
+        run_cleanup(run, deadline=Deadline(0), batch_size=2)
+    assert run.state == State.SUCCEEDED
+    assert run.removed_count == 5
+
+
+@pytest.mark.parametrize("state", [State.RUNNING, State.SUCCEEDED])
+def test_a_run_that_is_at_work_or_has_ended_is_not_run_again(state: str) -> None:
+    make_session("old", **OLD)
+    run = plan(expired=True)
+    CleanupRun.objects.update(state=state)
+    with pytest.raises(CleanupInProgress, match=f"Run {run.pk} is {state}"):
+        run_cleanup(run)
+    assert live() == ["old"]
+
+
+def test_a_doubled_task_takes_the_run_once() -> None:
+    make_session("old", **OLD)
+    run = plan(expired=True)
+    twin = CleanupRun.objects.get(pk=run.pk)
+    run_cleanup(run)
+    with pytest.raises(CleanupInProgress):
+        run_cleanup(twin)
+    assert CleanupRun.objects.get().removed_count == 1
+
+
+def test_a_batch_of_a_run_that_was_taken_over_is_undone() -> None:
+    make_sessions(4, **OLD)
+    run = plan(expired=True)
+
+    def take_over(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith("DELETE"):
+            execute("UPDATE sessions_app_cleanuprun SET attempt = 99", None, False, context)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(take_over), pytest.raises(CleanupInProgress, match="taken over"):
+        run_cleanup(run, batch_size=2)
+    assert (len(live()), archived()) == (4, [])
+
+
+def test_a_run_whose_heart_stopped_can_be_resumed() -> None:
+    make_session("old", **OLD)
+    run = plan(expired=True)
+    now = database_now()
+    CleanupRun.objects.update(state=State.RUNNING, attempt=1, heartbeat_at=now - timedelta(minutes=1))
+    assert mark_dead_runs(as_of=now) == 0
+    assert mark_dead_runs(as_of=now + timedelta(minutes=2)) == 1
+    run.refresh_from_db()
+    assert run.state == State.INTERRUPTED
+    assert run_cleanup(run).removed_count == 1
+
+
+def is_second_delete() -> Callable[[str], bool]:
+    seen: list[str] = []
+
+    def is_it(sql: str) -> bool:
+        if sql.startswith("DELETE"):
+            seen.append(sql)
+        return len(seen) == 2
+
+    return is_it
+
+
+def fail_at(is_the_one: Callable[[str], bool]) -> Any:
+    """Let the first statement fail of which the function says so, as a lost connection would."""
+    has_failed: list[str] = []
+
+    def fail(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if not has_failed and is_the_one(sql):
+            has_failed.append(sql)
+            raise RuntimeError("injected")
+        return execute(sql, params, many, context)
+
+    return connection.execute_wrapper(fail)
+
+
+@pytest.mark.parametrize("is_after", [False, True], ids=["before", "after"])
+def test_a_fault_at_any_statement_leaves_each_session_live_or_archived_and_the_run_finishable(
+    is_after: bool,
+) -> None:
+    fault = 0
+    while True:
+        fault += 1
+        ArchivedSession.objects.all().delete()
+        BrowserSession.objects.all().delete()
+        make_sessions(5, **OLD)
+        run = plan(expired=True)
+        with _Faulty(fault, is_after=is_after) as faulty:
+            with suppress(_Died):
+                run_cleanup(run, batch_size=2)
+        assert sorted(live() + archived()) == [f"session-{number:03}" for number in range(5)]
+        run.refresh_from_db()
+        assert_counters_equal_rows(run)
+        if not faulty.has_failed:
+            break
+        if run.state != State.SUCCEEDED:
+            mark_dead_runs(as_of=database_now() + timedelta(hours=1))
+            run.refresh_from_db()
+            run_cleanup(run, batch_size=2)
+        assert live() == []
+        assert run.removed_count == 5
+        assert_counters_equal_rows(run)
+    assert fault > 15
+
+
+class _Died(BaseException):
+    """Stands for the death of the process: nothing of the run may handle it."""
+
+
+class _Faulty:
+    """Lets the process die at one statement, just before or just after it."""
+
+    def __init__(self, number: int, *, is_after: bool) -> None:
+        self.left = number
+        self.is_after = is_after
+        self.has_failed = False
+        self._wrapper = connection.execute_wrapper(self._execute)
+
+    def __enter__(self) -> _Faulty:
+        self._wrapper.__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._wrapper.__exit__(*exception)
+
+    def _execute(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        self.left -= 1
+        if self.left == 0:
+            self.has_failed = True
+            if self.is_after:
+                execute(sql, params, many, context)
+            raise _Died
+        return execute(sql, params, many, context)

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from django.db.models import QuerySet
+
+from sessions_app.models import BrowserSession, CleanupRun
+from sessions_app.models.clock import database_now
+from sessions_app.problems import Problem
+from tests.documents import AS_OF, OLD
+from tests.integration.sessions import live, make_session
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    ("changes", "codes"),
+    [
+        ({}, []),
+        ({"session_id": ...}, ["missing_session_id"]),
+        ({"session_id": " \t\n"}, ["missing_session_id"]),
+        ({"session_id": "\u00a0"}, ["missing_session_id"]),
+        ({"session_id": 7}, ["missing_session_id"]),
+        ({"cdp_url": None}, ["missing_cdp_url"]),
+        ({"created_at": "?"}, ["invalid_created_at"]),
+        ({"last_accessed": 0}, ["invalid_last_accessed"]),
+        ({"browser_type": "Chromium"}, ["invalid_browser_type"]),
+        ({"browser_type": "chromium" * 100}, ["invalid_browser_type"]),
+        ({"session_id": "", "browser_type": ...}, ["missing_session_id", "invalid_browser_type"]),
+    ],
+)
+def test_the_database_names_every_broken_rule(changes: dict[str, Any], codes: list[str]) -> None:
+    session = make_session(**changes)
+    session.refresh_from_db()
+    assert session.problem_set.codes == codes
+
+
+def test_a_row_written_by_raw_sql_is_judged_too() -> None:
+    session = make_session()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE sessions_app_browsersession SET session_id = '  ', last_accessed = NULL WHERE id = %s",
+            [session.pk],
+        )
+    assert BrowserSession.objects.get().problem_set.codes == ["missing_session_id", "invalid_last_accessed"]
+
+
+def test_expired_takes_the_old_and_those_of_unreadable_age() -> None:
+    make_session("fresh")
+    make_session("old", **OLD)
+    make_session("no-access", last_accessed=None)
+    make_session("no-creation", created_at="?")
+    make_session("exactly", last_accessed="2026-11-15T12:00:00+00:00")
+    make_session("future", last_accessed="2027-01-01T00:00:00+00:00")
+    expired = BrowserSession.objects.expired(AS_OF - timedelta(days=7))
+    assert sorted(expired.values_list("name", flat=True)) == ["no-access", "no-creation", "old"]
+
+
+def test_sessions_are_found_by_a_problem() -> None:
+    make_session("valid")
+    make_session("no-id", session_id="")
+    make_session("no-id-no-url", session_id="", cdp_url="")
+    found = BrowserSession.objects.with_problem(Problem.MISSING_CDP_URL).values_list("name", flat=True)
+    assert list(found) == ["no-id-no-url"]
+    assert BrowserSession.objects.invalid().count() == 2
+    assert BrowserSession.objects.valid().count() == 1
+
+
+def test_a_name_is_unique_in_its_namespace() -> None:
+    make_session("checkout", namespace="shop")
+    make_session("checkout", namespace="bank")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        make_session("checkout", namespace="shop")
+
+
+@pytest.mark.parametrize("field", ["name", "namespace"])
+def test_a_session_has_a_name_and_a_namespace(field: str) -> None:
+    session = make_session()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        BrowserSession.objects.filter(pk=session.pk).update(**{field: ""})
+
+
+def test_every_write_is_dated_by_the_clock_of_the_database() -> None:
+    session = make_session()
+    session.refresh_from_db()
+    before = session.updated_at
+    assert abs(before - database_now()) < timedelta(minutes=1)
+    seen = []
+    for _ in range(3):
+        BrowserSession.objects.update(is_pinned=True)
+        seen.append(BrowserSession.objects.get().updated_at)
+    session.save()
+    seen.append(BrowserSession.objects.get().updated_at)
+    assert sorted(seen) == seen
+    assert seen[0] >= before
+
+
+def test_a_time_far_from_now_is_stored_and_listed() -> None:
+    make_session("old", last_accessed="0002-01-01T00:00:00+00:00")
+    make_session("young", last_accessed="9998-01-01T00:00:00+00:00")
+    assert live() == ["old", "young"]
+    assert BrowserSession.objects.order_by("idle_since").first().last_accessed == datetime(
+        2, 1, 1, tzinfo=UTC
+    )  # type: ignore[union-attr]
+
+
+def test_a_run_never_counts_more_than_it_matched() -> None:
+    now = database_now()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        CleanupRun.objects.create(
+            trigger="command", criteria_json={"all": True}, as_of=now, sealed_at=now, removed_count=1
+        )
+
+
+INDEXED_QUERIES: dict[str, Callable[[], QuerySet[Any, Any]]] = {
+    "session_idle": lambda: BrowserSession.objects.expired(AS_OF).order_by("idle_since", "pk")[:100],
+    "session_invalid": lambda: BrowserSession.objects.invalid().order_by()[:100],
+    "session_namespace_idle": lambda: BrowserSession.objects.filter(namespace="shop").order_by("-idle_since")[
+        :9
+    ],
+    "session_browser_idle": lambda: BrowserSession.objects.filter(browser_type="webkit").order_by(
+        "-idle_since"
+    )[:9],
+    "session_size": lambda: BrowserSession.objects.order_by("-size_bytes", "-pk")[:20],
+    "session_directory": lambda: BrowserSession.objects.filter(directory_id=1).order_by(),
+    "session_pinned": lambda: BrowserSession.objects.pinned().order_by("pk").values("pk"),
+}
+
+
+@pytest.mark.parametrize("index", INDEXED_QUERIES)
+def test_each_index_serves_the_query_that_its_comment_names(index: str) -> None:
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            # Few rows are read whole for less; the plan with that way forbidden tells what can be used.
+            cursor.execute("SET LOCAL enable_seqscan = off")
+            cursor.execute("SET LOCAL enable_sort = off")
+    assert index in INDEXED_QUERIES[index]().explain()
+
+
+def test_no_index_is_without_its_query() -> None:
+    indexes = {index.name for index in BrowserSession._meta.indexes}
+    assert indexes <= set(INDEXED_QUERIES)
