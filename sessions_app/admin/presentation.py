@@ -48,6 +48,8 @@ def judge(sessions: QuerySet[Any], as_of: datetime) -> QuerySet[Any]:
 def duration(span: timedelta) -> str:
     """Say how long in one unit; from two days on in days, which is how limits are given."""
     seconds = abs(span.total_seconds())
+    if seconds < 1:
+        return "under a second"
     for limit, unit_seconds, unit in (
         (60, 1, "second"),
         (3_600, 60, "minute"),

@@ -22,7 +22,7 @@ from sessions_app.criteria import SELECTION_LIMIT, Criteria, Reason, reasons_in
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.problems import Problem
 
-VALIDATED_ROWS = 500
+VALIDATED_ROWS = 200
 
 
 @admin.register(BrowserSession)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from playwright.sync_api import Page, expect
 from tests.e2e.panel import PROJECT_DIR, Panel, free_port
 
 FILES = PROJECT_DIR.parent / "shared" / "session-files" / "sessions"
+FRESH = "saved-just-now.json"
 PASSWORD = "correct horse battery staple"
 SWEEP_MILLISECONDS = 90_000
 PAGES = (
@@ -54,10 +57,14 @@ def admin(page: Page, panel: Panel) -> Page:
 
 @pytest.fixture
 def restored(panel: Panel) -> None:
-    """All documents, back in their folder and in the panel."""
+    """All documents, back in their folder and in the panel, and one that was saved just now."""
     for file in FILES.iterdir():
         if not (folder_of(panel) / file.name).exists():
             shutil.copy(file, folder_of(panel))
+    now = datetime.now(UTC).isoformat()
+    fresh = {"session_id": "x", "cdp_url": "ws://127.0.0.1:9222/x", "browser_type": "chromium"}
+    file = folder_of(panel) / FRESH
+    file.write_text(json.dumps(fresh | {"created_at": now, "last_accessed": now}))
     panel.manage("sync_directories")
 
 
@@ -90,7 +97,10 @@ def test_find_select_confirm_and_see_the_run(admin: Page, panel: Panel) -> None:
     archived = admin.get_by_role("table", name="Sessions in the archive")
     expect(archived.get_by_role("row")).to_have_count(3)
     left = {file.name for file in folder_of(panel).iterdir()}
-    assert left == {file.name for file in FILES.iterdir()} - {"null-session-id.json", "missing-cdp-url.json"}
+    assert left - {FRESH} == {file.name for file in FILES.iterdir()} - {
+        "null-session-id.json",
+        "missing-cdp-url.json",
+    }
 
     visit(admin, panel, "sessions_app/browsersession/?problem=any")
     expect(admin.get_by_role("link", name="empty-session-id")).to_be_visible()
@@ -116,7 +126,7 @@ def test_a_sweep_that_is_due_runs_and_is_seen(admin: Page, panel: Panel) -> None
     visit(admin, panel, "sessions_app/browsersession/?expired=yes")
     expect(admin.get_by_text("0 browser sessions")).to_be_visible()
     assert not (folder_of(panel) / "old-and-invalid.json").exists()
-    assert (folder_of(panel) / "empty-session-id.json").exists()
+    assert (folder_of(panel) / FRESH).exists()
 
 
 @pytest.mark.usefixtures("restored")

@@ -305,3 +305,14 @@ def test_a_session_that_is_not_there_is_told(client: Client, viewer: User, addre
     client.force_login(viewer)
     response = client.get(LIST + address, follow=True)
     assert "t exist" in response.content.decode()
+
+
+def test_validate_lists_as_many_as_a_page_holds_and_counts_all(client: Client, viewer: User) -> None:
+    BrowserSession.objects.bulk_create(build_session(session_id="") for _ in range(300))
+    first = BrowserSession.objects.values_list("pk", flat=True)[0]
+    client.force_login(viewer)
+    data = {"action": "validate", "select_across": "1", "_selected_action": [first]}
+    response = client.post(LIST, data)
+    assert response.context["totals"]["all"] == 300
+    assert "The first 200 are listed" in response.content.decode()
+    assert len(response.content) < 150_000
