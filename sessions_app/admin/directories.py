@@ -159,7 +159,8 @@ class SessionDirectoryAdmin(RaptorAdmin):
     ) -> HttpResponse:
         text = f"{obj.path} is added. Its sessions come in within a minute; “Sync now” fetches them at once."
         self.message_user(request, text, messages.SUCCESS)
-        return HttpResponseRedirect(reverse("admin:sessions_app_sessiondirectory_change", args=[obj.pk]))
+        page, keys = ("add", []) if "_addanother" in request.POST else ("change", [obj.pk])
+        return HttpResponseRedirect(reverse(f"admin:sessions_app_sessiondirectory_{page}", args=keys))
 
 
 def in_words(report: dict[str, Any]) -> str:
