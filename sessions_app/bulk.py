@@ -5,37 +5,54 @@ Measured: 20 µs a row on SQLite and 35 on PostgreSQL, where ``bulk_create`` tak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
 from django.db import connection
 
+from sessions_app.documents import DocumentFields
 from sessions_app.models import BrowserSession
 from sessions_app.models.clock import database_now
 
-COLUMNS = (
-    "namespace", "directory_id", "name", "file_name",
-    "file_inode", "size_bytes", "file_modified_ns", "file_changed_ns",
-    "session_id", "cdp_url", "browser_type", "created_at", "last_accessed", "is_corrupted",
-    "document",
-)  # fmt: skip
+# The columns in their order, with PostgreSQL's name of the type.
+COLUMNS = {
+    "namespace": "text",
+    "directory_id": "int8",
+    "name": "text",
+    "file_name": "text",
+    "file_inode": "int8",
+    "size_bytes": "int8",
+    "file_modified_ns": "int8",
+    "file_changed_ns": "int8",
+    "session_id": "text",
+    "cdp_url": "text",
+    "browser_type": "text",
+    "created_at": "timestamptz",
+    "last_accessed": "timestamptz",
+    "is_corrupted": "bool",
+    "document": "bytea",
+}
 Row = tuple[Any, ...]
 
 
-def insert_sessions(rows: Sequence[Row]) -> None:
+def insert_sessions(rows: Iterable[Row]) -> None:
     """Insert rows of ``COLUMNS``, within the caller's transaction.
 
     Args:
-        rows: With the instants as ``instant_writer`` gives them.
+        rows: With the values of the document as ``document_writer`` gives them. They are taken one by
+            one, so PostgreSQL stores one while the next is made.
     Raises: IntegrityError: a name is taken; nothing may be kept of the transaction.
     """
     table = connection.ops.quote_name(BrowserSession._meta.db_table)
     columns = ", ".join(map(connection.ops.quote_name, COLUMNS))
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            copying = cursor.copy(f"COPY {table} ({columns}) FROM STDIN")
+            # A power failure may cost the newest rows; the next sync reads their files again.
+            cursor.execute("SET LOCAL synchronous_commit TO OFF")
+            copying = cursor.copy(f"COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)")
             with connection.wrap_database_errors, copying as copy:
+                copy.set_types(list(COLUMNS.values()))
                 for row in rows:
                     copy.write_row(row)
             return
@@ -44,20 +61,34 @@ def insert_sessions(rows: Sequence[Row]) -> None:
         # two columns would be computed for each.
         now = _as_sqlite_text(database_now())
         insert = f"INSERT INTO {table} ({columns}, added_at, updated_at)"
-        cursor.executemany(f"{insert} VALUES ({placeholders}, '{now}', '{now}')", rows)
+        cursor.executemany(f"{insert} VALUES ({placeholders}, '{now}', '{now}')", rows)  # type: ignore[arg-type]
 
 
-def instant_writer() -> Callable[[datetime | None], datetime | str | None]:
-    """How an instant in UTC is handed to the driver of this database.
+def document_writer() -> Callable[[DocumentFields, bytes], Row]:
+    """How the values of a document are handed to the driver of this database.
 
     To be asked once for many rows: ``connection`` is a proxy whose look-ups took a tenth of an import.
     """
-    return _as_given if connection.vendor == "postgresql" else _as_sqlite_text
+    return _for_postgresql if connection.vendor == "postgresql" else _for_sqlite
 
 
-def _as_given(instant: datetime | None) -> datetime | None:
-    return instant
+def _for_postgresql(fields: DocumentFields, document: bytes) -> Row:
+    return (*fields, document)
+
+
+def _for_sqlite(fields: DocumentFields, document: bytes) -> Row:
+    """Leave nothing to be adapted: sqlite3 looks for adapters of a bool and of bytes, for 1 µs each."""
+    return (
+        fields.session_id,
+        fields.cdp_url,
+        fields.browser_type,
+        _as_sqlite_text(fields.created_at),
+        _as_sqlite_text(fields.last_accessed),
+        int(fields.is_corrupted),
+        bytearray(document),
+    )
 
 
 def _as_sqlite_text(instant: datetime | None) -> str | None:
+    """Write an instant in UTC as Django does, whose own conversion takes 6 µs."""
     return None if instant is None else instant.isoformat(" ")[: -len("+00:00")]

@@ -17,7 +17,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from sessions_app import documents
-from sessions_app.bulk import Row, insert_sessions, instant_writer
+from sessions_app.bulk import Row, document_writer, insert_sessions
 from sessions_app.cleanup import plan_cleanup, run_cleanup
 from sessions_app.criteria import SELECTION_LIMIT, Criteria
 from sessions_app.models import ArchivedSession, BrowserSession, DatabaseClock, SessionDirectory
@@ -31,6 +31,7 @@ from sessions_app.session_files import (
 )
 
 _T = TypeVar("_T")
+_File = tuple[str, bytes, FileStamp]
 
 # Rows of one transaction, and bytes of documents in memory, whichever is reached first.
 BATCH_SIZE = 2_000
@@ -83,7 +84,7 @@ class Mirror:
         self.progress = progress
         self.time_zone = timezone.get_default_timezone()
         self.max_bytes = settings.RAPTOR_MAX_DOCUMENT_BYTES
-        self.write_instant = instant_writer()
+        self.written = document_writer()
 
     def sync(self, *, trigger: str, actor: str) -> None:
         added, changed, missing = self._compare()
@@ -185,45 +186,41 @@ class Mirror:
 
     def _add(self, names: Sequence[str]) -> None:
         for lot in self._read(names):
-            rows = {session_name(name): self._row(name, stamp, data) for name, data, stamp in lot}
             try:
-                self._insert(rows)
+                self._insert(lot)
             except IntegrityError:
                 # Rare, so that the names are looked up only then.
-                self._leave_out_taken(rows)
-                self._insert(rows)
+                self._insert(self._without_taken(lot))
 
-    def _row(self, file_name: str, stamp: FileStamp, data: bytes) -> Row:
-        fields = documents.parse(data, time_zone=self.time_zone)
-        return (
-            self.directory.namespace, self.directory.pk, session_name(file_name), file_name, *stamp,
-            fields.session_id, fields.cdp_url, fields.browser_type,
-            self.write_instant(fields.created_at), self.write_instant(fields.last_accessed),
-            # No bool and no bytes: sqlite3 looks for adapters of these, which costs 1 µs each.
-            int(fields.is_corrupted), bytearray(data),
-        )  # fmt: skip
-
-    def _insert(self, rows: dict[str, Row]) -> None:
+    def _insert(self, lot: list[_File]) -> None:
         with transaction.atomic():
             self._renew_claim()
-            insert_sessions(list(rows.values()))
-        self.result.added += len(rows)
-        self.progress(len(rows))
+            insert_sessions(self._rows(lot))
+        self.result.added += len(lot)
+        self.progress(len(lot))
+
+    def _rows(self, lot: list[_File]) -> Iterator[Row]:
+        owner = (self.directory.namespace, self.directory.pk)
+        for file_name, data, stamp in lot:
+            fields = documents.parse(data, time_zone=self.time_zone)
+            yield (*owner, session_name(file_name), file_name, *stamp, *self.written(fields, data))
 
     def _renew_claim(self) -> None:
         SessionDirectory.objects.filter(pk=self.directory.pk).update(claimed_at=DatabaseClock())
 
-    def _leave_out_taken(self, rows: dict[str, Row]) -> None:
+    def _without_taken(self, lot: list[_File]) -> list[_File]:
         """Leave out the files whose names are those of other sessions in the namespace."""
         namespace = self.directory.namespace
-        taken = BrowserSession.objects.filter(namespace=namespace, name__in=list(rows))
-        for name in taken.values_list("name", flat=True):
-            del rows[name]
+        names = [session_name(file_name) for file_name, _, _ in lot]
+        sessions = BrowserSession.objects.filter(namespace=namespace, name__in=names)
+        taken = set(sessions.values_list("name", flat=True))
+        for name in taken:
             self.result.skip(
                 name + SUFFIX,
                 f"has the name of another session in the namespace {namespace}; "
                 "mirror this folder into a namespace of its own",
             )
+        return [file for file in lot if session_name(file[0]) not in taken]
 
     def _update(self, changed: dict[str, int]) -> None:
         for lot in self._read(changed):
@@ -249,9 +246,9 @@ class Mirror:
         fields = documents.parse(data, time_zone=self.time_zone)
         return {**values, **fields._asdict(), "document": data, "size_bytes": len(data)}
 
-    def _read(self, names: Iterable[str]) -> Iterator[list[tuple[str, bytes, FileStamp]]]:
+    def _read(self, names: Iterable[str]) -> Iterator[list[_File]]:
         """Read the documents, in lots of bounded bytes; what cannot be read is told and skipped."""
-        lot: list[tuple[str, bytes, FileStamp]] = []
+        lot: list[_File] = []
         lot_bytes = 0
         for name in names:
             try:

@@ -246,9 +246,8 @@ def test_a_fault_at_any_statement_leaves_each_session_live_or_archived_and_the_r
         BrowserSession.objects.all().delete()
         make_sessions(5, **OLD)
         run = plan(expired=True)
-        with _Faulty(fault, is_after=is_after) as faulty:
-            with suppress(_Died):
-                run_cleanup(run, batch_size=2)
+        with _Faulty(fault, is_after=is_after) as faulty, suppress(_Died):
+            run_cleanup(run, batch_size=2)
         assert sorted(live() + archived()) == [f"session-{number:03}" for number in range(5)]
         run.refresh_from_db()
         assert_counters_equal_rows(run)
