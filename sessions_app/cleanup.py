@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import DatabaseError, connection, transaction
 from django.db.models import BooleanField, Count, F, Max, QuerySet, Sum, Value
@@ -70,7 +71,11 @@ def matching(run: CleanupRun) -> QuerySet[BrowserSession]:
 
 
 def run_cleanup(
-    run: CleanupRun, *, deadline: Deadline | None = None, batch_size: int = BATCH_SIZE
+    run: CleanupRun,
+    *,
+    deadline: Deadline | None = None,
+    batch_size: int = BATCH_SIZE,
+    progress: Callable[[int], None] = lambda sessions: None,
 ) -> CleanupRun:
     """Move the sessions of a plan to the archive, in bounded batches.
 
@@ -79,14 +84,16 @@ def run_cleanup(
     Args:
         deadline: After it no further batch starts, and the run is left *interrupted*, to be resumed.
         batch_size: Rows in one transaction.
+        progress: Called after each batch with the number of sessions that it removed.
     Returns: The run, with ``removed_count`` in sessions and ``removed_bytes`` in bytes of documents.
     Raises: CleanupInProgress: the run is at work elsewhere, or has ended.
     """
     deadline = deadline or Deadline()
     _claim(run)
     try:
-        while (first := run.position) != _archive_batch(run, batch_size):
-            _remove_files(run, after=first)
+        while (batch := _archive_batch(run, batch_size)) is not None:
+            _remove_files(run, after=batch.after)
+            progress(batch.session_count)
             if deadline.has_passed:
                 _end(run, _State.INTERRUPTED)
                 return run
@@ -162,21 +169,26 @@ def _claim(run: CleanupRun) -> None:
         raise CleanupInProgress(f"Run {run.pk} is {run.get_state_display().lower()} already.")
 
 
-def _archive_batch(run: CleanupRun, batch_size: int) -> int:
-    """Move the next sessions of a run to the archive, in one transaction.
+class _Batch(NamedTuple):
+    """Sessions that were removed in one transaction: those of the run with an id above ``after``."""
 
-    Returns: The run's new position; the old one where nothing was left.
-    """
-    batch = matching(run).filter(pk__gt=run.position).order_by("pk")
-    archived = ArchivedSession.objects.filter(run=run, pk__gt=run.position)
+    after: int
+    session_count: int
+
+
+def _archive_batch(run: CleanupRun, batch_size: int) -> _Batch | None:
+    """Move the next sessions of a run to the archive, in one transaction; None where nothing is left."""
+    after = run.position
+    batch = matching(run).filter(pk__gt=after).order_by("pk")
+    archived = ArchivedSession.objects.filter(run=run, pk__gt=after)
     with transaction.atomic():
         _copy_to_archive(run, batch[:batch_size])
         groups = _totals(archived, "reasons")
         if not groups:
-            return run.position
+            return None
         last = archived.aggregate(last=Max("pk"))["last"]
         # What the archive holds, and nothing else, is deleted.
-        taken = BrowserSession.objects.filter(pk__gt=run.position, pk__lte=last, pk__in=archived.values("pk"))
+        taken = BrowserSession.objects.filter(pk__gt=after, pk__lte=last, pk__in=archived.values("pk"))
         deleted, _ = taken.delete()
         count = sum(count for _, count, _ in groups)
         if deleted != count:
@@ -191,7 +203,7 @@ def _archive_batch(run: CleanupRun, batch_size: int) -> int:
             removed_reasons=dict(reasons),
         )
     run.refresh_from_db()
-    return run.position
+    return _Batch(after, count)
 
 
 def _copy_to_archive(run: CleanupRun, batch: QuerySet[BrowserSession]) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -40,13 +42,17 @@ def is_allowed_host(host: str, allowed_hosts: Iterable[str]) -> bool:
         address = ip_address(host)
     except ValueError:
         return host.lower() in {allowed.lower() for allowed in allowed_hosts}
+    return any(address in network for network in _networks(tuple(allowed_hosts)))
+
+
+@lru_cache
+def _networks(allowed_hosts: tuple[str, ...]) -> list[IPv4Network | IPv6Network]:
+    """The networks among the allowed hosts: read once, for they are asked for each session of a list."""
+    networks = []
     for allowed in allowed_hosts:
-        try:
-            if address in ip_network(allowed, strict=False):
-                return True
-        except ValueError:
-            continue
-    return False
+        with suppress(ValueError):
+            networks.append(ip_network(allowed, strict=False))
+    return networks
 
 
 _SOCKET_ADDRESS = re.compile(r"(?i)(wss?:(?:\\?/){2})(?:[^\s/@\"'\\]*@)?([^\s/?#\"'\\]*)[^\s\"']*")

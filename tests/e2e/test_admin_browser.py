@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 
 from tests.e2e.panel import PROJECT_DIR, Panel, free_port
 
-FILES = PROJECT_DIR.parent / "shared" / "session-files" / "sessions"
+FILES = PROJECT_DIR / "tests" / "session_files" / "sessions"
 FRESH = "saved-just-now.json"
 PASSWORD = "correct horse battery staple"
 SWEEP_MILLISECONDS = 90_000

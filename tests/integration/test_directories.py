@@ -410,9 +410,9 @@ from sessions_app import cleanup
 from sessions_app.models import CleanupRun
 archive = cleanup._archive_batch
 def tell(run, size):
-    position = archive(run, size)
-    print(position, flush=True)
-    return position
+    batch = archive(run, size)
+    print(batch, flush=True)
+    return batch
 cleanup._archive_batch = tell
 cleanup.run_cleanup(CleanupRun.objects.get(pk=sys.argv[1]), batch_size=10)
 """

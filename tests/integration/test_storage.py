@@ -23,7 +23,7 @@ from sessions_app.problems import BROWSER_TYPES, Problem
 from sessions_app.storage import storage_report
 from tests.integration.admin_sessions import AS_OF, SECRET, make_session
 
-FILES = Path(settings.BASE_DIR).parent / "shared" / "session-files"
+FILES = Path(settings.BASE_DIR) / "tests" / "session_files"
 pytestmark = pytest.mark.django_db
 
 

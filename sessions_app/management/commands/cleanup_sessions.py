@@ -14,6 +14,7 @@ from sessions_app.management.output import (
     add_age_arguments,
     add_scope_arguments,
     count_of,
+    progress,
     read_instant,
     stoppable,
     user_name,
@@ -48,8 +49,9 @@ class Command(ReportingCommand):
         if has_to_ask and run.matched_count:
             self._ask(run)
         if not options["dry_run"]:
-            with stoppable(self.stderr) as deadline:
-                run = run_cleanup(run, deadline=deadline)
+            bar = progress(self.stderr, "sessions", total=run.matched_count)
+            with stoppable(self.stderr) as deadline, bar as advance:
+                run = run_cleanup(run, deadline=deadline, progress=advance)
         report = CleanupReport(run, is_dry_run=options["dry_run"])
         if options["format"] == "json":
             self.write_json(report.to_json())

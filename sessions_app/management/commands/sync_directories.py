@@ -6,6 +6,7 @@ from django.core.management import CommandError, CommandParser
 from django.db import DatabaseError
 
 from sessions_app.directories import DirectoryError, register_directory, sync_directory
+from sessions_app.endpoints import mask_endpoints
 from sessions_app.management.output import ReportingCommand, count_of, printable, progress, user_name
 from sessions_app.mirror import SyncResult
 from sessions_app.models import SessionDirectory
@@ -32,7 +33,7 @@ class Command(ReportingCommand):
                 with progress(self.stderr, "files read") as advance:
                     result = sync_directory(directory, trigger="command", actor=user_name(), progress=advance)
             except (DirectoryError, DatabaseError, OSError) as failure:
-                error = str(failure)
+                error = mask_endpoints(str(failure))
                 self.warn(error)
             namespace = directory.namespace if directory else options["namespace"]
             reports.append(_report(directory.path if directory else path, namespace, result, error))
