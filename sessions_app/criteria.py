@@ -119,14 +119,14 @@ class Criteria:
 
     def reasons(self, as_of: datetime) -> Combinable:
         """The reason bits of each matching session, as SQL."""
+        if self.has_vanished:
+            return Value(Reason.VANISHED.value)
         by_hand = self.all or self.session_ids is not None
         mask = ~0 if self.invalid or by_hand else UNREADABLE.value
         bits: Combinable = F("problems").bitand(mask & _PROBLEM_BITS)
         if self.expired or by_hand:
             is_expired = When(idle_since__lt=self.cutoff(as_of), then=Value(Reason.EXPIRED.value))
             bits = bits + Case(is_expired, default=Value(0), output_field=IntegerField())
-        if self.has_vanished:
-            return bits + Value(Reason.VANISHED.value)
         if self.all:
             return bits + Value(Reason.ALL.value)
         if self.session_ids is not None:
