@@ -123,7 +123,7 @@ VARIABLES: tuple[Variable, ...] = (
         name="RAPTOR_ARCHIVE_DAYS",
         reader=readers.read_days,
         default="14",
-        meaning="Days for which removed sessions wait in the archive.",
+        meaning="Days for which removed sessions wait in the archive; `0`: no archive, and no undo.",
     ),
     Variable(
         name="RAPTOR_CDP_ALLOWED_HOSTS",

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from sessions_app import documents
 from sessions_app.bulk import Row, document_writer, insert_sessions
-from sessions_app.cleanup import plan_cleanup, run_cleanup
+from sessions_app.cleanup import plan_cleanup, run_cleanup, write_owed_files
 from sessions_app.criteria import SELECTION_LIMIT, Criteria
 from sessions_app.models import ArchivedSession, BrowserSession, DatabaseClock, SessionDirectory
 from sessions_app.session_files import (
@@ -87,8 +87,10 @@ class Mirror:
         self.written = document_writer()
 
     def sync(self, *, trigger: str, actor: str) -> None:
-        added, changed, missing = self._compare()
+        added, changed, missing, owed = self._compare()
         self._settle_left_aside()
+        if owed:
+            missing += self._pay(owed)
         for names in _batches(self._with_usable_names(added), BATCH_SIZE):
             self._add(self._without_left_behind(names))
         for pairs in _batches(sorted(changed.items(), key=lambda pair: pair[1]), BATCH_SIZE):
@@ -96,8 +98,9 @@ class Mirror:
         for ids in _batches(missing, SELECTION_LIMIT):
             self._archive_vanished(ids, trigger=trigger, actor=actor)
 
-    def _compare(self) -> tuple[list[str], dict[str, int], list[int]]:
-        """Tell the new files, the changed ones with their sessions, and the sessions without a file.
+    def _compare(self) -> tuple[list[str], dict[str, int], list[int], list[int]]:
+        """Tell the new files, the changed ones with their sessions, and the sessions without a file:
+        those that have lost it, and those that have come back and are owed one.
 
         This is all that a sync of an unchanged folder does, so its loop does nothing twice.
         """
@@ -107,6 +110,7 @@ class Mirror:
             .values_list("file_name", "pk", "file_inode", "size_bytes", "file_modified_ns", "file_changed_ns")
         )
         known = {row[0]: row for row in rows.iterator()}
+        owed = [row[1] for row in known.values() if row[5] is None]
         added: list[str] = []
         changed: dict[str, int] = {}
         unchanged = 0
@@ -123,14 +127,23 @@ class Mirror:
             del known[name]
             if row[2:] == stamp:
                 unchanged += 1
-            else:
+            elif row[5] is not None:
                 changed[name] = row[1]
         self.result.unchanged = unchanged
         # A folder that is written to while it is listed may leave out a file that is there: look again.
-        # A session without a stamp waits for its file to be written.
         missing = [row[1] for row in known.values() if row[5] is not None and not self.folder.has(row[0])]
         added.sort()  # so that the rows come into the index of names in its own order
-        return added, changed, missing
+        return added, changed, missing, owed
+
+    def _pay(self, owed: list[int]) -> list[int]:
+        """Write the files of sessions that came back; tell those whose place another file has taken."""
+        try:
+            write_owed_files(self.directory, self.folder)
+        except OSError as error:
+            self.result.skip(str(self.folder.path), f"cannot be written to: {error.strerror}")
+            return []
+        unpaid = BrowserSession.objects.filter(pk__in=owed, file_changed_ns=None)
+        return list(unpaid.values_list("pk", flat=True))
 
     def _settle_left_aside(self) -> None:
         """End the removals that a crash cut off between setting a file aside and unlinking it."""

@@ -15,6 +15,7 @@ from django.utils import timezone
 from django_q.models import Schedule
 
 SWEEP_TIME = time(2, 0)
+ARCHIVE_TIME = time(3, 0)
 # What a person could have changed, and a task would then fail by or run too often.
 _PLAIN: dict[str, Any] = {
     "hook": None,
@@ -67,6 +68,7 @@ PLANNED_TASKS = (
     PlannedTask("tidy_up", minutes=5),
     PlannedTask("sweep_expired", daily_at=SWEEP_TIME),
     PlannedTask("sweep_invalid", daily_at=SWEEP_TIME),
+    PlannedTask("empty_archive", daily_at=ARCHIVE_TIME),
 )
 
 

@@ -108,21 +108,45 @@ class SessionFolder:
 
     def write(self, file_name: str, data: bytes) -> FileStamp:
         """Write a document so that a reader, or a crash, sees the old one or the new one whole."""
-        temporary = f".writing-{secrets.token_hex(8)}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        fd = os.open(temporary, flags, 0o600, dir_fd=self._fd)
+        temporary = self._write_temporary(data)
         try:
-            with open(fd, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(fd)
             os.replace(temporary, file_name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
         except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=self._fd)
+            os.unlink(temporary, dir_fd=self._fd)
             raise
         os.fsync(self._fd)
-        return FileStamp.of(os.stat(file_name, dir_fd=self._fd, follow_symlinks=False))
+        return FileStamp.of(self._status(file_name))
+
+    def _write_temporary(self, data: bytes) -> str:
+        name = f".writing-{secrets.token_hex(8)}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with open(os.open(name, flags, 0o600, dir_fd=self._fd), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        return name
+
+    def create(self, file_name: str, data: bytes) -> FileStamp | None:
+        """Write a document where no file is, or where the same bytes lie already.
+
+        Returns: The file's stamp, or None where another file is in the place; that one is left alone.
+        """
+        temporary = self._write_temporary(data)
+        try:
+            with suppress(FileExistsError):
+                # link, unlike rename, never replaces.
+                os.link(temporary, file_name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        finally:
+            os.unlink(temporary, dir_fd=self._fd)
+        os.fsync(self._fd)
+        return FileStamp.of(self._status(file_name)) if self.holds(file_name, data) else None
+
+    def holds(self, file_name: str, data: bytes) -> bool:
+        """Tell whether the file has just these bytes."""
+        try:
+            return self.read(file_name, max_bytes=len(data))[0] == data
+        except (SkippedFile, FileNotFoundError):
+            return False
 
     def remove(self, file_name: str, stamp: FileStamp, *, owner_id: int) -> bool:
         """Remove a file if it is still the one that the stamp was taken of.

@@ -10,6 +10,7 @@ import functools
 import logging
 import traceback
 from collections.abc import Callable
+from datetime import timedelta
 from typing import ParamSpec
 
 from django.conf import settings
@@ -83,6 +84,27 @@ def sync_directories() -> str:
     mirrored = "1 directory" if len(synced) == 1 else f"{len(synced):,} directories"
     done = f"{mirrored} mirrored" + "".join(f", {n:,} {key}" for key, n in counts.items())
     return " ".join((f"{done}.", *failures))
+
+
+@_masked
+def continue_undo(run_pk: int) -> str:
+    """Go on with the undo of a run that its deadline interrupted."""
+    run = CleanupRun.objects.get(pk=run_pk)
+    try:
+        run = cleanup.undo_cleanup(run, actor=run.undone_by, deadline=_deadline())
+    except (cleanup.CleanupInProgress, cleanup.CannotUndo) as reason:
+        return str(reason)
+    if run.state == CleanupRun.State.INTERRUPTED:
+        async_task("sessions_app.tasks.continue_undo", run.pk)
+    return f"{_count(run.restored_count, 'session')} of run {run.pk} are back."
+
+
+@_masked
+def empty_archive() -> str:
+    """Delete for good what has been in the archive for ``RAPTOR_ARCHIVE_DAYS``."""
+    before = database_now() - timedelta(days=settings.RAPTOR_ARCHIVE_DAYS)
+    deleted, size_bytes = cleanup.empty_archive(before, deadline=_deadline())
+    return f"{_count(deleted, 'session')} deleted from the archive, {size_bytes:,} bytes."
 
 
 @_masked

@@ -1,13 +1,14 @@
-"""Plans to be confirmed, runs, and the archive."""
+"""Plans to be confirmed, and runs."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet, Sum
+from django.db.models import Sum
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import filesizeformat
 from django.urls import URLPattern, path, reverse
@@ -15,11 +16,16 @@ from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 from django_q.tasks import async_task
 
-from sessions_app.admin import filters, presentation
+from sessions_app.admin import presentation
 from sessions_app.admin.base import ReadOnlyAdmin
-from sessions_app.admin.detail import session_context
-from sessions_app.cleanup import CleanupInProgress, matching, run_cleanup, summary
-from sessions_app.criteria import reasons_in
+from sessions_app.cleanup import (
+    CannotUndo,
+    CleanupInProgress,
+    matching,
+    run_cleanup,
+    summary,
+    undo_cleanup,
+)
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
 
@@ -54,10 +60,17 @@ class CleanupRunAdmin(ReadOnlyAdmin):
         view = self.admin_site.admin_view
         return [
             path("<int:run_id>/plan/", view(self.plan_view), name="sessions_app_cleanuprun_plan"),
-            path(
-                "<int:run_id>/resume/",
-                view(require_POST(self.resume_view)),
-                name="sessions_app_cleanuprun_resume",
+            *(
+                path(
+                    f"<int:run_id>/{name}/",
+                    view(require_POST(act)),
+                    name=f"sessions_app_cleanuprun_{name}",
+                )
+                for name, act in (
+                    ("resume", self.resume_view),
+                    ("undo", self.undo_view),
+                    ("protect", self.protect_view),
+                )
             ),
             *super().get_urls(),
         ]
@@ -120,6 +133,7 @@ class CleanupRunAdmin(ReadOnlyAdmin):
             "facts": self._facts(run),
             "reasons": presentation.reason_counts(run.removed_reasons or run.matched_reasons),
             "can_clean_up": self.has_clean_up_permission(request),
+            "archive_days": settings.RAPTOR_ARCHIVE_DAYS,
         }
         if request.user.has_perm("sessions_app.view_archivedsession"):
             archived = ArchivedSession.objects.filter(run=run).defer("document").order_by("pk")
@@ -128,7 +142,7 @@ class CleanupRunAdmin(ReadOnlyAdmin):
         return self.page(request, "cleanuprun/run.html", f"Run {run.pk}", context)
 
     def _facts(self, run: CleanupRun) -> list[tuple[str, str]]:
-        return [
+        facts = [
             ("What", run.criteria.describe()),
             ("Started by", self.started_by(run)),
             ("Judged as of", presentation.moment(run.as_of)),
@@ -140,6 +154,13 @@ class CleanupRunAdmin(ReadOnlyAdmin):
             ("Freed", presentation.size(run.removed_bytes)),
             ("Skipped", f"{run.skipped_count:,} sessions"),
         ]
+        if run.restored_count or run.undo_started_at:
+            by = f" by {run.undone_by}" if run.undone_by else ""
+            facts.append(("Brought back", f"{run.restored_count:,} sessions{by}"))
+        if run.emptied_count:
+            when = presentation.moment(run.emptied_at)
+            facts.append(("Deleted for good", format_html("{} sessions, {}", f"{run.emptied_count:,}", when)))
+        return facts
 
     def plan_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
         """Show what a plan would take; on POST, take it."""
@@ -158,6 +179,7 @@ class CleanupRunAdmin(ReadOnlyAdmin):
             "changed_count": run.matched_count - page.paginator.count,
             "page": page,
             "rows": presentation.session_rows(page, "reason_bits", run),
+            "archive_days": settings.RAPTOR_ARCHIVE_DAYS,
             **_staying(run),
         }
         return self.page(request, "cleanuprun/plan.html", "Clean up sessions?", context)
@@ -165,6 +187,34 @@ class CleanupRunAdmin(ReadOnlyAdmin):
     def resume_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
         """Go on with a run that was interrupted or has failed."""
         return self._carry_out(request, self._get_run(request, run_id))
+
+    def undo_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
+        """Bring back what a run removed; what does not come in time comes by the worker."""
+        run = self._get_run(request, run_id)
+        try:
+            deadline = Deadline.after(REQUEST_SECONDS)
+            run = undo_cleanup(run, actor=request.user.get_username(), deadline=deadline)
+        except (CannotUndo, CleanupInProgress) as reason:
+            self.message_user(request, str(reason), messages.WARNING)
+            return self._to_run(run)
+        told = f"{run.restored_count:,} of {run.removed_count:,} sessions are back."
+        if run.state == _State.INTERRUPTED:
+            async_task("sessions_app.tasks.continue_undo", run.pk)
+            self.message_user(request, f"{told} The worker goes on with it.", messages.WARNING)
+        elif left := run.archived_sessions.count():
+            told += f" {left:,} stay in the archive: their names or files are taken."
+            self.message_user(request, told, messages.WARNING)
+        else:
+            self.message_user(request, told, messages.SUCCESS)
+        return self._to_run(run)
+
+    def protect_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
+        """Keep the sessions of a run when the archive is emptied, or no longer."""
+        run = self._get_run(request, run_id)
+        is_protected = request.POST.get("protect") == "1"
+        CleanupRun.objects.filter(pk=run.pk).update(is_protected=is_protected)
+        self.log_change(request, run, "Protected." if is_protected else "No longer protected.")
+        return self._to_run(run)
 
     def _get_run(self, request: HttpRequest, run_id: int) -> CleanupRun:
         if not (
@@ -212,58 +262,3 @@ def _staying(run: CleanupRun) -> dict[str, int]:
         "pinned_count": pinned,
         "gone_count": max(0, len(selected) - run.matched_count - pinned),
     }
-
-
-@admin.register(ArchivedSession)
-class ArchivedSessionAdmin(ReadOnlyAdmin):
-    list_display = ("name", "namespace", "why", "removed", "run_link", "size")
-    list_display_links = ("name",)
-    list_filter = (filters.NamespaceFilter, filters.RunFilter)
-    show_facets = admin.ShowFacets.NEVER
-    search_fields = ("name",)
-    search_help_text = "Search by name"
-    list_per_page = presentation.ROWS_PER_PAGE
-    show_full_result_count = False
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[ArchivedSession]:
-        return super().get_queryset(request).defer("document")
-
-    @admin.display(description="Why it was removed")
-    def why(self, session: ArchivedSession) -> str:
-        return presentation.sentences(reason.sentence for reason in reasons_in(session.reasons))
-
-    @admin.display(description="Removed", ordering="removed_at")
-    def removed(self, session: ArchivedSession) -> str:
-        return presentation.to_the_minute(session.removed_at)
-
-    @admin.display(description="Run", ordering="run_id")
-    def run_link(self, session: Any) -> str:
-        address = reverse("admin:sessions_app_cleanuprun_change", args=[session.run_id])
-        return format_html('<a href="{}">Run {}</a>', address, session.run_id)
-
-    @admin.display(description="Size", ordering="size_bytes")
-    def size(self, session: ArchivedSession) -> str:
-        return presentation.size(session.size_bytes)
-
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        session: ArchivedSession | None = self.get_viewable(request, object_id)
-        if session is None:
-            return self.gone(request, object_id)
-        context = session_context(session, session.reasons, as_of=session.run.as_of)
-        context["removal"] = {
-            "run": session.run,
-            "at": presentation.moment(session.removed_at),
-            "reasons": presentation.explain(
-                session.reasons,
-                session.last_accessed,
-                as_of=session.run.as_of,
-                max_age_days=session.run.criteria.max_age_days,
-            ),
-        }
-        return self.page(request, "session.html", session.name, context)

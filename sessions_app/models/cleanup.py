@@ -28,6 +28,8 @@ class CleanupRun(models.Model):
         SUCCEEDED = "succeeded", "Succeeded"
         FAILED = "failed", "Failed"
         INTERRUPTED = "interrupted", "Interrupted"
+        UNDOING = "undoing", "Being undone"
+        UNDONE = "undone", "Undone"
 
     trigger = models.CharField(max_length=20, choices=Trigger)
     actor = models.CharField(max_length=150, blank=True, default="", help_text="Who or what started it.")
@@ -49,6 +51,20 @@ class CleanupRun(models.Model):
     position = models.BigIntegerField(default=0)
     attempt = models.IntegerField(default=0)
 
+    restored_count = models.BigIntegerField("restored", default=0)
+    restored_bytes = models.BigIntegerField(default=0)
+    undone_by = models.CharField(max_length=150, blank=True, default="")
+    undo_started_at = models.DateTimeField(null=True)
+    undo_position = models.BigIntegerField(default=0)
+    keeps_archive = models.BooleanField(
+        default=True, help_text="Off: what it removes is deleted for good, and cannot be undone."
+    )
+    is_protected = models.BooleanField(
+        "protected", default=False, help_text="Its sessions stay when the archive is emptied."
+    )
+    emptied_count = models.BigIntegerField("emptied", default=0)
+    emptied_at = models.DateTimeField(null=True)
+
     planned_at = models.DateTimeField("planned", db_default=DatabaseClock())
     started_at = models.DateTimeField("started", null=True)
     heartbeat_at = models.DateTimeField(null=True)
@@ -62,10 +78,16 @@ class CleanupRun(models.Model):
                 condition=Q(removed_count__gte=0) & Q(removed_count__lte=models.F("matched_count")),
                 name="run_removed_at_most_matched",
             ),
+            models.CheckConstraint(
+                condition=Q(removed_count__gte=models.F("restored_count") + models.F("emptied_count")),
+                name="run_archive_not_negative",
+            ),
         )
         indexes = (
             # Finds the runs whose process died: few are running at any time.
-            models.Index(fields=("heartbeat_at",), condition=Q(state="running"), name="run_running"),
+            models.Index(
+                fields=("heartbeat_at",), condition=Q(state__in=("running", "undoing")), name="run_at_work"
+            ),
         )
 
     def __str__(self) -> str:
@@ -77,4 +99,13 @@ class CleanupRun(models.Model):
 
     @property
     def is_resumable(self) -> bool:
-        return self.state in (self.State.PLANNED, self.State.INTERRUPTED, self.State.FAILED)
+        """Whether it can be run, or gone on with."""
+        states = (self.State.PLANNED, self.State.INTERRUPTED, self.State.FAILED)
+        return self.state in states and self.undo_started_at is None
+
+    @property
+    def is_undoable(self) -> bool:
+        """Whether the archive holds sessions of it that can come back, or an undo of it is to be ended."""
+        states = (self.State.SUCCEEDED, self.State.INTERRUPTED, self.State.FAILED)
+        is_held = self.removed_count > self.restored_count + self.emptied_count
+        return self.state in states and (is_held or self.undo_started_at is not None)

@@ -163,7 +163,7 @@ def test_a_cleanup_that_takes_too_long_goes_on_in_the_worker(
 
 
 def test_a_failure_is_told_on_the_page_of_the_run(at_work: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sessions_app.cleanup._archive_batch", lambda *args: 1 / 0)
+    monkeypatch.setattr("sessions_app.cleanup.runs._archive_batch", lambda *args: 1 / 0)
     plan = select(at_work, make_session())["Location"]
     html = at_work.post(plan, follow=True).content.decode()
     assert "ZeroDivisionError" in html

@@ -13,6 +13,7 @@ from sessions_app.cleanup import CleanupInProgress, mark_dead_runs, matching, ru
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, StoredSession
 from sessions_app.models.clock import database_now
+from tests.integration.faults import Died, Faulty
 from tests.integration.sessions import AS_OF, OLD, archived, live, make_session, make_sessions, plan
 
 pytestmark = pytest.mark.django_db
@@ -246,7 +247,7 @@ def test_a_fault_at_any_statement_leaves_each_session_live_or_archived_and_the_r
         BrowserSession.objects.all().delete()
         make_sessions(5, **OLD)
         run = plan(expired=True)
-        with _Faulty(fault, is_after=is_after) as faulty, suppress(_Died):
+        with Faulty(fault, is_after=is_after) as faulty, suppress(Died):
             run_cleanup(run, batch_size=2)
         assert sorted(live() + archived()) == [f"session-{number:03}" for number in range(5)]
         run.refresh_from_db()
@@ -261,33 +262,3 @@ def test_a_fault_at_any_statement_leaves_each_session_live_or_archived_and_the_r
         assert run.removed_count == 5
         assert_counters_equal_rows(run)
     assert fault > 15
-
-
-class _Died(BaseException):
-    """Stands for the death of the process: nothing of the run may handle it."""
-
-
-class _Faulty:
-    """Lets the process die at one statement, just before or just after it."""
-
-    def __init__(self, number: int, *, is_after: bool) -> None:
-        self.left = number
-        self.is_after = is_after
-        self.has_failed = False
-        self._wrapper = connection.execute_wrapper(self._execute)
-
-    def __enter__(self) -> _Faulty:
-        self._wrapper.__enter__()
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self._wrapper.__exit__(*exception)
-
-    def _execute(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        self.left -= 1
-        if self.left == 0:
-            self.has_failed = True
-            if self.is_after:
-                execute(sql, params, many, context)
-            raise _Died
-        return execute(sql, params, many, context)

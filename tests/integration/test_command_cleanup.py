@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db.models import QuerySet
 
-from sessions_app import cleanup
+from sessions_app.cleanup import files, runs
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
 from tests.integration.commands import AS_OF, names_in, run, write
 
@@ -156,23 +157,23 @@ def test_the_stop_of_a_user_leaves_a_run_that_can_be_resumed(
     run("demo_sessions", tmp_path / "demo", "--count", "1200", "--as-of", AS_OF)
     run("sync_directories", tmp_path / "demo")
     before = signal.getsignal(signal.SIGINT)
-    remove_files = cleanup._remove_files
+    remove_files = files.remove_files
 
-    def press_control_c(run: CleanupRun, *, after: int) -> None:
-        remove_files(run, after=after)
+    def press_control_c(archived: QuerySet[ArchivedSession]) -> list[str]:
         signal.raise_signal(signal.SIGINT)
+        return remove_files(archived)
 
-    monkeypatch.setattr(cleanup, "_remove_files", press_control_c)
+    monkeypatch.setattr(runs, "remove_files", press_control_c)
     outcome = run("cleanup_sessions", "--all", "--yes")
     ledger = CleanupRun.objects.get()
     assert ledger.state == CleanupRun.State.INTERRUPTED
-    assert ledger.removed_count == ArchivedSession.objects.count() == cleanup.BATCH_SIZE
+    assert ledger.removed_count == ArchivedSession.objects.count() == runs.BATCH_SIZE
     assert len(names_in(tmp_path / "demo")) == BrowserSession.objects.count() == 700
     assert outcome.status == 1
     assert "500 of 1,200 sessions are removed" in outcome.err
     assert signal.getsignal(signal.SIGINT) is before
     monkeypatch.undo()
-    assert cleanup.run_cleanup(ledger).removed_count == 1200
+    assert runs.run_cleanup(ledger).removed_count == 1200
 
 
 def test_files_that_stay_are_a_failure_that_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

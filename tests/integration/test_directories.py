@@ -319,7 +319,9 @@ def test_a_crash_between_commit_and_removal_is_finished_by_the_next_sync(
     put(folder, "old", **OLD)
     put(folder, "fresh")
     sync(directory)
-    monkeypatch.setattr(cleanup, "_remove_files", lambda run, after: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(
+        cleanup.runs, "_let_go_of_files", lambda run, batch: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
     with pytest.raises(KeyboardInterrupt):
         run_cleanup(plan(expired=True))
     assert (live(), in_folder(folder)) == (["fresh"], ["fresh", "old"])
@@ -406,7 +408,7 @@ def test_a_cleanup_killed_at_any_instant_leaves_rows_and_files_in_step(
 RUN_IN_SMALL_BATCHES = """
 import django, sys
 django.setup()
-from sessions_app import cleanup
+from sessions_app.cleanup import runs as cleanup
 from sessions_app.models import CleanupRun
 archive = cleanup._archive_batch
 def tell(run, size):

@@ -15,7 +15,7 @@ from tests.integration.commands import run
 pytestmark = pytest.mark.django_db
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-NAMES = ["sync_directories", "tidy_up", "sweep_expired", "sweep_invalid"]
+NAMES = ["sync_directories", "tidy_up", "sweep_expired", "sweep_invalid", "empty_archive"]
 
 
 @pytest.fixture

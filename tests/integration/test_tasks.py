@@ -71,7 +71,7 @@ def test_a_sweep_past_its_deadline_goes_on_in_a_task_of_its_own(
     assert "interrupted" in tasks.sweep_expired()
     ledger = CleanupRun.objects.get()
     assert queued == [("sessions_app.tasks.continue_cleanup", ledger.pk, {})]
-    assert ArchivedSession.objects.count() == cleanup.BATCH_SIZE
+    assert ArchivedSession.objects.count() == cleanup.runs.BATCH_SIZE
     settings.RAPTOR_TASK_DEADLINE_SECONDS = 60
     assert "1,200 of 1,200 sessions removed" in tasks.continue_cleanup(ledger.pk)
     assert (BrowserSession.objects.count(), len(names_in(tmp_path / "demo"))) == (0, 0)

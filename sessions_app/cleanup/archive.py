@@ -1,0 +1,91 @@
+"""Empties the archive: the one step that cannot be undone."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import F, QuerySet
+
+from sessions_app.cleanup.files import remove_files
+from sessions_app.deadline import Deadline
+from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock
+from sessions_app.session_files import SessionFolder, stamp_of
+
+logger = logging.getLogger(__name__)
+
+BATCH_SIZE = 500
+
+
+def emptiable(before: datetime) -> QuerySet[ArchivedSession]:
+    """The archived sessions that were removed before an instant, by runs that are not protected."""
+    return ArchivedSession.objects.filter(removed_at__lt=before, run__is_protected=False)
+
+
+def empty_archive(
+    before: datetime,
+    *,
+    deadline: Deadline | None = None,
+    batch_size: int = BATCH_SIZE,
+    progress: Callable[[int], None] = lambda sessions: None,
+) -> tuple[int, int]:
+    """Delete for good what was removed before an instant, but for protected runs.
+
+    A session whose file a crash left behind stays until the file is gone, or it would come back.
+
+    Returns: Number of sessions deleted, and bytes of their documents.
+    """
+    deadline = deadline or Deadline()
+    deleted_count = deleted_bytes = position = 0
+    while not deadline.has_passed:
+        batch = emptiable(before).filter(pk__gt=position).order_by("pk")
+        ids = list(batch.values_list("pk", flat=True)[:batch_size])
+        if not ids:
+            break
+        position = ids[-1]
+        count, size = _empty_batch(ArchivedSession.objects.filter(pk__in=_without_file(ids)))
+        deleted_count, deleted_bytes = deleted_count + count, deleted_bytes + size
+        progress(count)
+    if deleted_count:
+        logger.info("Archive emptied: %s sessions, %s bytes", deleted_count, deleted_bytes)
+    return deleted_count, deleted_bytes
+
+
+def empty_run(run: CleanupRun) -> None:
+    """Delete for good what a run has put into the archive so far."""
+    ids = list(ArchivedSession.objects.filter(run=run).order_by("pk").values_list("pk", flat=True))
+    _empty_batch(ArchivedSession.objects.filter(pk__in=_without_file(ids)))
+
+
+def _empty_batch(sessions: QuerySet[ArchivedSession]) -> tuple[int, int]:
+    counts: Counter[int] = Counter()
+    with transaction.atomic():
+        # Locked, for somebody may bring one of them back at the same time.
+        locked = list(sessions.select_for_update().values_list("pk", "run_id", "size_bytes"))
+        counts.update(run_id for _, run_id, _ in locked)
+        for run_id, count in counts.items():
+            CleanupRun.objects.filter(pk=run_id).update(
+                emptied_count=F("emptied_count") + count, emptied_at=DatabaseClock()
+            )
+        ArchivedSession.objects.filter(pk__in=[pk for pk, _, _ in locked]).delete()
+    return len(locked), sum(size for _, _, size in locked)
+
+
+def _without_file(ids: list[int]) -> list[int]:
+    """Leave out the sessions whose judged files are still there after one more try to remove them."""
+    mirrored = ArchivedSession.objects.filter(pk__in=ids, directory__isnull=False, has_vanished=False)
+    remove_files(mirrored)
+    left = set()
+    for session in mirrored.select_related("directory").defer("document"):
+        stamp = stamp_of(session)
+        try:
+            with SessionFolder(session.directory.path if session.directory else "") as folder:
+                if stamp is not None and folder.is_unchanged(session.file_name, stamp):
+                    left.add(session.pk)
+        except OSError:
+            # The folder is away; whether the file is, nobody can tell.
+            left.add(session.pk)
+    return [pk for pk in ids if pk not in left]

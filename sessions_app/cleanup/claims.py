@@ -1,0 +1,62 @@
+"""Who works on a run: claims it, writes to it, and ends it; one process at a time, told by the database."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce
+
+from sessions_app.models import CleanupRun, DatabaseClock
+
+HEARTBEAT_LIMIT = timedelta(minutes=2)
+"""A run at work that has not beaten its heart for so long is dead: a batch takes well under a second."""
+
+_State = CleanupRun.State
+_AT_WORK = (_State.RUNNING, _State.UNDOING)
+
+
+class CleanupInProgress(Exception):
+    """The run is at work elsewhere, or has ended."""
+
+
+def claim(run: CleanupRun, allowed: Q, *, state: str, **values: Any) -> None:
+    """Make the run ours by compare-and-set, in its new state.
+
+    Raises: CleanupInProgress: it is not in a state that is allowed, or another process was faster.
+    """
+    claimed = CleanupRun.objects.filter(allowed, pk=run.pk, attempt=run.attempt).update(
+        state=state,
+        attempt=F("attempt") + 1,
+        started_at=Coalesce("started_at", DatabaseClock()),
+        heartbeat_at=DatabaseClock(),
+        finished_at=None,
+        error="",
+        **values,
+    )
+    run.refresh_from_db()
+    if not claimed:
+        raise CleanupInProgress(f"Run {run.pk} is {run.get_state_display().lower()} already.")
+
+
+def update_own(run: CleanupRun, **values: Any) -> None:
+    """Write to a run that this process has claimed, and beat its heart.
+
+    Raises: CleanupInProgress: another process took it over meanwhile; a surrounding transaction is undone.
+    """
+    own = CleanupRun.objects.filter(pk=run.pk, attempt=run.attempt, state__in=_AT_WORK)
+    if not own.update(**{"heartbeat_at": DatabaseClock(), **values}):
+        raise CleanupInProgress(f"Run {run.pk} was taken over by another process.")
+
+
+def end(run: CleanupRun, state: str, **values: Any) -> None:
+    """End our work on a run, in the state that it has come to."""
+    update_own(run, state=state, finished_at=DatabaseClock(), **values)
+    run.refresh_from_db()
+
+
+def mark_dead_runs(*, as_of: datetime) -> int:
+    """Mark as interrupted the runs at work whose heart stopped, so that they can be resumed."""
+    dead = CleanupRun.objects.filter(state__in=_AT_WORK, heartbeat_at__lt=as_of - HEARTBEAT_LIMIT)
+    return dead.update(state=_State.INTERRUPTED, finished_at=DatabaseClock())

@@ -1,0 +1,65 @@
+"""What a cleanup would take, written down before it takes anything."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import QuerySet
+
+from sessions_app.cleanup.moves import totals
+from sessions_app.criteria import Criteria, count_reasons
+from sessions_app.models import BrowserSession, CleanupRun
+from sessions_app.models.clock import database_now
+
+
+def plan_cleanup(
+    criteria: Criteria, *, trigger: str, actor: str = "", as_of: datetime | None = None
+) -> CleanupRun:
+    """Write down what a cleanup would take: a sealed plan, and the preview of it.
+
+    Costs a fixed number of queries, whatever the size.
+
+    Args:
+        as_of: The instant at which sessions are judged; the database's clock where not given.
+    """
+    sealed_at = _seal()
+    as_of = as_of or sealed_at
+    run = CleanupRun(
+        trigger=trigger,
+        actor=actor,
+        criteria_json=criteria.to_json(),
+        as_of=as_of,
+        sealed_at=sealed_at,
+        # A file that is gone by mistake must come back, whatever is kept of cleanups.
+        keeps_archive=settings.RAPTOR_ARCHIVE_DAYS > 0 or criteria.has_vanished,
+    )
+    groups = totals(matching(run).annotate(bits=criteria.reasons(as_of)), "bits")
+    run.matched_count = sum(count for _, count, _ in groups)
+    run.matched_bytes = sum(size for _, _, size in groups)
+    run.matched_reasons = count_reasons((bits, count) for bits, count, _ in groups)
+    run.save()
+    return run
+
+
+def matching(run: CleanupRun) -> QuerySet[BrowserSession]:
+    """The sessions that a run takes: those that its criteria matched and that nobody has written since."""
+    return BrowserSession.objects.filter(run.criteria.matching(run.as_of), updated_at__lt=run.sealed_at)
+
+
+def _seal() -> datetime:
+    """Take an instant of the database's clock that every committed write precedes and no later one does.
+
+    On PostgreSQL a brief SHARE lock waits for the writers at work, whose changes are dated before it.
+    SQLite has one writer at a time, but a clock of milliseconds: the seal waits for its next tick.
+    """
+    with transaction.atomic():
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute(f"LOCK TABLE {BrowserSession._meta.db_table} IN SHARE MODE")
+            return database_now()
+        began = now = database_now()
+        while now == began:
+            now = database_now()
+        return now

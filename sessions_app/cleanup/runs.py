@@ -1,0 +1,124 @@
+"""Takes what a plan holds, in bounded batches."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+from django.db import DatabaseError, transaction
+from django.db.models import Max, Q
+
+from sessions_app.cleanup.archive import empty_run
+from sessions_app.cleanup.claims import CleanupInProgress, claim, end, update_own
+from sessions_app.cleanup.files import remove_files
+from sessions_app.cleanup.moves import copy_to_archive, totals
+from sessions_app.cleanup.plans import matching
+from sessions_app.criteria import count_reasons
+from sessions_app.deadline import Deadline
+from sessions_app.endpoints import mask_endpoints
+from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
+
+logger = logging.getLogger(__name__)
+
+BATCH_SIZE = 500
+_State = CleanupRun.State
+RESUMABLE = (_State.PLANNED, _State.INTERRUPTED, _State.FAILED)
+
+
+def run_cleanup(
+    run: CleanupRun,
+    *,
+    deadline: Deadline | None = None,
+    batch_size: int = BATCH_SIZE,
+    progress: Callable[[int], None] = lambda sessions: None,
+) -> CleanupRun:
+    """Move the sessions of a plan to the archive, in bounded batches.
+
+    Each batch commits alone, so an interrupted run keeps what it did and can be run again.
+
+    Args:
+        deadline: After it no further batch starts, and the run is left *interrupted*, to be resumed.
+        batch_size: Rows in one transaction.
+        progress: Called after each batch with the number of sessions that it removed.
+    Returns: The run, with ``removed_count`` in sessions and ``removed_bytes`` in bytes of documents.
+    Raises: CleanupInProgress: the run is at work elsewhere, or has ended.
+    """
+    deadline = deadline or Deadline()
+    # What has been brought back is not taken again by going on.
+    claim(run, Q(state__in=RESUMABLE, undo_started_at=None), state=_State.RUNNING)
+    try:
+        while (batch := _archive_batch(run, batch_size)) is not None:
+            _let_go_of_files(run, batch)
+            if not run.keeps_archive:
+                empty_run(run)
+            progress(batch.session_count)
+            if deadline.has_passed:
+                end(run, _State.INTERRUPTED)
+                return run
+        end(run, _State.SUCCEEDED, skipped_count=run.matched_count - run.removed_count)
+    except CleanupInProgress:
+        raise
+    except Exception as error:
+        # Where even this cannot be written, the heartbeat tells that the run is dead.
+        with suppress(DatabaseError):
+            end(run, _State.FAILED, error=mask_endpoints(f"{type(error).__name__}: {error}"))
+        raise
+    logger.info("%s", summary(run))
+    return run
+
+
+def summary(run: CleanupRun) -> str:
+    """Say in a line what a run did."""
+    return (
+        f"Run {run.pk} ({run.criteria.describe()}) {run.get_state_display().lower()}: "
+        f"{run.removed_count:,} of {run.matched_count:,} sessions removed, "
+        f"{run.removed_bytes:,} bytes, {run.skipped_count:,} skipped"
+    )
+
+
+class _Batch(NamedTuple):
+    """Sessions that were removed in one transaction: those of the run with an id above ``after``."""
+
+    after: int
+    session_count: int
+
+
+def _archive_batch(run: CleanupRun, batch_size: int) -> _Batch | None:
+    """Move the next sessions of a run to the archive, in one transaction; None where nothing is left."""
+    after = run.position
+    batch = matching(run).filter(pk__gt=after).order_by("pk")
+    archived = ArchivedSession.objects.filter(run=run, pk__gt=after)
+    with transaction.atomic():
+        copy_to_archive(run, batch[:batch_size])
+        groups = totals(archived, "reasons")
+        if not groups:
+            return None
+        last = archived.aggregate(last=Max("pk"))["last"]
+        # What the archive holds, and nothing else, is deleted.
+        taken = BrowserSession.objects.filter(pk__gt=after, pk__lte=last, pk__in=archived.values("pk"))
+        deleted, _ = taken.delete()
+        count = sum(count for _, count, _ in groups)
+        if deleted != count:
+            raise RuntimeError(f"{count:,} sessions were archived but {deleted:,} deleted: all was undone.")
+        reasons = Counter(run.removed_reasons)
+        reasons.update(count_reasons((bits, count) for bits, count, _ in groups))
+        update_own(
+            run,
+            position=last,
+            removed_count=run.removed_count + count,
+            removed_bytes=run.removed_bytes + sum(size for _, _, size in groups),
+            removed_reasons=dict(reasons),
+        )
+    run.refresh_from_db()
+    return _Batch(after, count)
+
+
+def _let_go_of_files(run: CleanupRun, batch: _Batch) -> None:
+    """Remove the mirrored files of the batch just committed; the next sync removes what is left of them."""
+    removed = ArchivedSession.objects.filter(run=run, pk__gt=batch.after, has_vanished=False)
+    if failures := remove_files(removed):
+        update_own(run, error=" ".join(failures))
+        logger.warning("Run %s: %s", run.pk, " ".join(failures))

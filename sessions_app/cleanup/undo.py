@@ -1,0 +1,159 @@
+"""Brings sessions back from the archive, byte for byte."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from django.db import DatabaseError, transaction
+from django.db.models import F, Q, QuerySet
+
+from sessions_app.cleanup.claims import CleanupInProgress, claim, end, update_own
+from sessions_app.cleanup.files import write_owed_files
+from sessions_app.cleanup.moves import copy_to_live
+from sessions_app.deadline import Deadline
+from sessions_app.endpoints import mask_endpoints
+from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, DatabaseClock, SessionDirectory
+from sessions_app.session_files import SessionFolder
+
+logger = logging.getLogger(__name__)
+
+BATCH_SIZE = 500
+_State = CleanupRun.State
+_UNDOABLE = Q(state__in=(_State.SUCCEEDED, _State.INTERRUPTED, _State.FAILED), removed_count__gt=0)
+
+
+class CannotUndo(Exception):
+    """There is nothing to bring back; the message says why."""
+
+
+def undo_cleanup(
+    run: CleanupRun,
+    *,
+    actor: str = "",
+    deadline: Deadline | None = None,
+    batch_size: int = BATCH_SIZE,
+    progress: Callable[[int], None] = lambda sessions: None,
+) -> CleanupRun:
+    """Bring back every session of a run that the archive still holds; doing it twice is doing it once.
+
+    A session whose name another one has taken meanwhile stays in the archive. Each batch commits
+    alone, so an interrupted undo keeps what it did and can be gone on with.
+
+    Args:
+        deadline: After it no further batch starts, and the run is left *interrupted*.
+        progress: Called after each batch with the number of sessions that it looked at.
+    Returns: The run, with ``restored_count`` in sessions and ``restored_bytes`` in bytes of documents.
+    Raises:
+        CannotUndo: the run has removed nothing, or the archive of it was emptied.
+        CleanupInProgress: the run is at work.
+    """
+    if run.state == _State.UNDONE:
+        return run
+    if run.removed_count == 0:
+        raise CannotUndo(f"Run {run.pk} has removed nothing.")
+    if run.undo_started_at is None and not run.archived_sessions.exists():
+        raise CannotUndo(
+            f"Nothing of run {run.pk} is left in the archive: it was emptied, or brought back one by one."
+        )
+    deadline = deadline or Deadline()
+    claim(run, _UNDOABLE, state=_State.UNDOING, undone_by=actor, undo_started_at=DatabaseClock())
+    try:
+        while ids := _next_ids(run, batch_size):
+            _restore_batch(run, ids)
+            progress(len(ids))
+            if deadline.has_passed:
+                end(run, _State.INTERRUPTED)
+                return run
+        end(run, _State.UNDONE)
+    except CleanupInProgress:
+        raise
+    except Exception as error:
+        # Where even this cannot be written, the heartbeat tells that the run is dead.
+        with suppress(DatabaseError):
+            end(run, _State.FAILED, error=mask_endpoints(f"{type(error).__name__}: {error}"))
+        raise
+    logger.info("Run %s undone: %s of %s sessions are back", run.pk, run.restored_count, run.removed_count)
+    return run
+
+
+def restore_sessions(ids: Iterable[int]) -> int:
+    """Bring single sessions back from the archive, whatever run removed them.
+
+    Returns: How many are back; one whose name is taken stays in the archive.
+    """
+    restored = 0
+    archived = ArchivedSession.objects.filter(pk__in=list(ids))
+    for run_id in archived.order_by().values_list("run_id", flat=True).distinct():
+        sessions = archived.filter(run_id=run_id)
+        directory_ids = _directories_of(sessions)
+        with transaction.atomic():
+            count, size = _move_back(_free(sessions))
+            CleanupRun.objects.filter(pk=run_id).update(
+                restored_count=F("restored_count") + count, restored_bytes=F("restored_bytes") + size
+            )
+        _write_files(directory_ids)
+        restored += count
+    return restored
+
+
+def _next_ids(run: CleanupRun, batch_size: int) -> list[int]:
+    left = ArchivedSession.objects.filter(run=run, pk__gt=run.undo_position).order_by("pk")
+    return list(left.values_list("pk", flat=True)[:batch_size])
+
+
+def _restore_batch(run: CleanupRun, ids: list[int]) -> None:
+    batch = ArchivedSession.objects.filter(run=run, pk__gt=run.undo_position, pk__lte=ids[-1])
+    directory_ids = _directories_of(batch)
+    free = _free(batch)
+    with transaction.atomic():
+        count, size = _move_back(free)
+        update_own(
+            run,
+            undo_position=ids[-1],
+            restored_count=run.restored_count + count,
+            restored_bytes=run.restored_bytes + size,
+        )
+    run.refresh_from_db()
+    _write_files(directory_ids)
+
+
+def _move_back(sessions: QuerySet[ArchivedSession]) -> tuple[int, int]:
+    """Move archived sessions to the live table, within the caller's transaction: their number and bytes."""
+    # Locked, for somebody may bring one of them back at the same time.
+    sizes = dict(sessions.select_for_update().values_list("pk", "size_bytes"))
+    copy_to_live(ArchivedSession.objects.filter(pk__in=sizes))
+    # What the live table holds, and nothing else, is deleted from the archive.
+    restored = list(BrowserSession.objects.filter(pk__in=sizes).values_list("pk", flat=True))
+    ArchivedSession.objects.filter(pk__in=restored).delete()
+    return len(restored), sum(sizes[pk] for pk in restored)
+
+
+def _free(sessions: QuerySet[ArchivedSession]) -> QuerySet[ArchivedSession]:
+    """Leave out the sessions in whose place another file lies, which the next sync will make a session."""
+    blocked = []
+    for directory_id in _directories_of(sessions):
+        rows = sessions.filter(directory_id=directory_id).only("file_name")
+        with suppress(OSError), SessionFolder(SessionDirectory.objects.get(pk=directory_id).path) as folder:
+            there = {row.pk: row.file_name for row in rows if folder.has(row.file_name)}
+            documents = dict(sessions.filter(pk__in=there).values_list("pk", "document"))
+            blocked += [
+                pk for pk, name in there.items() if not folder.holds(name, bytes(documents.get(pk, b"")))
+            ]
+    return sessions.exclude(pk__in=blocked)
+
+
+def _directories_of(sessions: QuerySet[ArchivedSession]) -> list[int]:
+    mirrored = sessions.filter(directory__isnull=False).order_by()
+    return list(mirrored.values_list("directory_id", flat=True).distinct())
+
+
+def _write_files(directory_ids: Iterable[int]) -> None:
+    """Write the files of sessions just brought back; the next sync writes what is left of them."""
+    for directory in SessionDirectory.objects.filter(pk__in=directory_ids):
+        try:
+            with SessionFolder(directory.path) as folder:
+                write_owed_files(directory, folder)
+        except OSError as error:
+            logger.warning("Files in %s could not be written: %s", directory.path, error.strerror)

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.management import CommandParser
+
+from sessions_app.cleanup import empty_archive
+from sessions_app.management.output import (
+    ReportingCommand,
+    WrongUsage,
+    bytes_of,
+    count_of,
+    progress,
+    stoppable,
+)
+from sessions_app.models.clock import database_now
+
+
+class Command(ReportingCommand):
+    help = "Delete for good what has been in the archive for long; protected runs stay."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--days",
+            type=float,
+            default=settings.RAPTOR_ARCHIVE_DAYS,
+            help="delete what was removed longer ago; %(default)s where not given",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not 0 <= options["days"] <= 36_525:
+            raise WrongUsage(f"{options['days']} days are not possible: choose from 0 to 36,525.")
+        before = database_now() - timedelta(days=options["days"])
+        with stoppable(self.stderr) as deadline, progress(self.stderr, "sessions") as advance:
+            deleted, size_bytes = empty_archive(before, deadline=deadline, progress=advance)
+        if options["format"] == "json":
+            self.write_json({"before": before.isoformat(), "deleted": deleted, "bytes": size_bytes})
+        else:
+            self.stdout.write(
+                f"{count_of(deleted, 'session')} deleted from the archive for good, {bytes_of(size_bytes)}."
+            )

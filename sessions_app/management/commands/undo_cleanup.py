@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management import CommandError, CommandParser
+
+from sessions_app.cleanup import CannotUndo, CleanupInProgress, undo_cleanup
+from sessions_app.management.output import (
+    ReportingCommand,
+    bytes_of,
+    count_of,
+    progress,
+    stoppable,
+    user_name,
+)
+from sessions_app.models import CleanupRun
+
+
+class Command(ReportingCommand):
+    help = "Bring back every session that a cleanup removed, as long as the archive holds it."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("run", type=int, metavar="RUN", help="number of the run")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        run = CleanupRun.objects.filter(pk=options["run"]).first()
+        if run is None:
+            raise CommandError(f"There is no run {options['run']}.")
+        bar = progress(self.stderr, "sessions", total=run.removed_count)
+        try:
+            with stoppable(self.stderr) as deadline, bar as advance:
+                run = undo_cleanup(run, actor=user_name(), deadline=deadline, progress=advance)
+        except (CannotUndo, CleanupInProgress) as reason:
+            raise CommandError(str(reason)) from None
+        if options["format"] == "json":
+            self.write_json(_report(run))
+        else:
+            self.stdout.write(_tell(run))
+        if run.state == CleanupRun.State.INTERRUPTED:
+            raise CommandError(f"The undo of run {run.pk} was interrupted. Run the command again to go on.")
+
+
+def _report(run: CleanupRun) -> dict[str, Any]:
+    return {
+        "run": run.pk,
+        "state": run.state,
+        "removed": run.removed_count,
+        "restored": run.restored_count,
+        "left": _left(run),
+        "bytes": run.restored_bytes,
+    }
+
+
+def _tell(run: CleanupRun) -> str:
+    back = f"{run.restored_count:,} of {count_of(run.removed_count, 'session')} are back"
+    lines = [f"Run {run.pk}: {back}, {bytes_of(run.restored_bytes)}."]
+    if left := _left(run):
+        lines.append(f"Still in the archive, because names or files are taken: {count_of(left, 'session')}.")
+    if run.emptied_count:
+        lines.append(f"Deleted from the archive before: {count_of(run.emptied_count, 'session')}.")
+    return "\n".join(lines)
+
+
+def _left(run: CleanupRun) -> int:
+    return run.removed_count - run.restored_count - run.emptied_count

@@ -1,0 +1,37 @@
+"""Kills the work of a test at one statement, as a power failure would."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import connection
+
+
+class Died(BaseException):
+    """Stands for the death of the process: nothing of the run may handle it."""
+
+
+class Faulty:
+    """Lets the process die at one statement, just before or just after it."""
+
+    def __init__(self, number: int, *, is_after: bool) -> None:
+        self.left = number
+        self.is_after = is_after
+        self.has_failed = False
+        self._wrapper = connection.execute_wrapper(self._execute)
+
+    def __enter__(self) -> Faulty:
+        self._wrapper.__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._wrapper.__exit__(*exception)
+
+    def _execute(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        self.left -= 1
+        if self.left == 0:
+            self.has_failed = True
+            if self.is_after:
+                execute(sql, params, many, context)
+            raise Died
+        return execute(sql, params, many, context)
