@@ -1,8 +1,4 @@
-"""Mirrors session directories into the database: files that were added, changed or have vanished.
-
-Files are told apart by their stamps, so an unchanged file is not opened. A session whose file has
-vanished goes to the archive through ``cleanup``, as every removal does.
-"""
+"""Registers session directories and brings the database in step with them, one sync of each at a time."""
 
 from __future__ import annotations
 
@@ -11,13 +7,15 @@ from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import F, Q
 
+from sessions_app.deadline import Deadline
 from sessions_app.endpoints import mask_endpoints
-from sessions_app.mirror import Mirror, SyncResult
+from sessions_app.mirror import ClaimLost, Mirror, SyncResult
 from sessions_app.models import DatabaseClock, SessionDirectory
 from sessions_app.models.clock import database_now
 from sessions_app.models.directory import PATH_LENGTH
+from sessions_app.models.session import NAMESPACE_LENGTH
 from sessions_app.session_files import SessionFolder
 
 CLAIM_LAPSES_AFTER = timedelta(minutes=5)
@@ -34,7 +32,13 @@ def register_directory(path: str | Path, *, namespace: str = "") -> SessionDirec
         namespace: Where its sessions are listed; ``RAPTOR_NAMESPACE`` where blank.
     Raises: DirectoryError: it is no folder, or is mirrored into another namespace.
     """
-    folder = Path(path).expanduser().resolve()
+    try:
+        folder = Path(path).expanduser().resolve()
+        str(folder).encode()
+    except (RuntimeError, UnicodeEncodeError, OSError, ValueError):
+        # No such user, a loop of links, bytes that are not UTF-8, a NUL.
+        raise DirectoryError(f"{str(path)!r} is not a path that can be registered.") from None
+    _check_namespace(namespace)
     if not folder.is_dir():
         raise DirectoryError(f"{folder} is not a folder on this machine. Check the path.")
     if len(str(folder)) > PATH_LENGTH:
@@ -45,9 +49,16 @@ def register_directory(path: str | Path, *, namespace: str = "") -> SessionDirec
     if not is_new and namespace and directory.namespace != namespace:
         raise DirectoryError(
             f"{folder} is mirrored into the namespace {directory.namespace}, not {namespace}. "
-            "Leave --namespace out, or name that one."
+            "Name that one, or none."
         )
     return directory
+
+
+def _check_namespace(namespace: str) -> None:
+    if len(namespace) > NAMESPACE_LENGTH or namespace != namespace.strip() or not namespace.isprintable():
+        raise DirectoryError(
+            f"A namespace has at most {NAMESPACE_LENGTH} visible characters, and no space at either end."
+        )
 
 
 def sync_directory(
@@ -55,12 +66,14 @@ def sync_directory(
     *,
     trigger: str,
     actor: str = "",
+    deadline: Deadline | None = None,
     progress: Callable[[int], None] = lambda files: None,
 ) -> SyncResult:
     """Bring the sessions of a directory in step with its files.
 
     Args:
         trigger, actor: Who the ledger names for sessions whose files have vanished.
+        deadline: After it no further batch starts; the next sync goes on.
         progress: Called with the number of files just read.
     Raises: DirectoryError: the folder cannot be read, or a sync of it is at work; no row was touched.
     """
@@ -68,13 +81,15 @@ def sync_directory(
     result, error = SyncResult(), ""
     try:
         try:
-            folder = SessionFolder(directory.path)
+            with SessionFolder(directory.path) as folder:
+                mirror = Mirror(directory, folder, result, deadline or Deadline(), progress)
+                mirror.sync(trigger=trigger, actor=actor)
         except OSError as failure:
             raise DirectoryError(
                 f"{directory.path} cannot be read: {failure.strerror}. Its sessions are kept as they are."
             ) from None
-        with folder:
-            Mirror(directory, folder, result, progress).sync(trigger=trigger, actor=actor)
+        except ClaimLost:
+            raise DirectoryError(f"Another sync of {directory.path} has taken over from this one.") from None
     except Exception as failure:
         # A database's error may quote the row, endpoint included.
         error = mask_endpoints(str(failure))
@@ -85,12 +100,15 @@ def sync_directory(
 
 
 def _claim(directory: SessionDirectory) -> None:
+    """Make the directory ours by compare-and-set; each claim has a number of its own."""
     lapsed = Q(claimed_at=None) | Q(claimed_at__lt=database_now() - CLAIM_LAPSES_AFTER)
-    if not SessionDirectory.objects.filter(lapsed, pk=directory.pk).update(claimed_at=DatabaseClock()):
+    claimed = SessionDirectory.objects.filter(lapsed, pk=directory.pk, sync_number=directory.sync_number)
+    if not claimed.update(claimed_at=DatabaseClock(), sync_number=F("sync_number") + 1):
         raise DirectoryError(f"A sync of {directory.path} is at work already. Try again when it has ended.")
+    directory.sync_number += 1
 
 
 def _release(directory: SessionDirectory, result: SyncResult, error: str) -> None:
-    directory.synced_at, directory.error, directory.report = database_now(), error, result.to_json()
-    directory.claimed_at = None
-    directory.save(update_fields=["synced_at", "error", "report", "claimed_at"])
+    SessionDirectory.objects.filter(pk=directory.pk, sync_number=directory.sync_number).update(
+        claimed_at=None, synced_at=DatabaseClock(), error=error, report=result.to_json()
+    )

@@ -12,6 +12,8 @@ import json
 from datetime import UTC, datetime, tzinfo
 from typing import Any, NamedTuple
 
+from sessions_app.endpoints import mask_endpoints
+
 TEXT_LENGTH = 255
 """Longest text in an indexed column, in characters: PostgreSQL refuses index rows over 2,704 bytes."""
 
@@ -58,9 +60,9 @@ def parse(data: bytes, *, time_zone: tzinfo) -> DocumentFields:
         return _CORRUPTED
     get = content.get
     return DocumentFields(
-        _text(get("session_id"))[:TEXT_LENGTH],
+        _shown(get("session_id")),
         _text(get("cdp_url")),
-        _text(get("browser_type"))[:TEXT_LENGTH],
+        _shown(get("browser_type")),
         _instant(get("created_at"), time_zone),
         _instant(get("last_accessed"), time_zone),
         False,
@@ -70,6 +72,12 @@ def parse(data: bytes, *, time_zone: tzinfo) -> DocumentFields:
 def write(content: dict[str, Any]) -> bytes:
     """Write a document as RAPTOR's own ``SessionManager`` lays it out: indented by two, in ASCII."""
     return json.dumps(content, indent=2).encode("ascii")
+
+
+def _shown(value: object) -> str:
+    """Give a text that lists and reports show: of bounded length, and never an endpoint."""
+    text = _text(value)
+    return (mask_endpoints(text) if "/" in text else text)[:TEXT_LENGTH]
 
 
 def _text(value: object) -> str:

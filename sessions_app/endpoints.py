@@ -55,10 +55,35 @@ def _networks(allowed_hosts: tuple[str, ...]) -> list[IPv4Network | IPv6Network]
     return networks
 
 
-_SOCKET_ADDRESS = re.compile(r"(?i)(wss?:(?:\\?/){2})(?:[^\s/@\"'\\]*@)?([^\s/?#\"'\\]*)[^\s\"']*")
-_DEVTOOLS_PATH = re.compile(r"(?i)(\\?/devtools\\?/)[^\s\"']+")
+_SLASH = r"(?:\\?/|\\u002[fF])"
+_USER = r"(?:[^\s/\"'\\]*@)?"
+_SOCKET_ADDRESS = re.compile(rf"(?i)(wss?:{_SLASH}{{2}}){_USER}([^\s/?#\"'\\]*)[^\s\"']*")
+_OTHER_USER = re.compile(rf"(?i)(https?:{_SLASH}{{2}})(?:[^\s/\"'\\]*@)")
+_DEVTOOLS_PATH = re.compile(rf"(?i)({_SLASH}devtools{_SLASH})[^\s\"']+")
+# What stands behind scheme and host: "ws:", "", "host" come first.
+_SECRET_SEPARATORS = re.compile(r"[/?=&#]")
+_SECRET_VALUE = re.compile(r"(?i)([?&][\w-]*(?:token|key|secret|passw|auth)[\w-]*=)[^\s&#\"'\\]+")
 
 
-def mask_endpoints(text: str) -> str:
-    """Hide in any text what would give control of a browser, and leave the host to be seen."""
-    return _DEVTOOLS_PATH.sub(r"\1…", _SOCKET_ADDRESS.sub(r"\1\2/…", text))
+# Shorter ones than any browser's secret would be found everywhere.
+_SHORTEST_SECRET = 12
+
+
+def mask_endpoints(text: str, *, cdp_url: str = "") -> str:
+    """Hide in any text what would give control of a browser, and leave the host to be seen.
+
+    Args:
+        cdp_url: The endpoint of the session that the text is about: it and the secret at its end are
+            hidden wherever they stand, whatever they look like there.
+    """
+    for secret in (cdp_url.strip(), *_SECRET_SEPARATORS.split(cdp_url.strip())[3:]):
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, "…")
+    for secret, shown in (
+        (_SOCKET_ADDRESS, r"\1\2/…"),
+        (_OTHER_USER, r"\1…@"),
+        (_DEVTOOLS_PATH, r"\1…"),
+        (_SECRET_VALUE, r"\1…"),
+    ):
+        text = secret.sub(shown, text)
+    return text

@@ -20,6 +20,7 @@ from sessions_app import documents
 from sessions_app.bulk import Row, document_writer, insert_sessions
 from sessions_app.cleanup import plan_cleanup, run_cleanup, write_owed_files
 from sessions_app.criteria import SELECTION_LIMIT, Criteria
+from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, BrowserSession, DatabaseClock, SessionDirectory
 from sessions_app.session_files import (
     SUFFIX,
@@ -68,6 +69,10 @@ class SyncResult:
         }
 
 
+class ClaimLost(Exception):
+    """Another sync has taken the directory over, because this one was silent for too long."""
+
+
 class Mirror:
     """A session directory, its open folder, and what this sync has done so far."""
 
@@ -76,11 +81,13 @@ class Mirror:
         directory: SessionDirectory,
         folder: SessionFolder,
         result: SyncResult,
+        deadline: Deadline,
         progress: Callable[[int], None],
     ) -> None:
         self.directory = directory
         self.folder = folder
         self.result = result
+        self.deadline = deadline
         self.progress = progress
         self.time_zone = timezone.get_default_timezone()
         self.max_bytes = settings.RAPTOR_MAX_DOCUMENT_BYTES
@@ -91,12 +98,19 @@ class Mirror:
         self._settle_left_aside()
         if owed:
             missing += self._pay(owed)
-        for names in _batches(self._with_usable_names(added), BATCH_SIZE):
+        for names in self._in_time(self._with_usable_names(added), BATCH_SIZE):
             self._add(self._without_left_behind(names))
-        for pairs in _batches(sorted(changed.items(), key=lambda pair: pair[1]), BATCH_SIZE):
+        for pairs in self._in_time(sorted(changed.items(), key=lambda pair: pair[1]), BATCH_SIZE):
             self._update(dict(pairs))
-        for ids in _batches(missing, SELECTION_LIMIT):
+        for ids in self._in_time(missing, SELECTION_LIMIT):
             self._archive_vanished(ids, trigger=trigger, actor=actor)
+
+    def _in_time(self, items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+        """Take items in batches until the deadline; what is left is as new to the next sync."""
+        for start in range(0, len(items), size):
+            if self.deadline.has_passed:
+                return
+            yield items[start : start + size]
 
     def _compare(self) -> tuple[list[str], dict[str, int], list[int], list[int]]:
         """Tell the new files, the changed ones with their sessions, and the sessions without a file:
@@ -209,8 +223,17 @@ class Mirror:
         with transaction.atomic():
             self._renew_claim()
             insert_sessions(self._rows(lot))
+            self._pin_again([name for name, _, _ in lot])
         self.result.added += len(lot)
         self.progress(len(lot))
+
+    def _pin_again(self, names: list[str]) -> None:
+        """Pin the sessions whose files are back, as on a volume that was away for a while."""
+        vanished = ArchivedSession.objects.filter(directory=self.directory, has_vanished=True, is_pinned=True)
+        pinned = set(vanished.values_list("file_name", flat=True)) & set(names) if vanished.exists() else ()
+        if pinned:
+            back = BrowserSession.objects.filter(directory=self.directory, file_name__in=pinned)
+            back.update(is_pinned=True)
 
     def _rows(self, lot: list[_File]) -> Iterator[Row]:
         owner = (self.directory.namespace, self.directory.pk)
@@ -219,7 +242,9 @@ class Mirror:
             yield (*owner, session_name(file_name), file_name, *stamp, *self.written(fields, data))
 
     def _renew_claim(self) -> None:
-        SessionDirectory.objects.filter(pk=self.directory.pk).update(claimed_at=DatabaseClock())
+        own = SessionDirectory.objects.filter(pk=self.directory.pk, sync_number=self.directory.sync_number)
+        if not own.update(claimed_at=DatabaseClock()):
+            raise ClaimLost
 
     def _without_taken(self, lot: list[_File]) -> list[_File]:
         """Leave out the files whose names are those of other sessions in the namespace."""
@@ -281,18 +306,15 @@ class Mirror:
 
     def _archive_vanished(self, ids: Sequence[int], *, trigger: str, actor: str) -> None:
         # Those that a cleanup took meanwhile are no news for the ledger.
+        self._renew_claim()
         still_live = BrowserSession.objects.filter(pk__in=ids).values_list("pk", flat=True)
         if vanished := tuple(still_live):
             criteria = Criteria(session_ids=vanished, has_vanished=True)
-            run = run_cleanup(plan_cleanup(criteria, trigger=trigger, actor=actor))
+            plan = plan_cleanup(criteria, trigger=trigger, actor=actor)
+            run = run_cleanup(plan, deadline=self.deadline)
             self.result.vanished += run.removed_count
 
 
 def session_name(file_name: str) -> str:
     """The name of the session in a file."""
     return file_name.removesuffix(SUFFIX)
-
-
-def _batches(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

@@ -21,6 +21,7 @@ from sessions_app import cleanup, directories, schedules
 from sessions_app.criteria import Criteria
 from sessions_app.deadline import Deadline
 from sessions_app.endpoints import mask_endpoints
+from sessions_app.mirror import SyncResult
 from sessions_app.models import CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
 
@@ -75,7 +76,7 @@ def sync_directories() -> str:
         if deadline.has_passed:
             break
         try:
-            synced.append(directories.sync_directory(directory, trigger="schedule", actor="sync_directories"))
+            synced.append(_sync(directory, deadline))
         except Exception as error:
             message = str(error) if isinstance(error, directories.DirectoryError) else _describe(error)
             failures.append(mask_endpoints(message))
@@ -84,6 +85,12 @@ def sync_directories() -> str:
     mirrored = "1 directory" if len(synced) == 1 else f"{len(synced):,} directories"
     done = f"{mirrored} mirrored" + "".join(f", {n:,} {key}" for key, n in counts.items())
     return " ".join((f"{done}.", *failures))
+
+
+def _sync(directory: SessionDirectory, deadline: Deadline) -> SyncResult:
+    return directories.sync_directory(
+        directory, trigger="schedule", actor="sync_directories", deadline=deadline
+    )
 
 
 @_masked
@@ -109,9 +116,10 @@ def empty_archive() -> str:
 
 @_masked
 def tidy_up() -> str:
-    """Mark the runs whose process died, and keep the schedules at their time of day."""
+    """Mark the runs whose process died, drop forgotten plans, and keep the schedules at their time of day."""
     now = database_now()
     dead = cleanup.mark_dead_runs(as_of=now)
+    cleanup.drop_old_plans(as_of=now)
     changed = schedules.sync_schedules(now=now).changed
     return f"{_count(dead, 'dead run')} marked, {_count(len(changed), 'schedule')} put right."
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from typing import Any
 
 from django.conf import settings
@@ -27,6 +28,7 @@ from sessions_app.cleanup import (
     undo_cleanup,
 )
 from sessions_app.deadline import Deadline
+from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
 
 logger = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class CleanupRunAdmin(ReadOnlyAdmin):
     )
     list_display_links = ("run",)
     list_filter = ("state", "trigger")
+    allowed_lookups = frozenset({"state__exact", "trigger__exact"})
     show_facets = admin.ShowFacets.NEVER
     list_per_page = presentation.ROWS_PER_PAGE
     show_full_result_count = False
@@ -186,7 +189,11 @@ class CleanupRunAdmin(ReadOnlyAdmin):
 
     def resume_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
         """Go on with a run that was interrupted or has failed."""
-        return self._carry_out(request, self._get_run(request, run_id))
+        run = self._get_run(request, run_id)
+        if run.state == _State.PLANNED:
+            # What nobody has confirmed is looked at first.
+            return HttpResponseRedirect(reverse("admin:sessions_app_cleanuprun_plan", args=[run.pk]))
+        return self._carry_out(request, run)
 
     def undo_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
         """Bring back what a run removed; what does not come in time comes by the worker."""
@@ -230,13 +237,18 @@ class CleanupRunAdmin(ReadOnlyAdmin):
     def _carry_out(self, request: HttpRequest, run: CleanupRun) -> HttpResponse:
         """Run a plan, or go on with it; what does not end in time goes on in the worker."""
         try:
-            run = run_cleanup(run, deadline=Deadline.after(REQUEST_SECONDS))
+            run = run_cleanup(
+                run,
+                trigger=CleanupRun.Trigger.ADMIN,
+                actor=request.user.get_username(),
+                deadline=Deadline.after(REQUEST_SECONDS),
+            )
         except CleanupInProgress as reason:
             self.message_user(request, str(reason), messages.WARNING)
             return self._to_run(run)
         except Exception:
             # The run holds the error, and its page offers to go on.
-            logger.exception("Run %s failed", run.pk)
+            logger.error("Run %s failed.\n%s", run.pk, mask_endpoints(traceback.format_exc()))
             self.message_user(request, f"Run {run.pk} failed; what it did is kept.", messages.ERROR)
             return self._to_run(run)
         if run.state == _State.INTERRUPTED:
@@ -256,7 +268,9 @@ def _staying(run: CleanupRun) -> dict[str, int]:
     selected = run.criteria.session_ids
     if selected is None:
         return {}
-    pinned = BrowserSession.objects.filter(pk__in=selected, is_pinned=True).count()
+    # As they were when the plan was made: those pinned since are told as changed.
+    chosen = BrowserSession.objects.filter(pk__in=selected, updated_at__lt=run.sealed_at)
+    pinned = chosen.filter(is_pinned=True).count()
     return {
         "selected_count": len(selected),
         "pinned_count": pinned,

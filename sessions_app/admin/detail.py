@@ -41,7 +41,7 @@ def session_context(session: Any, bits: int, *, as_of: datetime) -> dict[str, An
         "problems": [Finding(found.sentence, found.advice) for found in Problem(session.problems)],
         "expiry": _expiry(session, bits, as_of),
         "warnings": [Finding(found.sentence, found.advice) for found in warnings],
-        "document": show_document(bytes(session.document)),
+        "document": show_document(bytes(session.document), cdp_url=session.cdp_url),
     }
 
 

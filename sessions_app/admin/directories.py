@@ -9,7 +9,7 @@ from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
@@ -19,6 +19,7 @@ from django.views.decorators.http import require_POST
 from sessions_app.admin import presentation
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.directories import DirectoryError, register_directory, sync_directory
+from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
 
 COUNTS = ("added", "changed", "unchanged", "vanished", "left_behind", "skipped")
@@ -65,6 +66,7 @@ class SessionDirectoryForm(_Form):
 class SessionDirectoryAdmin(RaptorAdmin):
     list_display = ("path", "namespace", "is_enabled", "synced", "result", "error_in_words")
     list_filter = ("is_enabled",)
+    allowed_lookups = frozenset({"is_enabled__exact"})
     search_fields = ("path", "namespace")
     form = SessionDirectoryForm
     actions = ("sync",)
@@ -148,8 +150,8 @@ class SessionDirectoryAdmin(RaptorAdmin):
             result = sync_directory(
                 directory, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username()
             )
-        except DirectoryError as error:
-            self.message_user(request, str(error), messages.ERROR)
+        except (DirectoryError, DatabaseError) as error:
+            self.message_user(request, mask_endpoints(str(error)), messages.ERROR)
         else:
             text = f"{directory.path} is in step: {in_words(result.to_json())}."
             self.message_user(request, text, messages.WARNING if result.skipped else messages.SUCCESS)

@@ -24,14 +24,14 @@ class ShownDocument:
     is_cut: bool
 
 
-def show_document(data: bytes) -> ShownDocument:
+def show_document(data: bytes, *, cdp_url: str) -> ShownDocument:
     """Lay a document out for reading, with its endpoints masked to their hosts."""
     text = _indented(data) if len(data) <= INDENTED_BYTES else None
     if text is None:
         start = data[: SHOWN_CHARACTERS * 4]
         text = start.decode(_encoding(start), "backslashreplace")
         text = _CDP_URL.sub(lambda match: match[1] + _masked_address(match[2]), text)
-    text = mask_endpoints(text)
+    text = mask_endpoints(text, cdp_url=cdp_url)
     is_cut = len(text) > SHOWN_CHARACTERS or (len(data) > SHOWN_CHARACTERS * 4)
     return ShownDocument("".join(map(_visible, text[:SHOWN_CHARACTERS])), is_cut)
 

@@ -13,6 +13,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from sessions_app.admin.base import LARGEST_ID_DIGITS
 from sessions_app.admin.presentation import request_time
 from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession, CleanupRun, SessionDirectory
@@ -147,7 +148,8 @@ class RunFilter(admin.SimpleListFilter):
         value = self.value()
         if value is None:
             return queryset
-        return queryset.filter(run=int(value)) if value.isascii() and value.isdigit() else queryset.none()
+        is_number = value.isascii() and value.isdigit() and len(value) < LARGEST_ID_DIGITS
+        return queryset.filter(run=int(value)) if is_number else queryset.none()
 
 
 def first_namespaces() -> list[str]:

@@ -65,6 +65,7 @@ class TaskAdmin(ReadOnlyAdmin):
     fields = ("name", "func", "started_at", "took", "result_in_words")
     readonly_fields = fields
     list_filter = ("func",)
+    allowed_lookups = frozenset({"func", "func__exact"})
     show_facets = admin.ShowFacets.NEVER
     search_fields = ("name", "func")
     ordering = ("-started",)

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_POST
 from sessions_app.admin import filters, presentation, storage
 from sessions_app.admin.base import ReadOnlyAdmin
 from sessions_app.admin.detail import session_context
-from sessions_app.cleanup import plan_cleanup
+from sessions_app.cleanup import CleanupInProgress, plan_cleanup
 from sessions_app.criteria import SELECTION_LIMIT, Criteria, Reason, reasons_in
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.problems import Problem
@@ -110,7 +110,11 @@ class BrowserSessionAdmin(ReadOnlyAdmin):
             self.message_user(request, message, messages.ERROR)
             return None
         criteria = Criteria(session_ids=ids, max_age_days=settings.RAPTOR_MAX_AGE_DAYS)
-        run = plan_cleanup(criteria, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username())
+        try:
+            run = plan_cleanup(criteria, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username())
+        except CleanupInProgress as reason:
+            self.message_user(request, str(reason), messages.ERROR)
+            return None
         return HttpResponseRedirect(reverse("admin:sessions_app_cleanuprun_plan", args=[run.pk]))
 
     @admin.action(description="Validate selected", permissions=["view"])
@@ -154,7 +158,8 @@ class BrowserSessionAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         is_pinned = request.POST.get("pin") == "1"
         # update() dates the change, so that a plan made before no longer takes the session.
-        BrowserSession.objects.filter(pk=session.pk).update(is_pinned=is_pinned)
+        if not BrowserSession.objects.filter(pk=session.pk).update(is_pinned=is_pinned):
+            return self.gone(request, object_id)
         self.log_change(request, session, "Pinned." if is_pinned else "Unpinned.")
         text = "is pinned: only a cleanup of “all” removes it." if is_pinned else "is no longer pinned."
         self.message_user(request, f"{session.name} {text}", messages.SUCCESS)

@@ -8,7 +8,7 @@ stays. Emptying the archive is the one step that cannot be undone.
 """
 
 from sessions_app.cleanup.archive import empty_archive
-from sessions_app.cleanup.claims import CleanupInProgress, mark_dead_runs
+from sessions_app.cleanup.claims import CleanupInProgress, drop_old_plans, mark_dead_runs
 from sessions_app.cleanup.files import write_owed_files
 from sessions_app.cleanup.plans import matching, plan_cleanup
 from sessions_app.cleanup.runs import run_cleanup, summary
@@ -17,6 +17,7 @@ from sessions_app.cleanup.undo import CannotUndo, restore_sessions, undo_cleanup
 __all__ = [
     "CannotUndo",
     "CleanupInProgress",
+    "drop_old_plans",
     "empty_archive",
     "mark_dead_runs",
     "matching",

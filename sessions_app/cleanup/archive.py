@@ -10,10 +10,9 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import F, QuerySet
 
-from sessions_app.cleanup.files import remove_files
+from sessions_app.cleanup.files import in_folders, remove_files
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock
-from sessions_app.session_files import SessionFolder, stamp_of
 
 logger = logging.getLogger(__name__)
 
@@ -78,14 +77,12 @@ def _without_file(ids: list[int]) -> list[int]:
     """Leave out the sessions whose judged files are still there after one more try to remove them."""
     mirrored = ArchivedSession.objects.filter(pk__in=ids, directory__isnull=False, has_vanished=False)
     remove_files(mirrored)
-    left = set()
-    for session in mirrored.select_related("directory").defer("document"):
-        stamp = stamp_of(session)
-        try:
-            with SessionFolder(session.directory.path if session.directory else "") as folder:
-                if stamp is not None and folder.is_unchanged(session.file_name, stamp):
-                    left.add(session.pk)
-        except OSError:
-            # The folder is away; whether the file is, nobody can tell.
-            left.add(session.pk)
+    away: dict[str, str] = {}
+    left = {
+        session.pk
+        for folder, session, stamp in in_folders(mirrored, away)
+        if folder.is_unchanged(session.file_name, stamp)
+    }
+    # Where the folder is away, nobody can tell whether the file is.
+    left.update(mirrored.filter(directory__path__in=away).values_list("pk", flat=True))
     return [pk for pk in ids if pk not in left]

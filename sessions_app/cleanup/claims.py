@@ -5,13 +5,17 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import connection
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 
 from sessions_app.models import CleanupRun, DatabaseClock
 
 HEARTBEAT_LIMIT = timedelta(minutes=2)
-"""A run at work that has not beaten its heart for so long is dead: a batch takes well under a second."""
+"""A run at work that has not beaten its heart for so long is dead: a batch takes a second or two at most."""
+
+PLAN_LIMIT = timedelta(days=1)
+LOCK_WAIT_MILLISECONDS = 5_000
 
 _State = CleanupRun.State
 _AT_WORK = (_State.RUNNING, _State.UNDOING)
@@ -19,6 +23,16 @@ _AT_WORK = (_State.RUNNING, _State.UNDOING)
 
 class CleanupInProgress(Exception):
     """The run is at work elsewhere, or has ended."""
+
+
+def bound_lock_waits() -> None:
+    """Let the statements of this transaction fail rather than wait for long behind a forgotten one.
+
+    SQLite has its busy timeout for that; PostgreSQL waits for ever, and others queue behind the waiter.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout TO {LOCK_WAIT_MILLISECONDS}")
 
 
 def claim(run: CleanupRun, allowed: Q, *, state: str, **values: Any) -> None:
@@ -54,6 +68,13 @@ def end(run: CleanupRun, state: str, **values: Any) -> None:
     """End our work on a run, in the state that it has come to."""
     update_own(run, state=state, finished_at=DatabaseClock(), **values)
     run.refresh_from_db()
+
+
+def drop_old_plans(*, as_of: datetime) -> int:
+    """Delete the plans of which nothing came within a day; the ledger is of runs, and these never ran."""
+    old = CleanupRun.objects.filter(state=_State.PLANNED, attempt=0, planned_at__lt=as_of - PLAN_LIMIT)
+    deleted, _ = old.delete()
+    return deleted
 
 
 def mark_dead_runs(*, as_of: datetime) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import groupby
+from typing import Any
 
 from django.db.models import F, QuerySet
 
 from sessions_app.cleanup.moves import MOVED_COLUMNS
 from sessions_app.models import ArchivedSession, BrowserSession, SessionDirectory
-from sessions_app.session_files import SessionFolder, stamp_of
+from sessions_app.session_files import FileStamp, SessionFolder, stamp_of
 
 _FILE_COLUMNS = tuple(name for name in MOVED_COLUMNS if name.startswith("file_"))
 
@@ -16,28 +18,53 @@ _FILE_COLUMNS = tuple(name for name in MOVED_COLUMNS if name.startswith("file_")
 def remove_files(archived: QuerySet[ArchivedSession]) -> list[str]:
     """Remove the files of archived sessions, where they are still the ones that were judged.
 
-    Returns: A sentence for each directory whose files could not be removed.
+    Returns: A sentence for each directory with files that could not be removed.
     """
+    failures: dict[str, str] = {}
+    for folder, session, stamp in in_folders(archived, failures):
+        try:
+            folder.remove(session.file_name, stamp, owner_id=session.pk)
+        except OSError as error:
+            failures[str(folder.path)] = str(error.strerror)
+    return [
+        f"Files in {path} could not be removed ({reason}); each sync tries again."
+        for path, reason in failures.items()
+    ]
+
+
+def rewritten(sessions: QuerySet[BrowserSession]) -> list[int]:
+    """The live sessions in whose place another file lies than the one that they were read from.
+
+    A file that is gone, or that cannot be looked at, does not count: nothing new would be lost.
+    """
+    return [
+        session.pk
+        for folder, session, stamp in in_folders(sessions, {})
+        if folder.has(session.file_name) and not folder.is_unchanged(session.file_name, stamp)
+    ]
+
+
+def in_folders(
+    sessions: QuerySet[Any], failures: dict[str, str]
+) -> Iterator[tuple[SessionFolder, Any, FileStamp]]:
+    """Give the mirrored sessions with their open folders and stamps; folders that fail are noted."""
     rows = (
-        archived.filter(directory__isnull=False, file_changed_ns__isnull=False)
+        sessions.filter(directory__isnull=False, file_changed_ns__isnull=False)
         .select_related("directory")
         # The documents stay in the database.
         .only("directory__path", "size_bytes", *_FILE_COLUMNS)
         .order_by("directory_id", "pk")
     )
-    failures: list[str] = []
-    for directory, sessions in groupby(rows, key=lambda row: row.directory):
-        path = directory.path if directory else ""
+    for path, mirrored in groupby(rows, key=lambda row: row.directory.path):
         try:
-            with SessionFolder(path) as folder:
-                for session in sessions:
-                    if stamp := stamp_of(session):
-                        folder.remove(session.file_name, stamp, owner_id=session.pk)
+            folder = SessionFolder(path)
         except OSError as error:
-            failures.append(
-                f"Files in {path} could not be removed ({error.strerror}); each sync tries again."
-            )
-    return failures
+            failures[path] = str(error.strerror)
+            continue
+        with folder:
+            for session in mirrored:
+                if stamp := stamp_of(session):
+                    yield folder, session, stamp
 
 
 def write_owed_files(directory: SessionDirectory, folder: SessionFolder) -> int:

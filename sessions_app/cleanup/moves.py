@@ -25,12 +25,10 @@ _STAMP_COLUMNS = ("file_inode", "file_modified_ns", "file_changed_ns")
 
 def copy_to_archive(run: CleanupRun, sessions: QuerySet[BrowserSession]) -> None:
     """Insert live sessions into the archive, with the run and the reasons."""
-    if connection.features.has_select_for_update_skip_locked:
-        # A session that somebody is writing right now is one that changes: it stays.
-        sessions = sessions.select_for_update(skip_locked=True)
     _insert_select(
         ArchivedSession,
-        sessions,
+        # A session that somebody is writing right now is waited for, and stays if it was changed.
+        sessions.select_for_update(),
         run_id=Value(run.pk),
         reasons=run.criteria.reasons(run.as_of),
         removed_at=Now(),

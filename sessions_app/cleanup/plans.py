@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import QuerySet
 
+from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits
 from sessions_app.cleanup.moves import totals
 from sessions_app.criteria import Criteria, count_reasons
 from sessions_app.models import BrowserSession, CleanupRun
@@ -23,8 +24,15 @@ def plan_cleanup(
 
     Args:
         as_of: The instant at which sessions are judged; the database's clock where not given.
+    Raises: CleanupInProgress: somebody else keeps sessions locked for longer than a plan waits.
     """
-    sealed_at = _seal()
+    try:
+        sealed_at = _seal()
+    except OperationalError as error:
+        raise CleanupInProgress(
+            "The database is busy: another program has kept sessions locked for long. Nothing was planned; "
+            "try again, and look for a transaction that was left open if it happens again."
+        ) from error
     as_of = as_of or sealed_at
     run = CleanupRun(
         trigger=trigger,
@@ -38,6 +46,8 @@ def plan_cleanup(
     groups = totals(matching(run).annotate(bits=criteria.reasons(as_of)), "bits")
     run.matched_count = sum(count for _, count, _ in groups)
     run.matched_bytes = sum(size for _, _, size in groups)
+    if criteria.all:
+        run.matched_pinned_count = matching(run).filter(is_pinned=True).count()
     run.matched_reasons = count_reasons((bits, count) for bits, count, _ in groups)
     run.save()
     return run
@@ -56,6 +66,7 @@ def _seal() -> datetime:
     """
     with transaction.atomic():
         if connection.vendor == "postgresql":
+            bound_lock_waits()
             with connection.cursor() as cursor:
                 cursor.execute(f"LOCK TABLE {BrowserSession._meta.db_table} IN SHARE MODE")
             return database_now()

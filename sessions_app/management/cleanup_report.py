@@ -54,6 +54,8 @@ class CleanupReport:
         lines += [f"  {count:>7,}  {_SENTENCES[code]} ({code})" for code, count in self.reasons.items()]
         if run.skipped_count:
             lines.append(f"{count_of(run.skipped_count, 'session')} changed after the preview, and stayed.")
+        if run.matched_pinned_count:
+            lines.append(f"Pinned sessions among them: {run.matched_pinned_count:,}.")
         lines.append(f"{'Would free' if self.is_dry_run else 'Freed'} {bytes_of(self.size_bytes)}.")
         return "\n".join(lines)
 

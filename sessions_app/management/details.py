@@ -112,8 +112,7 @@ def find_similar(name: str, namespace: str) -> str:
 def _masked(value: Any, cdp_url: str) -> Any:
     """Mask endpoints in all texts, and write what JSON has no number for as text."""
     if isinstance(value, str):
-        # An address without a scheme is no endpoint, and too short a text would be found everywhere.
-        return mask_endpoints(value.replace(cdp_url, "…") if "://" in cdp_url else value)
+        return mask_endpoints(value, cdp_url=cdp_url)
     if isinstance(value, list):
         return [_masked(item, cdp_url) for item in value]
     if isinstance(value, dict):

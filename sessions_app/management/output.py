@@ -58,6 +58,8 @@ class ReportingCommand(BaseCommand):
             traceback.clear_frames(error.__traceback__)
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(FAILED) from None
+        except UnicodeEncodeError:
+            raise WrongUsage("An argument holds bytes that are not UTF-8.") from None
         except DatabaseError as error:
             # Its message may quote a whole row.
             raise CommandError(mask_endpoints(f"{type(error).__name__}: {error}")) from None

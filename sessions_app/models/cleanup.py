@@ -31,6 +31,8 @@ class CleanupRun(models.Model):
         UNDOING = "undoing", "Being undone"
         UNDONE = "undone", "Undone"
 
+    RESUMABLE = (State.PLANNED, State.INTERRUPTED, State.FAILED)
+
     trigger = models.CharField(max_length=20, choices=Trigger)
     actor = models.CharField(max_length=150, blank=True, default="", help_text="Who or what started it.")
     state = models.CharField(max_length=20, choices=State, default=State.PLANNED)
@@ -41,6 +43,9 @@ class CleanupRun(models.Model):
     matched_count = models.BigIntegerField("matched", default=0)
     matched_bytes = models.BigIntegerField(default=0)
     matched_reasons: models.JSONField[dict[str, int], dict[str, int]] = models.JSONField(default=dict)
+    matched_pinned_count = models.BigIntegerField(
+        default=0, help_text="Pinned sessions among the matched ones: only “all” takes them."
+    )
     removed_count = models.BigIntegerField("removed", default=0)
     removed_bytes = models.BigIntegerField("freed", default=0)
     removed_reasons: models.JSONField[dict[str, int], dict[str, int]] = models.JSONField(default=dict)
@@ -100,8 +105,7 @@ class CleanupRun(models.Model):
     @property
     def is_resumable(self) -> bool:
         """Whether it can be run, or gone on with."""
-        states = (self.State.PLANNED, self.State.INTERRUPTED, self.State.FAILED)
-        return self.state in states and self.undo_started_at is None
+        return self.state in self.RESUMABLE and self.undo_started_at is None
 
     @property
     def is_undoable(self) -> bool:

@@ -26,6 +26,7 @@ class SessionDirectory(models.Model):
     added_at = models.DateTimeField("added", auto_now_add=True)
     synced_at = models.DateTimeField("last synced", null=True, editable=False)
     # Compare-and-set claim of the one sync at work; a claim that is not renewed lapses.
+    sync_number = models.BigIntegerField(default=0, editable=False)
     claimed_at = models.DateTimeField(null=True, editable=False)
     error = models.TextField(blank=True, default="", editable=False)
     report: models.JSONField[dict[str, Any], dict[str, Any]] = models.JSONField(

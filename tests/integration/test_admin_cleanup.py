@@ -12,9 +12,8 @@ from django.utils import timezone
 
 from sessions_app import criteria
 from sessions_app.admin import cleanup as screen
-from sessions_app.cleanup import plan_cleanup, run_cleanup
+from sessions_app.cleanup import plan_cleanup, run_cleanup, runs
 from sessions_app.criteria import Criteria
-from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
 from tests.integration.admin_sessions import build_session, make_session
 
@@ -144,11 +143,8 @@ def test_a_cleanup_that_takes_too_long_goes_on_in_the_worker(
 ) -> None:
     queued: list[tuple[Any, ...]] = []
     monkeypatch.setattr(screen, "async_task", lambda *task: queued.append(task))
-    monkeypatch.setattr(
-        screen,
-        "run_cleanup",
-        lambda run, deadline: run_cleanup(run, deadline=Deadline.after(0), batch_size=1),
-    )
+    monkeypatch.setattr(screen, "REQUEST_SECONDS", 0)
+    monkeypatch.setattr(runs, "BATCH_BYTES", 1)  # so that each batch is of one session
     plan = select(at_work, make_session(), make_session())["Location"]
     html = at_work.post(plan, follow=True).content.decode()
     run = CleanupRun.objects.get()

@@ -9,7 +9,15 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from sessions_app.cleanup import CleanupInProgress, mark_dead_runs, matching, run_cleanup
+from sessions_app.cleanup import (
+    CleanupInProgress,
+    claims,
+    drop_old_plans,
+    mark_dead_runs,
+    matching,
+    run_cleanup,
+    runs,
+)
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, StoredSession
 from sessions_app.models.clock import database_now
@@ -164,6 +172,53 @@ def test_a_run_that_meets_its_deadline_is_left_to_be_resumed() -> None:
         run_cleanup(run, deadline=Deadline(0), batch_size=2)
     assert run.state == State.SUCCEEDED
     assert run.removed_count == 5
+
+
+def test_large_documents_make_smaller_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_sessions(5, metadata={"har": "x" * 1_000}, **OLD)
+    monkeypatch.setattr(runs, "BATCH_BYTES", 2_000)
+    batches: list[int] = []
+    run_cleanup(plan(expired=True), progress=batches.append)
+    assert batches == [2, 2, 1]
+
+
+def test_the_ledger_names_who_ran_it_and_not_who_planned_it() -> None:
+    make_session("old", **OLD)
+    run = run_cleanup(plan(expired=True), trigger="admin", actor="operator")
+    assert (run.trigger, run.actor) == ("admin", "operator")
+
+
+def test_a_plan_of_all_tells_how_many_are_pinned() -> None:
+    make_session("a")
+    make_session("b", is_pinned=True)
+    assert plan(all=True).matched_pinned_count == 1
+
+
+def test_plans_of_which_nothing_came_are_dropped_after_a_day() -> None:
+    make_session("old", **OLD)
+    plan(expired=True)
+    done = run_cleanup(plan(expired=True))
+    assert drop_old_plans(as_of=database_now() + timedelta(hours=23)) == 0
+    assert drop_old_plans(as_of=database_now() + timedelta(hours=25)) == 1
+    assert CleanupRun.objects.get() == done
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer, and a busy timeout")
+def test_a_transaction_left_open_stops_no_plan_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "LOCK_WAIT_MILLISECONDS", 100)
+    make_session("old", **OLD)
+    other = connection.copy()
+    try:
+        other.set_autocommit(False)
+        with other.cursor() as cursor:
+            cursor.execute("UPDATE sessions_app_browsersession SET is_pinned = is_pinned")
+        with pytest.raises(CleanupInProgress, match="Nothing was planned"):
+            plan(expired=True)
+    finally:
+        other.rollback()
+        other.close()
+    assert plan(expired=True).matched_count == 1
 
 
 @pytest.mark.parametrize("state", [State.RUNNING, State.SUCCEEDED])

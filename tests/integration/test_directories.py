@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sessions_app import cleanup, mirror
 from sessions_app.cleanup import mark_dead_runs, run_cleanup
+from sessions_app.deadline import Deadline
 from sessions_app.directories import DirectoryError, register_directory, sync_directory
 from sessions_app.mirror import SyncResult
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
@@ -146,9 +148,9 @@ def test_a_file_rewritten_with_other_bytes_survives_the_run_that_had_planned_it(
     put(folder, "not-synced")
     run_cleanup(run)
     assert in_folder(folder) == ["not-synced", "synced"]
-    sync(directory)
     assert live() == ["not-synced", "synced"]
-    assert (run.removed_count, run.skipped_count) == (1, 1)
+    assert (run.removed_count, run.skipped_count) == (0, 2)
+    assert counts(sync(directory)) == (0, 1, 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -370,6 +372,55 @@ def test_files_that_cannot_be_removed_are_told_and_never_come_back(
     assert in_folder(folder) == []
 
 
+def test_a_pin_outlives_the_absence_of_the_file(directory: SessionDirectory, folder: Path) -> None:
+    path, aside = put(folder, "pinned"), folder.parent / "aside.json"
+    put(folder, "other")
+    sync(directory)
+    BrowserSession.objects.filter(name="pinned").update(is_pinned=True)
+    path.rename(aside)
+    sync(directory)
+    assert live() == ["other"]
+    aside.rename(path)
+    sync(directory)
+    assert list(BrowserSession.objects.pinned().values_list("name", flat=True)) == ["pinned"]
+
+
+def test_a_sync_that_was_taken_over_changes_nothing_more(
+    directory: SessionDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(folder, "a")
+    compare = mirror.Mirror._compare
+
+    def be_slow(self: mirror.Mirror) -> Any:
+        SessionDirectory.objects.update(sync_number=F("sync_number") + 1, claimed_at=database_now())
+        return compare(self)
+
+    monkeypatch.setattr(mirror.Mirror, "_compare", be_slow)
+    with pytest.raises(DirectoryError, match="taken over"):
+        sync(directory)
+    assert live() == []
+    assert SessionDirectory.objects.get().claimed_at is not None, "the claim is the other's"
+
+
+def test_a_sync_stops_at_its_deadline_and_the_next_goes_on(directory: SessionDirectory, folder: Path) -> None:
+    put(folder, "a")
+    sync_directory(directory, trigger="command", deadline=Deadline(0))
+    assert live() == []
+    assert counts(sync(directory)) == (1, 0, 0, 0)
+
+
+@pytest.mark.parametrize("namespace", ["x" * 101, " shop", "a\nb"])
+def test_a_namespace_that_cannot_be_is_refused(folder: Path, namespace: str) -> None:
+    with pytest.raises(DirectoryError, match="at most 100 visible characters"):
+        register_directory(folder, namespace=namespace)
+
+
+@pytest.mark.parametrize("path", ["~nosuchuser/x", os.fsdecode(b"/tmp/\xff"), "/tmp/a\0b"])
+def test_a_path_that_cannot_be_is_refused(db: None, path: str) -> None:
+    with pytest.raises(DirectoryError, match="not a path that can be registered"):
+        register_directory(path)
+
+
 SESSIONS = 400
 
 
@@ -386,7 +437,7 @@ def test_a_cleanup_killed_at_any_instant_leaves_rows_and_files_in_step(
         [sys.executable, "-c", RUN_IN_SMALL_BATCHES, str(run.pk)], env=environment(), stdout=subprocess.PIPE
     )
     assert process.stdout is not None
-    for _ in range(3 * step):  # batches that it says it has ended
+    for _ in range(3 * step + 1):  # batches that it says it has ended
         process.stdout.readline()
     process.send_signal(signal.SIGKILL)
     process.wait()

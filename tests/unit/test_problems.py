@@ -101,6 +101,11 @@ def test_an_endpoint_shows_its_host_and_port_only() -> None:
         "WSS://grid.example?token=SECRET rest",
         "ws://user:SECRET@grid.example/x",
         "http://127.0.0.1:9222/devtools/page/SECRET",
+        "ws://user:SEC@SECRET@grid.example:1/x",
+        "https://user:SECRET@grid.example/",
+        "https://grid.example/?token=SECRET&x=1",
+        "https://grid.example/x?a=1&api_key=SECRET",
+        '{"cdp_url": "ws:\\u002f\\u002fgrid.example\\u002fdevtools\\u002fbrowser\\u002fSECRET"}',
     ],
 )
 def test_no_secret_of_an_endpoint_is_left_in_a_text(text: str) -> None:

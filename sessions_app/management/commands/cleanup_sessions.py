@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management import CommandError, CommandParser
 
-from sessions_app.cleanup import matching, plan_cleanup, run_cleanup
+from sessions_app.cleanup import CleanupInProgress, matching, plan_cleanup, run_cleanup
 from sessions_app.criteria import Criteria, InvalidCriteria
 from sessions_app.management.cleanup_report import CleanupReport
 from sessions_app.management.output import (
@@ -45,7 +45,10 @@ class Command(ReportingCommand):
         has_to_ask = criteria.all and not options["yes"] and not options["dry_run"]
         if has_to_ask and not sys.stdin.isatty():
             raise WrongUsage("--all removes every session: there is no terminal to ask on, so add --yes.")
-        run = plan_cleanup(criteria, trigger="command", actor=user_name(), as_of=as_of)
+        try:
+            run = plan_cleanup(criteria, trigger="command", actor=user_name(), as_of=as_of)
+        except CleanupInProgress as reason:
+            raise CommandError(str(reason)) from None
         if has_to_ask and run.matched_count:
             self._ask(run)
         if not options["dry_run"]:
