@@ -1,6 +1,9 @@
 """The admin site of the panel."""
 
+from typing import Any
+
 from django.contrib.admin import AdminSite
+from django.http import HttpRequest
 
 
 class RaptorAdminSite(AdminSite):
@@ -10,3 +13,8 @@ class RaptorAdminSite(AdminSite):
     site_title = "Raptor Admin"
     index_title = "Browser sessions"
     site_url = None
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """List the screens of the panel first; Django's own order is by name."""
+        apps = super().get_app_list(request, app_label)
+        return sorted(apps, key=lambda app: app["app_label"] != "sessions_app")

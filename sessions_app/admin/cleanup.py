@@ -159,7 +159,10 @@ class CleanupRunAdmin(ReadOnlyAdmin):
         ]
         if run.restored_count or run.undo_started_at:
             by = f" by {run.undone_by}" if run.undone_by else ""
-            facts.append(("Brought back", f"{run.restored_count:,} sessions{by}"))
+            sessions = f"{run.restored_count:,} sessions{by}"
+            facts.append(("Brought back", sessions))
+        if run.undone_at:
+            facts.append(("Undone", presentation.moment(run.undone_at)))
         if run.emptied_count:
             when = presentation.moment(run.emptied_at)
             facts.append(("Deleted for good", format_html("{} sessions, {}", f"{run.emptied_count:,}", when)))

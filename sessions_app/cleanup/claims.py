@@ -45,7 +45,6 @@ def claim(run: CleanupRun, allowed: Q, *, state: str, **values: Any) -> None:
         attempt=F("attempt") + 1,
         started_at=Coalesce("started_at", DatabaseClock()),
         heartbeat_at=DatabaseClock(),
-        finished_at=None,
         error="",
         **values,
     )
@@ -66,7 +65,7 @@ def update_own(run: CleanupRun, **values: Any) -> None:
 
 def end(run: CleanupRun, state: str, **values: Any) -> None:
     """End our work on a run, in the state that it has come to."""
-    update_own(run, state=state, finished_at=DatabaseClock(), **values)
+    update_own(run, state=state, **values)
     run.refresh_from_db()
 
 
@@ -80,4 +79,4 @@ def drop_old_plans(*, as_of: datetime) -> int:
 def mark_dead_runs(*, as_of: datetime) -> int:
     """Mark as interrupted the runs at work whose heart stopped, so that they can be resumed."""
     dead = CleanupRun.objects.filter(state__in=_AT_WORK, heartbeat_at__lt=as_of - HEARTBEAT_LIMIT)
-    return dead.update(state=_State.INTERRUPTED, finished_at=DatabaseClock())
+    return dead.update(state=_State.INTERRUPTED, finished_at=Coalesce("finished_at", DatabaseClock()))

@@ -19,7 +19,7 @@ from sessions_app.cleanup.plans import matching
 from sessions_app.criteria import count_reasons
 from sessions_app.deadline import Deadline
 from sessions_app.endpoints import mask_endpoints
-from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
+from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, DatabaseClock
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +52,14 @@ def run_cleanup(
     """
     deadline = deadline or Deadline()
     # What has been brought back is not taken again by going on.
-    told = {"trigger": trigger, "actor": actor} if trigger else {}
-    claim(run, Q(state__in=CleanupRun.RESUMABLE, undo_started_at=None), state=_State.RUNNING, **told)
+    started_by = {"trigger": trigger, "actor": actor} if trigger else {}
+    claim(
+        run,
+        Q(state__in=CleanupRun.RESUMABLE, undo_started_at=None),
+        state=_State.RUNNING,
+        finished_at=None,
+        **started_by,
+    )
     try:
         while (batch := _archive_batch(run, batch_size)) is not None:
             _let_go_of_files(run, batch)
@@ -61,15 +67,17 @@ def run_cleanup(
                 empty_run(run)
             progress(batch.session_count)
             if deadline.has_passed:
-                end(run, _State.INTERRUPTED)
+                end(run, _State.INTERRUPTED, finished_at=DatabaseClock())
                 return run
-        end(run, _State.SUCCEEDED, skipped_count=run.matched_count - run.removed_count)
+        skipped = run.matched_count - run.removed_count
+        end(run, _State.SUCCEEDED, finished_at=DatabaseClock(), skipped_count=skipped)
     except CleanupInProgress:
         raise
     except Exception as error:
         # Where even this cannot be written, the heartbeat tells that the run is dead.
         with suppress(DatabaseError):
-            end(run, _State.FAILED, error=mask_endpoints(f"{type(error).__name__}: {error}"))
+            told = mask_endpoints(f"{type(error).__name__}: {error}")
+            end(run, _State.FAILED, finished_at=DatabaseClock(), error=told)
         raise
     logger.info("%s", summary(run))
     return run

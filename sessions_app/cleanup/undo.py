@@ -66,7 +66,7 @@ def undo_cleanup(
             if deadline.has_passed:
                 end(run, _State.INTERRUPTED)
                 return run
-        end(run, _State.UNDONE)
+        end(run, _State.UNDONE, undone_at=DatabaseClock())
     except CleanupInProgress:
         raise
     except Exception as error:

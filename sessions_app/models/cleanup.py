@@ -60,6 +60,7 @@ class CleanupRun(models.Model):
     restored_bytes = models.BigIntegerField(default=0)
     undone_by = models.CharField(max_length=150, blank=True, default="")
     undo_started_at = models.DateTimeField(null=True)
+    undone_at = models.DateTimeField("undone", null=True)
     undo_position = models.BigIntegerField(default=0)
     keeps_archive = models.BooleanField(
         default=True, help_text="Off: what it removes is deleted for good, and cannot be undone."

@@ -48,8 +48,11 @@ def test_an_undo_brings_every_session_back_byte_for_byte_pins_and_all() -> None:
     make_session("other", namespace="bank", last_accessed=None)
     before = rows()
     run = swept(all=True)
+    finished_at = run.finished_at
     assert live() == []
     undo_cleanup(run, actor="tester")
+    assert run.finished_at == finished_at
+    assert run.undone_at is not None
     assert rows() == before
     assert archived() == []
     assert (run.state, run.undone_by) == (State.UNDONE, "tester")
