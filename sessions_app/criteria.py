@@ -11,7 +11,7 @@ from typing import Any, Self
 from django.db.models import F, IntegerField, Q, Value
 from django.db.models.expressions import Case, Combinable, When
 
-from sessions_app.problems import UNREADABLE, CodedFlag, Problem
+from sessions_app.problems import UNREADABLE, CodedFlag, Problem, is_expired, is_invalid
 
 MAX_AGE_LIMIT_DAYS = 36_525
 SELECTION_LIMIT = 10_000
@@ -108,9 +108,9 @@ class Criteria:
             return self.scope()
         chosen = Q()
         if self.expired:
-            chosen |= Q(idle_since__lt=self.cutoff(as_of))
+            chosen |= is_expired(self.cutoff(as_of))
         if self.invalid:
-            chosen |= Q(problems__gt=0)
+            chosen |= is_invalid()
         if self.session_ids is not None:
             chosen |= Q(pk__in=self.session_ids)
         if self.has_vanished:
@@ -125,8 +125,8 @@ class Criteria:
         mask = ~0 if self.invalid or by_hand else UNREADABLE.value
         bits: Combinable = F("problems").bitand(mask & _PROBLEM_BITS)
         if self.expired or by_hand:
-            is_expired = When(idle_since__lt=self.cutoff(as_of), then=Value(Reason.EXPIRED.value))
-            bits = bits + Case(is_expired, default=Value(0), output_field=IntegerField())
+            expired = When(is_expired(self.cutoff(as_of)), then=Value(Reason.EXPIRED.value))
+            bits = bits + Case(expired, default=Value(0), output_field=IntegerField())
         if self.all:
             return bits + Value(Reason.ALL.value)
         if self.session_ids is not None:

@@ -131,10 +131,20 @@ def problems_expression() -> CombinedExpression:
     return total
 
 
+def is_expired(cutoff: datetime) -> Q:
+    """Sessions last accessed before the cutoff, or of unreadable age: the guide's own rule."""
+    return Q(idle_since__lt=cutoff)
+
+
+def is_invalid() -> Q:
+    """Sessions with any problem."""
+    return Q(problems__gt=0)
+
+
 def has_problem(problem: Problem) -> Q:
     """Sessions with any of the given problems."""
     # "problems > 0" lets the partial index session_invalid narrow the rows first.
-    return Q(problems__gt=0) & ~Q(Exact(F("problems").bitand(problem.value), Value(0)))
+    return is_invalid() & ~Q(Exact(F("problems").bitand(problem.value), Value(0)))
 
 
 class SessionWarning(CodedFlag):

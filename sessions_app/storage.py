@@ -14,7 +14,7 @@ from django.db.models.expressions import Case, When
 from sessions_app.criteria import Criteria
 from sessions_app.models import ArchivedSession, BrowserSession
 from sessions_app.models.session import BEGINNING
-from sessions_app.problems import BROWSER_TYPES, Problem
+from sessions_app.problems import BROWSER_TYPES, Problem, is_expired
 
 LARGEST_COUNT = 20
 OTHER_BROWSER_TYPE = "other"
@@ -158,7 +158,7 @@ def _groups(as_of: datetime, max_age_days: float) -> Iterable[_Group]:
         "group_age": _age(as_of),
         "group_problems": F("problems"),
         "group_pinned": F("is_pinned"),
-        "group_expired": _flag(Q(idle_since__lt=expired.cutoff(as_of))),
+        "group_expired": _flag(is_expired(expired.cutoff(as_of))),
         "frees_expired": _flag(expired.matching(as_of)),
         "frees_invalid": _flag(Criteria(invalid=True).matching(as_of)),
     }

@@ -21,9 +21,9 @@ from sessions_app import cleanup, directories, schedules
 from sessions_app.criteria import Criteria
 from sessions_app.deadline import Deadline
 from sessions_app.endpoints import mask_endpoints
-from sessions_app.mirror import SyncResult
 from sessions_app.models import CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
+from sessions_app.sync_result import SyncResult
 
 logger = logging.getLogger(__name__)
 _P = ParamSpec("_P")

@@ -18,7 +18,7 @@ from sessions_app.admin.presentation import request_time
 from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.models.session import BEGINNING
-from sessions_app.problems import BROWSER_TYPES, Problem, has_problem
+from sessions_app.problems import BROWSER_TYPES, Problem, has_problem, is_expired, is_invalid
 
 NAMESPACES_SHOWN = 50
 RUNS_SHOWN = 20
@@ -52,7 +52,7 @@ class ProblemFilter(SessionFilter):
 
     def conditions(self, request: HttpRequest) -> dict[str, tuple[str, Q]]:
         return {
-            "any": ("Any problem", Q(problems__gt=0)),
+            "any": ("Any problem", is_invalid()),
             "none": ("None", Q(problems=0)),
             **{problem.code: (label(problem.code), has_problem(problem)) for problem in Problem},
         }
@@ -66,7 +66,7 @@ class ExpiredFilter(SessionFilter):
         max_age_days = settings.RAPTOR_MAX_AGE_DAYS
         cutoff = Criteria(expired=True, max_age_days=max_age_days).cutoff(request_time(request))
         return {
-            "yes": (f"Yes, over {max_age_days:g} days", Q(idle_since__lt=cutoff)),
+            "yes": (f"Yes, over {max_age_days:g} days", is_expired(cutoff)),
             "no": ("No", Q(idle_since__gte=cutoff)),
         }
 

@@ -16,7 +16,7 @@ from sessions_app.criteria import Criteria, InvalidCriteria
 from sessions_app.management.output import WrongUsage, count_of, local, printable, read_instant
 from sessions_app.models import BrowserSession
 from sessions_app.models.clock import database_now
-from sessions_app.problems import Problem, SessionWarning, warnings_of
+from sessions_app.problems import Problem, SessionWarning, is_expired, is_invalid, warnings_of
 
 _COLUMNS = (
     "namespace", "name", "browser_type", "last_accessed", "size_bytes", "is_pinned",
@@ -97,9 +97,9 @@ class Judgement:
         if browser_type:
             chosen &= Q(browser_type=browser_type)
         if expired or invalid:
-            is_expired = Q(idle_since__lt=self.cutoff) if expired else Q()
-            is_invalid = Q(problems__gt=0) if invalid else Q()
-            chosen &= is_expired | is_invalid
+            old = is_expired(self.cutoff) if expired else Q()
+            wrong = is_invalid() if invalid else Q()
+            chosen &= old | wrong
         rows = BrowserSession.objects.filter(chosen).order_by("namespace", "name").values_list(*_COLUMNS)
         for (
             namespace,

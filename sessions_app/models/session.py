@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.models import F, Q, Value
@@ -9,7 +9,7 @@ from django.db.models.expressions import Case, When
 
 from sessions_app.documents import TEXT_LENGTH
 from sessions_app.models.clock import ChangedAtField, DatabaseClock
-from sessions_app.problems import Problem, has_problem, problems_expression
+from sessions_app.problems import Problem, problems_expression
 
 if TYPE_CHECKING:
     from sessions_app.models.cleanup import CleanupRun
@@ -96,22 +96,6 @@ class StoredSession(models.Model):
 
 
 class SessionQuerySet(models.QuerySet["BrowserSession"]):
-    def expired(self, cutoff: datetime) -> Self:
-        """Last accessed before the cutoff, or of unreadable age: the guide's own rule."""
-        return self.filter(idle_since__lt=cutoff)
-
-    def invalid(self) -> Self:
-        return self.filter(problems__gt=0)
-
-    def valid(self) -> Self:
-        return self.filter(problems=0)
-
-    def with_problem(self, problem: Problem) -> Self:
-        return self.filter(has_problem(problem))
-
-    def pinned(self) -> Self:
-        return self.filter(is_pinned=True)
-
     def update(self, **kwargs: Any) -> int:
         """Update the rows and date their change, which takes them out of every plan made before."""
         return super().update(**{"updated_at": DatabaseClock(), **kwargs})

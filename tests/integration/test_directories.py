@@ -21,10 +21,10 @@ from sessions_app import cleanup, mirror
 from sessions_app.cleanup import mark_dead_runs, run_cleanup
 from sessions_app.deadline import Deadline
 from sessions_app.directories import DirectoryError, register_directory, sync_directory
-from sessions_app.mirror import SyncResult
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
 from sessions_app.session_files import SessionFolder
+from sessions_app.sync_result import SyncResult
 from tests.documents import OLD, document_bytes, put
 from tests.integration.sessions import archived, live, make_session, plan
 
@@ -382,7 +382,7 @@ def test_a_pin_outlives_the_absence_of_the_file(directory: SessionDirectory, fol
     assert live() == ["other"]
     aside.rename(path)
     sync(directory)
-    assert list(BrowserSession.objects.pinned().values_list("name", flat=True)) == ["pinned"]
+    assert list(BrowserSession.objects.filter(is_pinned=True).values_list("name", flat=True)) == ["pinned"]
 
 
 def test_a_sync_that_was_taken_over_changes_nothing_more(

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.models.clock import database_now
-from sessions_app.problems import Problem
+from sessions_app.problems import Problem, has_problem, is_expired, is_invalid
 from tests.documents import AS_OF, OLD
 from tests.integration.sessions import live, make_session
 
@@ -56,7 +56,7 @@ def test_expired_takes_the_old_and_those_of_unreadable_age() -> None:
     make_session("no-creation", created_at="?")
     make_session("exactly", last_accessed="2026-11-15T12:00:00+00:00")
     make_session("future", last_accessed="2027-01-01T00:00:00+00:00")
-    expired = BrowserSession.objects.expired(AS_OF - timedelta(days=7))
+    expired = BrowserSession.objects.filter(is_expired(AS_OF - timedelta(days=7)))
     assert sorted(expired.values_list("name", flat=True)) == ["no-access", "no-creation", "old"]
 
 
@@ -64,10 +64,9 @@ def test_sessions_are_found_by_a_problem() -> None:
     make_session("valid")
     make_session("no-id", session_id="")
     make_session("no-id-no-url", session_id="", cdp_url="")
-    found = BrowserSession.objects.with_problem(Problem.MISSING_CDP_URL).values_list("name", flat=True)
+    found = BrowserSession.objects.filter(has_problem(Problem.MISSING_CDP_URL)).values_list("name", flat=True)
     assert list(found) == ["no-id-no-url"]
-    assert BrowserSession.objects.invalid().count() == 2
-    assert BrowserSession.objects.valid().count() == 1
+    assert BrowserSession.objects.filter(is_invalid()).count() == 2
 
 
 def test_a_name_is_unique_in_its_namespace() -> None:
@@ -116,8 +115,10 @@ def test_a_run_never_counts_more_than_it_matched() -> None:
 
 
 INDEXED_QUERIES: dict[str, Callable[[], QuerySet[Any, Any]]] = {
-    "session_idle": lambda: BrowserSession.objects.expired(AS_OF).order_by("idle_since", "pk")[:100],
-    "session_invalid": lambda: BrowserSession.objects.invalid().order_by()[:100],
+    "session_idle": lambda: BrowserSession.objects.filter(is_expired(AS_OF)).order_by("idle_since", "pk")[
+        :100
+    ],
+    "session_invalid": lambda: BrowserSession.objects.filter(is_invalid()).order_by()[:100],
     "session_namespace_idle": lambda: BrowserSession.objects.filter(namespace="shop").order_by("-idle_since")[
         :9
     ],
@@ -126,7 +127,7 @@ INDEXED_QUERIES: dict[str, Callable[[], QuerySet[Any, Any]]] = {
     )[:9],
     "session_size": lambda: BrowserSession.objects.order_by("-size_bytes", "-pk")[:20],
     "session_directory": lambda: BrowserSession.objects.filter(directory_id=1).order_by(),
-    "session_pinned": lambda: BrowserSession.objects.pinned().order_by("pk").values("pk"),
+    "session_pinned": lambda: BrowserSession.objects.filter(is_pinned=True).order_by("pk").values("pk"),
 }
 
 

@@ -244,7 +244,6 @@ class TestFiles:
         assert archived() == ["old"]
         sync_directory(directory, trigger="command")
         assert live() == ["old", "older"]
-        assert BrowserSession.objects.expired(plan(expired=True).as_of).count() >= 1
 
     def test_a_session_whose_file_a_crash_left_stays_in_the_archive_until_the_file_is_gone(
         self, directory: SessionDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch

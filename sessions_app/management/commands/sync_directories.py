@@ -8,8 +8,8 @@ from django.db import DatabaseError
 from sessions_app.directories import DirectoryError, register_directory, sync_directory
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.management.output import ReportingCommand, count_of, printable, progress, user_name
-from sessions_app.mirror import SyncResult
 from sessions_app.models import SessionDirectory
+from sessions_app.sync_result import SyncResult
 
 
 class Command(ReportingCommand):
