@@ -72,16 +72,7 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
     def size(self, session: ArchivedSession) -> str:
         return presentation.size(session.size_bytes)
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        session: ArchivedSession | None = self.get_viewable(request, object_id)
-        if session is None:
-            return self.gone(request, object_id)
+    def show(self, request: HttpRequest, session: ArchivedSession) -> HttpResponse:
         context = session_context(session, session.reasons, as_of=session.run.as_of)
         context["removal"] = {
             "run": session.run,

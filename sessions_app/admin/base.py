@@ -78,6 +78,20 @@ class ReadOnlyAdmin(RaptorAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        found = self.get_viewable(request, object_id)
+        return self.gone(request, object_id) if found is None else self.show(request, found)
+
+    def show(self, request: HttpRequest, found: Any) -> HttpResponse:
+        """The page of one object; Django's own, without a field to write in, where a screen has no other."""
+        return super().change_view(request, str(found.pk))
+
     def get_viewable(self, request: HttpRequest, object_id: str) -> Any:
         """The object of a page, or None where there is none.
 

@@ -120,16 +120,7 @@ class CleanupRunAdmin(ReadOnlyAdmin):
             return presentation.NONE
         return presentation.duration(run.finished_at - run.started_at)
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        run: CleanupRun | None = self.get_viewable(request, object_id)
-        if run is None:
-            return self.gone(request, object_id)
+    def show(self, request: HttpRequest, run: CleanupRun) -> HttpResponse:
         context: dict[str, Any] = {
             "run": run,
             "state": presentation.state_badge(run),

@@ -135,16 +135,7 @@ class BrowserSessionAdmin(ReadOnlyAdmin):
         context = {"rows": rows, "totals": totals, "as_of": as_of, "rows_limit": VALIDATED_ROWS}
         return self.page(request, "browsersession/validate.html", "Validate sessions", context)
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        session = self.get_viewable(request, object_id)
-        if session is None:
-            return self.gone(request, object_id)
+    def show(self, request: HttpRequest, session: Any) -> HttpResponse:
         context = session_context(session, session.reason_bits, as_of=session.judged_at)
         context["can_pin"] = self.has_pin_permission(request)
         return self.page(request, "session.html", session.name, context)
