@@ -8,23 +8,48 @@ stays. Emptying the archive is the one step that cannot be undone.
 """
 
 from sessions_app.cleanup.archive import empty_archive
-from sessions_app.cleanup.claims import CleanupInProgress, drop_old_plans, mark_dead_runs
+from sessions_app.cleanup.brakes import (
+    approve_cleanup,
+    close_cleanup,
+    hold,
+    needs_number,
+    scope_totals,
+    why_to_hold,
+)
+from sessions_app.cleanup.claims import (
+    CleanupHeld,
+    CleanupInProgress,
+    CleanupRefused,
+    PlanOutdated,
+    drop_old_plans,
+    mark_dead_runs,
+)
 from sessions_app.cleanup.files import write_owed_files
-from sessions_app.cleanup.plans import matching, plan_cleanup
+from sessions_app.cleanup.plans import make_again, matching, plan_cleanup
 from sessions_app.cleanup.runs import run_cleanup, summary
 from sessions_app.cleanup.undo import CannotUndo, restore_sessions, undo_cleanup
 
 __all__ = [
     "CannotUndo",
+    "CleanupHeld",
     "CleanupInProgress",
+    "CleanupRefused",
+    "PlanOutdated",
+    "approve_cleanup",
+    "close_cleanup",
     "drop_old_plans",
     "empty_archive",
+    "hold",
+    "make_again",
     "mark_dead_runs",
     "matching",
+    "needs_number",
     "plan_cleanup",
     "restore_sessions",
     "run_cleanup",
+    "scope_totals",
     "summary",
     "undo_cleanup",
+    "why_to_hold",
     "write_owed_files",
 ]

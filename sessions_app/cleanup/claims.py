@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 
 from sessions_app.models import CleanupRun, DatabaseClock
+from sessions_app.models.cleanup import HEARTBEAT_LIMIT, PLAN_LIMIT
+from sessions_app.models.clock import database_now
 
-HEARTBEAT_LIMIT = timedelta(minutes=2)
-"""A run at work that has not beaten its heart for so long is dead: a batch takes a second or two at most."""
-
-PLAN_LIMIT = timedelta(days=1)
 LOCK_WAIT_MILLISECONDS = 5_000
 
 _State = CleanupRun.State
 _AT_WORK = (_State.RUNNING, _State.UNDOING)
 
 
-class CleanupInProgress(Exception):
+class CleanupRefused(Exception):
+    """A cleanup is not started; the message says why, and what to do."""
+
+
+class CleanupInProgress(CleanupRefused):
     """The run is at work elsewhere, or has ended."""
+
+
+class CleanupHeld(CleanupRefused):
+    """The plan waits for a person to approve it."""
+
+
+class PlanOutdated(CleanupRefused):
+    """The plan is so old that it has to be made again."""
 
 
 def bound_lock_waits() -> None:
@@ -38,19 +48,38 @@ def bound_lock_waits() -> None:
 def claim(run: CleanupRun, allowed: Q, *, state: str, **values: Any) -> None:
     """Make the run ours by compare-and-set, in its new state.
 
-    Raises: CleanupInProgress: it is not in a state that is allowed, or another process was faster.
+    Raises:
+        CleanupInProgress: it is not in a state that is allowed, another process was faster, or
+            another run of the same policy is at work.
+        CleanupHeld, PlanOutdated: the plan may not be run, or no longer.
     """
-    claimed = CleanupRun.objects.filter(allowed, pk=run.pk, attempt=run.attempt).update(
-        state=state,
-        attempt=F("attempt") + 1,
-        started_at=Coalesce("started_at", DatabaseClock()),
-        heartbeat_at=DatabaseClock(),
-        error="",
-        **values,
-    )
+    _refuse_outdated(run)
+    ours = CleanupRun.objects.filter(allowed, pk=run.pk, attempt=run.attempt)
+    try:
+        with transaction.atomic():
+            claimed = ours.update(
+                state=state,
+                attempt=F("attempt") + 1,
+                started_at=Coalesce("started_at", DatabaseClock()),
+                heartbeat_at=DatabaseClock(),
+                error="",
+                **values,
+            )
+    except IntegrityError:
+        other = CleanupRun.objects.filter(policy=run.policy_id, state=_State.RUNNING).first()
+        told = f"already running: run {other.pk}" if other else "already running"
+        raise CleanupInProgress(f"“{run.policy}” is {told}.") from None
     run.refresh_from_db()
-    if not claimed:
-        raise CleanupInProgress(f"Run {run.pk} is {run.get_state_display().lower()} already.")
+    if claimed:
+        return
+    if run.state == _State.HELD:
+        raise CleanupHeld(f"Run {run.pk} is held for a person. {run.held_because} Approve it on its page.")
+    raise CleanupInProgress(f"Run {run.pk} is {run.get_state_display().lower()} already.")
+
+
+def _refuse_outdated(run: CleanupRun) -> None:
+    if run.is_outdated(database_now()):
+        raise PlanOutdated(f"The plan of run {run.pk} is over a day old: make it again, and look at it.")
 
 
 def update_own(run: CleanupRun, **values: Any) -> None:
@@ -72,8 +101,8 @@ def end(run: CleanupRun, state: str, **values: Any) -> None:
 def drop_old_plans(*, as_of: datetime) -> int:
     """Delete the plans of which nothing came within a day; the ledger is of runs, and these never ran."""
     old = CleanupRun.objects.filter(state=_State.PLANNED, attempt=0, planned_at__lt=as_of - PLAN_LIMIT)
-    deleted, _ = old.delete()
-    return deleted
+    _, deleted = old.delete()
+    return deleted.get(CleanupRun._meta.label, 0)
 
 
 def mark_dead_runs(*, as_of: datetime) -> int:

@@ -5,18 +5,25 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.conf import settings
-from django.db import OperationalError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.models import QuerySet
 
+from sessions_app.cleanup.brakes import close_cleanup
 from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits
 from sessions_app.cleanup.moves import totals
 from sessions_app.criteria import Criteria, count_reasons
-from sessions_app.models import BrowserSession, CleanupRun
+from sessions_app.models import BrowserSession, CleanupRun, CleanupStep, PlannedSessions
 from sessions_app.models.clock import database_now
 
 
 def plan_cleanup(
-    criteria: Criteria, *, trigger: str, actor: str = "", as_of: datetime | None = None
+    criteria: Criteria,
+    *,
+    trigger: str,
+    actor: str = "",
+    as_of: datetime | None = None,
+    step: CleanupStep | None = None,
+    due_at: datetime | None = None,
 ) -> CleanupRun:
     """Write down what a cleanup would take: a sealed plan, and the preview of it.
 
@@ -24,7 +31,10 @@ def plan_cleanup(
 
     Args:
         as_of: The instant at which sessions are judged; the database's clock where not given.
-    Raises: CleanupInProgress: somebody else keeps sessions locked for longer than a plan waits.
+        step, due_at: The step of a policy that this is, in the sweep that was due at an instant.
+    Raises:
+        CleanupInProgress: somebody else keeps sessions locked for longer than a plan waits, or the step
+            of that sweep has been planned already.
     """
     try:
         sealed_at = _seal()
@@ -42,6 +52,9 @@ def plan_cleanup(
         sealed_at=sealed_at,
         # A file that is gone by mistake must come back, whatever is kept of cleanups.
         keeps_archive=settings.RAPTOR_ARCHIVE_DAYS > 0 or criteria.has_vanished,
+        policy=step.policy if step else None,
+        step_position=step.position if step else None,
+        due_at=due_at,
     )
     groups = totals(matching(run).annotate(bits=criteria.reasons(as_of)), "bits")
     run.matched_count = sum(count for _, count, _ in groups)
@@ -49,8 +62,31 @@ def plan_cleanup(
     if criteria.all:
         run.matched_pinned_count = matching(run).filter(is_pinned=True).count()
     run.matched_reasons = count_reasons((bits, count) for bits, count, _ in groups)
-    run.save()
+    _save(run)
     return run
+
+
+def make_again(run: CleanupRun, *, trigger: str, actor: str) -> CleanupRun:
+    """Plan anew what an outdated plan was for, as of now; the old plan goes, or is closed if it was held."""
+    new = plan_cleanup(run.criteria, trigger=trigger, actor=actor)
+    if run.state == CleanupRun.State.HELD:
+        close_cleanup(run, actor=actor, because=f"It was over a day old, and was made again as run {new.pk}.")
+    else:
+        CleanupRun.objects.filter(pk=run.pk, state=CleanupRun.State.PLANNED, attempt=0).delete()
+    return new
+
+
+def _save(run: CleanupRun) -> None:
+    try:
+        with transaction.atomic():
+            run.save()
+            if 0 < run.matched_count <= PlannedSessions.LIMIT:
+                ids = list(matching(run).order_by("pk").values_list("pk", flat=True))
+                PlannedSessions.objects.create(run=run, ids_json=ids)
+    except IntegrityError:
+        twin = CleanupRun.objects.get(policy=run.policy, due_at=run.due_at, step_position=run.step_position)
+        state = twin.get_state_display().lower()
+        raise CleanupInProgress(f"“{run.policy}” is already {state}: run {twin.pk}.") from None
 
 
 def matching(run: CleanupRun) -> QuerySet[BrowserSession]:

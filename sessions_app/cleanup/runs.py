@@ -12,14 +12,22 @@ from django.db import DatabaseError, transaction
 from django.db.models import Q, QuerySet
 
 from sessions_app.cleanup.archive import empty_run
+from sessions_app.cleanup.brakes import scope_totals, weigh
 from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits, claim, end, update_own
 from sessions_app.cleanup.files import remove_files, rewritten
 from sessions_app.cleanup.moves import copy_to_archive, totals
 from sessions_app.cleanup.plans import matching
+from sessions_app.cleanup.skipped import name_skipped
 from sessions_app.criteria import count_reasons
 from sessions_app.deadline import Deadline
 from sessions_app.endpoints import mask_endpoints
-from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, DatabaseClock
+from sessions_app.models import (
+    ArchivedSession,
+    BrowserSession,
+    CleanupRun,
+    DatabaseClock,
+    PlannedSessions,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +56,9 @@ def run_cleanup(
         batch_size: Rows in one transaction, if their documents are not too large for it.
         progress: Called after each batch with the number of sessions that it removed.
     Returns: The run, with ``removed_count`` in sessions and ``removed_bytes`` in bytes of documents.
-    Raises: CleanupInProgress: the run is at work elsewhere, or has ended.
+    Raises:
+        CleanupInProgress: the run is at work elsewhere, another run of its policy is, or it has ended.
+        CleanupHeld, PlanOutdated: the plan waits for a person, or is over a day old.
     """
     deadline = deadline or Deadline()
     # What has been brought back is not taken again by going on.
@@ -61,6 +71,7 @@ def run_cleanup(
         **started_by,
     )
     try:
+        _weigh_before(run)
         while (batch := _archive_batch(run, batch_size)) is not None:
             _let_go_of_files(run, batch)
             if not run.keeps_archive:
@@ -69,8 +80,7 @@ def run_cleanup(
             if deadline.has_passed:
                 end(run, _State.INTERRUPTED, finished_at=DatabaseClock())
                 return run
-        skipped = run.matched_count - run.removed_count
-        end(run, _State.SUCCEEDED, finished_at=DatabaseClock(), skipped_count=skipped)
+        _succeed(run)
     except CleanupInProgress:
         raise
     except Exception as error:
@@ -81,6 +91,29 @@ def run_cleanup(
         raise
     logger.info("%s", summary(run))
     return run
+
+
+def _weigh_before(run: CleanupRun) -> None:
+    # What a sync found to be gone is no cleanup of a scope.
+    if run.before_count is None and not run.criteria.has_vanished:
+        weigh(run)
+
+
+def _succeed(run: CleanupRun) -> None:
+    run.skipped_count = run.matched_count - run.removed_count
+    after = {}
+    if run.before_count is not None:
+        after["after_count"], after["after_bytes"] = scope_totals(run.criteria)
+    with transaction.atomic():
+        end(
+            run,
+            _State.SUCCEEDED,
+            finished_at=DatabaseClock(),
+            skipped_count=run.skipped_count,
+            skipped_sessions=name_skipped(run),
+            **after,
+        )
+        PlannedSessions.objects.filter(run=run).delete()
 
 
 def summary(run: CleanupRun) -> str:

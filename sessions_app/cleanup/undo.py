@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 500
 _State = CleanupRun.State
-_UNDOABLE = Q(state__in=(_State.SUCCEEDED, _State.INTERRUPTED, _State.FAILED), removed_count__gt=0)
+_UNDOABLE = Q(state__in=CleanupRun.ENDED, removed_count__gt=0)
 
 
 class CannotUndo(Exception):

@@ -1,13 +1,18 @@
-from sessions_app.models.cleanup import CleanupRun
+from sessions_app.models.cleanup import CleanupRun, PlannedSessions
 from sessions_app.models.clock import DatabaseClock
 from sessions_app.models.directory import SessionDirectory
+from sessions_app.models.policy import CleanupPolicy, CleanupStep, PolicyChange
 from sessions_app.models.session import ArchivedSession, BrowserSession, SessionQuerySet, StoredSession
 
 __all__ = [
     "ArchivedSession",
     "BrowserSession",
+    "CleanupPolicy",
     "CleanupRun",
+    "CleanupStep",
     "DatabaseClock",
+    "PlannedSessions",
+    "PolicyChange",
     "SessionDirectory",
     "SessionQuerySet",
     "StoredSession",

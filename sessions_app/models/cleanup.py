@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import models
@@ -7,6 +8,13 @@ from django.db.models import Q
 
 from sessions_app.criteria import Criteria
 from sessions_app.models.clock import DatabaseClock
+from sessions_app.models.policy import CleanupPolicy
+
+HEARTBEAT_LIMIT = timedelta(minutes=2)
+"""A run at work that has not beaten its heart for so long is dead: a batch takes a second or two at most."""
+
+PLAN_LIMIT = timedelta(days=1)
+"""A plan that is older is not run: it is made again."""
 
 
 class CleanupRun(models.Model):
@@ -24,14 +32,17 @@ class CleanupRun(models.Model):
 
     class State(models.TextChoices):
         PLANNED = "planned", "Planned"
+        HELD = "held", "Held"
         RUNNING = "running", "Running"
         SUCCEEDED = "succeeded", "Succeeded"
         FAILED = "failed", "Failed"
         INTERRUPTED = "interrupted", "Interrupted"
         UNDOING = "undoing", "Being undone"
         UNDONE = "undone", "Undone"
+        CLOSED = "closed", "Closed"
 
     RESUMABLE = (State.PLANNED, State.INTERRUPTED, State.FAILED)
+    ENDED = (State.SUCCEEDED, State.INTERRUPTED, State.FAILED, State.CLOSED)
 
     trigger = models.CharField(max_length=20, choices=Trigger)
     actor = models.CharField(max_length=150, blank=True, default="", help_text="Who or what started it.")
@@ -40,16 +51,39 @@ class CleanupRun(models.Model):
     as_of = models.DateTimeField(help_text="The instant at which the sessions are judged.")
     sealed_at = models.DateTimeField(help_text="What is written from this instant on is not taken.")
 
+    # The policy, the instant at which it was due, and the place of the step in it.
+    policy = models.ForeignKey(
+        CleanupPolicy, on_delete=models.PROTECT, null=True, related_name="runs", db_index=False
+    )
+    due_at = models.DateTimeField(null=True)
+    step_position = models.PositiveSmallIntegerField(null=True)
+
     matched_count = models.BigIntegerField("matched", default=0)
     matched_bytes = models.BigIntegerField(default=0)
     matched_reasons: models.JSONField[dict[str, int], dict[str, int]] = models.JSONField(default=dict)
     matched_pinned_count = models.BigIntegerField(
         default=0, help_text="Pinned sessions among the matched ones: only “all” takes them."
     )
+    # All of the scope, removed or not: before the run, and after it.
+    before_count = models.BigIntegerField(null=True)
+    before_bytes = models.BigIntegerField(null=True)
+    after_count = models.BigIntegerField(null=True)
+    after_bytes = models.BigIntegerField(null=True)
+
     removed_count = models.BigIntegerField("removed", default=0)
     removed_bytes = models.BigIntegerField("freed", default=0)
     removed_reasons: models.JSONField[dict[str, int], dict[str, int]] = models.JSONField(default=dict)
     skipped_count = models.BigIntegerField("skipped", default=0)
+    skipped_sessions: models.JSONField[list[dict[str, str]], list[dict[str, str]]] = models.JSONField(
+        default=list, help_text="Namespace and name of each skipped session, and why it stayed."
+    )
+
+    held_because = models.TextField(blank=True, default="")
+    approved_by = models.CharField(max_length=150, blank=True, default="")
+    approved_at = models.DateTimeField(null=True)
+    queued_at = models.DateTimeField(null=True, help_text="Since when it waits for the worker.")
+    closed_by = models.CharField(max_length=150, blank=True, default="")
+    closed_at = models.DateTimeField(null=True)
 
     # Where to go on: the id of the last session taken. Each resumption is an attempt of its own,
     # and a batch of an earlier one commits no more.
@@ -88,12 +122,24 @@ class CleanupRun(models.Model):
                 condition=Q(removed_count__gte=models.F("restored_count") + models.F("emptied_count")),
                 name="run_archive_not_negative",
             ),
+            # The steps of a sweep, each planned once, however often its task is delivered.
+            models.UniqueConstraint(
+                fields=("policy", "due_at", "step_position"),
+                condition=Q(policy__isnull=False),
+                name="run_once_a_step",
+            ),
+            # Two runs of a policy are never at work at once.
+            models.UniqueConstraint(
+                fields=("policy",), condition=Q(state="running"), name="run_one_of_a_policy"
+            ),
         )
         indexes = (
             # Finds the runs whose process died: few are running at any time.
             models.Index(
                 fields=("heartbeat_at",), condition=Q(state__in=("running", "undoing")), name="run_at_work"
             ),
+            # What waits for a person.
+            models.Index(fields=("id",), condition=Q(state="held"), name="run_held"),
         )
 
     def __str__(self) -> str:
@@ -108,9 +154,35 @@ class CleanupRun(models.Model):
         """Whether it can be run, or gone on with."""
         return self.state in self.RESUMABLE and self.undo_started_at is None
 
+    def is_dead(self, now: datetime) -> bool:
+        """Whether it is at work by its state, but its heart has stopped."""
+        is_at_work = self.state in (self.State.RUNNING, self.State.UNDOING)
+        return is_at_work and self.heartbeat_at is not None and self.heartbeat_at < now - HEARTBEAT_LIMIT
+
+    def is_outdated(self, now: datetime) -> bool:
+        """Whether it is a plan of over a day ago, which is made again and not run."""
+        is_plan = self.state in (self.State.PLANNED, self.State.HELD) and self.attempt == 0
+        return is_plan and self.planned_at < now - PLAN_LIMIT
+
     @property
     def is_undoable(self) -> bool:
         """Whether the archive holds sessions of it that can come back, or an undo of it is to be ended."""
-        states = (self.State.SUCCEEDED, self.State.INTERRUPTED, self.State.FAILED)
         is_held = self.removed_count > self.restored_count + self.emptied_count
-        return self.state in states and (is_held or self.undo_started_at is not None)
+        return self.state in self.ENDED and (is_held or self.undo_started_at is not None)
+
+
+class PlannedSessions(models.Model):
+    """The sessions of a plan by their ids, kept until its run has ended: so those that it skips have names.
+
+    Plans of more than ``LIMIT`` sessions have none, and only count what they skip.
+    """
+
+    LIMIT = 10_000
+
+    run = models.OneToOneField(
+        CleanupRun, on_delete=models.CASCADE, primary_key=True, related_name="planned_sessions"
+    )
+    ids_json: models.JSONField[list[int], list[int]] = models.JSONField()
+
+    def __str__(self) -> str:
+        return f"sessions of {self.run}"

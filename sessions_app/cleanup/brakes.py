@@ -1,0 +1,111 @@
+"""Keeps a cleanup from taking more than anybody expected.
+
+What a schedule plans past the brakes of its policy is held for a person. Who cleans up by hand types
+the number of sessions where it is large. Either is a matter between plan and run: a run takes a plan
+that nobody holds.
+"""
+
+from __future__ import annotations
+
+from django.db.models import Count, Sum
+
+from sessions_app.cleanup.claims import CleanupInProgress
+from sessions_app.criteria import Criteria
+from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, DatabaseClock
+
+SMALL_SCOPE = 100
+"""Of so few sessions, a share says nothing."""
+
+SMALL_SELECTION = 100
+"""So many sessions fit on one page, where each was ticked."""
+
+_State = CleanupRun.State
+
+
+def scope_totals(criteria: Criteria) -> tuple[int, int]:
+    """Count the sessions in the scope of criteria, whether they meet them or not, and their bytes."""
+    scope = BrowserSession.objects.filter(criteria.scope())
+    row = scope.aggregate(sessions=Count("*"), bytes=Sum("size_bytes", default=0))
+    return row["sessions"], row["bytes"]
+
+
+def weigh(run: CleanupRun) -> None:
+    """Write down what the scope of a plan holds, removed or not: what the brakes measure it against."""
+    run.before_count, run.before_bytes = scope_totals(run.criteria)
+    run.save(update_fields=("before_count", "before_bytes"))
+
+
+def needs_number(run: CleanupRun) -> bool:
+    """Whether who runs a plan by hand has to type its number: all of the scope, or more than half of it."""
+    criteria = run.criteria
+    if not run.matched_count:
+        return False
+    if criteria.all:
+        return True
+    if criteria.session_ids is not None and run.matched_count <= SMALL_SELECTION:
+        return False
+    return run.matched_count * 2 > _before(run)
+
+
+def why_to_hold(run: CleanupRun, policy: CleanupPolicy, *, taken_count: int = 0) -> str:
+    """Say which brake of its policy a plan is past; blank where it is past none.
+
+    Args:
+        taken_count: Sessions that earlier steps of the same sweep have removed.
+    """
+    taken = run.matched_count + taken_count
+    scope = _before(run) + taken_count
+    if not run.matched_count:
+        return ""
+    if policy.brake_count is not None and taken > policy.brake_count:
+        return f"It would take {taken:,} sessions; the brake is at {policy.brake_count:,}."
+    percent = policy.brake_percent
+    if percent is not None and scope > SMALL_SCOPE and taken * 100 > percent * scope:
+        return (
+            f"It would take {taken:,} of {scope:,} sessions, {100 * taken / scope:.0f} percent; "
+            f"the brake is at {percent:g} percent."
+        )
+    return ""
+
+
+def hold(run: CleanupRun, because: str) -> CleanupRun:
+    """Let a plan wait until a person has approved it."""
+    return _move(run, (_State.PLANNED,), state=_State.HELD, held_because=because)
+
+
+def approve_cleanup(run: CleanupRun, *, actor: str) -> CleanupRun:
+    """Let a held plan be run after all.
+
+    Raises: CleanupInProgress: nobody holds it any more.
+    """
+    return _move(run, (_State.HELD,), state=_State.PLANNED, approved_by=actor, approved_at=DatabaseClock())
+
+
+def close_cleanup(run: CleanupRun, *, actor: str = "", because: str = "") -> CleanupRun:
+    """Dismiss a plan, or give up the rest of a run that stopped; what it removed can still be undone.
+
+    Raises: CleanupInProgress: it is at work, or has ended.
+    """
+    states = (_State.PLANNED, _State.HELD, _State.INTERRUPTED, _State.FAILED)
+    return _move(
+        run,
+        states,
+        state=_State.CLOSED,
+        closed_by=actor,
+        closed_at=DatabaseClock(),
+        **({"error": because} if because else {}),
+    )
+
+
+def _before(run: CleanupRun) -> int:
+    if run.before_count is None:
+        weigh(run)
+    return run.before_count or 0
+
+
+def _move(run: CleanupRun, states: tuple[str, ...], **values: object) -> CleanupRun:
+    moved = CleanupRun.objects.filter(pk=run.pk, attempt=run.attempt, state__in=states).update(**values)
+    run.refresh_from_db()
+    if not moved:
+        raise CleanupInProgress(f"Run {run.pk} is {run.get_state_display().lower()} already.")
+    return run

@@ -1,0 +1,33 @@
+"""Names the sessions of a plan that its run did not take, and says why each of them stayed."""
+
+from __future__ import annotations
+
+from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, PlannedSessions
+
+NAMED_LIMIT = 1_000
+
+
+def name_skipped(run: CleanupRun) -> list[dict[str, str]]:
+    """Name the sessions that a run skipped, at most ``NAMED_LIMIT``; none where the plan was not listed."""
+    planned = PlannedSessions.objects.filter(pk=run.pk).first()
+    if planned is None or not run.skipped_count:
+        return []
+    taken = ArchivedSession.objects.filter(run=run).values_list("pk", flat=True)
+    left = set(planned.ids_json).difference(taken)
+    live = BrowserSession.objects.filter(pk__in=left).order_by("pk").defer("document")
+    named = [_named(session, _why_it_stayed(session, run)) for session in live[:NAMED_LIMIT]]
+    gone = ArchivedSession.objects.filter(pk__in=left).order_by("pk").defer("document")
+    named += [_named(session, f"Run {session.run_id} removed it before.") for session in gone[:NAMED_LIMIT]]
+    return named[: min(run.skipped_count, NAMED_LIMIT)]
+
+
+def _why_it_stayed(session: BrowserSession, run: CleanupRun) -> str:
+    if session.updated_at < run.sealed_at:
+        return "Its file was written again after the preview."
+    if session.is_pinned and not run.criteria.all:
+        return "It was pinned after the preview."
+    return "It was changed after the preview."
+
+
+def _named(session: BrowserSession | ArchivedSession, because: str) -> dict[str, str]:
+    return {"namespace": session.namespace, "name": session.name, "because": because}

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+from django.db.models import Q
+
+from sessions_app.criteria import MAX_AGE_LIMIT_DAYS, Criteria
+from sessions_app.models.clock import DatabaseClock
+from sessions_app.models.session import NAMESPACE_LENGTH
+
+
+class CleanupPolicy(models.Model):
+    """Cleanups in order, the conditions on which they start, and the brakes that hold them."""
+
+    name = models.CharField(max_length=100, unique=True)
+    description = models.CharField(max_length=255, blank=True, default="", help_text="What it is for.")
+    namespace = models.CharField(
+        max_length=NAMESPACE_LENGTH, blank=True, default="", help_text="Its scope. Blank: all namespaces."
+    )
+    schedule = models.CharField(
+        max_length=100,
+        blank=True,
+        default="",
+        help_text="When it starts: minute, hour, day, month and day of the week, as cron has them, in the "
+        "time zone of the panel. “0 2 * * *” is 02:00 each day. Blank: by hand only.",
+    )
+    is_enabled = models.BooleanField(
+        "enabled", default=False, help_text="Whether its schedule starts it. By hand it can always be run."
+    )
+    over_count = models.BigIntegerField(
+        "only over … sessions",
+        null=True,
+        blank=True,
+        help_text="A step is taken only while its scope holds more sessions than this. Blank: always.",
+    )
+    over_bytes = models.BigIntegerField(
+        "only over … bytes",
+        null=True,
+        blank=True,
+        help_text="A step is taken only while the documents in its scope hold more. Blank: always.",
+    )
+    brake_count = models.BigIntegerField(
+        "at most … sessions",
+        null=True,
+        blank=True,
+        help_text="What would take more waits for a person. Blank: no such brake.",
+    )
+    brake_percent = models.FloatField(
+        "at most … percent",
+        null=True,
+        blank=True,
+        default=50,
+        help_text="What would take more of its scope waits for a person, once the scope holds over "
+        "100 sessions. Blank: no such brake.",
+    )
+    next_run_at = models.DateTimeField("next run", null=True, editable=False)
+
+    class Meta:
+        verbose_name_plural = "cleanup policies"
+        ordering = ("name",)
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(brake_percent=None) | Q(brake_percent__gt=0, brake_percent__lte=100),
+                name="policy_brake_percent_in_range",
+                violation_error_message="Choose a percentage above 0 and at most 100.",
+            ),
+            models.CheckConstraint(
+                condition=(Q(over_count=None) | Q(over_count__gte=0))
+                & (Q(over_bytes=None) | Q(over_bytes__gte=0))
+                & (Q(brake_count=None) | Q(brake_count__gte=0)),
+                name="policy_limits_not_negative",
+                violation_error_message="Numbers of sessions and bytes cannot be negative.",
+            ),
+        )
+        indexes = (
+            # The policies that are due: asked each minute.
+            models.Index(fields=("next_run_at",), condition=Q(is_enabled=True), name="policy_due"),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class CleanupStep(models.Model):
+    """One cleanup of a policy."""
+
+    class Criterion(models.TextChoices):
+        EXPIRED = "expired", "Expired sessions"
+        INVALID = "invalid", "Invalid sessions"
+        ALL = "all", "All sessions, pinned ones included"
+
+    policy = models.ForeignKey(CleanupPolicy, on_delete=models.CASCADE, related_name="steps", db_index=False)
+    position = models.PositiveSmallIntegerField("order", default=1, help_text="Lower ones first.")
+    criterion = models.CharField("removes", max_length=20, choices=Criterion)
+    max_age_days = models.FloatField(
+        "maximum age in days",
+        null=True,
+        blank=True,
+        help_text="Of expired sessions. Blank: RAPTOR_MAX_AGE_DAYS.",
+    )
+
+    class Meta:
+        ordering = ("position",)
+        constraints = (
+            # The steps of a policy in their order.
+            models.UniqueConstraint(
+                fields=("policy", "position"),
+                name="step_unique_position",
+                violation_error_message="Two steps of a policy cannot have the same place in its order.",
+            ),
+            models.CheckConstraint(
+                condition=Q(max_age_days=None) | Q(max_age_days__gt=0, max_age_days__lte=MAX_AGE_LIMIT_DAYS),
+                name="step_age_in_range",
+                violation_error_message=f"Choose an age above 0 and at most {MAX_AGE_LIMIT_DAYS:,} days.",
+            ),
+            models.CheckConstraint(
+                condition=Q(max_age_days=None) | Q(criterion="expired"),
+                name="step_age_of_expired_only",
+                violation_error_message="A maximum age belongs to a step of expired sessions only.",
+            ),
+        )
+
+    def __str__(self) -> str:
+        age = f", over {self.max_age_days:g} days" if self.max_age_days is not None else ""
+        return f"{self.position}. {self.get_criterion_display()}{age}"
+
+    def criteria(self, *, max_age_days: float) -> Criteria:
+        """What it takes; ``max_age_days`` holds where the step names no age of its own."""
+        age = max_age_days if self.max_age_days is None else self.max_age_days
+        return Criteria(
+            expired=self.criterion == self.Criterion.EXPIRED,
+            invalid=self.criterion == self.Criterion.INVALID,
+            all=self.criterion == self.Criterion.ALL,
+            max_age_days=age,
+            namespace=self.policy.namespace,
+        )
+
+
+class PolicyChange(models.Model):
+    """A line of the ledger: who changed a policy, and what it was before and after."""
+
+    class Action(models.TextChoices):
+        ADDED = "added", "Added"
+        CHANGED = "changed", "Changed"
+        DELETED = "deleted", "Deleted"
+
+    policy = models.ForeignKey(CleanupPolicy, on_delete=models.SET_NULL, null=True, related_name="changes")
+    policy_name = models.CharField("policy", max_length=100)
+    action = models.CharField(max_length=20, choices=Action)
+    actor = models.CharField("by", max_length=150, blank=True, default="")
+    changed_at = models.DateTimeField("when", db_default=DatabaseClock())
+    before_json: models.JSONField[dict[str, Any] | None, dict[str, Any] | None] = models.JSONField(null=True)
+    after_json: models.JSONField[dict[str, Any] | None, dict[str, Any] | None] = models.JSONField(null=True)
+
+    class Meta:
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return f"{self.policy_name}: {self.get_action_display().lower()}"
