@@ -1,4 +1,8 @@
-"""Moves sessions between the live table and the archive by one statement, past Python."""
+"""Moves sessions between the live table and the archive, past Python.
+
+What is deleted on one side is what arrived on the other. PostgreSQL does both in one statement; SQLite,
+which has one writer at a time, in two.
+"""
 
 from __future__ import annotations
 
@@ -9,54 +13,89 @@ from django.db.models import (
     BigIntegerField,
     BooleanField,
     Count,
+    Exists,
     Model,
+    OuterRef,
     QuerySet,
     Sum,
     Value,
 )
 from django.db.models.functions import Now
+from django.db.models.sql import DeleteQuery
 
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, DatabaseClock, StoredSession
 
 # What moves: every stored column of a session, the generated ones being computed anew.
 MOVED_COLUMNS = ("id", *(f.attname for f in StoredSession._meta.local_concrete_fields if not f.generated))
 _STAMP_COLUMNS = ("file_inode", "file_modified_ns", "file_changed_ns")
+_LIVE = BrowserSession._meta.db_table
+_ARCHIVE = ArchivedSession._meta.db_table
+_Statement = tuple[str, tuple[Any, ...]]
 
 
-def copy_to_archive(run: CleanupRun, sessions: QuerySet[BrowserSession]) -> None:
-    """Insert live sessions into the archive, with the run and the reasons."""
-    _insert_select(
-        ArchivedSession,
-        # A session that somebody is writing right now is waited for, and stays if it was changed.
-        sessions.select_for_update(),
-        run_id=Value(run.pk),
-        reasons=run.criteria.reasons(run.as_of),
-        removed_at=Now(),
-        has_vanished=Value(run.criteria.has_vanished, output_field=BooleanField()),
-    )
+def move_to_archive(
+    run: CleanupRun, sessions: QuerySet[BrowserSession], archived: QuerySet[ArchivedSession]
+) -> list[tuple[int, int, int]]:
+    """Move live sessions to the archive, with the run and the reasons, in the caller's transaction.
+
+    A session that somebody is writing right now is waited for, and stays if it was changed.
+
+    Args:
+        sessions: By conditions on columns of their own alone.
+        archived: Where they are then found; empty before.
+    Returns: For each combination of reasons: its bits, sessions and bytes.
+    """
+    if connection.vendor != "postgresql":
+        _execute(_insert_into_archive(run, sessions))
+        # What the archive holds, and nothing else, is deleted.
+        deleted, _ = sessions.filter(Exists(ArchivedSession.objects.filter(pk=OuterRef("pk")))).delete()
+        groups = totals(archived, "reasons")
+        if deleted != (count := sum(count for _, count, _ in groups)):
+            raise RuntimeError(f"{count:,} sessions were archived but {deleted:,} deleted: all was undone.")
+        return groups
+    delete, delete_params = _delete(sessions)
+    # The deleted rows take the name of the table, so that the INSERT reads them in its place.
+    insert, insert_params = _insert_into_archive(run, BrowserSession.objects.order_by())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH {_LIVE} AS ({delete} RETURNING *), "  # noqa: S608
+            f"archived AS ({insert} RETURNING reasons, size_bytes) "
+            "SELECT reasons, COUNT(*), SUM(size_bytes) FROM archived GROUP BY reasons",
+            (*delete_params, *insert_params),
+        )
+        return [(bits, count, int(size)) for bits, count, size in cursor.fetchall()]
 
 
-def copy_to_live(sessions: QuerySet[ArchivedSession]) -> None:
-    """Insert archived sessions into the live table, but for those whose names are taken.
+def move_to_live(sessions: QuerySet[ArchivedSession]) -> tuple[int, int]:
+    """Move archived sessions to the live table, but for those whose names are taken; transaction as above.
 
     A mirrored session comes without its file's stamp: the file is owed (``files.write_owed_files``).
     It is dated now, so that no plan made while it was away takes it.
+
+    Returns: Number of sessions that are back, and bytes of their documents.
     """
     no_stamp = {name: Value(None, output_field=BigIntegerField()) for name in _STAMP_COLUMNS}
-    _insert_select(BrowserSession, sessions, updated_at=DatabaseClock(), **no_stamp)
-
-
-def _insert_select(target: type[Model], source: QuerySet[Any], **changed: Any) -> None:
-    kept = [name for name in MOVED_COLUMNS if name not in changed]
-    # A value may have the name of a column only under another one.
-    select = source.annotate(**{f"to_{name}": value for name, value in changed.items()})
-    select = select.values_list(*kept, *(f"to_{name}" for name in changed))
-    sql, params = select.query.sql_with_params()
-    columns = ", ".join(map(connection.ops.quote_name, (*kept, *changed)))
-    table = connection.ops.quote_name(target._meta.db_table)
+    # Locked, for somebody may bring one of them back, or empty the archive, at the same time.
+    locked = sessions.order_by("pk").select_for_update()
+    insert, params = _insert_select(BrowserSession, locked, updated_at=DatabaseClock(), **no_stamp)
+    # Only a name can be taken, for an id is never given twice.
+    insert += " ON CONFLICT DO NOTHING"
+    if connection.vendor != "postgresql":
+        _execute((insert, params))
+        # What the live table holds, and nothing else, is deleted from the archive.
+        back = sessions.filter(Exists(BrowserSession.objects.filter(pk=OuterRef("pk"))))
+        found = back.order_by().aggregate(count=Count("*"), bytes=Sum("size_bytes", default=0))
+        back.delete()
+        return found["count"], found["bytes"]
     with connection.cursor() as cursor:
-        # A conflict can only be a name that is taken, for an id is never given twice.
-        cursor.execute(f"INSERT INTO {table} ({columns}) {sql} ON CONFLICT DO NOTHING", params)
+        cursor.execute(
+            f"WITH back AS ({insert} RETURNING id, size_bytes), "  # noqa: S608
+            f"gone AS (DELETE FROM {_ARCHIVE} WHERE id IN (SELECT id FROM back)) "
+            "SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM back",
+            params,
+        )
+        count, size = cursor.fetchone()
+        return count, int(size)
 
 
 def totals(sessions: QuerySet[Any], bits: str) -> list[tuple[int, int, int]]:
@@ -67,3 +106,35 @@ def totals(sessions: QuerySet[Any], bits: str) -> list[tuple[int, int, int]]:
         .annotate(sessions=Count("*"), bytes=Sum("size_bytes"))
         .values_list(bits, "sessions", "bytes")
     )
+
+
+def _insert_into_archive(run: CleanupRun, sessions: QuerySet[BrowserSession]) -> _Statement:
+    return _insert_select(
+        ArchivedSession,
+        sessions,
+        run_id=Value(run.pk),
+        reasons=run.criteria.reasons(run.as_of),
+        removed_at=Now(),
+        has_vanished=Value(run.criteria.has_vanished, output_field=BooleanField()),
+    )
+
+
+def _insert_select(target: type[Model], source: QuerySet[Any], **changed: Any) -> _Statement:
+    kept = [name for name in MOVED_COLUMNS if name not in changed]
+    # A value may have the name of a column only under another one.
+    select = source.annotate(**{f"to_{name}": value for name, value in changed.items()})
+    select = select.values_list(*kept, *(f"to_{name}" for name in changed))
+    sql, params = select.query.sql_with_params()
+    columns = ", ".join(map(connection.ops.quote_name, (*kept, *changed)))
+    return f"INSERT INTO {target._meta.db_table} ({columns}) {sql}", params
+
+
+def _delete(sessions: QuerySet[Any]) -> _Statement:
+    query = sessions.order_by().query.chain(DeleteQuery)
+    sql, params = query.get_compiler(connection=connection).as_sql()
+    return sql, tuple(params)
+
+
+def _execute(statement: _Statement) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(*statement)

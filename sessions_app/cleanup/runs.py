@@ -9,13 +9,14 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from django.db import DatabaseError, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 
 from sessions_app.cleanup.archive import empty_run
+from sessions_app.cleanup.batches import BatchSize, Checkpoints, last_of_batch
 from sessions_app.cleanup.brakes import scope_totals, weigh
 from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits, claim, end, update_own
 from sessions_app.cleanup.files import remove_files, rewritten
-from sessions_app.cleanup.moves import copy_to_archive, totals
+from sessions_app.cleanup.moves import move_to_archive
 from sessions_app.cleanup.plans import matching
 from sessions_app.cleanup.skipped import name_skipped
 from sessions_app.criteria import count_reasons
@@ -23,7 +24,6 @@ from sessions_app.deadline import Deadline
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import (
     ArchivedSession,
-    BrowserSession,
     CleanupRun,
     DatabaseClock,
     PlannedSessions,
@@ -31,9 +31,6 @@ from sessions_app.models import (
 
 logger = logging.getLogger(__name__)
 
-BATCH_SIZE = 500
-# Measured on SQLite: 500 documents of 5 MB in one transaction lock other writers out for a minute.
-BATCH_BYTES = 8 * 1024 * 1024
 _State = CleanupRun.State
 
 
@@ -43,7 +40,7 @@ def run_cleanup(
     trigger: str = "",
     actor: str = "",
     deadline: Deadline | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     progress: Callable[[int], None] = lambda sessions: None,
 ) -> CleanupRun:
     """Move the sessions of a plan to the archive, in bounded batches.
@@ -53,7 +50,8 @@ def run_cleanup(
     Args:
         trigger, actor: Who starts it, where that is another than who planned it; the ledger names them.
         deadline: After it no further batch starts, and the run is left *interrupted*, to be resumed.
-        batch_size: Rows in one transaction, if their documents are not too large for it.
+        batch_size: Rows in one transaction, if their documents are not too large for it; where not given,
+            as many as take a tenth of a second here.
         progress: Called after each batch with the number of sessions that it removed.
     Returns: The run, with ``removed_count`` in sessions and ``removed_bytes`` in bytes of documents.
     Raises:
@@ -72,14 +70,9 @@ def run_cleanup(
     )
     try:
         _weigh_before(run)
-        while (batch := _archive_batch(run, batch_size)) is not None:
-            _let_go_of_files(run, batch)
-            if not run.keeps_archive:
-                empty_run(run)
-            progress(batch.session_count)
-            if deadline.has_passed:
-                end(run, _State.INTERRUPTED, finished_at=DatabaseClock())
-                return run
+        if not _archive_all(run, BatchSize(batch_size), deadline, progress):
+            end(run, _State.INTERRUPTED, finished_at=DatabaseClock())
+            return run
         _succeed(run)
     except CleanupInProgress:
         raise
@@ -91,6 +84,22 @@ def run_cleanup(
         raise
     logger.info("%s", summary(run))
     return run
+
+
+def _archive_all(
+    run: CleanupRun, size: BatchSize, deadline: Deadline, progress: Callable[[int], None]
+) -> bool:
+    """Take batch after batch; tell whether all was taken before the deadline."""
+    with Checkpoints() as checkpoints:
+        while (batch := _archive_batch(run, size)) is not None:
+            _let_go_of_files(run, batch)
+            if not run.keeps_archive:
+                empty_run(run)
+            progress(batch.session_count)
+            checkpoints.after_batch()
+            if deadline.has_passed:
+                return False
+    return True
 
 
 def _weigh_before(run: CleanupRun) -> None:
@@ -125,16 +134,6 @@ def summary(run: CleanupRun) -> str:
     )
 
 
-def _last_of_batch(left: QuerySet[BrowserSession], batch_size: int) -> int | None:
-    """The last id of the next batch: as many rows, or as many bytes, whichever is reached first."""
-    last, batch_bytes = None, 0
-    for pk, size_bytes in left.values_list("pk", "size_bytes")[:batch_size]:
-        last, batch_bytes = pk, batch_bytes + size_bytes
-        if batch_bytes >= BATCH_BYTES:
-            break
-    return last
-
-
 class _Batch(NamedTuple):
     """Sessions that were removed in one transaction: those of the run with an id above ``after``."""
 
@@ -142,28 +141,22 @@ class _Batch(NamedTuple):
     session_count: int
 
 
-def _archive_batch(run: CleanupRun, batch_size: int) -> _Batch | None:
+def _archive_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
     """Move the next sessions of a run to the archive, in one transaction; None where nothing is left."""
     after = run.position
     left = matching(run).filter(pk__gt=after).order_by("pk")
-    last = _last_of_batch(left, batch_size)
+    last = last_of_batch(left, size.rows)
     if last is None:
         return None
     batch = left.filter(pk__lte=last)
-    if not run.criteria.has_vanished:
+    if not run.criteria.has_vanished and (stays := rewritten(batch)):
         # Whose file was written since it was read has changed, though no sync has told yet.
-        batch = batch.exclude(pk__in=rewritten(batch))
+        batch = batch.exclude(pk__in=stays)
     archived = ArchivedSession.objects.filter(run=run, pk__gt=after)
-    with transaction.atomic():
+    with size.measured(), transaction.atomic():
         bound_lock_waits()
-        copy_to_archive(run, batch)
-        groups = totals(archived, "reasons")
-        # What the archive holds, and nothing else, is deleted.
-        taken = BrowserSession.objects.filter(pk__gt=after, pk__lte=last, pk__in=archived.values("pk"))
-        deleted, _ = taken.delete()
+        groups = move_to_archive(run, batch, archived)
         count = sum(count for _, count, _ in groups)
-        if deleted != count:
-            raise RuntimeError(f"{count:,} sessions were archived but {deleted:,} deleted: all was undone.")
         reasons = Counter(run.removed_reasons)
         reasons.update(count_reasons((bits, count) for bits, count, _ in groups))
         update_own(

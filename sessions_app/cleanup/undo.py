@@ -9,17 +9,17 @@ from contextlib import suppress
 from django.db import DatabaseError, transaction
 from django.db.models import F, Q, QuerySet
 
-from sessions_app.cleanup.claims import CleanupInProgress, claim, end, update_own
+from sessions_app.cleanup.batches import BatchSize, Checkpoints, last_of_batch
+from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits, claim, end, update_own
 from sessions_app.cleanup.files import write_owed_files
-from sessions_app.cleanup.moves import copy_to_live
+from sessions_app.cleanup.moves import move_to_live
 from sessions_app.deadline import Deadline
 from sessions_app.endpoints import mask_endpoints
-from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, DatabaseClock, SessionDirectory
+from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, SessionDirectory
 from sessions_app.session_files import SessionFolder
 
 logger = logging.getLogger(__name__)
 
-BATCH_SIZE = 500
 _State = CleanupRun.State
 _UNDOABLE = Q(state__in=CleanupRun.ENDED, removed_count__gt=0)
 
@@ -33,7 +33,7 @@ def undo_cleanup(
     *,
     actor: str = "",
     deadline: Deadline | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     progress: Callable[[int], None] = lambda sessions: None,
 ) -> CleanupRun:
     """Bring back every session of a run that the archive still holds; doing it twice is doing it once.
@@ -43,7 +43,7 @@ def undo_cleanup(
 
     Args:
         deadline: After it no further batch starts, and the run is left *interrupted*.
-        progress: Called after each batch with the number of sessions that it looked at.
+        progress: Called after each batch with the number of sessions that it brought back.
     Returns: The run, with ``restored_count`` in sessions and ``restored_bytes`` in bytes of documents.
     Raises:
         CannotUndo: the run has removed nothing, or the archive of it was emptied.
@@ -60,12 +60,9 @@ def undo_cleanup(
     deadline = deadline or Deadline()
     claim(run, _UNDOABLE, state=_State.UNDOING, undone_by=actor, undo_started_at=DatabaseClock())
     try:
-        while ids := _next_ids(run, batch_size):
-            _restore_batch(run, ids)
-            progress(len(ids))
-            if deadline.has_passed:
-                end(run, _State.INTERRUPTED)
-                return run
+        if not _restore_all(run, BatchSize(batch_size), deadline, progress):
+            end(run, _State.INTERRUPTED)
+            return run
         end(run, _State.UNDONE, undone_at=DatabaseClock())
     except CleanupInProgress:
         raise
@@ -89,7 +86,7 @@ def restore_sessions(ids: Iterable[int]) -> int:
         sessions = archived.filter(run_id=run_id)
         directory_ids = _directories_of(sessions)
         with transaction.atomic():
-            count, size = _move_back(_free(sessions))
+            count, size = move_to_live(_free(sessions))
             CleanupRun.objects.filter(pk=run_id).update(
                 restored_count=F("restored_count") + count, restored_bytes=F("restored_bytes") + size
             )
@@ -98,36 +95,40 @@ def restore_sessions(ids: Iterable[int]) -> int:
     return restored
 
 
-def _next_ids(run: CleanupRun, batch_size: int) -> list[int]:
+def _restore_all(
+    run: CleanupRun, size: BatchSize, deadline: Deadline, progress: Callable[[int], None]
+) -> bool:
+    """Bring batch after batch back; tell whether all was seen before the deadline."""
+    with Checkpoints() as checkpoints:
+        while (count := _restore_batch(run, size)) is not None:
+            progress(count)
+            checkpoints.after_batch()
+            if deadline.has_passed:
+                return False
+    return True
+
+
+def _restore_batch(run: CleanupRun, size: BatchSize) -> int | None:
+    """Bring the next sessions of a run back, in one transaction: how many; None where nothing is left."""
     left = ArchivedSession.objects.filter(run=run, pk__gt=run.undo_position).order_by("pk")
-    return list(left.values_list("pk", flat=True)[:batch_size])
-
-
-def _restore_batch(run: CleanupRun, ids: list[int]) -> None:
-    batch = ArchivedSession.objects.filter(run=run, pk__gt=run.undo_position, pk__lte=ids[-1])
+    last = last_of_batch(left, size.rows)
+    if last is None:
+        return None
+    batch = left.filter(pk__lte=last)
     directory_ids = _directories_of(batch)
     free = _free(batch)
-    with transaction.atomic():
-        count, size = _move_back(free)
+    with size.measured(), transaction.atomic():
+        bound_lock_waits()
+        count, size_bytes = move_to_live(free)
         update_own(
             run,
-            undo_position=ids[-1],
+            undo_position=last,
             restored_count=run.restored_count + count,
-            restored_bytes=run.restored_bytes + size,
+            restored_bytes=run.restored_bytes + size_bytes,
         )
     run.refresh_from_db()
     _write_files(directory_ids)
-
-
-def _move_back(sessions: QuerySet[ArchivedSession]) -> tuple[int, int]:
-    """Move archived sessions to the live table, within the caller's transaction: their number and bytes."""
-    # Locked, for somebody may bring one of them back at the same time.
-    sizes = dict(sessions.select_for_update().values_list("pk", "size_bytes"))
-    copy_to_live(ArchivedSession.objects.filter(pk__in=sizes))
-    # What the live table holds, and nothing else, is deleted from the archive.
-    restored = list(BrowserSession.objects.filter(pk__in=sizes).values_list("pk", flat=True))
-    ArchivedSession.objects.filter(pk__in=restored).delete()
-    return len(restored), sum(sizes[pk] for pk in restored)
+    return count
 
 
 def _free(sessions: QuerySet[ArchivedSession]) -> QuerySet[ArchivedSession]:
@@ -141,7 +142,7 @@ def _free(sessions: QuerySet[ArchivedSession]) -> QuerySet[ArchivedSession]:
             blocked += [
                 pk for pk, name in there.items() if not folder.holds(name, bytes(documents.get(pk, b"")))
             ]
-    return sessions.exclude(pk__in=blocked)
+    return sessions.exclude(pk__in=blocked) if blocked else sessions
 
 
 def _directories_of(sessions: QuerySet[ArchivedSession]) -> list[int]:
