@@ -10,6 +10,8 @@ from typing import Any
 from django.db import connection
 from django.db.models import Count, Max, QuerySet, Sum
 
+from sessions_app.models import ArchivedSession, CleanupRun
+
 # Measured on SQLite: 500 documents of 5 MB in one transaction lock other writers out for a minute.
 BATCH_BYTES = 8 * 1024 * 1024
 FIRST_ROWS = 500
@@ -18,7 +20,7 @@ MOST_ROWS = 10_000
 TARGET_SECONDS = 0.12
 """How long a batch is to take: half of what other writers may have to wait, for machines are uneven."""
 
-CHECKPOINT_EVERY = 4
+CHECKPOINT_EVERY = 10
 """Batches between two checkpoints of SQLite: pages that several batches wrote are copied back once."""
 
 
@@ -87,3 +89,13 @@ class Checkpoints:
         if self.is_needed and self.batches % CHECKPOINT_EVERY == 0:
             with connection.cursor() as cursor:
                 cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+
+def refresh_statistics(run: CleanupRun) -> None:
+    """Let PostgreSQL know how much a run has archived.
+
+    It learns that by itself minutes later, and until then reads all of the run for each batch of an undo.
+    """
+    if connection.vendor == "postgresql" and run.removed_count > MOST_ROWS:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ANALYZE {ArchivedSession._meta.db_table}")

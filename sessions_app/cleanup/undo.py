@@ -9,7 +9,7 @@ from contextlib import suppress
 from django.db import DatabaseError, transaction
 from django.db.models import F, Q, QuerySet
 
-from sessions_app.cleanup.batches import BatchSize, Checkpoints, last_of_batch
+from sessions_app.cleanup.batches import BatchSize, Checkpoints, last_of_batch, refresh_statistics
 from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits, claim, end, update_own
 from sessions_app.cleanup.files import write_owed_files
 from sessions_app.cleanup.moves import move_to_live
@@ -99,6 +99,7 @@ def _restore_all(
     run: CleanupRun, size: BatchSize, deadline: Deadline, progress: Callable[[int], None]
 ) -> bool:
     """Bring batch after batch back; tell whether all was seen before the deadline."""
+    refresh_statistics(run)
     with Checkpoints() as checkpoints:
         while (count := _restore_batch(run, size)) is not None:
             progress(count)

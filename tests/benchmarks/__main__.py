@@ -1,38 +1,215 @@
-"""Measures the panel against plain Python, and prints ratios: ``make bench``.
+"""Measures the panel against plain Python and plain SQL, and writes ratios: ``make bench``.
 
-Each database has a process of its own. A ratio is of times of one run, the best of several, because the
-machine has other work too; seconds are of no use elsewhere and are not printed.
+Each step has a process of its own, and each that changes a database a copy of its own. A ratio is of
+times of one run, because the machine has other work too; seconds are of no use elsewhere.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import platform
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from tests.benchmarks import sync
+from tests.benchmarks.places import Place, empty_place
 
-POSTGRESQL = os.environ.get("RAPTOR_TEST_DATABASE_URL") or "postgres://postgres@127.0.0.1:5432/postgres"
+PROJECT_DIR = Path(__file__).resolve().parents[2]
+DOCUMENT = PROJECT_DIR / "docs" / "benchmarks.md"
+MARKS = ("<!-- measured -->\n", "<!-- end -->\n")
+VENDORS = ("sqlite", "postgresql")
+SESSIONS = int(os.environ.get("RAPTOR_TEST_BENCH_SESSIONS", "1000000"))
+FEW_SESSIONS = 10_000
+FILES = 100_000
+ROUNDS = 3
+MEGABYTE = 1024 * 1024
+BY_HAND = {"sqlite": ("by condition", "by key"), "postgresql": ("by condition", "returning")}
+
+
+class Row(NamedTuple):
+    """A line of the table."""
+
+    vendor: str
+    what: str
+    against: str
+    measured: str
+    limit: str
+
+    def __str__(self) -> str:
+        return "| " + " | ".join(self) + " |"
+
+
+HEAD = f"{Row('database', 'what', 'against', 'measured', 'at most')}\n| --- | --- | --- | --- | --- |"
 
 
 def main() -> int:
-    if len(sys.argv) > 1:
-        sync.measure()
-        return 0
-    print("| database | what | against | ratio | at most |\n| --- | --- | --- | --- | --- |", flush=True)
-    status = 0
-    for url in ("", POSTGRESQL):
+    rows = []
+    print(HEAD, flush=True)
+    for row in measure():
+        print(row, flush=True)
+        rows.append(row)
+    write(rows)
+    return 0
+
+
+def measure() -> Iterator[Row]:
+    for vendor in VENDORS:
         with tempfile.TemporaryDirectory(prefix="raptor-bench-") as folder:
-            environment = {
-                **os.environ,
-                "DJANGO_SETTINGS_MODULE": "raptor_admin.settings",
-                "RAPTOR_VAR_DIR": folder,
-                "RAPTOR_DATABASE_URL": url,
-            }
-            measuring = [sys.executable, "-m", "tests.benchmarks", "measure"]
-            status |= subprocess.run(measuring, env=environment, check=False).returncode
-    return status
+            bench = Bench(vendor, Path(folder))
+            try:
+                yield from bench.sync()
+                yield from bench.million()
+                yield from bench.files()
+            finally:
+                bench.drop()
+
+
+class Bench:
+    """The steps on one kind of database."""
+
+    def __init__(self, vendor: str, folder: Path) -> None:
+        self.vendor = vendor
+        self.folder = folder
+        self.empty = empty_place(vendor, folder)
+        self.places: list[Place] = [self.empty]
+
+    def drop(self) -> None:
+        for place in self.places:
+            place.drop()
+
+    def sync(self) -> Iterator[Row]:
+        for line in self._process(self.empty, "tests.benchmarks.sync").splitlines():
+            yield Row(self.vendor, *json.loads(line))
+
+    def million(self) -> Iterator[Row]:
+        master = self._filled(SESSIONS)
+        size = f"{SESSIONS:,} sessions, 28 % expired"
+        times = self._step(master, "plan")
+        yield self._ratio(
+            f"plan of {size}", "SELECT count, sum", times["plan_seconds"], times["count_seconds"], "1.2"
+        )
+        by_hand = min(
+            self._on_copy(master, "by-hand", variant)["seconds"] for variant in BY_HAND[self.vendor]
+        )
+        run = self._on_copy(master, "run")
+        yield self._ratio(
+            f"run over {size}", "the best SQL in one transaction", run["run_seconds"], by_hand, "1.5"
+        )
+        yield self._ratio("undo of it", "the run", run["undo_seconds"], run["run_seconds"], "2")
+        for name in ("run", "undo"):
+            yield self._milliseconds(f"longest transaction of the {name}", run[f"{name}_longest_seconds"])
+        yield self._milliseconds("longest wait of another writer meanwhile", self._longest_wait(master))
+        few = self._on_copy(self._filled(FEW_SESSIONS), "run")
+        more = (run["peak_bytes"] - few["peak_bytes"]) / MEGABYTE
+        what = f"peak memory of the run, less that of {FEW_SESSIONS:,}"
+        yield Row(self.vendor, what, "", f"{more:.0f} MB", "20 MB")
+        self._drop(master)
+
+    def files(self) -> Iterator[Row]:
+        place = self._filled(FILES)
+        as_files = self._step(place, "files", str(FILES))["seconds"]
+        in_database = min(self._on_copy(place, "run")["run_seconds"] for _ in range(ROUNDS))
+        yield Row(
+            self.vendor,
+            f"sweep of {FILES:,} documents as files: read, parse, unlink",
+            "the run over as many sessions",
+            f"{as_files / in_database:.1f} times",
+            "at least 10",
+        )
+
+    def _filled(self, sessions: int) -> Place:
+        place = self.empty.copy(f"filled{sessions}") if self.vendor == "postgresql" else self._file(sessions)
+        self.places.append(place)
+        self._step(place, "fill", str(sessions))
+        return place
+
+    def _file(self, sessions: int) -> Place:
+        return type(self.empty)(self.folder / f"filled{sessions}.sqlite3")  # type: ignore[call-arg]
+
+    def _on_copy(self, place: Place, *step: str) -> dict[str, Any]:
+        copy = place.copy("work")
+        self.places.append(copy)
+        result = self._step(copy, *step)
+        self._drop(copy)
+        return result
+
+    def _longest_wait(self, master: Place) -> float:
+        copy = master.copy("work")
+        self.places.append(copy)
+        with subprocess.Popen(
+            [sys.executable, "-m", "tests.benchmarks.cleanup", "touch"],
+            env=self._environment(copy),
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as writer:
+            self._step(copy, "run")
+            writer.send_signal(signal.SIGTERM)
+            output, _ = writer.communicate()
+        self._drop(copy)
+        return float(json.loads(output)["longest_seconds"])
+
+    def _drop(self, place: Place) -> None:
+        place.drop()
+        self.places.remove(place)
+
+    def _step(self, place: Place, *step: str) -> dict[str, Any]:
+        result: dict[str, Any] = json.loads(self._process(place, "tests.benchmarks.cleanup", *step))
+        return result
+
+    def _process(self, place: Place, module: str, *arguments: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            env=self._environment(place),
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        ).stdout
+
+    def _environment(self, place: Place) -> dict[str, str]:
+        return {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "raptor_admin.settings",
+            "RAPTOR_VAR_DIR": str(self.folder),
+            "RAPTOR_DATABASE_URL": place.url,
+        }
+
+    def _ratio(self, what: str, against: str, seconds: float, plain_seconds: float, limit: str) -> Row:
+        return Row(self.vendor, what, against, f"{seconds / plain_seconds:.2f}", limit)
+
+    def _milliseconds(self, what: str, seconds: float) -> Row:
+        return Row(self.vendor, what, "", f"{1000 * seconds:.0f} ms", "250 ms")
+
+
+def write(rows: list[Row]) -> None:
+    """Put the table into the document, in place of the one that was measured before."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    before, rest = text.split(MARKS[0])
+    _, after = rest.split(MARKS[1])
+    table = "\n".join([HEAD, *map(str, rows)])
+    measured = f"Measured on {datetime.now(UTC):%Y-%m-%d}, {machine()}.\n\n{table}\n"
+    DOCUMENT.write_text(f"{before}{MARKS[0]}{measured}{MARKS[1]}{after}", encoding="utf-8")
+
+
+def machine() -> str:
+    """Say what was measured on, without naming it."""
+    model = next(
+        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.processor() or platform.machine(),
+    )
+    return f"{os.cpu_count()} cores ({model}), {platform.system()}, Python {platform.python_version()}"
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
 
 
 if __name__ == "__main__":
