@@ -112,7 +112,9 @@ def test_find_select_confirm_and_see_the_run(admin: Page, panel: Panel) -> None:
 def test_a_sweep_that_is_due_runs_and_is_seen(admin: Page, panel: Panel) -> None:
     panel.shell(
         "from django.utils import timezone; from django_q.models import Schedule; "
-        "assert Schedule.objects.filter(name='sweep_expired').update(next_run=timezone.now()) == 1"
+        "from sessions_app.models import CleanupPolicy; "
+        "assert CleanupPolicy.objects.filter(is_enabled=True).update(next_run_at=timezone.now()) == 1; "
+        "assert Schedule.objects.filter(name='start_sweeps').update(next_run=timezone.now()) == 1"
     )
     run = admin.get_by_role("row", name=re.compile(r"Succeeded.*Schedule.*expired"))
     for _ in range(SWEEP_MILLISECONDS // 1_000):
