@@ -79,6 +79,7 @@ def _plan_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
         "policy": presentation.policy_link(run),
         "size": filesizeformat(sessions.aggregate(bytes=Sum("size_bytes", default=0))["bytes"]),
         "as_of": presentation.moment(run.as_of),
+        "planned_at": presentation.moment(run.planned_at),
         "reasons": presentation.reason_counts(run.matched_reasons),
         "changed_count": run.matched_count - count,
         "page": page,

@@ -182,6 +182,9 @@ def _carry_out(request: HttpRequest, run: CleanupRun) -> HttpResponse:
         messages.warning(request, f"{summary(run)}. The worker goes on with it.")
     else:
         messages.success(request, f"{summary(run)}.")
+        if run.policy_id is not None and run.due_at is not None:
+            # The task passes over what has ended, and takes the steps of the policy that come after it.
+            async_task("sessions_app.tasks.continue_cleanup", run.pk)
     return to_run(run)
 
 

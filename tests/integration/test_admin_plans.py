@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from django_q.models import OrmQ
 
 from sessions_app.cleanup import hold, plan_cleanup
 from sessions_app.criteria import Criteria
@@ -201,3 +202,11 @@ def test_a_decision_needs_its_token(operator: User, held: CleanupRun) -> None:
     client.force_login(operator)
     for act in ("plan", "close"):
         assert client.post(f"{RUNS}{held.pk}/{act}/", {"approve": "1"}).status_code == 403
+
+
+def test_a_sweep_goes_on_after_the_step_that_was_approved(at_work: Client, held: CleanupRun) -> None:
+    CleanupRun.objects.filter(pk=held.pk).update(due_at=database_now())
+    at_work.post(page_of(held), {"approve": "1"})
+    (task,) = OrmQ.objects.all()
+    assert (task.func(), task.task["args"]) == ("sessions_app.tasks.continue_cleanup", (held.pk,))
+    assert "Queued" not in at_work.get(f"{RUNS}{held.pk}/change/").content.decode()
