@@ -43,7 +43,7 @@ def queued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     return calls
 
 
-def form(*steps: Step, policy: CleanupPolicy | None = None, **changes: str) -> dict[str, str]:
+def form(*steps: Step, policy: CleanupPolicy | None = None, **changes: Any) -> dict[str, str]:
     """What the form sends: steps as place, criterion and age; those that a policy has come first."""
     ids = [step.pk for step in policy.steps.all()] if policy else []
     data = {
@@ -139,7 +139,7 @@ def test_disabling_takes_the_next_run_away(as_root: Client) -> None:
     ],
 )
 def test_what_cannot_be_is_refused_with_an_example(
-    as_root: Client, changes: dict[str, str], message: str
+    as_root: Client, changes: dict[str, Any], message: str
 ) -> None:
     assert message in send(as_root, "add/", form(("1", "invalid", ""), **changes))
     assert not CleanupPolicy.objects.filter(name="Team").exists()
