@@ -42,6 +42,9 @@ class CleanupPolicyAdmin(RaptorAdmin):
         ("Brakes", {"fields": ("brake_count", "brake_percent")}),
     )
 
+    class Media:
+        css = {"all": ("sessions_app/policies.css",)}
+
     def get_urls(self) -> list[URLPattern]:
         run_now = self.admin_site.admin_view(self.run_now_view)
         return [
@@ -81,7 +84,7 @@ class CleanupPolicyAdmin(RaptorAdmin):
 
     @admin.display(description="Scope", ordering="namespace")
     def scope(self, policy: CleanupPolicy) -> str:
-        return policy.namespace or "All namespaces"
+        return policy.namespace or "All"
 
     @admin.display(description="Enabled", ordering="is_enabled")
     def enabled(self, policy: CleanupPolicy) -> str:

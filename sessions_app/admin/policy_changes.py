@@ -24,6 +24,9 @@ class PolicyChangeAdmin(ReadOnlyAdmin):
     show_facets = admin.ShowFacets.NEVER
     list_per_page = presentation.ROWS_PER_PAGE
 
+    class Media:
+        css = {"all": ("sessions_app/policies.css",)}
+
     @admin.display(description="When", ordering="changed_at")
     def when(self, change: PolicyChange) -> str:
         return presentation.to_the_minute(change.changed_at)

@@ -109,7 +109,7 @@ def test_a_sweep_past_its_deadline_goes_on_in_a_task_of_its_own(
     run("sync_directories", tmp_path / "demo")
     settings.RAPTOR_TASK_DEADLINE_SECONDS = 0
     assert "interrupted" in tasks.sweep(nightly.pk, DUE)
-    again = ("sessions_app.tasks.sweep", nightly.pk, DUE, "schedule", "", {})
+    again: tuple[Any, ...] = ("sessions_app.tasks.sweep", nightly.pk, DUE, "schedule", "", {})
     assert queued == [again]
     assert ArchivedSession.objects.count() == cleanup.runs.BATCH_SIZE
     settings.RAPTOR_TASK_DEADLINE_SECONDS = 60
