@@ -28,8 +28,6 @@ _State = CleanupRun.State
 @admin.register(CleanupPolicy)
 class CleanupPolicyAdmin(RaptorAdmin):
     list_display = ("name", "description", "rhythm", "scope", "enabled", "next_run", "last_run", "waits")
-    list_filter = ("is_enabled",)
-    allowed_lookups = frozenset({"is_enabled__exact"})
     search_fields = ("name", "description", "namespace")
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
@@ -103,11 +101,11 @@ class CleanupPolicyAdmin(RaptorAdmin):
         run = CleanupRun(pk=policy.last_run_id, state=policy.last_run_state)
         return format_html("{} {}", _link_to(run), presentation.state_badge(run))
 
-    @admin.display(description="Waits")
+    @admin.display(description="Held")
     def waits(self, policy: Any) -> str:
         if policy.held_run_id is None:
             return presentation.NONE
-        badge = presentation.badge("stale", "For a person")
+        badge = presentation.badge("stale", "Waits for a person")
         return format_html('<a href="{}">{}</a>', _address_of_run(policy.held_run_id), badge)
 
     def change_view(

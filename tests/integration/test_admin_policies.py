@@ -207,7 +207,7 @@ def test_the_list_tells_last_runs_and_what_waits_in_few_queries(
         policies.sweep(policy, due_at=database_now(), trigger="schedule")
     with django_assert_max_num_queries(8):
         html = as_root.get(POLICIES).content.decode()
-    assert html.count("For a person") == 5
+    assert html.count("Waits for a person") == 5
     assert "At 02:00 every day" in html
     with django_assert_max_num_queries(24):
         as_root.get(f"{POLICIES}{policy.pk}/change/")
@@ -303,4 +303,4 @@ def test_a_held_plan_of_a_policy_leads_from_the_list_to_its_run(as_root: Client)
     CleanupRun.objects.update(state="planned", approved_by="root", approved_at=database_now())
     held.refresh_from_db()
     assert run_cleanup(held).removed_count == 1
-    assert "For a person" not in as_root.get(POLICIES).content.decode()
+    assert "Waits for a person" not in as_root.get(POLICIES).content.decode()
