@@ -5,7 +5,7 @@ TEST_DATABASE_URL = $(or $(RAPTOR_TEST_DATABASE_URL),postgres://postgres@127.0.0
 LINT_ENVIRONMENT = DJANGO_SETTINGS_MODULE=raptor_admin.settings RAPTOR_VAR_DIR=.mypy_cache/var RAPTOR_HTTPS=on RAPTOR_DATABASE_URL=
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-postgres lint bench requirements environment environment-dev
+.PHONY: help up demo test test-postgres stress lint bench requirements environment environment-dev
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -20,10 +20,10 @@ demo: environment ## As up, with 2,000 made-up sessions
 
 test: environment-dev ## Run all tests on SQLite, with a real browser
 	@$(PYTHON) -m tests.browser
-	@RAPTOR_TEST_DATABASE_URL= $(PYTHON) -m pytest tests/unit tests/integration tests/e2e
+	@RAPTOR_TEST_DATABASE_URL= $(PYTHON) -m pytest tests/unit tests/integration tests/stress tests/e2e
 
 test-postgres: environment-dev ## Run the integration tests on PostgreSQL (RAPTOR_TEST_DATABASE_URL)
-	@RAPTOR_TEST_DATABASE_URL='$(TEST_DATABASE_URL)' $(PYTHON) -m pytest tests/integration
+	@RAPTOR_TEST_DATABASE_URL='$(TEST_DATABASE_URL)' $(PYTHON) -m pytest tests/integration tests/stress
 
 lint: environment-dev ## Check style, types, layers, migrations and the production settings
 	@$(PYTHON) -m ruff check .
@@ -32,6 +32,12 @@ lint: environment-dev ## Check style, types, layers, migrations and the producti
 	@.venv/bin/lint-imports
 	@$(LINT_ENVIRONMENT) $(PYTHON) manage.py makemigrations --check --dry-run
 	@$(LINT_ENVIRONMENT) $(PYTHON) manage.py check --deploy --fail-level WARNING
+
+# Some minutes on each database. The PostgreSQL server that is crashed in it is one of its own.
+stress: export RAPTOR_TEST_TRIES = 10000
+stress: environment-dev ## Kill, stop, double and hinder cleanups, on SQLite and on PostgreSQL
+	@RAPTOR_TEST_DATABASE_URL= $(PYTHON) -m pytest tests/stress
+	@RAPTOR_TEST_DATABASE_URL='$(TEST_DATABASE_URL)' $(PYTHON) -m pytest tests/stress
 
 bench: environment-dev ## Measure, and print ratios
 	@$(PYTHON) -m tests.benchmarks

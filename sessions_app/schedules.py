@@ -14,7 +14,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 from django_q.models import Schedule
 
-SWEEP_TIME = time(2, 0)
+from sessions_app import policies
+
 ARCHIVE_TIME = time(3, 0)
 # What a person could have changed, and a task would then fail by or run too often.
 _PLAIN: dict[str, Any] = {
@@ -65,16 +66,17 @@ class PlannedTask:
 
 PLANNED_TASKS = (
     PlannedTask("sync_directories", minutes=1),
+    PlannedTask("start_sweeps", minutes=1),
     PlannedTask("tidy_up", minutes=5),
-    PlannedTask("sweep_expired", daily_at=SWEEP_TIME),
-    PlannedTask("sweep_invalid", daily_at=SWEEP_TIME),
     PlannedTask("empty_archive", daily_at=ARCHIVE_TIME),
 )
+# Policies have taken their place.
+RETIRED = (PlannedTask("sweep_expired"), PlannedTask("sweep_invalid"))
 
 
 @dataclass
 class SchedulesResult:
-    """What ``sync_schedules`` did, as names of schedules; a removed one was a double."""
+    """What ``sync_schedules`` did, as names of schedules; a removed one was a double, or is retired."""
 
     added: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
@@ -91,7 +93,10 @@ class SchedulesResult:
 
 
 def sync_schedules(*, now: datetime) -> SchedulesResult:
-    """Make the schedules of our tasks as they should be; a second call changes nothing."""
+    """Make the schedules of our tasks as they should be, and tell policies when they are due next.
+
+    A second call changes nothing.
+    """
     result = SchedulesResult()
     with transaction.atomic():
         if connection.vendor == "postgresql":
@@ -100,6 +105,10 @@ def sync_schedules(*, now: datetime) -> SchedulesResult:
                 cursor.execute(f"LOCK TABLE {Schedule._meta.db_table} IN EXCLUSIVE MODE")
         for task in PLANNED_TASKS:
             _sync_task(task, now, result)
+        for task in RETIRED:
+            _, deleted = Schedule.objects.filter(name=task.name, func=task.func).delete()
+            result.removed += [task.name] * deleted.get(Schedule._meta.label, 0)
+    policies.plan_next_runs(now)
     return result
 
 

@@ -10,18 +10,17 @@ import functools
 import logging
 import traceback
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import ParamSpec
 
 from django.conf import settings
 from django.db.models import F
 from django_q.tasks import async_task
 
-from sessions_app import cleanup, directories, schedules
-from sessions_app.criteria import Criteria
+from sessions_app import cleanup, directories, policies, schedules
 from sessions_app.deadline import Deadline
 from sessions_app.endpoints import mask_endpoints
-from sessions_app.models import CleanupRun, SessionDirectory
+from sessions_app.models import CleanupPolicy, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
 from sessions_app.sync_result import SyncResult
 
@@ -48,21 +47,34 @@ def _masked(task: Callable[_P, str]) -> Callable[_P, str]:
 
 
 @_masked
-def sweep_expired() -> str:
-    """Clean up the sessions that are past the maximum age."""
-    return _sweep(Criteria(expired=True, max_age_days=settings.RAPTOR_MAX_AGE_DAYS), actor="sweep_expired")
+def start_sweeps() -> str:
+    """Start the sweeps of the policies that are due."""
+    started = policies.start_due(database_now())
+    names = ", ".join(f"“{policy}”" for policy in started)
+    return f"{len(started):,} started{': ' * bool(started)}{names}."
 
 
 @_masked
-def sweep_invalid() -> str:
-    """Clean up the sessions that have a problem."""
-    return _sweep(Criteria(invalid=True), actor="sweep_invalid")
+def sweep(policy_pk: int, due_at: str, trigger: str = "schedule", actor: str = "") -> str:
+    """Take the steps of a policy; a sweep that its deadline stops goes on in a task of its own."""
+    policy = CleanupPolicy.objects.filter(pk=policy_pk).first()
+    if policy is None:
+        return f"There is no policy {policy_pk} any more."
+    if trigger == CleanupRun.Trigger.SCHEDULE and not policy.is_enabled:
+        return f"“{policy}” is disabled."
+    return _sweep(policy, datetime.fromisoformat(due_at), trigger, actor, _deadline())
 
 
 @_masked
 def continue_cleanup(run_pk: int) -> str:
-    """Go on with a run that its deadline interrupted; one that is at work or has ended is left alone."""
+    """Go on with a run, and with the sweep that it belongs to; one at work or ended is left alone."""
     return _run(CleanupRun.objects.get(pk=run_pk))
+
+
+@_masked
+def run_planned(run_pk: int, trigger: str, actor: str) -> str:
+    """Run a plan that a person has confirmed; the ledger names the person."""
+    return _run(CleanupRun.objects.get(pk=run_pk), trigger=trigger, actor=actor)
 
 
 @_masked
@@ -94,16 +106,16 @@ def _sync(directory: SessionDirectory, deadline: Deadline) -> SyncResult:
 
 
 @_masked
+def undo_run(run_pk: int, actor: str) -> str:
+    """Bring back what a run removed."""
+    return _undo(CleanupRun.objects.get(pk=run_pk), actor)
+
+
+@_masked
 def continue_undo(run_pk: int) -> str:
     """Go on with the undo of a run that its deadline interrupted."""
     run = CleanupRun.objects.get(pk=run_pk)
-    try:
-        run = cleanup.undo_cleanup(run, actor=run.undone_by, deadline=_deadline())
-    except (cleanup.CleanupInProgress, cleanup.CannotUndo) as reason:
-        return str(reason)
-    if run.state == CleanupRun.State.INTERRUPTED:
-        async_task("sessions_app.tasks.continue_undo", run.pk)
-    return f"{_count(run.restored_count, 'session')} of run {run.pk} are back."
+    return _undo(run, run.undone_by)
 
 
 @_masked
@@ -116,27 +128,82 @@ def empty_archive() -> str:
 
 @_masked
 def tidy_up() -> str:
-    """Mark the runs whose process died, drop forgotten plans, and keep the schedules at their time of day."""
+    """Mark the runs whose process died and go on with sweeps, drop forgotten plans, keep the schedules."""
     now = database_now()
     dead = cleanup.mark_dead_runs(as_of=now)
+    for run in filter(_goes_on_by_itself, dead):
+        if run.policy_id is not None and run.due_at is not None:
+            _queue_sweep(run.policy_id, run.due_at, run.trigger, run.actor)
+        else:
+            async_task("sessions_app.tasks.continue_cleanup", run.pk)
     cleanup.drop_old_plans(as_of=now)
     changed = schedules.sync_schedules(now=now).changed
-    return f"{_count(dead, 'dead run')} marked, {_count(len(changed), 'schedule')} put right."
+    return f"{_count(len(dead), 'dead run')} marked, {_count(len(changed), 'schedule')} put right."
 
 
-def _sweep(criteria: Criteria, *, actor: str) -> str:
-    return _run(cleanup.plan_cleanup(criteria, trigger="schedule", actor=actor))
+def _goes_on_by_itself(run: CleanupRun) -> bool:
+    """Whether a run whose worker died needs nobody: the sweeps of policies, but for a command's."""
+    # A command's user sees it end. What a sync found to be gone may be back: the next sync tells.
+    is_left_to_others = run.trigger == CleanupRun.Trigger.COMMAND or run.criteria.has_vanished
+    is_of_schedule = run.trigger == CleanupRun.Trigger.SCHEDULE or run.policy_id is not None
+    return run.is_resumable and is_of_schedule and not is_left_to_others
 
 
-def _run(run: CleanupRun) -> str:
+def _run(run: CleanupRun, *, trigger: str = "", actor: str = "") -> str:
+    """Run a plan or the rest of a run, then the steps that come after it in its policy."""
+    deadline = _deadline()
+    # A step that has ended already is passed over: its worker may have died before the next one.
+    is_passed_over = run.policy is not None and run.state == CleanupRun.State.SUCCEEDED
+    told = ""
+    if not is_passed_over:
+        try:
+            run = cleanup.run_cleanup(run, trigger=trigger, actor=actor, deadline=deadline)
+        except cleanup.CleanupRefused as reason:
+            return _refused(run, reason)
+        told = " ".join(filter(None, (f"{cleanup.summary(run)}.", run.error)))
+        if run.state == CleanupRun.State.INTERRUPTED:
+            async_task("sessions_app.tasks.continue_cleanup", run.pk)
+            return told
+    if run.policy is None or run.due_at is None:
+        return told
+    if deadline.has_passed:
+        _queue_sweep(run.policy.pk, run.due_at, run.trigger, run.actor)
+        return told
+    return _sweep(run.policy, run.due_at, run.trigger, run.actor, deadline)
+
+
+def _sweep(policy: CleanupPolicy, due_at: datetime, trigger: str, actor: str, deadline: Deadline) -> str:
     try:
-        run = cleanup.run_cleanup(run, deadline=_deadline())
-    except cleanup.CleanupInProgress as reason:
+        result = policies.sweep(
+            policy, due_at=due_at, trigger=trigger, actor=actor or policy.name, deadline=deadline
+        )
+    except cleanup.CleanupRefused as reason:
         logger.info("%s", reason)
         return str(reason)
+    if result.is_interrupted:
+        _queue_sweep(policy.pk, due_at, trigger, actor)
+    return result.describe()
+
+
+def _queue_sweep(policy_pk: int, due_at: datetime, trigger: str, actor: str) -> None:
+    async_task("sessions_app.tasks.sweep", policy_pk, due_at.isoformat(), trigger, actor)
+
+
+def _undo(run: CleanupRun, actor: str) -> str:
+    try:
+        run = cleanup.undo_cleanup(run, actor=actor, deadline=_deadline())
+    except (cleanup.CleanupRefused, cleanup.CannotUndo) as reason:
+        return _refused(run, reason)
     if run.state == CleanupRun.State.INTERRUPTED:
-        async_task("sessions_app.tasks.continue_cleanup", run.pk)
-    return " ".join(filter(None, (f"{cleanup.summary(run)}.", run.error)))
+        async_task("sessions_app.tasks.continue_undo", run.pk)
+    return f"{_count(run.restored_count, 'session')} of run {run.pk} are back."
+
+
+def _refused(run: CleanupRun, reason: Exception) -> str:
+    # It waits no longer, and its page is not to say so.
+    CleanupRun.objects.filter(pk=run.pk).update(queued_at=None)
+    logger.info("%s", reason)
+    return str(reason)
 
 
 def _deadline() -> Deadline:

@@ -1,4 +1,4 @@
-"""The filters of the session list. Each is a range or an equality, so that they combine and use an index."""
+"""The filters of sessions. Each is a range or an equality, so that they combine and use an index."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def label(code: str) -> str:
     return code.replace("_", " ").capitalize()
 
 
-class SessionFilter(admin.SimpleListFilter):
+class ConditionFilter(admin.SimpleListFilter):
     """A filter whose choices are conditions, by their values in the address."""
 
     def conditions(self, request: HttpRequest) -> dict[str, tuple[str, Q]]:
@@ -46,7 +46,7 @@ class SessionFilter(admin.SimpleListFilter):
         return queryset.filter(conditions[value][1]) if value in conditions else queryset
 
 
-class ProblemFilter(SessionFilter):
+class ProblemFilter(ConditionFilter):
     title = "problem"
     parameter_name = "problem"
 
@@ -58,7 +58,7 @@ class ProblemFilter(SessionFilter):
         }
 
 
-class ExpiredFilter(SessionFilter):
+class ExpiredFilter(ConditionFilter):
     title = "expired"
     parameter_name = "expired"
 
@@ -71,7 +71,7 @@ class ExpiredFilter(SessionFilter):
         }
 
 
-class LastAccessedFilter(SessionFilter):
+class LastAccessedFilter(ConditionFilter):
     title = "last accessed"
     parameter_name = "accessed"
 
@@ -95,7 +95,7 @@ class LastAccessedFilter(SessionFilter):
         }
 
 
-class BrowserTypeFilter(SessionFilter):
+class BrowserTypeFilter(ConditionFilter):
     title = "browser type"
     parameter_name = "browser_type"
 
@@ -106,7 +106,7 @@ class BrowserTypeFilter(SessionFilter):
         }
 
 
-class PinnedFilter(SessionFilter):
+class PinnedFilter(ConditionFilter):
     title = "pinned"
     parameter_name = "pinned"
 

@@ -11,6 +11,7 @@ from django.core.paginator import Page, Paginator
 from django.db.models import DateTimeField, QuerySet, Value
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
+from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -27,6 +28,7 @@ _STATE_KINDS = {
     CleanupRun.State.SUCCEEDED: "good",
     CleanupRun.State.FAILED: "bad",
     CleanupRun.State.INTERRUPTED: "stale",
+    CleanupRun.State.HELD: "stale",
 }
 
 
@@ -94,13 +96,52 @@ def size(size_bytes: int) -> str:
     return format_html('<span title="{} bytes">{}</span>', f"{size_bytes:,}", filesizeformat(size_bytes))
 
 
+def documents_size(size_bytes: int) -> str:
+    """A size to the byte, and of what it is."""
+    return f"{size_bytes:,} bytes of documents, not of disk"
+
+
+def percent(part: int, whole: int) -> str:
+    """A share in whole percent; neither nothing nor all where it is not quite that."""
+    share = 100 * part / whole
+    if 0 < share < 1:
+        return "under 1 percent"
+    return f"{min(share, 99) if part < whole else share:.0f} percent"
+
+
 def badge(kind: str, text: str) -> SafeString:
     """A short text with a colour beside it; the text alone says all."""
     return format_html('<span class="raptor-badge raptor-{}">{}</span>', kind, text)
 
 
-def state_badge(run: CleanupRun) -> SafeString:
+def state_badge(run: CleanupRun, *, is_queued: bool = False) -> SafeString:
+    """The state of a run; ``is_queued`` where it waits for the worker."""
+    if is_queued:
+        return badge("quiet", "Queued")
     return badge(_STATE_KINDS.get(CleanupRun.State(run.state), "quiet"), run.get_state_display())
+
+
+def started_by(run: CleanupRun) -> str:
+    trigger = run.get_trigger_display()
+    return f"{trigger}: {run.actor}" if run.actor else trigger
+
+
+def took(run: CleanupRun) -> str:
+    if run.started_at is None or run.finished_at is None:
+        return NONE
+    return duration(run.finished_at - run.started_at)
+
+
+def policy_link(run: CleanupRun) -> str:
+    """The policy of a run and the place of its step, with the way to the policy where it has a page."""
+    if run.policy is None:
+        return ""
+    step = f", step {run.step_position}" if run.step_position is not None else ""
+    try:
+        address = reverse("admin:sessions_app_cleanuppolicy_change", args=[run.policy.pk])
+    except NoReverseMatch:
+        return f"{run.policy}{step}"
+    return format_html('<a href="{}">{}</a>{}', address, run.policy, step)
 
 
 def verdicts(bits: int) -> SafeString:

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_POST
 from sessions_app.admin import filters, presentation, storage
 from sessions_app.admin.base import ReadOnlyAdmin
 from sessions_app.admin.detail import session_context
-from sessions_app.cleanup import CleanupInProgress, plan_cleanup
+from sessions_app.cleanup import CleanupRefused, plan_cleanup
 from sessions_app.criteria import SELECTION_LIMIT, Criteria, Reason, reasons_in
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.problems import Problem
@@ -112,7 +112,7 @@ class BrowserSessionAdmin(ReadOnlyAdmin):
         criteria = Criteria(session_ids=ids, max_age_days=settings.RAPTOR_MAX_AGE_DAYS)
         try:
             run = plan_cleanup(criteria, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username())
-        except CleanupInProgress as reason:
+        except CleanupRefused as reason:
             self.message_user(request, str(reason), messages.ERROR)
             return None
         return HttpResponseRedirect(reverse("admin:sessions_app_cleanuprun_plan", args=[run.pk]))

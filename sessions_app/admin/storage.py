@@ -15,11 +15,11 @@ from django.utils import timezone
 from django.utils.http import urlencode
 
 from sessions_app.admin.base import RaptorAdmin
+from sessions_app.admin.downloads import harmless
 from sessions_app.admin.presentation import REASONS, age, request_time
 from sessions_app.storage import AGES, StorageReport, Total, storage_report
 
 WOULD_FREE = {"expired": "Expired", "invalid": "Invalid", "either": "Expired or invalid"}
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 class Line(NamedTuple):
@@ -48,6 +48,7 @@ def report_page(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
     context = {
         "report": report,
         "summary": _summary(report),
+        "disk": filesizeformat(report.disk_bytes),
         "sections": _sections(report),
         "largest": [
             (session, filesizeformat(session.size_bytes), age(session.last_accessed, report.as_of))
@@ -71,12 +72,8 @@ def report_csv(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
     writer.writerow(["section", "name", "sessions", "bytes"])
     for section, name, total in _csv_rows(report):
         writer.writerow([section, harmless(name), total.sessions, total.bytes])
+    writer.writerow(["total", "on_disk", "", report.disk_bytes])
     return _as_file(response, report, "csv")
-
-
-def harmless(text: str) -> str:
-    """Keep a spreadsheet from reading a text as a formula."""
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
 
 
 def _report(screen: RaptorAdmin, request: HttpRequest) -> StorageReport:

@@ -99,13 +99,30 @@ def end(run: CleanupRun, state: str, **values: Any) -> None:
 
 
 def drop_old_plans(*, as_of: datetime) -> int:
-    """Delete the plans of which nothing came within a day; the ledger is of runs, and these never ran."""
+    """Delete the plans of which nothing came within a day; the ledger is of runs, and these never ran.
+
+    Those of a policy are closed: deleted, a task that is delivered again would plan the step anew.
+    """
     old = CleanupRun.objects.filter(state=_State.PLANNED, attempt=0, planned_at__lt=as_of - PLAN_LIMIT)
-    _, deleted = old.delete()
-    return deleted.get(CleanupRun._meta.label, 0)
+    closed = old.filter(policy__isnull=False).update(
+        state=_State.CLOSED, closed_at=DatabaseClock(), error="Nothing came of the plan within a day."
+    )
+    _, deleted = old.filter(policy=None).delete()
+    return closed + deleted.get(CleanupRun._meta.label, 0)
 
 
-def mark_dead_runs(*, as_of: datetime) -> int:
-    """Mark as interrupted the runs at work whose heart stopped, so that they can be resumed."""
+def mark_dead_runs(*, as_of: datetime) -> list[CleanupRun]:
+    """Mark as interrupted the runs at work whose heart stopped, so that they can be resumed.
+
+    Returns: Those that this call has marked, each in its new state.
+    """
     dead = CleanupRun.objects.filter(state__in=_AT_WORK, heartbeat_at__lt=as_of - HEARTBEAT_LIMIT)
-    return dead.update(state=_State.INTERRUPTED, finished_at=Coalesce("finished_at", DatabaseClock()))
+    marked = []
+    for run in dead:
+        # Not one that has come back to life, or that somebody else has marked.
+        if dead.filter(pk=run.pk, attempt=run.attempt).update(
+            state=_State.INTERRUPTED, finished_at=Coalesce("finished_at", DatabaseClock())
+        ):
+            run.refresh_from_db()
+            marked.append(run)
+    return marked

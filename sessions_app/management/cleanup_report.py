@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from django.core.management import CommandError
+
 from sessions_app.criteria import Reason
-from sessions_app.management.output import bytes_of, count_of
+from sessions_app.management.output import bytes_of, count_of, printable
 from sessions_app.models import CleanupRun
 from sessions_app.problems import Problem
 
+HELD = 3
+NAMED_LIMIT = 20
+
 _SENTENCES = {member.code: member.sentence for flags in (Reason, Problem) for member in flags}
+
+
+class HeldByBrake(CommandError):
+    """A plan waits for a person, and nothing of it was removed."""
+
+    def __init__(self, run: CleanupRun, how_to_go_on: str) -> None:
+        super().__init__(f"Run {run.pk} is held. {run.held_because} {how_to_go_on}", returncode=HELD)
 
 
 @dataclass(frozen=True)
@@ -18,46 +31,88 @@ class CleanupReport:
     """A run that has ended, or a plan that is only looked at."""
 
     run: CleanupRun
-    is_dry_run: bool
+    is_dry_run: bool = False
+
+    @property
+    def is_plan(self) -> bool:
+        return self.is_dry_run or self.run.state == CleanupRun.State.HELD
 
     @property
     def reasons(self) -> dict[str, int]:
-        counts = self.run.matched_reasons if self.is_dry_run else self.run.removed_reasons
+        counts = self.run.matched_reasons if self.is_plan else self.run.removed_reasons
         # In the order of their bits: a database may have sorted the keys.
         return {code: counts[code] for code in _SENTENCES if code in counts}
 
     @property
     def size_bytes(self) -> int:
-        return self.run.matched_bytes if self.is_dry_run else self.run.removed_bytes
+        return self.run.matched_bytes if self.is_plan else self.run.removed_bytes
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "run": self.run.pk,
+        run = self.run
+        report = {
+            "run": run.pk,
             "dry_run": self.is_dry_run,
-            "as_of": self.run.as_of.isoformat(),
-            "matched": self.run.matched_count,
-            "removed": self.run.removed_count,
-            "skipped": self.run.skipped_count,
+            "as_of": run.as_of.isoformat(),
+            "matched": run.matched_count,
+            "removed": run.removed_count,
+            "skipped": run.skipped_count,
             "bytes": self.size_bytes,
             "reasons": self.reasons,
         }
+        if run.state == CleanupRun.State.HELD:
+            report["held"] = run.held_because
+        if run.skipped_sessions:
+            report["skipped_sessions"] = run.skipped_sessions
+        return report
 
     def to_text(self) -> str:
         run = self.run
         if not run.matched_count:
             return f"Run {run.pk}: nothing to remove. Asked for: {run.criteria.describe()}."
-        if self.is_dry_run:
-            matched = count_of(run.matched_count, "session")
-            lines = [f"Dry run {run.pk}: {matched} would be removed. Nothing was changed."]
-        else:
-            lines = [f"Run {run.pk}: {count_of(run.removed_count, 'session')} removed, into the archive."]
+        lines = [self._headline()]
         lines += [f"  {count:>7,}  {_SENTENCES[code]} ({code})" for code, count in self.reasons.items()]
-        if run.skipped_count:
-            lines.append(f"{count_of(run.skipped_count, 'session')} changed after the preview, and stayed.")
+        lines += self._skipped()
         if run.matched_pinned_count:
             lines.append(f"Pinned sessions among them: {run.matched_pinned_count:,}.")
-        lines.append(f"{'Would free' if self.is_dry_run else 'Freed'} {bytes_of(self.size_bytes)}.")
+        lines.append(self._freed())
         return "\n".join(lines)
+
+    def _headline(self) -> str:
+        run = self.run
+        matched = count_of(run.matched_count, "session")
+        if self.is_dry_run:
+            return f"Dry run {run.pk}: {matched} would be removed. Nothing was changed."
+        if self.is_plan:
+            return f"Run {run.pk}: held. {matched} would be removed. Nothing was changed."
+        removed = count_of(run.removed_count, "session")
+        return f"Run {run.pk}: {removed} removed, {'into the archive' if run.keeps_archive else 'for good'}."
+
+    def _skipped(self) -> Iterator[str]:
+        run = self.run
+        if not run.skipped_count:
+            return
+        yield f"{count_of(run.skipped_count, 'session')} changed after the preview, and stayed."
+        named = run.skipped_sessions[:NAMED_LIMIT]
+        for skipped in named:
+            name = printable(f"{skipped['namespace']}/{skipped['name']}")
+            yield f"  {name}: {skipped['because']}"
+        if named and run.skipped_count > len(named):
+            yield f"  … and {run.skipped_count - len(named):,} more."
+
+    def _freed(self) -> str:
+        run = self.run
+        if self.is_plan:
+            return f"Would free {bytes_of(self.size_bytes)}."
+        if run.before_bytes is None or run.after_bytes is None:
+            return f"Freed {bytes_of(self.size_bytes)}."
+        freed = run.before_bytes - run.after_bytes
+        told = (
+            f"Before: {bytes_of(run.before_bytes)}. After: {bytes_of(run.after_bytes)}. "
+            f"Freed: {bytes_of(freed)}."
+        )
+        if freed != run.removed_bytes:
+            told += f" Removed: {bytes_of(run.removed_bytes)}; other sessions came or went meanwhile."
+        return told
 
     @property
     def failure(self) -> str:
@@ -66,6 +121,7 @@ class CleanupReport:
         if run.state == CleanupRun.State.INTERRUPTED:
             return (
                 f"Run {run.pk} was interrupted: {run.removed_count:,} of {run.matched_count:,} sessions are "
-                "removed, the rest is as it was. Run the command again to remove the rest."
+                "removed, the rest is as it was. Run the command again to remove the rest, or resume the run "
+                "on its page in the admin."
             )
         return run.error

@@ -18,11 +18,24 @@ FILES = PROJECT_DIR / "tests" / "session_files" / "sessions"
 FRESH = "saved-just-now.json"
 PASSWORD = "correct horse battery staple"
 SWEEP_MILLISECONDS = 90_000
+WORK_MILLISECONDS = 60_000
+# Valid sessions, which no other test selects.
+CROWD = (
+    "from sessions_app.models import BrowserSession as S; from datetime import datetime, UTC; "
+    "now = datetime.now(UTC); "
+    "S.objects.bulk_create((S(namespace='crowd', name=f'crowd-{n}', session_id='x', browser_type='chromium', "
+    "cdp_url='ws://127.0.0.1:9222/x', created_at=now, last_accessed=now, document=b'{}', size_bytes=2) "
+    "for n in range(6000)), batch_size=500)"
+)
+COUNT_CROWD = (
+    "from sessions_app.models import BrowserSession as S; print(S.objects.filter(namespace='crowd').count())"
+)
 PAGES = (
     "",
     "sessions_app/browsersession/",
     "sessions_app/browsersession/storage/",
     "sessions_app/cleanuprun/",
+    "sessions_app/cleanuprun/?outcome=waits&planned=7&q=admin",
     "sessions_app/archivedsession/",
     "sessions_app/sessiondirectory/",
     "sessions_app/sessiondirectory/add/",
@@ -112,7 +125,9 @@ def test_find_select_confirm_and_see_the_run(admin: Page, panel: Panel) -> None:
 def test_a_sweep_that_is_due_runs_and_is_seen(admin: Page, panel: Panel) -> None:
     panel.shell(
         "from django.utils import timezone; from django_q.models import Schedule; "
-        "assert Schedule.objects.filter(name='sweep_expired').update(next_run=timezone.now()) == 1"
+        "from sessions_app.models import CleanupPolicy; "
+        "assert CleanupPolicy.objects.filter(is_enabled=True).update(next_run_at=timezone.now()) == 1; "
+        "assert Schedule.objects.filter(name='start_sweeps').update(next_run=timezone.now()) == 1"
     )
     run = admin.get_by_role("row", name=re.compile(r"Succeeded.*Schedule.*expired"))
     for _ in range(SWEEP_MILLISECONDS // 1_000):
@@ -127,6 +142,38 @@ def test_a_sweep_that_is_due_runs_and_is_seen(admin: Page, panel: Panel) -> None
     expect(admin.get_by_text("0 browser sessions")).to_be_visible()
     assert not (folder_of(panel) / "old-and-invalid.json").exists()
     assert (folder_of(panel) / FRESH).exists()
+
+
+@pytest.mark.parametrize("viewport", [(1440, 900)], ids=["wide"])
+def test_a_large_cleanup_is_followed_to_its_end_and_taken_back(admin: Page, panel: Panel) -> None:
+    panel.shell(CROWD)
+    visit(admin, panel, "sessions_app/browsersession/?namespace=crowd")
+    admin.get_by_role("checkbox", name="Select all").check()
+    admin.get_by_role("button", name=re.compile("Select all 6000|across all pages")).click()
+    admin.get_by_label("Action:").select_option(label="Clean up selected…")
+    admin.get_by_role("button", name="Go", exact=True).click()
+
+    number = admin.get_by_label("Type the number of sessions to confirm")
+    number.fill("60")
+    admin.get_by_role("button", name="Clean up 6,000 sessions").click()
+    expect(number).to_have_accessible_description(re.compile("Nothing was removed"))
+    number.fill("6,000")
+    admin.get_by_role("button", name="Clean up 6,000 sessions").click()
+
+    bar = admin.get_by_role("progressbar", name="Removed")
+    expect(bar).to_be_visible()
+    expect(admin.get_by_text("Succeeded")).to_be_visible(timeout=WORK_MILLISECONDS)
+    expect(bar).to_have_count(0)
+    expect(admin.get_by_text(re.compile("Sessions 1 to 100 of 6,000"))).to_be_visible()
+    with admin.expect_download() as download:
+        admin.get_by_role("link", name="Download CSV").click()
+    assert len(Path(download.value.path()).read_text().splitlines()) == 6_001
+
+    admin.get_by_role("button", name="Undo").click()
+    expect(admin.get_by_role("progressbar", name="Brought back")).to_be_visible()
+    expect(admin.get_by_text("Undone", exact=True).first).to_be_visible(timeout=WORK_MILLISECONDS)
+    expect(admin.get_by_text("6,000 sessions by admin")).to_be_visible()
+    assert panel.shell(COUNT_CROWD) == "6000"
 
 
 @pytest.mark.usefixtures("restored")

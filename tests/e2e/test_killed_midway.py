@@ -77,7 +77,10 @@ def assert_in_step(panel: Panel, folder: Path) -> int:
 def test_the_worker_is_killed_in_a_sweep(panel: Panel, folder: Path) -> None:
     panel.shell(
         "from django.utils import timezone; from django_q.models import Schedule; "
-        "Schedule.objects.filter(name='sweep_expired').update(next_run=timezone.now())"
+        "from sessions_app.models import CleanupPolicy; "
+        "due = CleanupPolicy.objects.filter(is_enabled=True); "
+        "due.update(brake_percent=None, next_run_at=timezone.now()); "
+        "Schedule.objects.filter(name='start_sweeps').update(next_run=timezone.now())"
     )
     panel.shell(REMOVED_SO_FAR)
     kill(panel, "qcluster")

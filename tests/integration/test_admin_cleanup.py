@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from sessions_app import criteria
-from sessions_app.admin import cleanup as screen
+from sessions_app.admin import run_work
 from sessions_app.cleanup import plan_cleanup, run_cleanup, runs
 from sessions_app.criteria import Criteria
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
@@ -103,7 +103,7 @@ def test_all_that_match_the_filter_can_be_selected(at_work: Client) -> None:
     assert "Clean up 150 sessions" in at_work.get(plan).content.decode()
     second_page = at_work.get(f"{plan}?page=2").content.decode()
     assert "Sessions 101 to 150 of 150" in second_page
-    at_work.post(plan)
+    at_work.post(plan, {"number": "150"})
     assert list(BrowserSession.objects.all()) == [survivor]
 
 
@@ -142,8 +142,8 @@ def test_a_cleanup_that_takes_too_long_goes_on_in_the_worker(
     at_work: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queued: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(screen, "async_task", lambda *task: queued.append(task))
-    monkeypatch.setattr(screen, "REQUEST_SECONDS", 0)
+    monkeypatch.setattr(run_work, "async_task", lambda *task: queued.append(task))
+    monkeypatch.setattr(run_work, "REQUEST_SECONDS", 0)
     monkeypatch.setattr(runs, "BATCH_BYTES", 1)  # so that each batch is of one session
     plan = select(at_work, make_session(), make_session())["Location"]
     html = at_work.post(plan, follow=True).content.decode()
@@ -151,7 +151,7 @@ def test_a_cleanup_that_takes_too_long_goes_on_in_the_worker(
     assert queued == [("sessions_app.tasks.continue_cleanup", run.pk)]
     assert "The worker goes on with it." in html
     assert (run.state, run.removed_count) == ("interrupted", 1)
-    assert "Resume" in html
+    assert "It waits for the worker" in html
     monkeypatch.undo()
     at_work.post(f"{RUNS}{run.pk}/resume/")
     run.refresh_from_db()
@@ -201,3 +201,37 @@ def test_the_page_of_a_run_takes_a_fixed_number_of_queries(at_work: Client) -> N
         return len(queries)
 
     assert queries_of(1) == queries_of(250)
+
+
+def test_the_page_of_a_run_tells_before_after_and_freed(at_work: Client) -> None:
+    make_session("bad", session_id="")
+    make_session("fine")
+    run = run_cleanup(plan_cleanup(Criteria(invalid=True), trigger="admin"))
+    run.refresh_from_db()
+    html = at_work.get(f"{RUNS}{run.pk}/change/").content.decode()
+    before, after = run.before_bytes or 0, run.after_bytes or 0
+    assert f"Before {before:,} bytes, after {after:,} bytes, freed {run.removed_bytes:,} bytes" in html
+    assert "2 → 1 sessions" in html
+    assert f"{run.removed_bytes:,} bytes of documents, not of disk" in html
+
+
+@pytest.mark.parametrize(
+    ("named", "skipped", "matched", "words"),
+    [
+        (1, 1, 5, ""),
+        (0, 7, 10_001, "Plans of over 10,000 sessions only count them."),
+        (1_000, 1_200, 5_000, "The first 100 are shown; the download has all that are named."),
+    ],
+)
+def test_what_was_skipped_is_told_as_far_as_it_is_known(
+    at_work: Client, named: int, skipped: int, matched: int, words: str
+) -> None:
+    plan = plan_cleanup(Criteria(invalid=True), trigger="admin")
+    rows = [{"namespace": "shop", "name": f"s-{n}", "because": "It was changed."} for n in range(named)]
+    CleanupRun.objects.filter(pk=plan.pk).update(
+        state="succeeded", matched_count=matched, skipped_count=skipped, skipped_sessions=rows
+    )
+    html = at_work.get(f"{RUNS}{plan.pk}/change/").content.decode()
+    assert html.count("It was changed.") == min(named, 100)
+    assert words in html
+    assert ("skipped sessions are named" in html) is (skipped > named)

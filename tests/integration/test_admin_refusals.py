@@ -37,6 +37,9 @@ def as_root(client: Client, root: User) -> Client:
         f"{SESSIONS}?namespace=%00",
         f"{RUNS}?actor__regex=(",
         f"{RUNS}?state__exact=%00",
+        f"{RUNS}?policy__name__regex=(",
+        f"{RUNS}export.csv?actor__regex=(",
+        f"{RUNS}export.json?policy__brake_count=1",
         f"{ARCHIVE}?run__criteria_json__x=1",
         "/admin/django_q/failure/?func__regex=(",
     ],
@@ -54,6 +57,9 @@ def test_look_ups_that_no_filter_offers_are_refused(as_root: Client, address: st
         f"{SESSIONS}?q=%27%25_",
         f"{SESSIONS}?problem=xyz",
         f"{RUNS}?state__exact=running",
+        f"{RUNS}?policy=99999999999999999999999",
+        f"{RUNS}?q=99999999999999999999999",
+        f"{RUNS}?planned=never&outcome=none&policy=x",
     ],
 )
 def test_odd_values_find_nothing_and_break_nothing(as_root: Client, address: str) -> None:
@@ -73,7 +79,7 @@ def test_a_plan_that_nobody_confirmed_cannot_be_resumed(as_root: Client) -> None
     response = as_root.post(f"{RUNS}{run.pk}/resume/")
     assert response["Location"] == f"{RUNS}{run.pk}/plan/"
     assert BrowserSession.objects.count() == 1
-    as_root.post(f"{RUNS}{run.pk}/plan/")
+    as_root.post(f"{RUNS}{run.pk}/plan/", {"number": "1"})
     run.refresh_from_db()
     assert (run.trigger, run.actor, run.removed_count) == ("admin", "root", 1)
 

@@ -260,8 +260,8 @@ def test_a_run_whose_heart_stopped_can_be_resumed() -> None:
     run = plan(expired=True)
     now = database_now()
     CleanupRun.objects.update(state=State.RUNNING, attempt=1, heartbeat_at=now - timedelta(minutes=1))
-    assert mark_dead_runs(as_of=now) == 0
-    assert mark_dead_runs(as_of=now + timedelta(minutes=2)) == 1
+    assert mark_dead_runs(as_of=now) == []
+    assert mark_dead_runs(as_of=now + timedelta(minutes=2)) == [run]
     run.refresh_from_db()
     assert run.state == State.INTERRUPTED
     assert run_cleanup(run).removed_count == 1

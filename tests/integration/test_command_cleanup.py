@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import signal
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.db.models import QuerySet
 
 from sessions_app.cleanup import files, runs
-from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
+from sessions_app.models import ArchivedSession, BrowserSession, CleanupPolicy, CleanupRun
 from tests.integration.commands import AS_OF, names_in, run, write
 
 pytestmark = pytest.mark.django_db
@@ -64,7 +65,8 @@ def test_the_text_tells_each_reason_and_the_bytes(folder: Path) -> None:
     freed = ArchivedSession.objects.get().size_bytes
     assert "1 session removed, into the archive." in outcome.out
     assert "1  The session id is missing. (missing_session_id)" in outcome.out
-    assert f"Freed {freed} bytes." in outcome.out
+    assert f"After: {sum(BrowserSession.objects.values_list('size_bytes', flat=True))} bytes." in outcome.out
+    assert f"Freed: {freed} bytes." in outcome.out
 
 
 def test_the_ledger_names_the_user_of_the_system(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,6 +151,163 @@ class TestAll:
     def test_does_not_ask_before_a_dry_run(self, folder: Path) -> None:
         report = run("cleanup_sessions", "--all", "--dry-run", "--format", "json").json
         assert (report["matched"], report["removed"], BrowserSession.objects.count()) == (4, 0, 4)
+
+
+class TestMoreThanHalf:
+    """The sessions of ``crowd`` are 101 in the namespace crowd, 60 of them expired."""
+
+    ARGUMENTS = (
+        "cleanup_sessions",
+        "--expired",
+        "--namespace",
+        "crowd",
+        "--as-of",
+        AS_OF,
+        "--format",
+        "json",
+    )
+
+    @pytest.fixture(autouse=True)
+    def crowd(self, tmp_path: Path) -> None:
+        for number in range(101):
+            write(tmp_path / "crowd", f"s{number:03}", **({"last_accessed": OLD} if number < 60 else {}))
+        run("sync_directories", tmp_path / "crowd", "--namespace", "crowd")
+
+    def test_is_held_where_nobody_can_be_asked(self) -> None:
+        outcome = run(*self.ARGUMENTS)
+        held = CleanupRun.objects.get()
+        assert (outcome.status, held.state, BrowserSession.objects.count()) == (3, "held", 101)
+        assert (outcome.json["matched"], outcome.json["removed"]) == (60, 0)
+        assert "60 of 101 sessions, more than half" in outcome.json["held"]
+        assert f"Run {held.pk} is held." in outcome.err
+        assert "Approve it on its page in the admin, or call the command again with --yes." in outcome.err
+
+    def test_goes_with_yes(self) -> None:
+        assert run(*self.ARGUMENTS, "--yes").json["removed"] == 60
+
+    def test_goes_where_the_scope_is_small(self) -> None:
+        BrowserSession.objects.filter(name="s100").delete()
+        outcome = run(*self.ARGUMENTS)
+        assert (outcome.status, outcome.json["removed"]) == (0, 60)
+        assert "held" not in outcome.json
+
+    def test_asks_for_the_number_on_a_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sys.stdin", Terminal("59\n"))
+        assert run(*self.ARGUMENTS).status == 1
+        monkeypatch.setattr("sys.stdin", Terminal("60\n"))
+        outcome = run(*self.ARGUMENTS)
+        assert "This removes 60 sessions" in outcome.err
+        assert outcome.json["removed"] == 60
+
+    def test_is_not_asked_about_by_a_dry_run(self) -> None:
+        assert run(*self.ARGUMENTS, "--dry-run").status == 0
+        assert not CleanupRun.objects.filter(state="held").exists()
+
+
+class TestPolicy:
+    @pytest.fixture(autouse=True)
+    def policies(self, folder: Path) -> None:
+        now = datetime.now(UTC)
+        write(folder, "good", last_accessed=now.isoformat())
+        write(folder, "old", last_accessed=(now - timedelta(days=8)).isoformat())
+        write(folder, "invalid", last_accessed=now.isoformat(), cdp_url="", session_id="")
+        run("sync_directories", folder)
+        CleanupPolicy.objects.all().delete()
+        policy = CleanupPolicy.objects.create(name="Tidy", brake_count=1)
+        policy.steps.create(position=1, criterion="expired", max_age_days=7)
+        policy.steps.create(position=2, criterion="invalid")
+        CleanupPolicy.objects.create(name="Another")
+
+    def test_reports_the_run_of_each_step(self, folder: Path) -> None:
+        CleanupPolicy.objects.update(brake_count=None)
+        outcome = run("cleanup_sessions", "--policy", "Tidy", "--format", "json")
+        report = outcome.json
+        assert (outcome.status, report["policy"], report["held"]) == (0, "Tidy", None)
+        assert [entry["reasons"] for entry in report["runs"]] == [
+            {"expired": 1},
+            {"missing_session_id": 1, "missing_cdp_url": 1},
+        ]
+        assert set(CleanupRun.objects.values_list("trigger", "policy__name")) == {("command", "Tidy")}
+        assert names_in(folder) == {"good", "pinned"}
+
+    def test_says_the_end_as_the_guide_does(self) -> None:
+        CleanupPolicy.objects.update(brake_count=None)
+        out = run("cleanup_sessions", "--policy", "Tidy").out
+        assert "Automatic cleanup complete: 1 expired, 1 invalid sessions removed" in out
+
+    def test_is_held_past_its_brake_and_goes_on_with_yes(self, folder: Path) -> None:
+        outcome = run("cleanup_sessions", "--policy", "Tidy", "--format", "json")
+        assert (outcome.status, names_in(folder)) == (3, {"good", "invalid", "pinned"})
+        assert outcome.json["held"] == "It would take 2 sessions; the brake is at 1."
+        outcome = run("cleanup_sessions", "--policy", "Tidy", "--yes", "--format", "json")
+        CleanupPolicy.objects.update(brake_count=0)
+        write(folder, "worse", cdp_url="")
+        run("sync_directories", folder)
+        outcome = run("cleanup_sessions", "--policy", "Tidy", "--yes", "--format", "json")
+        assert (outcome.status, outcome.json["held"]) == (0, None)
+        assert names_in(folder) == {"good", "pinned"}
+        assert CleanupRun.objects.get(state="closed").error.startswith("A later sweep")
+
+    def test_is_previewed_by_a_dry_run(self, folder: Path) -> None:
+        outcome = run("cleanup_sessions", "--policy", "Tidy", "--dry-run")
+        assert "1. Expired sessions, over 7 days: 1 session" in outcome.out
+        assert "2. Invalid sessions: 1 session" in outcome.out
+        assert "Would be held: It would take 2 sessions; the brake is at 1." in outcome.out
+        report = run("cleanup_sessions", "--policy", "Tidy", "--dry-run", "--format", "json").json
+        assert [step["matched"] for step in report["steps"]] == [1, 1]
+        assert not CleanupRun.objects.exists()
+        assert len(names_in(folder)) == 4
+
+    def test_that_is_not_there_is_refused_with_those_that_are(self) -> None:
+        outcome = run("cleanup_sessions", "--policy", "Nightly")
+        assert (outcome.status, CleanupRun.objects.count()) == (2, 0)
+        assert "There are: “Another”, “Tidy”." in outcome.err
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            ("--expired",),
+            ("--all", "--yes"),
+            ("--namespace", "x"),
+            ("--max-age-days", "3"),
+            ("--as-of", AS_OF),
+        ],
+    )
+    def test_brings_its_own_criteria(self, more: tuple[str, ...]) -> None:
+        outcome = run("cleanup_sessions", "--policy", "Tidy", *more)
+        assert (outcome.status, CleanupRun.objects.count()) == (2, 0)
+        assert f"leave out {more[0]}." in outcome.err
+
+    def test_at_work_elsewhere_is_refused(self) -> None:
+        run("cleanup_sessions", "--policy", "Tidy", "--yes")
+        CleanupRun.objects.filter(step_position=1).update(state="running")
+        outcome = run("cleanup_sessions", "--policy", "Tidy")
+        assert outcome.status == 1
+        assert "“Tidy” is already running: run" in outcome.err
+
+
+def test_a_scope_that_nothing_is_in_is_told_and_is_no_failure(folder: Path) -> None:
+    outcome = run("cleanup_sessions", "--expired", "--namespace", "shpo", "--browser-type", "opera")
+    assert outcome.status == 0
+    assert "No session is in the namespace shpo." in outcome.err
+    assert "No session has the browser type opera." in outcome.err
+    assert "warning" not in run("cleanup_sessions", "--expired", "--namespace", "default").err
+
+
+def test_sessions_that_stayed_are_named_with_the_reason(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_cleanup = runs.run_cleanup
+
+    def pin_first(ledger: CleanupRun, **options: Any) -> CleanupRun:
+        BrowserSession.objects.get(name="old").save()
+        BrowserSession.objects.filter(name="old").update(is_pinned=True)
+        return run_cleanup(ledger, **options)
+
+    monkeypatch.setattr("sessions_app.management.commands.cleanup_sessions.run_cleanup", pin_first)
+    outcome = run("cleanup_sessions", "--expired", "--as-of", AS_OF)
+    assert "1 session changed after the preview, and stayed." in outcome.out
+    assert "default/old: It was pinned after the preview." in outcome.out
 
 
 def test_the_stop_of_a_user_leaves_a_run_that_can_be_resumed(

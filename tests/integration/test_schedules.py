@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -9,13 +9,14 @@ from django.utils.module_loading import import_string
 from django_q.conf import Conf
 from django_q.models import Schedule
 
-from sessions_app.schedules import PLANNED_TASKS, sync_schedules
+from sessions_app.models import CleanupPolicy
+from sessions_app.schedules import PLANNED_TASKS, PlannedTask, sync_schedules
 from tests.integration.commands import run
 
 pytestmark = pytest.mark.django_db
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-NAMES = ["sync_directories", "tidy_up", "sweep_expired", "sweep_invalid", "empty_archive"]
+NAMES = ["sync_directories", "start_sweeps", "tidy_up", "empty_archive"]
 
 
 @pytest.fixture
@@ -31,15 +32,38 @@ def next_run(name: str) -> datetime:
     return instant
 
 
-def test_sweeps_run_daily_at_two_and_directories_each_minute() -> None:
+def test_the_archive_is_emptied_daily_and_what_is_due_is_asked_each_minute() -> None:
     assert sync_schedules(now=NOW).added == NAMES
-    for sweep in ("sweep_expired", "sweep_invalid"):
-        schedule = Schedule.objects.get(name=sweep)
-        assert (schedule.schedule_type, schedule.repeats) == (Schedule.DAILY, -1)
-        assert schedule.next_run == datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
-    mirror = Schedule.objects.get(name="sync_directories")
-    assert (mirror.schedule_type, mirror.minutes) == (Schedule.MINUTES, 1)
-    assert mirror.next_run == NOW + timedelta(minutes=1)
+    schedule = Schedule.objects.get(name="empty_archive")
+    assert (schedule.schedule_type, schedule.repeats) == (Schedule.DAILY, -1)
+    assert schedule.next_run == datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
+    for name in ("sync_directories", "start_sweeps"):
+        each_minute = Schedule.objects.get(name=name)
+        assert (each_minute.schedule_type, each_minute.minutes) == (Schedule.MINUTES, 1)
+        assert each_minute.next_run == NOW + timedelta(minutes=1)
+
+
+def test_the_sweeps_of_before_are_retired() -> None:
+    for name in ("sweep_expired", "sweep_invalid"):
+        Schedule.objects.create(name=name, func=f"sessions_app.tasks.{name}", schedule_type=Schedule.DAILY)
+    result = sync_schedules(now=NOW)
+    assert (result.added, result.removed) == (NAMES, ["sweep_expired", "sweep_invalid"])
+    assert sorted(Schedule.objects.values_list("name", flat=True)) == sorted(NAMES)
+
+
+def test_policies_are_told_when_they_are_due() -> None:
+    sync_schedules(now=NOW)
+    nightly = CleanupPolicy.objects.get(name="Nightly sweep")
+    assert nightly.next_run_at == datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
+    assert set(CleanupPolicy.objects.exclude(pk=nightly.pk).values_list("next_run_at", flat=True)) == {None}
+
+
+@pytest.fixture(autouse=True)
+def nightly_sweep() -> None:
+    """A test that flushes the database takes the presets with it."""
+    CleanupPolicy.objects.get_or_create(
+        name="Nightly sweep", defaults={"schedule": "0 2 * * *", "is_enabled": True}
+    )
 
 
 def test_each_schedule_calls_a_task_that_is_there() -> None:
@@ -57,14 +81,14 @@ def test_a_second_call_changes_nothing() -> None:
 
 def test_doubles_of_ours_go_and_the_schedules_of_others_stay() -> None:
     sync_schedules(now=NOW)
-    ours = Schedule.objects.get(name="sweep_expired")
+    ours = Schedule.objects.get(name="empty_archive")
     Schedule.objects.create(name=ours.name, func=ours.func, schedule_type=Schedule.DAILY)
     others = [
-        Schedule.objects.create(name="sweep_expired", func="shop.tasks.sweep"),
-        Schedule.objects.create(name="noon", func="sessions_app.tasks.sweep_expired"),
+        Schedule.objects.create(name="empty_archive", func="shop.tasks.sweep"),
+        Schedule.objects.create(name="noon", func="sessions_app.tasks.empty_archive"),
         Schedule.objects.create(name=None, func="shop.tasks.report"),
     ]
-    assert sync_schedules(now=NOW).removed == ["sweep_expired"]
+    assert sync_schedules(now=NOW).removed == ["empty_archive"]
     left = set(Schedule.objects.values_list("pk", flat=True))
     assert left >= {ours.pk, *(other.pk for other in others)}
     assert len(left) == len(NAMES) + len(others)
@@ -85,35 +109,39 @@ def test_what_was_changed_by_hand_is_put_right() -> None:
     )
 
 
-def test_a_sweep_that_is_due_stays_due() -> None:
+def test_a_schedule_that_is_due_stays_due() -> None:
     sync_schedules(now=NOW)
     due = NOW - timedelta(seconds=5)
-    Schedule.objects.filter(name="sweep_expired").update(next_run=due)
+    Schedule.objects.filter(name="empty_archive").update(next_run=due)
     assert sync_schedules(now=NOW).changed == []
-    assert next_run("sweep_expired") == due
+    assert next_run("empty_archive") == due
 
 
-def test_another_time_zone_moves_the_sweeps_and_starts_none(settings: Any) -> None:
+def test_another_time_zone_moves_the_schedules_and_starts_none(settings: Any) -> None:
     sync_schedules(now=NOW)
     for zone, utc_hour in (
-        ("Asia/Kolkata", timedelta(hours=20, minutes=30)),
-        ("Pacific/Honolulu", timedelta(hours=12)),
+        ("Asia/Kolkata", timedelta(hours=21, minutes=30)),
+        ("Pacific/Honolulu", timedelta(hours=13)),
     ):
         settings.TIME_ZONE = zone
         sync_schedules(now=NOW)
-        instant = next_run("sweep_expired")
+        instant = next_run("empty_archive")
         assert NOW < instant <= NOW + timedelta(days=1)
-        assert instant.astimezone(ZoneInfo(zone)).hour == 2
+        assert instant.astimezone(ZoneInfo(zone)).hour == 3
         assert instant - instant.replace(hour=0, minute=0) == utc_hour
 
 
-def test_the_hour_holds_over_a_year_of_changing_clocks(berlin: ZoneInfo) -> None:
+def test_the_hour_holds_over_a_year_of_changing_clocks(
+    berlin: ZoneInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """django-q2 alone drifts to 01:00 on the night that has no 02:00, and stays there."""
+    at_two = PlannedTask("empty_archive", daily_at=time(2, 0))
+    monkeypatch.setattr("sessions_app.schedules.PLANNED_TASKS", (at_two,))
     now = datetime(2027, 1, 1, 12, 0, tzinfo=UTC)
     sync_schedules(now=now)
     seen: dict[str, int] = {}
     for _ in range(365):
-        schedule = Schedule.objects.get(name="sweep_expired")
+        schedule = Schedule.objects.get(name="empty_archive")
         assert schedule.next_run is not None
         local = schedule.next_run.astimezone(berlin)
         seen[local.date().isoformat()] = local.hour

@@ -11,7 +11,7 @@ from django_q.models import Schedule
 
 from sessions_app import cleanup, directories, tasks
 from sessions_app.criteria import Criteria
-from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
+from sessions_app.models import ArchivedSession, BrowserSession, CleanupPolicy, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
 from tests.integration.commands import SECRET, names_in, run, write
 
@@ -38,44 +38,116 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_sweeps_take_what_they_are_named_after(folder: Path) -> None:
-    told = tasks.sweep_expired()
-    assert names_in(folder) == {"recent", "invalid"}
-    assert "1 of 1 sessions removed" in told
-    tasks.sweep_invalid()
+@pytest.fixture
+def nightly() -> CleanupPolicy:
+    policy, _ = CleanupPolicy.objects.get_or_create(name="Nightly sweep")
+    policy.steps.all().delete()
+    for position, criterion in enumerate(("expired", "invalid"), 1):
+        policy.steps.create(position=position, criterion=criterion)
+    policy.is_enabled, policy.schedule, policy.next_run_at = True, "0 2 * * *", None
+    policy.save()
+    return policy
+
+
+DUE = "2026-11-22T02:00:00+00:00"
+
+
+def test_a_sweep_takes_the_steps_of_its_policy(folder: Path, nightly: CleanupPolicy) -> None:
+    told = tasks.sweep(nightly.pk, DUE)
     assert names_in(folder) == {"recent"}
+    assert told.count("1 of 1 sessions removed") == 2
     ledger = CleanupRun.objects.order_by("pk").values_list("trigger", "actor", "state", "removed_count")
-    assert list(ledger) == [
-        ("schedule", "sweep_expired", "succeeded", 1),
-        ("schedule", "sweep_invalid", "succeeded", 1),
-    ]
+    assert list(ledger) == [("schedule", "Nightly sweep", "succeeded", 1)] * 2
 
 
-def test_the_age_of_the_settings_decides(folder: Path, settings: Any) -> None:
+def test_the_age_of_the_settings_decides(folder: Path, nightly: CleanupPolicy, settings: Any) -> None:
     settings.RAPTOR_MAX_AGE_DAYS = 30
-    tasks.sweep_expired()
-    assert "expired" in names_in(folder)
+    tasks.sweep(nightly.pk, DUE)
+    assert names_in(folder) == {"expired", "recent"}
 
 
-def test_a_second_delivery_of_a_sweep_finds_nothing(folder: Path) -> None:
-    tasks.sweep_expired()
-    assert "0 of 0 sessions removed" in tasks.sweep_expired()
+def test_a_second_delivery_of_a_sweep_changes_nothing(folder: Path, nightly: CleanupPolicy) -> None:
+    tasks.sweep(nightly.pk, DUE)
+    before = list(CleanupRun.objects.order_by("pk").values())
+    write(folder, "invalid-later", cdp_url="")
+    run("sync_directories", folder)
+    tasks.sweep(nightly.pk, DUE)
+    assert list(CleanupRun.objects.order_by("pk").values()) == before
+    assert "invalid-later" in names_in(folder)
+
+
+def test_a_policy_that_was_disabled_or_deleted_meanwhile_is_not_swept(
+    folder: Path, nightly: CleanupPolicy
+) -> None:
+    CleanupPolicy.objects.update(is_enabled=False)
+    assert tasks.sweep(nightly.pk, DUE) == "“Nightly sweep” is disabled."
+    assert tasks.sweep(0, DUE) == "There is no policy 0 any more."
+    assert not CleanupRun.objects.exists()
+    tasks.sweep(nightly.pk, DUE, "admin", "root")
+    assert set(CleanupRun.objects.values_list("trigger", "actor")) == {("admin", "root")}
+
+
+def test_what_is_due_is_started_and_swept_once(
+    folder: Path, nightly: CleanupPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("sessions_app.policies.timing.async_task", lambda *args: calls.append(args))
+    due_at = database_now() - timedelta(hours=3)
+    CleanupPolicy.objects.filter(pk=nightly.pk).update(next_run_at=due_at)
+    assert tasks.start_sweeps() == "1 started: “Nightly sweep”."
+    assert tasks.start_sweeps() == "0 started."
+    assert calls == [("sessions_app.tasks.sweep", nightly.pk, due_at.isoformat())]
+    tasks.sweep(*calls[0][1:])
+    assert set(CleanupRun.objects.values_list("due_at", flat=True)) == {due_at}
 
 
 def test_a_sweep_past_its_deadline_goes_on_in_a_task_of_its_own(
+    tmp_path: Path, settings: Any, queued: list[tuple[Any, ...]], nightly: CleanupPolicy
+) -> None:
+    CleanupPolicy.objects.update(brake_percent=None)
+    run("demo_sessions", tmp_path / "demo", "--count", "1200", "--as-of", "2025-01-01")
+    run("sync_directories", tmp_path / "demo")
+    settings.RAPTOR_TASK_DEADLINE_SECONDS = 0
+    assert "interrupted" in tasks.sweep(nightly.pk, DUE)
+    again: tuple[Any, ...] = ("sessions_app.tasks.sweep", nightly.pk, DUE, "schedule", "", {})
+    assert queued == [again]
+    assert ArchivedSession.objects.count() == cleanup.runs.BATCH_SIZE
+    settings.RAPTOR_TASK_DEADLINE_SECONDS = 60
+    assert "1,200 of 1,200 sessions removed" in tasks.sweep(*again[1:5])
+    assert (BrowserSession.objects.count(), len(names_in(tmp_path / "demo"))) == (0, 0)
+    assert len(queued) == 1
+    assert CleanupRun.objects.count() == 2
+
+
+def test_a_plan_confirmed_in_the_admin_runs_and_goes_on_in_the_worker(
     tmp_path: Path, settings: Any, queued: list[tuple[Any, ...]]
 ) -> None:
     run("demo_sessions", tmp_path / "demo", "--count", "1200", "--as-of", "2025-01-01")
     run("sync_directories", tmp_path / "demo")
+    ledger = cleanup.plan_cleanup(Criteria(all=True), trigger="command", actor="carol")
     settings.RAPTOR_TASK_DEADLINE_SECONDS = 0
-    assert "interrupted" in tasks.sweep_expired()
-    ledger = CleanupRun.objects.get()
+    assert "interrupted" in tasks.run_planned(ledger.pk, "admin", "root")
     assert queued == [("sessions_app.tasks.continue_cleanup", ledger.pk, {})]
-    assert ArchivedSession.objects.count() == cleanup.runs.BATCH_SIZE
     settings.RAPTOR_TASK_DEADLINE_SECONDS = 60
-    assert "1,200 of 1,200 sessions removed" in tasks.continue_cleanup(ledger.pk)
-    assert (BrowserSession.objects.count(), len(names_in(tmp_path / "demo"))) == (0, 0)
-    assert len(queued) == 1
+    assert "1,200 of 1,200" in tasks.continue_cleanup(ledger.pk)
+    ledger.refresh_from_db()
+    assert (ledger.trigger, ledger.actor, ledger.state) == ("admin", "root", "succeeded")
+    settings.RAPTOR_TASK_DEADLINE_SECONDS = 0
+    tasks.undo_run(ledger.pk, "root")
+    assert queued[1:] == [("sessions_app.tasks.continue_undo", ledger.pk, {})]
+    settings.RAPTOR_TASK_DEADLINE_SECONDS = 60
+    assert tasks.continue_undo(ledger.pk) == f"1,200 sessions of run {ledger.pk} are back."
+    ledger.refresh_from_db()
+    assert (ledger.undone_by, ledger.state) == ("root", "undone")
+
+
+def test_what_is_refused_is_told_and_waits_no_longer(folder: Path) -> None:
+    held = cleanup.hold(cleanup.plan_cleanup(Criteria(all=True), trigger="command"), "Too much.")
+    CleanupRun.objects.update(queued_at=database_now())
+    assert "is held for a person. Too much." in tasks.run_planned(held.pk, "admin", "root")
+    assert "has removed nothing" in tasks.undo_run(held.pk, "root")
+    held.refresh_from_db()
+    assert (held.state, held.queued_at) == ("held", None)
 
 
 @pytest.mark.parametrize("state", [CleanupRun.State.RUNNING, CleanupRun.State.SUCCEEDED])
@@ -163,15 +235,34 @@ def test_dead_runs_are_marked_and_schedules_put_right(folder: Path) -> None:
     assert ledger.state == CleanupRun.State.INTERRUPTED
 
 
+def test_a_sweep_whose_worker_was_killed_needs_nobody(
+    folder: Path, nightly: CleanupPolicy, queued: list[tuple[Any, ...]]
+) -> None:
+    step = nightly.steps.get(position=1)
+    due_at = datetime.fromisoformat(DUE)
+    dead = cleanup.plan_cleanup(Criteria(expired=True), trigger="schedule", step=step, due_at=due_at)
+    by_hand = cleanup.plan_cleanup(Criteria(all=True), trigger="admin")
+    long_ago = database_now() - timedelta(minutes=10)
+    CleanupRun.objects.update(state=CleanupRun.State.RUNNING, attempt=1, heartbeat_at=long_ago)
+    assert "2 dead runs marked" in tasks.tidy_up()
+    assert "0 dead runs marked" in tasks.tidy_up()
+    assert queued == [("sessions_app.tasks.sweep", nightly.pk, DUE, "schedule", "", {})]
+    tasks.sweep(*queued[0][1:5])
+    assert names_in(folder) == {"recent"}
+    assert CleanupRun.objects.get(pk=dead.pk).state == CleanupRun.State.SUCCEEDED
+    assert CleanupRun.objects.get(pk=by_hand.pk).state == CleanupRun.State.INTERRUPTED
+    assert CleanupRun.objects.filter(policy=nightly).count() == 2
+
+
 def test_the_failure_of_a_task_tells_no_endpoint(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    folder: Path, nightly: CleanupPolicy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
         raise ValueError(f"Failing row contains (1, ws://127.0.0.1:9222/devtools/browser/{SECRET}).")
 
-    monkeypatch.setattr(cleanup, "plan_cleanup", fail)
+    monkeypatch.setattr("sessions_app.policies.sweeps.plan_cleanup", fail)
     with pytest.raises(tasks.TaskFailed) as caught:
-        tasks.sweep_expired()
+        tasks.sweep(nightly.pk, DUE)
     assert "Failing row" in str(caught.value)
     assert "Failing row" in caplog.text
     assert SECRET not in str(caught.value) + caplog.text

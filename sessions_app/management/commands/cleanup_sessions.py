@@ -3,11 +3,21 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from django.conf import settings
 from django.core.management import CommandError, CommandParser
 
-from sessions_app.cleanup import CleanupInProgress, matching, plan_cleanup, run_cleanup
+from sessions_app.cleanup import (
+    CleanupRefused,
+    approve_cleanup,
+    hold,
+    matching,
+    needs_number,
+    plan_cleanup,
+    run_cleanup,
+)
+from sessions_app.cleanup.brakes import SMALL_SCOPE
 from sessions_app.criteria import Criteria, InvalidCriteria
-from sessions_app.management.cleanup_report import CleanupReport
+from sessions_app.management.cleanup_report import CleanupReport, HeldByBrake
 from sessions_app.management.output import (
     ReportingCommand,
     WrongUsage,
@@ -19,7 +29,18 @@ from sessions_app.management.output import (
     stoppable,
     user_name,
 )
-from sessions_app.models import CleanupRun
+from sessions_app.management.policy_report import (
+    preview_to_json,
+    preview_to_text,
+    sweep_to_json,
+    sweep_to_text,
+)
+from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun
+from sessions_app.models.clock import database_now
+from sessions_app.policies import SweepResult, preview, sweep
+
+HOW_TO_APPROVE = "Approve it on its page in the admin, or call the command again with --yes."
+CRITERIA = ("expired", "invalid", "all", "max_age_days", "namespace", "browser_type")
 
 
 class Command(ReportingCommand):
@@ -30,38 +51,84 @@ class Command(ReportingCommand):
         parser.add_argument("--expired", action="store_true", help="sessions past the maximum age")
         parser.add_argument("--invalid", action="store_true", help="sessions with a problem")
         parser.add_argument("--all", action="store_true", help="every session, pinned ones included")
+        parser.add_argument(
+            "--policy", metavar="NAME", help="take the steps of this policy, and nothing else"
+        )
         add_scope_arguments(parser)
         add_age_arguments(parser)
         parser.add_argument("--dry-run", action="store_true", help="tell what would go, and remove nothing")
-        parser.add_argument("--yes", action="store_true", help="do not ask before --all")
+        parser.add_argument(
+            "--yes", action="store_true", help="do not ask, and hold nothing, however much would go"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        keys = ("expired", "invalid", "all", "max_age_days", "namespace", "browser_type")
         try:
-            criteria = Criteria(**{key: options[key] for key in keys})
-        except InvalidCriteria as reason:
-            raise WrongUsage(reason) from None
-        as_of = read_instant(options["as_of"])
-        has_to_ask = criteria.all and not options["yes"] and not options["dry_run"]
-        if has_to_ask and not sys.stdin.isatty():
-            raise WrongUsage("--all removes every session: there is no terminal to ask on, so add --yes.")
-        try:
-            run = plan_cleanup(criteria, trigger="command", actor=user_name(), as_of=as_of)
-        except CleanupInProgress as reason:
+            if options["policy"] is not None:
+                self._handle_policy(_policy_of(options), options)
+            else:
+                self._handle_criteria(_criteria_of(options), options)
+        except CleanupRefused as reason:
             raise CommandError(str(reason)) from None
-        if has_to_ask and run.matched_count:
-            self._ask(run)
-        if not options["dry_run"]:
+
+    def _handle_criteria(self, criteria: Criteria, options: dict[str, Any]) -> None:
+        as_of = read_instant(options["as_of"])
+        has_to_ask = not options["yes"] and not options["dry_run"]
+        if criteria.all and has_to_ask and not sys.stdin.isatty():
+            raise WrongUsage("--all removes every session: there is no terminal to ask on, so add --yes.")
+        self._warn_of_empty_scope(criteria)
+        run = plan_cleanup(criteria, trigger="command", actor=user_name(), as_of=as_of)
+        if has_to_ask and needs_number(run):
+            self._ask_or_hold(run)
+        if not options["dry_run"] and run.state != CleanupRun.State.HELD:
             bar = progress(self.stderr, "sessions", total=run.matched_count)
             with stoppable(self.stderr) as deadline, bar as advance:
                 run = run_cleanup(run, deadline=deadline, progress=advance)
         report = CleanupReport(run, is_dry_run=options["dry_run"])
-        if options["format"] == "json":
-            self.write_json(report.to_json())
-        else:
-            self.stdout.write(report.to_text())
+        self._write(options, report.to_json(), report.to_text())
+        if run.state == CleanupRun.State.HELD:
+            raise HeldByBrake(run, HOW_TO_APPROVE)
         if failure := report.failure:
             raise CommandError(failure)
+
+    def _handle_policy(self, policy: CleanupPolicy, options: dict[str, Any]) -> None:
+        if options["dry_run"]:
+            found = preview(policy)
+            self._write(options, preview_to_json(policy.name, found), preview_to_text(policy.name, found))
+            return
+        bar = progress(self.stderr, "sessions")
+        with stoppable(self.stderr) as deadline, bar as advance:
+            origin: dict[str, Any] = {"due_at": database_now(), "trigger": "command", "actor": user_name()}
+            result = sweep(policy, **origin, deadline=deadline, progress=advance)
+            while options["yes"] and result.held:
+                approve_cleanup(result.held, actor=origin["actor"])
+                result = sweep(policy, **origin, deadline=deadline, progress=advance)
+        self._write(options, sweep_to_json(result), sweep_to_text(result))
+        if result.held:
+            raise HeldByBrake(result.held, HOW_TO_APPROVE)
+        if failure := _failure_of(result):
+            raise CommandError(failure)
+
+    def _write(self, options: dict[str, Any], report: dict[str, Any], text: str) -> None:
+        if options["format"] == "json":
+            self.write_json(report)
+        else:
+            self.stdout.write(text)
+
+    def _warn_of_empty_scope(self, criteria: Criteria) -> None:
+        for kind, value in (("namespace", criteria.namespace), ("browser_type", criteria.browser_type)):
+            if value and not BrowserSession.objects.filter(**{kind: value}).exists():
+                place = "is in the namespace" if kind == "namespace" else "has the browser type"
+                self.warn(f"No session {place} {value}.")
+
+    def _ask_or_hold(self, run: CleanupRun) -> None:
+        if sys.stdin.isatty():
+            self._ask(run)
+        elif run.before_count is not None and run.before_count > SMALL_SCOPE:
+            hold(
+                run,
+                f"It would take {run.matched_count:,} of {run.before_count:,} sessions, more than half, "
+                "and there was no terminal to ask on.",
+            )
 
     def _ask(self, run: CleanupRun) -> None:
         """Let the user type the number of sessions, and stop where it is another."""
@@ -75,3 +142,37 @@ class Command(ReportingCommand):
         self.stderr.flush()
         if sys.stdin.readline().strip().replace(",", "") != str(run.matched_count):
             raise CommandError("Nothing was removed: the number typed was not that of the sessions.")
+
+
+def _criteria_of(options: dict[str, Any]) -> Criteria:
+    try:
+        return Criteria(**{key: options[key] for key in CRITERIA})
+    except InvalidCriteria as reason:
+        raise WrongUsage(reason) from None
+
+
+def _policy_of(options: dict[str, Any]) -> CleanupPolicy:
+    unset = {"max_age_days": settings.RAPTOR_MAX_AGE_DAYS}
+    given = [key for key in (*CRITERIA, "as_of") if options[key] and options[key] != unset.get(key)]
+    if given:
+        names = ", ".join(f"--{key.replace('_', '-')}" for key in given)
+        raise WrongUsage(f"--policy brings its own criteria: leave out {names}.")
+    policy = CleanupPolicy.objects.filter(name=options["policy"]).first()
+    if policy is None:
+        names = ", ".join(f"“{name}”" for name in CleanupPolicy.objects.values_list("name", flat=True))
+        raise WrongUsage(f"There is no policy “{options['policy']}”. There {_are(names)}.")
+    return policy
+
+
+def _are(names: str) -> str:
+    return f"are: {names}" if names else "is none"
+
+
+def _failure_of(result: SweepResult) -> str:
+    """What a sweep left undone; blank where all is done."""
+    if result.is_interrupted:
+        return (
+            f"The sweep of “{result.policy}” was interrupted. Run the command again to remove the rest, or "
+            "resume the run on its page in the admin."
+        )
+    return " ".join(run.error for run in result.runs if run.error)

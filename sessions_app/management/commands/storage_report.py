@@ -41,6 +41,7 @@ def _lines(report: StorageReport) -> list[str]:
         f"  Invalid: {report.invalid.sessions:,}. Pinned: {report.pinned.sessions:,}.",
         f"  A cleanup of the expired and the invalid would free {_say(report.would_free['either'])}.",
         f"  In the archive: {_say(report.archived)}.",
+        f"  On disk: {bytes_of(report.disk_bytes)} for the whole database; a cleanup does not shrink it.",
     ]
     for group in _GROUPS:
         totals: dict[str, Total] = getattr(report, f"by_{group}")

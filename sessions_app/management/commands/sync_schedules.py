@@ -8,7 +8,7 @@ from sessions_app.schedules import sync_schedules
 
 
 class Command(ReportingCommand):
-    help = "Install the schedules of the session directories and the nightly sweeps; repeat it at will."
+    help = "Install the schedules of the worker, and tell policies when they are due; repeat it at will."
 
     def handle(self, *args: Any, **options: Any) -> None:
         report = sync_schedules(now=database_now()).to_json()

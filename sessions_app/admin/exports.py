@@ -1,0 +1,167 @@
+"""Downloads: the sessions of a plan or a run, whole, and the ledger as it is filtered. Never an endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.db.models import F
+from django.http import Http404, HttpRequest, StreamingHttpResponse
+from django.urls import URLPattern, path
+from django.utils import timezone
+
+from sessions_app.admin.base import RaptorAdmin
+from sessions_app.admin.downloads import by_id, csv_file, json_file
+from sessions_app.admin.presentation import request_time
+from sessions_app.cleanup import matching
+from sessions_app.criteria import reasons_in
+from sessions_app.endpoints import mask_endpoints
+from sessions_app.models import ArchivedSession, CleanupRun
+
+SESSION_COLUMNS = ("namespace", "name", "browser_type", "last_accessed", "size_bytes", "pinned", "reasons")
+SKIPPED_COLUMNS = ("namespace", "name", "because")
+_READ_COLUMNS = ("namespace", "name", "browser_type", "last_accessed", "size_bytes", "is_pinned")
+_PLANS = (CleanupRun.State.PLANNED, CleanupRun.State.HELD)
+
+
+def urls(screen: RaptorAdmin) -> list[URLPattern]:
+    views: dict[str, tuple[str, Callable[..., StreamingHttpResponse]]] = {
+        "export.csv": ("export_csv", ledger_csv),
+        "export.json": ("export_json", ledger_json),
+        "<int:run_id>/sessions.csv": ("sessions_csv", sessions_csv),
+        "<int:run_id>/sessions.json": ("sessions_json", sessions_json),
+        "<int:run_id>/skipped.csv": ("skipped_csv", skipped_csv),
+    }
+    return [
+        path(
+            route,
+            screen.admin_site.admin_view(partial(view, screen)),
+            name=f"sessions_app_cleanuprun_{name}",
+        )
+        for route, (name, view) in views.items()
+    ]
+
+
+def sessions_csv(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> StreamingHttpResponse:
+    run = _get_run(screen, request, run_id)
+    return csv_file(f"raptor-run-{run.pk}", SESSION_COLUMNS, _sessions(run))
+
+
+def sessions_json(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> StreamingHttpResponse:
+    """One object; ``skipped`` names the sessions that a run left, and says why."""
+    run = _get_run(screen, request, run_id)
+    head = {
+        "run": run.pk,
+        "state": run.state,
+        "as_of": run.as_of.isoformat(),
+        "criteria": run.criteria_json,
+        "matched": run.matched_count,
+        "removed": run.removed_count,
+        "skipped": {"count": run.skipped_count, "sessions": run.skipped_sessions},
+    }
+    return json_file(f"raptor-run-{run.pk}", head, "sessions", _sessions(run))
+
+
+def skipped_csv(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> StreamingHttpResponse:
+    run = _get_run(screen, request, run_id)
+    return csv_file(f"raptor-run-{run.pk}-skipped", SKIPPED_COLUMNS, run.skipped_sessions)
+
+
+def ledger_csv(screen: RaptorAdmin, request: HttpRequest) -> StreamingHttpResponse:
+    return csv_file(_ledger_name(request), tuple(_LEDGER), _ledger(screen, request))
+
+
+def ledger_json(screen: RaptorAdmin, request: HttpRequest) -> StreamingHttpResponse:
+    head = {"as_of": request_time(request).isoformat()}
+    return json_file(_ledger_name(request), head, "runs", _ledger(screen, request))
+
+
+def _get_run(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> CleanupRun:
+    run = CleanupRun.objects.filter(pk=run_id).first()
+    needed = "view_browsersession" if run is None or run.state in _PLANS else "view_archivedsession"
+    if not (screen.has_view_permission(request, run) and request.user.has_perm(f"sessions_app.{needed}")):
+        raise PermissionDenied
+    if run is None:
+        raise Http404("There is no such run.")
+    return run
+
+
+def _sessions(run: CleanupRun) -> Iterator[dict[str, Any]]:
+    rows: Iterable[Any]
+    if run.state in _PLANS:
+        planned = matching(run).annotate(reason_bits=run.criteria.reasons(run.as_of))
+        rows = by_id(planned.only(*_READ_COLUMNS))
+    else:
+        archived = ArchivedSession.objects.filter(run=run).annotate(reason_bits=F("reasons"))
+        rows = by_id(archived.only(*_READ_COLUMNS))
+    for row in rows:
+        yield {
+            "namespace": row.namespace,
+            "name": row.name,
+            "browser_type": mask_endpoints(row.browser_type),
+            "last_accessed": row.last_accessed and row.last_accessed.isoformat(),
+            "size_bytes": row.size_bytes,
+            "pinned": row.is_pinned,
+            "reasons": [reason.code for reason in reasons_in(row.reason_bits)],
+        }
+
+
+def _ledger(screen: RaptorAdmin, request: HttpRequest) -> Iterator[dict[str, Any]]:
+    if not screen.has_view_permission(request):
+        raise PermissionDenied
+    try:
+        runs = screen.get_changelist_instance(request).get_queryset(request)
+    except IncorrectLookupParameters as error:
+        raise BadRequest("The address holds a filter that is none.") from error
+    runs = runs.defer("skipped_sessions").select_related("policy")
+    return ({name: read(run) for name, read in _LEDGER.items()} for run in by_id(runs, is_newest_first=True))
+
+
+def _ledger_name(request: HttpRequest) -> str:
+    return f"raptor-cleanups-{timezone.localtime(request_time(request)):%Y-%m-%d}"
+
+
+def _instant(name: str) -> Any:
+    return lambda run: (value := getattr(run, name)) and value.isoformat()
+
+
+def _column(name: str) -> Any:
+    return lambda run: getattr(run, name)
+
+
+def _seconds(run: CleanupRun) -> float | None:
+    if run.started_at is None or run.finished_at is None:
+        return None
+    return round((run.finished_at - run.started_at).total_seconds(), 3)
+
+
+_LEDGER: dict[str, Any] = {
+    "run": _column("pk"),
+    "state": _column("state"),
+    "trigger": _column("trigger"),
+    "actor": _column("actor"),
+    "policy": lambda run: run.policy.name if run.policy else "",
+    "step": _column("step_position"),
+    "criteria": lambda run: run.criteria.describe(),
+    "as_of": _instant("as_of"),
+    "planned_at": _instant("planned_at"),
+    "started_at": _instant("started_at"),
+    "finished_at": _instant("finished_at"),
+    "seconds": _seconds,
+    "matched": _column("matched_count"),
+    "removed": _column("removed_count"),
+    "skipped": _column("skipped_count"),
+    "bytes": _column("removed_bytes"),
+    "before_bytes": _column("before_bytes"),
+    "after_bytes": _column("after_bytes"),
+    "restored": _column("restored_count"),
+    "emptied": _column("emptied_count"),
+    "held_because": _column("held_because"),
+    "approved_by": _column("approved_by"),
+    "closed_by": _column("closed_by"),
+    "undone_by": _column("undone_by"),
+    "error": lambda run: mask_endpoints(run.error),
+}

@@ -1,0 +1,187 @@
+"""Cleanup policies: seen, changed, previewed and started; and the ledger of their changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django_q.tasks import async_task
+
+from sessions_app import policies
+from sessions_app.admin import presentation
+from sessions_app.admin.base import RaptorAdmin
+from sessions_app.admin.policy_changes import what_changed
+from sessions_app.admin.policy_form import PolicyForm, StepInline
+from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, PolicyChange
+from sessions_app.models.clock import database_now
+
+LATEST_COUNT = 10
+_Action = PolicyChange.Action
+_State = CleanupRun.State
+
+
+@admin.register(CleanupPolicy)
+class CleanupPolicyAdmin(RaptorAdmin):
+    list_display = ("name", "description", "rhythm", "scope", "enabled", "next_run", "last_run", "waits")
+    search_fields = ("name", "description", "namespace")
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    form = PolicyForm
+    inlines = (StepInline,)
+    fieldsets = (
+        ("What", {"fields": ("name", "description", "namespace")}),
+        ("When", {"fields": ("schedule", "is_enabled")}),
+        ("Only when", {"fields": ("over_count", "over_bytes")}),
+        ("Brakes", {"fields": ("brake_count", "brake_percent")}),
+    )
+
+    class Media:
+        css = {"all": ("sessions_app/policies.css",)}
+
+    def get_urls(self) -> list[URLPattern]:
+        run_now = self.admin_site.admin_view(self.run_now_view)
+        return [
+            path("<int:policy_id>/run/", run_now, name="sessions_app_cleanuppolicy_run"),
+            *super().get_urls(),
+        ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CleanupPolicy]:
+        """Each policy with its last run and the plan that waits for a person, in the one query."""
+        runs = CleanupRun.objects.filter(policy=OuterRef("pk"))
+        last = runs.order_by("-due_at", "-step_position")
+        annotated: QuerySet[CleanupPolicy] = (
+            super()
+            .get_queryset(request)
+            .annotate(
+                last_run_id=Subquery(last.values("pk")[:1]),
+                last_run_state=Subquery(last.values("state")[:1]),
+                held_run_id=Subquery(runs.filter(state=_State.HELD).order_by("-pk").values("pk")[:1]),
+            )
+        )
+        return annotated
+
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request) and request.user.has_perm("sessions_app.clean_up_sessions")
+
+    def has_delete_permission(self, request: HttpRequest, obj: CleanupPolicy | None = None) -> bool:
+        """A policy with runs stays, for the ledger names it; it can be disabled."""
+        if not super().has_delete_permission(request, obj):
+            return False
+        return obj is None or not obj.runs.exists()
+
+    @admin.display(description="When", ordering="schedule")
+    def rhythm(self, policy: CleanupPolicy) -> str:
+        if not policy.schedule:
+            return "By hand"
+        return format_html('<span title="{}">{}</span>', policy.schedule, policies.in_words(policy.schedule))
+
+    @admin.display(description="Scope", ordering="namespace")
+    def scope(self, policy: CleanupPolicy) -> str:
+        return policy.namespace or "All"
+
+    @admin.display(description="Enabled", ordering="is_enabled")
+    def enabled(self, policy: CleanupPolicy) -> str:
+        return (
+            presentation.badge("good", "Enabled") if policy.is_enabled else presentation.badge("quiet", "Off")
+        )
+
+    @admin.display(description="Next run", ordering="next_run_at")
+    def next_run(self, policy: CleanupPolicy) -> str:
+        return presentation.to_the_minute(policy.next_run_at) if policy.next_run_at else presentation.NONE
+
+    @admin.display(description="Last run")
+    def last_run(self, policy: Any) -> str:
+        if policy.last_run_id is None:
+            return "Never"
+        run = CleanupRun(pk=policy.last_run_id, state=policy.last_run_state)
+        return format_html("{} {}", _link_to(run), presentation.state_badge(run))
+
+    @admin.display(description="Held")
+    def waits(self, policy: Any) -> str:
+        if policy.held_run_id is None:
+            return presentation.NONE
+        badge = presentation.badge("stale", "Waits for a person")
+        return format_html('<a href="{}">{}</a>', _address_of_run(policy.held_run_id), badge)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        policy = self.get_object(request, object_id)
+        below: dict[str, Any] = {}
+        if policy is not None and self.has_view_or_change_permission(request, policy):
+            below = {
+                "preview": policies.preview(policy),
+                "runs": [(_link_to(run), presentation.state_badge(run), run) for run in _latest_runs(policy)],
+                "changes": [(change, what_changed(change)) for change in policy.changes.all()[:LATEST_COUNT]],
+                "can_run": self.has_run_permission(request),
+                "has_runs": policy.last_run_id is not None,
+            }
+        return super().change_view(request, object_id, form_url, {**below, **(extra_context or {})})
+
+    def save_model(self, request: HttpRequest, obj: CleanupPolicy, form: Any, change: bool) -> None:
+        form.snapshot = policies.snapshot_of(CleanupPolicy.objects.get(pk=obj.pk)) if change else None
+        if not change or {"schedule", "is_enabled"}.intersection(form.changed_data):
+            obj.next_run_at = policies.next_run(obj, after=database_now())
+        super().save_model(request, obj, form, change)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        policy, before = form.instance, form.snapshot
+        after = policies.snapshot_of(policy)
+        if before != after:
+            action = _Action.CHANGED if change else _Action.ADDED
+            policies.record_change(policy, action, request.user.get_username(), before, after)
+        if policy.namespace and not BrowserSession.objects.filter(namespace=policy.namespace).exists():
+            told = f"No session is in the namespace {policy.namespace} yet."
+            self.message_user(request, told, messages.WARNING)
+
+    def delete_model(self, request: HttpRequest, obj: CleanupPolicy) -> None:
+        before = policies.snapshot_of(obj)
+        super().delete_model(request, obj)
+        policies.record_change(obj, _Action.DELETED, request.user.get_username(), before, None)
+
+    def run_now_view(self, request: HttpRequest, policy_id: int) -> HttpResponse:
+        """Show what a sweep would take now; on POST, let the worker take it."""
+        if not self.has_run_permission(request):
+            raise PermissionDenied
+        policy = CleanupPolicy.objects.filter(pk=policy_id).first()
+        if policy is None:
+            raise Http404("There is no such policy.")
+        if request.method == "POST":
+            return self._start(request, policy)
+        context = {"policy": policy, "preview": policies.preview(policy)}
+        return self.page(request, "cleanuppolicy/run.html", f"Run “{policy}” now?", context)
+
+    def _start(self, request: HttpRequest, policy: CleanupPolicy) -> HttpResponse:
+        if at_work := CleanupRun.objects.filter(policy=policy, state=_State.RUNNING).first():
+            told, level = f"“{policy}” is already running: run {at_work.pk}.", messages.WARNING
+        else:
+            due_at, actor = database_now().isoformat(), request.user.get_username()
+            async_task("sessions_app.tasks.sweep", policy.pk, due_at, "admin", actor)
+            told = (
+                f"“{policy}” is on its way in the worker. Its runs show on this page once they have started."
+            )
+            level = messages.SUCCESS
+        self.message_user(request, told, level)
+        return HttpResponseRedirect(reverse("admin:sessions_app_cleanuppolicy_change", args=[policy.pk]))
+
+
+def _latest_runs(policy: CleanupPolicy) -> QuerySet[CleanupRun]:
+    return policy.runs.order_by("-due_at", "-step_position")[:LATEST_COUNT]
+
+
+def _address_of_run(run_id: int) -> str:
+    return reverse("admin:sessions_app_cleanuprun_change", args=[run_id])
+
+
+def _link_to(run: CleanupRun) -> str:
+    return format_html('<a href="{}">Run {}</a>', _address_of_run(run.pk), run.pk)

@@ -1,0 +1,124 @@
+"""The form of a policy: what it is called, when it is due, its limits, and its steps in their order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+
+from sessions_app.models import CleanupPolicy, CleanupStep
+from sessions_app.policies import validate_schedule
+
+if TYPE_CHECKING:
+    _PolicyForm = forms.ModelForm[CleanupPolicy]
+    _StepForm = forms.ModelForm[CleanupStep]
+    _StepFormSet = forms.BaseInlineFormSet[CleanupStep, CleanupPolicy, _StepForm]
+    _StepInline = admin.TabularInline[CleanupStep, CleanupPolicy]
+else:
+    _PolicyForm = _StepForm = forms.ModelForm
+    _StepFormSet = forms.BaseInlineFormSet
+    _StepInline = admin.TabularInline
+
+
+class PolicyForm(_PolicyForm):
+    class Meta:
+        model = CleanupPolicy
+        exclude = ("next_run_at",)
+        help_texts = {
+            "over_bytes": "A step is taken only while the documents in its scope hold more: 10 MB are "
+            "10485760. Blank: always."
+        }
+
+    def clean_schedule(self) -> str:
+        schedule = " ".join(self.cleaned_data["schedule"].split())
+        validate_schedule(schedule)
+        return schedule
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if cleaned.get("is_enabled") and cleaned.get("schedule") == "":
+            self.add_error("schedule", "An enabled policy needs a schedule, for example “0 2 * * *”.")
+        return cleaned
+
+
+class StepForm(_StepForm):
+    place = forms.IntegerField(
+        label="Order",
+        required=False,
+        min_value=0,
+        max_value=1_000,
+        help_text="Lower ones first. Blank: last.",
+        widget=forms.NumberInput(attrs={"size": 3}),
+    )
+
+    class Meta:
+        model = CleanupStep
+        fields = ("criterion", "max_age_days")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.initial["place"] = self.instance.position
+
+
+class StepFormSet(_StepFormSet):
+    """The steps of a policy; their places are numbered anew, so that two of them can be swapped."""
+
+    def clean(self) -> None:
+        super().clean()
+        if not any(self.errors) and not self._kept():
+            raise forms.ValidationError("A policy needs at least one step: without one it removes nothing.")
+
+    def save(self, commit: bool = True) -> list[CleanupStep]:
+        self.new_objects: list[CleanupStep] = []
+        self.changed_objects: list[tuple[CleanupStep, list[str]]] = []
+        self.deleted_objects: list[CleanupStep] = []
+        if self.has_changed():
+            self.instance.steps.all().delete()
+            for position, form in enumerate(self._kept(), start=1):
+                form.instance.pk, form.instance.position = None, position
+                form.instance.policy = self.instance
+                form.instance.save(force_insert=True)
+        return list(self.instance.steps.all())
+
+    def _kept(self) -> list[Any]:
+        kept = [form for form in self.forms if form.cleaned_data and not form.cleaned_data.get("DELETE")]
+        return sorted(kept, key=lambda form: _place_of(form.cleaned_data))
+
+
+def _place_of(cleaned: dict[str, Any]) -> float:
+    place: int | None = cleaned.get("place")
+    return float("inf") if place is None else place
+
+
+class StepInline(_StepInline):
+    model = CleanupStep
+    form = StepForm
+    formset = StepFormSet
+    fields = ("place", "criterion", "max_age_days")
+    extra = 0
+    verbose_name = "step"
+    verbose_name_plural = "What it removes, step by step"
+
+    @admin.display(description="Order")
+    def place(self, step: CleanupStep) -> int:
+        return step.position
+
+    # The steps are the policy: who may change it may change them.
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._has_permission(request, "view") or self.has_change_permission(request, obj)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._has_permission(request, "change" if obj else "add")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._has_permission(request, "change" if obj else "add")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_change_permission(request, obj)
+
+    @staticmethod
+    def _has_permission(request: HttpRequest, action: str) -> bool:
+        return request.user.has_perm(f"sessions_app.{action}_cleanuppolicy")

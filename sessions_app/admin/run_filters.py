@@ -1,0 +1,65 @@
+"""The filters of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from sessions_app.admin.base import LARGEST_ID_DIGITS
+from sessions_app.admin.filters import ConditionFilter
+from sessions_app.admin.presentation import request_time
+from sessions_app.models import CleanupPolicy, CleanupRun
+
+_State = CleanupRun.State
+
+
+class OutcomeFilter(ConditionFilter):
+    title = "outcome"
+    parameter_name = "outcome"
+
+    def conditions(self, request: HttpRequest) -> dict[str, tuple[str, Q]]:
+        return {
+            "waits": ("Waits for a person", Q(state=_State.HELD)),
+            "removed": ("Removed something", Q(removed_count__gt=0)),
+            "nothing": ("Found nothing to remove", Q(state=_State.SUCCEEDED, removed_count=0)),
+            "skipped": ("Skipped some", Q(skipped_count__gt=0)),
+            "stopped": ("Stopped midway", Q(state__in=(_State.INTERRUPTED, _State.FAILED))),
+        }
+
+
+class PlannedFilter(ConditionFilter):
+    title = "date"
+    parameter_name = "planned"
+
+    def conditions(self, request: HttpRequest) -> dict[str, tuple[str, Q]]:
+        as_of = request_time(request)
+        midnight = timezone.localtime(as_of).replace(hour=0, minute=0, second=0, microsecond=0)
+        return {
+            "today": ("Today", Q(planned_at__gte=midnight)),
+            "7": ("Last 7 days", Q(planned_at__gte=as_of - timedelta(days=7))),
+            "30": ("Last 30 days", Q(planned_at__gte=as_of - timedelta(days=30))),
+        }
+
+
+class PolicyFilter(admin.SimpleListFilter):
+    title = "policy"
+    parameter_name = "policy"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[Any, Any]]:
+        policies = CleanupPolicy.objects.values_list("pk", "name")
+        return [("none", "None"), *((str(pk), name) for pk, name in policies)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        if value is None:
+            return queryset
+        if value == "none":
+            return queryset.filter(policy=None)
+        is_number = value.isascii() and value.isdigit() and len(value) < LARGEST_ID_DIGITS
+        return queryset.filter(policy=int(value)) if is_number else queryset.none()

@@ -1,0 +1,28 @@
+"""Policies at work: when each is due, what a sweep of it takes and would take, and who changed it.
+
+A sweep takes the steps of a policy in order, each as a run of its own. Policy, due instant and step
+name a run once, by a constraint of the database: so a sweep can be started twice, delivered again or
+killed anywhere, and each step is still planned once and taken once.
+"""
+
+from sessions_app.policies.changes import differences, record_change, snapshot_of
+from sessions_app.policies.previews import Preview, StepPreview, preview
+from sessions_app.policies.sweeps import SweepResult, conditions_hold, sweep
+from sessions_app.policies.timing import in_words, next_run, plan_next_runs, start_due, validate_schedule
+
+__all__ = [
+    "Preview",
+    "StepPreview",
+    "SweepResult",
+    "conditions_hold",
+    "differences",
+    "in_words",
+    "next_run",
+    "plan_next_runs",
+    "preview",
+    "record_change",
+    "snapshot_of",
+    "start_due",
+    "sweep",
+    "validate_schedule",
+]

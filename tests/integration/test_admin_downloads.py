@@ -1,0 +1,152 @@
+"""The sessions of a plan or a run as a file: all of them, in bounded memory, and never an endpoint."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from sessions_app.cleanup import plan_cleanup, run_cleanup
+from sessions_app.criteria import Criteria
+from sessions_app.models import BrowserSession, CleanupRun
+from tests.integration.admin_sessions import ENDPOINT, SECRET, build_session, make_session
+
+RUNS = "/admin/sessions_app/cleanuprun/"
+COLUMNS = "namespace,name,browser_type,last_accessed,size_bytes,pinned,reasons"
+
+
+@pytest.fixture
+def seeing(client: Client, viewer: User) -> Client:
+    client.force_login(viewer)
+    return client
+
+
+def plan(**criteria: Any) -> CleanupRun:
+    chosen = Criteria(**(criteria or {"expired": True, "invalid": True}))
+    return plan_cleanup(chosen, trigger="admin", actor="operator")
+
+
+def read(client: Client, run: CleanupRun, name: str = "sessions.csv") -> str:
+    response = client.get(f"{RUNS}{run.pk}/{name}")
+    assert response.streaming
+    assert response["Content-Disposition"].startswith("attachment; filename=")
+    return response.getvalue().decode()
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_a_plan_leaves_as_csv_with_its_reasons(seeing: Client) -> None:
+    make_session("=cmd", namespace="@shop", session_id="", age=timedelta(days=400))
+    make_session("fine")
+    text = read(seeing, plan())
+    assert text.splitlines()[0] == COLUMNS
+    (row,) = rows(text)
+    assert (row["namespace"], row["name"], row["browser_type"]) == ("'@shop", "'=cmd", "chromium")
+    assert set(row["reasons"].split()) == {"missing_session_id", "expired"}
+    assert (row["pinned"], int(row["size_bytes"]) > 100) == ("False", True)
+
+
+def test_a_plan_leaves_as_one_json_object(seeing: Client) -> None:
+    make_session("bad", session_id="")
+    run = plan(invalid=True)
+    told = json.loads(read(seeing, run, "sessions.json"))
+    assert (told["run"], told["matched"]) == (run.pk, 1)
+    assert told["as_of"] == run.as_of.isoformat()
+    assert told["criteria"]["invalid"] is True
+    (session,) = told["sessions"]
+    assert list(session) == COLUMNS.split(",")
+    assert session["reasons"] == ["missing_session_id"]
+
+
+def test_an_empty_plan_is_still_a_file(seeing: Client) -> None:
+    run = plan()
+    assert json.loads(read(seeing, run, "sessions.json"))["sessions"] == []
+    assert rows(read(seeing, run)) == []
+
+
+def test_a_run_leaves_with_what_it_removed_and_what_it_skipped(seeing: Client) -> None:
+    make_session("gone", session_id="")
+    kept = make_session("kept", session_id="")
+    run = plan()
+    BrowserSession.objects.filter(pk=kept.pk).update(is_pinned=True)
+    run = run_cleanup(run)
+    assert [row["name"] for row in rows(read(seeing, run))] == ["gone"]
+    told = json.loads(read(seeing, run, "sessions.json"))
+    skipped = {"namespace": "default", "name": "kept", "because": "It was pinned after the preview."}
+    assert told["skipped"] == {"count": 1, "sessions": [skipped]}
+    assert rows(read(seeing, run, "skipped.csv")) == [skipped]
+    html = seeing.get(f"{RUNS}{run.pk}/change/").content.decode()
+    assert "It was pinned after the preview." in html
+    assert f"{RUNS}{run.pk}/skipped.csv" in html
+
+
+def test_five_thousand_sessions_are_streamed_in_few_queries(seeing: Client) -> None:
+    BrowserSession.objects.bulk_create((build_session(session_id="") for _ in range(5_000)), batch_size=500)
+    run = plan()
+    names = list(BrowserSession.objects.order_by("pk").values_list("name", flat=True))
+
+    def check(name: str, names_in: Callable[[str], list[str]]) -> None:
+        with CaptureQueriesContext(connection) as queries:
+            response = seeing.get(f"{RUNS}{run.pk}/{name}")
+            begun = len(queries)
+            parts = iter(response)
+            head = [next(parts) for _ in range(10)]
+            # The first lines are there before the rest is read.
+            assert len(queries) <= begun + 1
+            text = b"".join([*head, *parts]).decode()
+        assert len(queries) <= begun + 6
+        assert not [query for query in queries if '"document"' in query["sql"] or "cdp_url" in query["sql"]]
+        assert names_in(text) == names
+        assert SECRET not in text
+
+    check("sessions.csv", lambda text: [row["name"] for row in rows(text)])
+    check("sessions.json", lambda text: [session["name"] for session in json.loads(text)["sessions"]])
+    run = run_cleanup(run)
+    check("sessions.csv", lambda text: [row["name"] for row in rows(text)])
+
+
+def test_no_endpoint_leaves_whatever_field_it_stands_in(seeing: Client) -> None:
+    make_session("bad", session_id="", browser_type=ENDPOINT, metadata={"url": ENDPOINT})
+    run = plan()
+    files = ("sessions.csv", "sessions.json")
+    assert not [name for name in files if SECRET in read(seeing, run, name)]
+    run = run_cleanup(run)
+    assert not [name for name in (*files, "skipped.csv") if SECRET in read(seeing, run, name)]
+
+
+def test_a_file_is_for_those_who_see_what_is_in_it(client: Client, outsider: User) -> None:
+    make_session("bad", session_id="")
+    make_session("worse", session_id="")
+    planned = plan(session_ids=(BrowserSession.objects.order_by("pk")[0].pk,))
+    ended = run_cleanup(plan())
+    client.force_login(outsider)
+    for name in ("sessions.csv", "sessions.json", "skipped.csv"):
+        assert client.get(f"{RUNS}{planned.pk}/{name}").status_code == 302
+    outsider.is_staff = True
+    outsider.save()
+    granted: list[str] = []
+    for permission, may_read in (
+        ("view_cleanuprun", (False, False)),
+        ("view_browsersession", (True, False)),
+        ("view_archivedsession", (True, True)),
+    ):
+        granted.append(permission)
+        outsider.user_permissions.set(Permission.objects.filter(codename__in=granted))
+        client.force_login(outsider)
+        answers = [client.get(f"{RUNS}{run.pk}/sessions.csv").status_code for run in (planned, ended)]
+        assert answers == [200 if allowed else 403 for allowed in may_read]
+
+
+def test_a_run_that_is_none_has_no_file(seeing: Client) -> None:
+    assert seeing.get(f"{RUNS}999999/sessions.csv").status_code == 404

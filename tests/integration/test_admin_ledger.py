@@ -1,0 +1,205 @@
+"""The ledger: what can be found in it, what leaves it as a file, and that nothing of it is changed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from sessions_app.admin import downloads
+from sessions_app.cleanup import plan_cleanup, run_cleanup
+from sessions_app.criteria import Criteria
+from sessions_app.models import CleanupPolicy, CleanupRun
+from sessions_app.models.clock import database_now
+from tests.integration.admin_sessions import ENDPOINT, SECRET, make_session
+
+RUNS = "/admin/sessions_app/cleanuprun/"
+COLUMNS = (
+    "run,state,trigger,actor,policy,step,criteria,as_of,planned_at,started_at,finished_at,seconds,matched,"
+    "removed,skipped,bytes,before_bytes,after_bytes,restored,emptied,held_because,approved_by,closed_by,"
+    "undone_by,error"
+)
+
+
+@pytest.fixture
+def seeing(client: Client, viewer: User) -> Client:
+    client.force_login(viewer)
+    return client
+
+
+def make_run(**values: Any) -> CleanupRun:
+    now = database_now()
+    defaults = {"trigger": "command", "state": "succeeded", "criteria_json": {"invalid": True}}
+    return CleanupRun.objects.create(**{"as_of": now, "sealed_at": now, **defaults, **values})
+
+
+@pytest.fixture
+def runs(db: None) -> dict[str, int]:
+    """Runs of all kinds, by what is special about them."""
+    policy = CleanupPolicy.objects.create(name="Nightly of the shop")
+    month_ago = database_now() - timedelta(days=40)
+    made = {
+        "plain": make_run(actor="ada"),
+        "held": make_run(state="held", trigger="schedule", policy=policy, step_position=1),
+        "old": make_run(planned_at=month_ago, actor="grace"),
+        "removed": make_run(matched_count=3, removed_count=2, skipped_count=1),
+        "failed": make_run(state="failed", error="=1+1"),
+    }
+    return {name: run.pk for name, run in made.items()}
+
+
+def exported(client: Client, query: str = "") -> list[dict[str, str]]:
+    response = client.get(f"{RUNS}export.csv?{query}")
+    assert response.streaming
+    return list(csv.DictReader(io.StringIO(response.getvalue().decode())))
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("", {"plain", "held", "old", "removed", "failed"}),
+        ("outcome=waits", {"held"}),
+        ("outcome=removed", {"removed"}),
+        ("outcome=nothing", {"plain", "old"}),
+        ("outcome=skipped", {"removed"}),
+        ("outcome=stopped", {"failed"}),
+        ("state__exact=failed", {"failed"}),
+        ("trigger__exact=schedule", {"held"}),
+        ("policy=none", {"plain", "old", "removed", "failed"}),
+        ("policy=x", set()),
+        ("planned=today", {"plain", "held", "removed", "failed"}),
+        ("planned=7", {"plain", "held", "removed", "failed"}),
+        ("planned=30", {"plain", "held", "removed", "failed"}),
+        ("q=gra", {"old"}),
+        ("q=nobody", set()),
+        ("outcome=nothing&q=ada&planned=7", {"plain"}),
+    ],
+)
+def test_list_and_exports_take_the_same_filters(
+    seeing: Client, runs: dict[str, int], query: str, names: set[str]
+) -> None:
+    expected = {runs[name] for name in names}
+    shown = seeing.get(f"{RUNS}?{query}").context["cl"].queryset
+    assert {run.pk for run in shown} == expected
+    assert {int(row["run"]) for row in exported(seeing, query)} == expected
+    told = json.loads(seeing.get(f"{RUNS}export.json?{query}").getvalue())
+    assert {run["run"] for run in told["runs"]} == expected
+
+
+def test_a_run_is_found_by_its_number_and_its_policy(seeing: Client, runs: dict[str, int]) -> None:
+    for query in (f"q={runs['old']}", f"q=Run+{runs['old']}"):
+        assert [int(row["run"]) for row in exported(seeing, query)] == [runs["old"]]
+    policy = CleanupPolicy.objects.get(name="Nightly of the shop")
+    (row,) = exported(seeing, f"policy={policy.pk}")
+    assert (row["policy"], row["step"], row["criteria"]) == ("Nightly of the shop", "1", "invalid")
+    assert "Nightly of the shop" in seeing.get(f"{RUNS}?outcome=waits").content.decode()
+
+
+def test_the_links_to_the_exports_keep_the_filters(seeing: Client, runs: dict[str, int]) -> None:
+    html = seeing.get(f"{RUNS}?outcome=waits&q=x").content.decode()
+    assert f'href="{RUNS}export.csv?outcome=waits&amp;q=x"' in html
+    assert f'href="{RUNS}export.json?outcome=waits&amp;q=x"' in html
+
+
+def test_the_export_has_all_columns_the_newest_run_first(seeing: Client, runs: dict[str, int]) -> None:
+    text = seeing.get(f"{RUNS}export.csv").getvalue().decode()
+    assert text.splitlines()[0] == COLUMNS
+    assert [int(row["run"]) for row in exported(seeing)] == sorted(runs.values(), reverse=True)
+    assert exported(seeing, "outcome=stopped")[0]["error"] == "'=1+1"
+
+
+def test_the_export_tells_what_a_run_did(seeing: Client) -> None:
+    make_session("bad", session_id="")
+    make_session("fine")
+    run = run_cleanup(plan_cleanup(Criteria(invalid=True), trigger="command", actor="ada"))
+    run.refresh_from_db()
+    (row,) = json.loads(seeing.get(f"{RUNS}export.json").getvalue())["runs"]
+    assert (row["matched"], row["removed"], row["bytes"]) == (1, 1, run.removed_bytes)
+    assert row["before_bytes"] - row["after_bytes"] == run.removed_bytes
+    assert row["seconds"] >= 0
+    assert row["as_of"] == run.as_of.isoformat()
+
+
+def test_no_endpoint_leaves_by_an_error(seeing: Client) -> None:
+    make_run(state="failed", error=f"DataError: {ENDPOINT}")
+    for kind in ("csv", "json"):
+        assert SECRET not in seeing.get(f"{RUNS}export.{kind}").getvalue().decode()
+
+
+def test_list_and_export_take_few_queries_and_no_large_column(
+    seeing: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = CleanupPolicy.objects.create(name="Nightly of the shop")
+
+    def queries_of(address: str) -> int:
+        with CaptureQueriesContext(connection) as queries:
+            response = seeing.get(address)
+            assert response.status_code == 200
+            if response.streaming:
+                response.getvalue()
+        assert not [query for query in queries if '"skipped_sessions"' in query["sql"]]
+        return len(queries)
+
+    addresses = (RUNS, f"{RUNS}export.csv", f"{RUNS}export.json")
+    make_run(policy=policy)
+    few = [queries_of(address) for address in addresses]
+    for _ in range(60):
+        make_run(policy=policy)
+    assert [queries_of(address) for address in addresses] == few
+    assert max(few) <= 12
+    monkeypatch.setattr(downloads, "CHUNK_ROWS", 10)
+    assert queries_of(addresses[1]) == few[1] + 6
+    assert len(exported(seeing)) == 61
+
+
+def test_an_export_is_for_those_who_see_runs(client: Client, outsider: User) -> None:
+    for kind in ("csv", "json"):
+        assert client.get(f"{RUNS}export.{kind}").status_code == 302
+        client.force_login(outsider)
+        assert client.get(f"{RUNS}export.{kind}").status_code == 302
+    outsider.is_staff = True
+    outsider.save()
+    client.force_login(outsider)
+    assert client.get(f"{RUNS}export.csv").status_code == 403
+
+
+def test_a_filter_that_is_none_is_refused_by_the_export(seeing: Client) -> None:
+    assert seeing.get(f"{RUNS}export.csv?e=1").status_code in (200, 400)
+    assert seeing.get(f"{RUNS}export.csv?p=x&trigger__exact=%00").status_code == 400
+
+
+@pytest.fixture
+def ledger_row(root: User, client: Client) -> Iterator[CleanupRun]:
+    """A run that must be the same afterwards, before the eyes of somebody who may do everything."""
+    client.force_login(root)
+    run = make_run(actor="ada", matched_count=3, removed_count=2)
+    before = CleanupRun.objects.filter(pk=run.pk).values().get()
+    yield run
+    assert CleanupRun.objects.values().get() == before
+
+
+def test_nobody_adds_to_the_ledger_by_form(client: Client, ledger_row: CleanupRun) -> None:
+    assert client.get(f"{RUNS}add/").status_code == 403
+    assert client.post(f"{RUNS}add/", {"trigger": "admin"}).status_code == 403
+
+
+def test_nobody_changes_the_ledger_by_form(client: Client, ledger_row: CleanupRun) -> None:
+    client.post(f"{RUNS}{ledger_row.pk}/change/", {"actor": "eve", "removed_count": "0", "_save": "Save"})
+    client.post(RUNS, {"form-0-id": ledger_row.pk, "form-0-actor": "eve", "_save": "Save"})
+
+
+def test_nobody_deletes_from_the_ledger(client: Client, ledger_row: CleanupRun) -> None:
+    address = f"{RUNS}{ledger_row.pk}/delete/"
+    assert client.get(address).status_code == 403
+    assert client.post(address, {"post": "yes"}).status_code == 403
+    data = {"action": "delete_selected", "_selected_action": ledger_row.pk, "post": "yes"}
+    client.post(RUNS, data)

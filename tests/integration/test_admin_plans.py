@@ -1,0 +1,212 @@
+"""The page of a plan: the number to be typed, what is held, and what is outdated."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django_q.models import OrmQ
+
+from sessions_app.cleanup import hold, plan_cleanup
+from sessions_app.criteria import Criteria
+from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun
+from sessions_app.models.clock import database_now
+from tests.integration.admin_sessions import build_session, make_session
+
+RUNS = "/admin/sessions_app/cleanuprun/"
+
+
+@pytest.fixture
+def at_work(client: Client, operator: User) -> Client:
+    client.force_login(operator)
+    return client
+
+
+def page_of(run: CleanupRun) -> str:
+    return f"{RUNS}{run.pk}/plan/"
+
+
+def plan(**criteria: Any) -> CleanupRun:
+    return plan_cleanup(Criteria(**(criteria or {"invalid": True})), trigger="admin", actor="operator")
+
+
+def make_bad_ones(count: int, *, among: int) -> None:
+    BrowserSession.objects.bulk_create(build_session(session_id="") for _ in range(count))
+    BrowserSession.objects.bulk_create(build_session() for _ in range(among - count))
+
+
+def outdate(run: CleanupRun) -> None:
+    CleanupRun.objects.filter(pk=run.pk).update(planned_at=database_now() - timedelta(hours=25))
+
+
+@pytest.fixture
+def held(db: None) -> CleanupRun:
+    """A plan of two sessions of ten, which a policy has held."""
+    make_bad_ones(2, among=10)
+    run = plan()
+    policy = CleanupPolicy.objects.create(name="Nightly sweep of the shop")
+    CleanupRun.objects.filter(pk=run.pk).update(policy=policy, step_position=1, trigger="schedule")
+    run.refresh_from_db()
+    return hold(run, "It would take 2 sessions; the brake is at 1.")
+
+
+def test_the_plan_is_set_against_its_scope(at_work: Client) -> None:
+    make_bad_ones(3, among=12)
+    html = at_work.get(page_of(plan())).content.decode()
+    assert "Before: 12 sessions, " in html
+    assert "this takes 3 (25 percent)" in html
+    assert "Type the number" not in html
+
+
+@pytest.mark.parametrize("typed", ["", "1,19", "x", "1e2", "²", "9" * 30, "-7", "6", "8"])
+def test_more_than_half_goes_only_with_its_number(at_work: Client, typed: str) -> None:
+    make_bad_ones(7, among=12)
+    run = plan()
+    html = at_work.get(page_of(run)).content.decode()
+    assert '<label for="id_number">Type the number of sessions to confirm</label>' in html
+    assert "number-error" not in html
+    html = at_work.post(page_of(run), {"number": typed}).content.decode()
+    assert 'aria-describedby="number-error number-help"' in html
+    assert 'id="number-error">Nothing was removed' in html
+    run.refresh_from_db()
+    assert (run.state, BrowserSession.objects.count()) == ("planned", 12)
+    at_work.post(page_of(run), {"number": " 7 "})
+    assert BrowserSession.objects.count() == 5
+
+
+def test_a_number_may_be_typed_with_commas(at_work: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sessions_app.admin.run_work.REQUEST_SESSIONS", 2_000)
+    make_bad_ones(1_234, among=1_300)
+    at_work.post(page_of(plan()), {"number": "1,234"})
+    assert BrowserSession.objects.count() == 66
+
+
+def test_all_wants_its_number_however_few_they_are(at_work: Client) -> None:
+    make_bad_ones(0, among=3)
+    make_session("kept", is_pinned=True)
+    run = plan(all=True)
+    assert "It takes all sessions of its scope" in at_work.get(page_of(run)).content.decode()
+    at_work.post(page_of(run))
+    assert BrowserSession.objects.count() == 4
+    at_work.post(page_of(run), {"number": "4"})
+    assert BrowserSession.objects.count() == 0
+
+
+def test_the_number_that_the_page_showed_holds_while_sessions_are_touched(at_work: Client) -> None:
+    make_bad_ones(5, among=5)
+    run = plan()
+    at_work.get(page_of(run))
+    BrowserSession.objects.filter(pk=BrowserSession.objects.first().pk).update(is_pinned=True)  # type: ignore[union-attr]
+    assert "plan takes 4 sessions" in at_work.post(page_of(run), {"number": "3"}).content.decode()
+    at_work.post(page_of(run), {"number": "5"})
+    assert BrowserSession.objects.count() == 1
+
+
+def test_a_held_plan_tells_why_and_by_which_policy(at_work: Client, held: CleanupRun) -> None:
+    html = at_work.get(page_of(held)).content.decode()
+    assert "It would take 2 sessions; the brake is at 1." in html
+    assert "Nightly sweep of the shop" in html
+    assert "Approve and run: clean up 2 sessions</button>" in html
+    assert "Dismiss</button>" in html
+    html = at_work.get(f"{RUNS}{held.pk}/change/").content.decode()
+    assert "Held for a person." in html
+    assert page_of(held) in html
+
+
+def test_to_approve_is_to_run(at_work: Client, held: CleanupRun) -> None:
+    at_work.post(page_of(held), {"approve": "1"})
+    held.refresh_from_db()
+    assert (held.state, held.approved_by, held.removed_count) == ("succeeded", "operator", 2)
+    html = at_work.get(f"{RUNS}{held.pk}/change/").content.decode()
+    assert "Approved by" in html
+    assert "Nightly sweep of the shop" in html
+
+
+def test_what_is_not_an_approval_does_not_approve(at_work: Client, held: CleanupRun) -> None:
+    for data in ({}, {"number": "2"}):
+        assert at_work.post(page_of(held), data)["Location"] == page_of(held)
+    assert at_work.post(f"{RUNS}{held.pk}/resume/")["Location"] == page_of(held)
+    held.refresh_from_db()
+    assert (held.state, BrowserSession.objects.count()) == ("held", 10)
+
+
+def test_to_approve_more_than_half_takes_its_number(at_work: Client, held: CleanupRun) -> None:
+    CleanupRun.objects.filter(pk=held.pk).update(before_count=3)
+    assert "number-error" in at_work.post(page_of(held), {"approve": "1"}).content.decode()
+    held.refresh_from_db()
+    assert (held.state, held.approved_by) == ("held", "")
+    at_work.post(page_of(held), {"approve": "1", "number": "2"})
+    assert BrowserSession.objects.count() == 8
+
+
+def test_a_held_plan_is_dismissed(at_work: Client, held: CleanupRun) -> None:
+    html = at_work.post(f"{RUNS}{held.pk}/close/", follow=True).content.decode()
+    held.refresh_from_db()
+    assert (held.state, held.closed_by) == ("closed", "operator")
+    assert "Closed by operator" in html
+    assert BrowserSession.objects.count() == 10
+    html = at_work.post(page_of(held), {"approve": "1"}, follow=True).content.decode()
+    assert "Closed by operator" in html
+    assert BrowserSession.objects.count() == 10
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+def test_an_outdated_plan_is_made_again_and_not_run(at_work: Client, held: CleanupRun, is_held: bool) -> None:
+    run = held if is_held else plan()
+    outdate(run)
+    html = at_work.get(page_of(run)).content.decode()
+    assert "This plan is over a day old." in html
+    assert "Make it again</button>" in html
+    assert "Clean up" not in html
+    assert "Approve and run" not in html
+    at_work.post(page_of(run), {"approve": "1", "number": "2"})
+    assert BrowserSession.objects.count() == 10
+    answer = at_work.post(f"{RUNS}{run.pk}/again/")
+    new = CleanupRun.objects.latest("pk")
+    assert answer["Location"] == page_of(new)
+    assert (new.state, new.matched_count, new.trigger, new.actor) == ("planned", 2, "admin", "operator")
+    assert "Clean up 2 sessions</button>" in at_work.get(page_of(new)).content.decode()
+    assert CleanupRun.objects.filter(pk=run.pk, state="closed").exists() is is_held
+
+
+def test_a_plan_of_today_is_not_made_again(at_work: Client, held: CleanupRun) -> None:
+    at_work.post(f"{RUNS}{held.pk}/again/")
+    assert CleanupRun.objects.count() == 1
+
+
+@pytest.mark.parametrize("act", ["plan", "close", "again", "resume", "undo", "protect"])
+def test_who_may_not_clean_up_decides_nothing(
+    client: Client, viewer: User, outsider: User, held: CleanupRun, act: str
+) -> None:
+    address = f"{RUNS}{held.pk}/{act}/"
+    client.force_login(viewer)
+    assert client.post(address, {"approve": "1"}).status_code == 403
+    client.force_login(outsider)
+    assert client.post(address, {"approve": "1"})["Location"].startswith("/admin/login/")
+    client.logout()
+    assert client.post(address, {"approve": "1"})["Location"].startswith("/admin/login/")
+    held.refresh_from_db()
+    assert (held.state, BrowserSession.objects.count()) == ("held", 10)
+
+
+@pytest.mark.parametrize("act", ["close", "again", "resume", "undo", "protect"])
+def test_what_changes_something_goes_by_post(at_work: Client, held: CleanupRun, act: str) -> None:
+    assert at_work.get(f"{RUNS}{held.pk}/{act}/").status_code == 405
+
+
+def test_a_decision_needs_its_token(operator: User, held: CleanupRun) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(operator)
+    for act in ("plan", "close"):
+        assert client.post(f"{RUNS}{held.pk}/{act}/", {"approve": "1"}).status_code == 403
+
+
+def test_a_sweep_goes_on_after_the_step_that_was_approved(at_work: Client, held: CleanupRun) -> None:
+    CleanupRun.objects.filter(pk=held.pk).update(due_at=database_now())
+    at_work.post(page_of(held), {"approve": "1"})
+    (task,) = OrmQ.objects.all()
+    assert (task.func(), task.task["args"]) == ("sessions_app.tasks.continue_cleanup", (held.pk,))
+    assert "Queued" not in at_work.get(f"{RUNS}{held.pk}/change/").content.decode()

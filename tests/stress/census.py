@@ -1,0 +1,124 @@
+"""Which sessions there are, and whether each is there just once and as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+
+from sessions_app import documents
+from sessions_app.cleanup import plan_cleanup
+from sessions_app.criteria import Criteria
+from sessions_app.directories import register_directory, sync_directory
+from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory, StoredSession
+from tests.documents import AS_OF, OLD, document_bytes, put
+
+NAMESPACE = "shop"
+# What an undo may set anew: when the row was written, and the stamp of the file that it wrote.
+_DATED = ("updated_at", "file_inode", "file_modified_ns", "file_changed_ns")
+_KEPT = tuple(
+    field.attname for field in StoredSession._meta.local_concrete_fields if field.attname not in _DATED
+)
+Rows = dict[int, tuple[Any, ...]]
+
+
+def make_row(name: str, **changes: Any) -> BrowserSession:
+    """An expired session that is not saved yet; its size differs from that of others."""
+    data = document_bytes(**{**OLD, "metadata": {"of": name, "note": "." * (len(name) * 7 % 50)}, **changes})
+    fields = documents.parse(data, time_zone=UTC)._asdict()
+    return BrowserSession(namespace=NAMESPACE, name=name, document=data, size_bytes=len(data), **fields)
+
+
+def start_anew() -> None:
+    """Leave no session, no run and no directory in the database."""
+    for model in (ArchivedSession, BrowserSession, CleanupRun, SessionDirectory):
+        model.objects.all().delete()
+
+
+def fill(count: int) -> None:
+    """Put expired sessions into an empty database."""
+    start_anew()
+    BrowserSession.objects.bulk_create(make_row(f"session-{number:04}") for number in range(count))
+
+
+def fill_from(folder: Path, count: int) -> SessionDirectory:
+    """Put expired sessions into an empty database that are mirrored from the files of a folder."""
+    start_anew()
+    for path in folder.iterdir():
+        path.unlink()
+    for number in range(count):
+        put(folder, f"session-{number:04}", metadata={"number": number}, **OLD)
+    directory = register_directory(folder, namespace=NAMESPACE)
+    sync_directory(directory, trigger="command")
+    return directory
+
+
+def plan() -> CleanupRun:
+    """Plan to remove what is expired."""
+    return plan_cleanup(Criteria(expired=True), trigger="command", actor="tester", as_of=AS_OF)
+
+
+@contextmanager
+def one_snapshot() -> Iterator[None]:
+    """Read all tables as of one instant, whoever writes."""
+    with transaction.atomic():
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        yield
+
+
+def contents(sessions: QuerySet[Any], *, dated: bool = False) -> Rows:
+    """The stored columns of sessions by their ids, bytes and all.
+
+    Args:
+        dated: With what an undo sets anew as well.
+    """
+    columns = (*_KEPT, *(_DATED if dated else ()))
+    return {
+        row[0]: tuple(bytes(value) if isinstance(value, memoryview) else value for value in row[1:])
+        for row in sessions.order_by().values_list("pk", *columns)
+    }
+
+
+def live_sessions() -> Rows:
+    """What is live."""
+    return contents(BrowserSession.objects.all())
+
+
+def assert_whole(before: Rows, *runs: CleanupRun) -> tuple[int, int]:
+    """Each session is live or archived, once and unchanged, and the counters of each run are right.
+
+    Returns: How many are live, and how many are archived.
+    """
+    with one_snapshot():
+        live, archived = live_sessions(), contents(ArchivedSession.objects.all())
+        held = {run.pk: contents(ArchivedSession.objects.filter(run=run)) for run in runs}
+        sizes = {
+            run.pk: sum(ArchivedSession.objects.filter(run=run).values_list("size_bytes", flat=True))
+            for run in runs
+        }
+        for run in runs:
+            run.refresh_from_db()
+    assert not live.keys() & archived.keys(), "live and archived at once"
+    assert {**live, **archived} == before
+    assert sum(map(len, held.values())) == len(archived)
+    for run in runs:
+        assert run.removed_count - run.restored_count == len(held[run.pk])
+        assert run.removed_bytes - run.restored_bytes == sizes[run.pk]
+    return len(live), len(archived)
+
+
+def assert_files_in_step(directory: SessionDirectory, folder: Path) -> None:
+    """After one sync just the live sessions have files, with the bytes of their documents."""
+    directory.refresh_from_db()
+    result = sync_directory(directory, trigger="command")
+    assert (result.added, result.changed, result.vanished) == (0, 0, 0)
+    there = {path.name: path.read_bytes() for path in folder.iterdir()}
+    rows = BrowserSession.objects.values_list("file_name", "document")
+    assert there == {name: bytes(document) for name, document in rows}

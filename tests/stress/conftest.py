@@ -1,0 +1,41 @@
+"""The chance that these tests take, and what they tell at the end."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.conftest import DATABASE_VARIABLE
+from tests.stress.effort import IS_FULL
+
+collect_ignore = [] if IS_FULL and os.environ.get(DATABASE_VARIABLE) else ["test_restarts.py"]
+_told: list[str] = []
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """Random numbers that ``-p randomly_seed=…`` gives again."""
+    return random.Random(f"{request.config.getoption('randomly_seed')} {request.node.name}")
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Iterator[Callable[[str], None]]:
+    """Tell in a line what was tried, for the end of the output."""
+    began = time.monotonic()
+    lines: list[str] = []
+    yield lines.append
+    seconds = time.monotonic() - began
+    _told.extend(f"{request.node.name}: {line} in {seconds:.0f} s" for line in lines)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the numbers."""
+    if _told:
+        database = "PostgreSQL" if os.environ.get(DATABASE_VARIABLE) else "SQLite"
+        terminalreporter.section(f"tried on {database}, seed {config.getoption('randomly_seed')}")
+        for line in _told:
+            terminalreporter.write_line(line)

@@ -1,0 +1,17 @@
+"""How much is tried: a little in ``make test``, a lot in ``make stress``."""
+
+from __future__ import annotations
+
+import os
+
+TRIES_VARIABLE = "RAPTOR_TEST_TRIES"
+
+TRIES = int(os.environ.get(TRIES_VARIABLE) or 300)
+"""Changes of sessions between preview and end of run; the other numbers follow from it."""
+
+IS_FULL = TRIES >= 10_000
+KILLS = max(TRIES // 100, 6)
+PAIRS = max(TRIES // 200, 5)
+TAKEOVERS = max(TRIES // 400, 3)
+UNDOS = max(TRIES // 400, 3)
+RESTARTS = max(TRIES // 1_000, 1)
