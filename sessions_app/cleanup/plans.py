@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import IntegrityError, OperationalError, connection, transaction
@@ -56,13 +56,7 @@ def plan_cleanup(
         step_position=step.position if step else None,
         due_at=due_at,
     )
-    groups = totals(matching(run).annotate(bits=criteria.reasons(as_of)), "bits")
-    run.matched_count = sum(count for _, count, _ in groups)
-    run.matched_bytes = sum(size for _, _, size in groups)
-    if criteria.all:
-        run.matched_pinned_count = matching(run).filter(is_pinned=True).count()
-    run.matched_reasons = count_reasons((bits, count) for bits, count, _ in groups)
-    _save(run)
+    _save(run, _take_stock(run))
     return run
 
 
@@ -76,12 +70,29 @@ def make_again(run: CleanupRun, *, trigger: str, actor: str) -> CleanupRun:
     return new
 
 
-def _save(run: CleanupRun) -> None:
+def _take_stock(run: CleanupRun) -> list[int]:
+    """Count what a plan matches; give the ids of it, where it is not too much to be listed."""
+    matched = matching(run).annotate(bits=run.criteria.reasons(run.as_of))
+    groups = totals(matched, "bits")
+    ids: list[int] = []
+    if 0 < sum(count for _, count, _ in groups) <= PlannedSessions.LIMIT:
+        # Counted from the list, so that both are of one instant.
+        rows = list(matched.order_by("pk").values_list("pk", "bits", "size_bytes"))
+        ids = [pk for pk, _, _ in rows]
+        groups = [(bits, 1, size_bytes) for _, bits, size_bytes in rows]
+    run.matched_count = sum(count for _, count, _ in groups)
+    run.matched_bytes = sum(size_bytes for _, _, size_bytes in groups)
+    run.matched_reasons = count_reasons((bits, count) for bits, count, _ in groups)
+    if run.criteria.all:
+        run.matched_pinned_count = matching(run).filter(is_pinned=True).count()
+    return ids
+
+
+def _save(run: CleanupRun, ids: list[int]) -> None:
     try:
         with transaction.atomic():
             run.save()
-            if 0 < run.matched_count <= PlannedSessions.LIMIT:
-                ids = list(matching(run).order_by("pk").values_list("pk", flat=True))
+            if ids:
                 PlannedSessions.objects.create(run=run, ids_json=ids)
     except IntegrityError:
         twin = CleanupRun.objects.get(policy=run.policy, due_at=run.due_at, step_position=run.step_position)
@@ -98,7 +109,8 @@ def _seal() -> datetime:
     """Take an instant of the database's clock that every committed write precedes and no later one does.
 
     On PostgreSQL a brief SHARE lock waits for the writers at work, whose changes are dated before it.
-    SQLite has one writer at a time, but a clock of milliseconds: the seal waits for its next tick.
+    SQLite has one writer at a time, but a clock of milliseconds, and compares instants as texts of any
+    length: the seal waits for the next tick and lies half a tick before it, where no row is dated.
     """
     with transaction.atomic():
         if connection.vendor == "postgresql":
@@ -109,4 +121,4 @@ def _seal() -> datetime:
         began = now = database_now()
         while now == began:
             now = database_now()
-        return now
+        return now - timedelta(microseconds=500)

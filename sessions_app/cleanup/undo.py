@@ -124,8 +124,9 @@ def _restore_batch(run: CleanupRun, size: BatchSize) -> int | None:
         update_own(
             run,
             undo_position=last,
-            restored_count=run.restored_count + count,
-            restored_bytes=run.restored_bytes + size_bytes,
+            # Somebody may bring single sessions back at the same time.
+            restored_count=F("restored_count") + count,
+            restored_bytes=F("restored_bytes") + size_bytes,
         )
     run.refresh_from_db()
     _write_files(directory_ids)

@@ -137,6 +137,14 @@ class BrowserSession(StoredSession):
             models.Index(fields=("id",), condition=Q(is_pinned=True), name="session_pinned"),
         )
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save the session; one that a cleanup has removed meanwhile raises ``DatabaseError``.
+
+        Django would insert the row that it does not find, and the session were live and archived.
+        """
+        has_to_exist = not self._state.adding and not kwargs.get("force_insert")
+        super().save(*args, **{**kwargs, **({"force_update": True} if has_to_exist else {})})
+
 
 class ArchivedSession(StoredSession):
     """A session that a cleanup removed, whole, until it is undone or the archive is emptied.

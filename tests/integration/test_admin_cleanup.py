@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from sessions_app import criteria
 from sessions_app.admin import run_work
-from sessions_app.cleanup import plan_cleanup, run_cleanup, runs
+from sessions_app.cleanup import batches, plan_cleanup, run_cleanup
 from sessions_app.criteria import Criteria
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
 from tests.integration.admin_sessions import build_session, make_session
@@ -144,7 +144,7 @@ def test_a_cleanup_that_takes_too_long_goes_on_in_the_worker(
     queued: list[tuple[Any, ...]] = []
     monkeypatch.setattr(run_work, "async_task", lambda *task: queued.append(task))
     monkeypatch.setattr(run_work, "REQUEST_SECONDS", 0)
-    monkeypatch.setattr(runs, "BATCH_BYTES", 1)  # so that each batch is of one session
+    monkeypatch.setattr(batches, "BATCH_BYTES", 1)  # so that each batch is of one session
     plan = select(at_work, make_session(), make_session())["Location"]
     html = at_work.post(plan, follow=True).content.decode()
     run = CleanupRun.objects.get()

@@ -10,7 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db.models import QuerySet
 
-from sessions_app.cleanup import files, runs
+from sessions_app.cleanup import batches, files, runs
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupPolicy, CleanupRun
 from tests.integration.commands import AS_OF, names_in, run, write
 
@@ -326,7 +326,7 @@ def test_the_stop_of_a_user_leaves_a_run_that_can_be_resumed(
     outcome = run("cleanup_sessions", "--all", "--yes")
     ledger = CleanupRun.objects.get()
     assert ledger.state == CleanupRun.State.INTERRUPTED
-    assert ledger.removed_count == ArchivedSession.objects.count() == runs.BATCH_SIZE
+    assert ledger.removed_count == ArchivedSession.objects.count() == batches.FIRST_ROWS
     assert len(names_in(tmp_path / "demo")) == BrowserSession.objects.count() == 700
     assert outcome.status == 1
     assert "500 of 1,200 sessions are removed" in outcome.err

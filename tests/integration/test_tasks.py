@@ -111,7 +111,7 @@ def test_a_sweep_past_its_deadline_goes_on_in_a_task_of_its_own(
     assert "interrupted" in tasks.sweep(nightly.pk, DUE)
     again: tuple[Any, ...] = ("sessions_app.tasks.sweep", nightly.pk, DUE, "schedule", "", {})
     assert queued == [again]
-    assert ArchivedSession.objects.count() == cleanup.runs.BATCH_SIZE
+    assert ArchivedSession.objects.count() == cleanup.batches.FIRST_ROWS
     settings.RAPTOR_TASK_DEADLINE_SECONDS = 60
     assert "1,200 of 1,200 sessions removed" in tasks.sweep(*again[1:5])
     assert (BrowserSession.objects.count(), len(names_in(tmp_path / "demo"))) == (0, 0)
