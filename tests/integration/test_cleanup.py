@@ -317,3 +317,28 @@ def test_a_fault_at_any_statement_leaves_each_session_live_or_archived_and_the_r
         assert run.removed_count == 5
         assert_counters_equal_rows(run)
     assert fault > 15
+
+
+def test_the_seal_lies_between_two_ticks_of_the_clock_on_sqlite() -> None:
+    make_session("old", **OLD)
+    sealed_at = plan(expired=True).sealed_at
+    if connection.vendor == "sqlite":
+        # As texts, a row of ".514" comes before a seal of ".514000".
+        assert sealed_at.microsecond % 1000 == 500
+
+
+def test_every_skipped_session_is_named_though_it_was_written_while_the_plan_was_made() -> None:
+    make_sessions(3, **OLD)
+    changed = BrowserSession.objects.earliest("pk")
+
+    def change(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        # Counted, and not listed yet.
+        if sql.startswith("INSERT") and "cleanuprun" in sql:
+            BrowserSession.objects.filter(pk=changed.pk).update(last_accessed=AS_OF)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(change):
+        run = plan(expired=True)
+    run_cleanup(run)
+    assert run.removed_count + run.skipped_count == run.matched_count
+    assert [row["name"] for row in run.skipped_sessions] == [changed.name] * run.skipped_count

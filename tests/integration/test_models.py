@@ -5,14 +5,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import QuerySet
 
+from sessions_app.cleanup import run_cleanup
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.problems import Problem, has_problem, is_expired, is_invalid
 from tests.documents import AS_OF, OLD
-from tests.integration.sessions import live, make_session
+from tests.integration.sessions import archived, live, make_session, plan
 
 pytestmark = pytest.mark.django_db
 
@@ -144,3 +145,11 @@ def test_each_index_serves_the_query_that_its_comment_names(index: str) -> None:
 def test_no_index_is_without_its_query() -> None:
     indexes = {index.name for index in BrowserSession._meta.indexes}
     assert indexes <= set(INDEXED_QUERIES)
+
+
+def test_a_save_of_a_session_that_was_archived_meanwhile_is_refused_and_makes_no_second_one() -> None:
+    session = make_session("old", **OLD)
+    run_cleanup(plan(expired=True))
+    with pytest.raises(DatabaseError), transaction.atomic():
+        session.save()
+    assert (live(), archived()) == ([], ["old"])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from sessions_app.cleanup import (
     CannotUndo,
@@ -275,3 +276,33 @@ def test_the_archive_is_emptied_of_what_is_old_and_not_protected() -> None:
     assert archived() == ["protected", "recent"]
     old.refresh_from_db()
     assert (old.emptied_count, old.is_undoable) == (3, False)
+
+
+def test_an_undo_of_which_nothing_can_come_back_ends(tmp_path: Path) -> None:
+    directory = register_directory(tmp_path, namespace="shop")
+    put(tmp_path, "old", **OLD)
+    sync_directory(directory, trigger="command")
+    run = swept()
+    put(tmp_path, "old")
+    undo_cleanup(run)
+    assert (run.state, run.restored_count) == (State.UNDONE, 0)
+
+
+def test_a_session_brought_back_by_hand_during_an_undo_is_counted() -> None:
+    make_sessions(4, **OLD)
+    run = swept()
+    last = ArchivedSession.objects.latest("pk").pk
+    is_done = False
+
+    def restore_by_hand(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        nonlocal is_done
+        # The first batch is chosen; its transaction has not begun.
+        if run.state == State.UNDOING and "sessions_app_archivedsession" in sql and not is_done:
+            is_done = True
+            restore_sessions([last])
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(restore_by_hand):
+        undo_cleanup(run, batch_size=2)
+    assert BrowserSession.objects.count() == 4
+    assert run.restored_count == 4
