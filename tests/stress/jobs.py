@@ -57,12 +57,6 @@ def mark_dead(run: CleanupRun) -> bool:
     return run.state == CleanupRun.State.INTERRUPTED
 
 
-def mark_dead_and_run(is_stopped: IsStopped, run_id: int, batch_size: int) -> int:
-    """Do what the minutely task and the one who resumes do."""
-    mark_dead_runs(as_of=database_now() + LATER)
-    return run(is_stopped, run_id, batch_size)
-
-
 class Change(NamedTuple):
     """A write to one session, with the instants around it by the clock that all processes share."""
 
