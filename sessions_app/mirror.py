@@ -66,6 +66,7 @@ class Mirror:
     def sync(self, *, trigger: str, actor: str) -> None:
         added, changed, missing, owed = self._compare()
         self._settle_left_aside()
+        self.folder.remove_abandoned()
         if owed:
             missing += self._pay(owed)
         for names in self._in_time(self._with_usable_names(added), BATCH_SIZE):

@@ -9,6 +9,7 @@ import errno
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,8 @@ from sessions_app.models import StoredSession
 
 SUFFIX = ".json"
 _ASIDE_PREFIX = ".removing-"
+_TEMPORARY_PREFIX = ".writing-"
+_ABANDONED_AFTER_SECONDS = 3_600
 _READ_ATTEMPTS = 3
 _INODE_MASK = (1 << 63) - 1  # what a signed 64-bit column holds
 
@@ -67,6 +70,7 @@ class SessionFolder:
         self.path = Path(path)
         self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.left_aside: list[str] = []
+        self.temporary: list[str] = []
 
     def __enter__(self) -> Self:
         return self
@@ -85,6 +89,15 @@ class SessionFolder:
                     yield entry
                 elif entry.name.startswith(_ASIDE_PREFIX):
                     self.left_aside.append(entry.name)
+                elif entry.name.startswith(_TEMPORARY_PREFIX):
+                    self.temporary.append(entry.name)
+
+    def remove_abandoned(self) -> None:
+        """Remove what killed writers have left: half of a document, and its endpoint perhaps."""
+        for name in self.temporary:
+            with suppress(OSError):
+                if time.time() - self._status(name).st_mtime > _ABANDONED_AFTER_SECONDS:
+                    os.unlink(name, dir_fd=self._fd)
 
     def read(self, file_name: str, *, max_bytes: int) -> tuple[bytes, FileStamp]:
         """Read a whole document, and the stamp that it had before and after.
@@ -118,7 +131,7 @@ class SessionFolder:
         return FileStamp.of(self._status(file_name))
 
     def _write_temporary(self, data: bytes) -> str:
-        name = f".writing-{secrets.token_hex(8)}"
+        name = f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with open(os.open(name, flags, 0o600, dir_fd=self._fd), "wb") as file:
             file.write(data)

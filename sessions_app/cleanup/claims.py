@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 
@@ -120,9 +121,14 @@ def mark_dead_runs(*, as_of: datetime) -> list[CleanupRun]:
     marked = []
     for run in dead:
         # Not one that has come back to life, or that somebody else has marked.
-        if dead.filter(pk=run.pk, attempt=run.attempt).update(
-            state=_State.INTERRUPTED, finished_at=Coalesce("finished_at", DatabaseClock())
-        ):
-            run.refresh_from_db()
-            marked.append(run)
+        still_dead = dead.filter(pk=run.pk, attempt=run.attempt)
+        # A process that is halted in a transaction keeps its run locked: later, then.
+        with suppress(OperationalError), transaction.atomic():
+            bound_lock_waits()
+            if still_dead.update(
+                state=_State.INTERRUPTED, finished_at=Coalesce("finished_at", DatabaseClock())
+            ):
+                marked.append(run)
+    for run in marked:
+        run.refresh_from_db()
     return marked

@@ -48,7 +48,9 @@ def move_to_archive(
     if connection.vendor != "postgresql":
         _execute(_insert_into_archive(run, sessions))
         # What the archive holds, and nothing else, is deleted.
-        deleted, _ = sessions.filter(Exists(ArchivedSession.objects.filter(pk=OuterRef("pk")))).delete()
+        deleted = _execute(
+            _delete(sessions.filter(Exists(ArchivedSession.objects.filter(pk=OuterRef("pk")))))
+        )
         groups = totals(archived, "reasons")
         if deleted != (count := sum(count for _, count, _ in groups)):
             raise RuntimeError(f"{count:,} sessions were archived but {deleted:,} deleted: all was undone.")
@@ -135,6 +137,7 @@ def _delete(sessions: QuerySet[Any]) -> _Statement:
     return sql, tuple(params)
 
 
-def _execute(statement: _Statement) -> None:
+def _execute(statement: _Statement) -> int:
     with connection.cursor() as cursor:
         cursor.execute(*statement)
+        return int(cursor.rowcount)

@@ -95,12 +95,28 @@ class StoredSession(models.Model):
         return Problem(self.problems or 0)
 
 
+class RemovalRefused(TypeError):
+    """Something else than a cleanup was to delete sessions."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Only a cleanup removes sessions: plan_cleanup and run_cleanup of sessions_app.cleanup."
+        )
+
+
 class SessionQuerySet(models.QuerySet["BrowserSession"]):
     def update(self, **kwargs: Any) -> int:
         """Update the rows and date their change, which takes them out of every plan made before."""
         return super().update(**{"updated_at": DatabaseClock(), **kwargs})
 
     update.alters_data = True  # type: ignore[attr-defined]
+
+    def delete(self) -> Any:
+        """Refuse: what is not archived first could not be undone, and the ledger would not hold it."""
+        raise RemovalRefused
+
+    delete.alters_data = True  # type: ignore[attr-defined]
+    delete.queryset_only = True  # type: ignore[attr-defined]
 
 
 class BrowserSession(StoredSession):
@@ -144,6 +160,10 @@ class BrowserSession(StoredSession):
         """
         has_to_exist = not self._state.adding and not kwargs.get("force_insert")
         super().save(*args, **{**kwargs, **({"force_update": True} if has_to_exist else {})})
+
+    def delete(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse, as the queryset does."""
+        raise RemovalRefused
 
 
 class ArchivedSession(StoredSession):

@@ -35,6 +35,12 @@ def plan(as_of: datetime = AS_OF, **criteria: Any) -> CleanupRun:
     return plan_cleanup(Criteria(**criteria), trigger="command", actor="tester", as_of=as_of)
 
 
+def forget_sessions(*names: str) -> None:
+    """Empty the table of live sessions, or take some out of it: to begin anew, not to remove them."""
+    sessions = BrowserSession.objects.filter(name__in=names) if names else BrowserSession.objects.all()
+    sessions._raw_delete(sessions.db)
+
+
 def live() -> list[str]:
     return list(BrowserSession.objects.order_by("name").values_list("name", flat=True))
 
@@ -43,4 +49,4 @@ def archived() -> list[str]:
     return list(ArchivedSession.objects.order_by("name").values_list("name", flat=True))
 
 
-__all__ = ["AS_OF", "OLD", "archived", "live", "make_session", "make_sessions", "plan"]
+__all__ = ["AS_OF", "OLD", "archived", "forget_sessions", "live", "make_session", "make_sessions", "plan"]

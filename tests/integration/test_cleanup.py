@@ -22,7 +22,16 @@ from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, StoredSession
 from sessions_app.models.clock import database_now
 from tests.integration.faults import Died, Faulty
-from tests.integration.sessions import AS_OF, OLD, archived, live, make_session, make_sessions, plan
+from tests.integration.sessions import (
+    AS_OF,
+    OLD,
+    archived,
+    forget_sessions,
+    live,
+    make_session,
+    make_sessions,
+    plan,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -299,7 +308,7 @@ def test_a_fault_at_any_statement_leaves_each_session_live_or_archived_and_the_r
     while True:
         fault += 1
         ArchivedSession.objects.all().delete()
-        BrowserSession.objects.all().delete()
+        forget_sessions()
         make_sessions(5, **OLD)
         run = plan(expired=True)
         with Faulty(fault, is_after=is_after) as faulty, suppress(Died):

@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 from sessions_app.cleanup import batches, files, runs
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupPolicy, CleanupRun
 from tests.integration.commands import AS_OF, names_in, run, write
+from tests.integration.sessions import forget_sessions
 
 pytestmark = pytest.mark.django_db
 
@@ -186,7 +187,7 @@ class TestMoreThanHalf:
         assert run(*self.ARGUMENTS, "--yes").json["removed"] == 60
 
     def test_goes_where_the_scope_is_small(self) -> None:
-        BrowserSession.objects.filter(name="s100").delete()
+        forget_sessions("s100")
         outcome = run(*self.ARGUMENTS)
         assert (outcome.status, outcome.json["removed"]) == (0, 60)
         assert "held" not in outcome.json

@@ -481,3 +481,13 @@ def environment() -> dict[str, str]:
     else:
         url = f"sqlite:///{name}"
     return {**os.environ, "RAPTOR_DATABASE_URL": url}
+
+
+def test_a_sync_removes_what_a_killed_writer_has_left_half_written(tmp_path: Path) -> None:
+    directory = register_directory(tmp_path, namespace="shop")
+    left, fresh = tmp_path / ".writing-0123456789abcdef", tmp_path / ".writing-fedcba9876543210"
+    for path in (left, fresh):
+        path.write_bytes(document_bytes())
+    os.utime(left, (0, 0))
+    sync_directory(directory, trigger="command")
+    assert (left.exists(), fresh.exists()) == (False, True)

@@ -153,3 +153,12 @@ def test_a_save_of_a_session_that_was_archived_meanwhile_is_refused_and_makes_no
     with pytest.raises(DatabaseError), transaction.atomic():
         session.save()
     assert (live(), archived()) == ([], ["old"])
+
+
+def test_nothing_but_a_cleanup_deletes_sessions() -> None:
+    session = make_session("old", **OLD)
+    with pytest.raises(TypeError, match="Only a cleanup removes sessions"):
+        session.delete()
+    with pytest.raises(TypeError, match="Only a cleanup removes sessions"):
+        BrowserSession.objects.all().delete()
+    assert live() == ["old"]

@@ -24,7 +24,7 @@ from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, Ses
 from sessions_app.models.clock import database_now
 from tests.documents import OLD, put
 from tests.integration.faults import Died, Faulty
-from tests.integration.sessions import archived, live, make_session, make_sessions, plan
+from tests.integration.sessions import archived, forget_sessions, live, make_session, make_sessions, plan
 
 pytestmark = pytest.mark.django_db
 
@@ -144,7 +144,7 @@ def test_a_fault_at_any_statement_of_an_undo_leaves_each_session_once_and_the_un
     while has_failed:
         fault += 1
         ArchivedSession.objects.all().delete()
-        BrowserSession.objects.all().delete()
+        forget_sessions()
         make_sessions(5, **OLD)
         run = swept()
         with Faulty(fault, is_after=is_after) as faulty, suppress(Died):

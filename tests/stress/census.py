@@ -119,7 +119,7 @@ def assert_files_in_step(directory: SessionDirectory, folder: Path) -> None:
     directory.refresh_from_db()
     result = sync_directory(directory, trigger="command")
     assert (result.added, result.changed, result.vanished) == (0, 0, 0)
-    # What else a kill may leave in the folder: test_known_defects.
+    # A kill may leave a temporary file as well, which a later sync removes.
     there = {path.name: path.read_bytes() for path in folder.glob("*.json")}
     rows = BrowserSession.objects.values_list("file_name", "document")
     assert there == {name: bytes(document) for name, document in rows}

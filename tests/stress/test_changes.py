@@ -108,7 +108,7 @@ class Round:
         assert run.removed_bytes == self.archived_bytes
         assert run.removed_count + run.skipped_count == run.matched_count
         assert len(self.listed) <= run.matched_count
-        assert len(run.skipped_sessions) <= run.skipped_count
+        assert len(run.skipped_sessions) == run.skipped_count
         assert {row["name"] for row in run.skipped_sessions} <= self.live_names
 
 

@@ -22,9 +22,6 @@ PAUSE_SECONDS = 0.002
 State = CleanupRun.State
 
 
-@pytest.mark.xfail(
-    strict=False, reason="two defects of test_known_defects: EmptyResultSet, and a count that is overwritten"
-)
 @pytest.mark.parametrize("is_emptied", [False, True], ids=["kept", "archive emptied meanwhile"])
 def test_an_undo_among_others_loses_nothing_and_brings_nothing_back_twice(
     is_emptied: bool, chance: random.Random, tell: Callable[[str], None]
