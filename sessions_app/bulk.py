@@ -5,8 +5,7 @@ Measured: 20 µs a row on SQLite and 35 on PostgreSQL, where ``bulk_create`` tak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -37,23 +36,6 @@ COLUMNS = {
 Row = tuple[Any, ...]
 
 
-@contextmanager
-def repeatable_work() -> Iterator[None]:
-    """Let the commits of a block not wait for the disk: a power cut may cost them, and a sync repeats them.
-
-    PostgreSQL is told so by transaction, SQLite by connection and outside of transactions only.
-    """
-    is_told = connection.vendor == "sqlite" and not connection.in_atomic_block
-    with connection.cursor() as cursor:
-        if is_told:
-            cursor.execute("PRAGMA synchronous=NORMAL")
-        try:
-            yield
-        finally:
-            if is_told:
-                cursor.execute("PRAGMA synchronous=FULL")
-
-
 def insert_sessions(rows: Iterable[Row]) -> None:
     """Insert rows of ``COLUMNS``, within the caller's transaction.
 
@@ -66,7 +48,6 @@ def insert_sessions(rows: Iterable[Row]) -> None:
     columns = ", ".join(map(connection.ops.quote_name, COLUMNS))
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute("SET LOCAL synchronous_commit TO OFF")
             copying = cursor.copy(f"COPY {table} ({columns}) FROM STDIN (FORMAT BINARY)")
             with connection.wrap_database_errors, copying as copy:
                 copy.set_types(list(COLUMNS.values()))

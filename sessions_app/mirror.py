@@ -16,8 +16,9 @@ from django.db.models import F
 from django.utils import timezone
 
 from sessions_app import documents
-from sessions_app.bulk import Row, document_writer, insert_sessions, repeatable_work
+from sessions_app.bulk import Row, document_writer, insert_sessions
 from sessions_app.cleanup import plan_cleanup, run_cleanup, write_owed_files
+from sessions_app.commits import repeatable_transaction
 from sessions_app.criteria import SELECTION_LIMIT, Criteria
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, BrowserSession, DatabaseClock, SessionDirectory
@@ -191,7 +192,7 @@ class Mirror:
                 self._insert(self._without_taken(lot))
 
     def _insert(self, lot: list[_File]) -> None:
-        with repeatable_work(), transaction.atomic():
+        with repeatable_transaction():
             self._renew_claim()
             insert_sessions(self._rows(lot))
             self._pin_again([name for name, _, _ in lot])

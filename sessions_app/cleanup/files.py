@@ -44,25 +44,30 @@ def rewritten(sessions: QuerySet[BrowserSession]) -> list[int]:
     ]
 
 
+def mirrored(sessions: QuerySet[Any]) -> QuerySet[Any]:
+    """Those of live or archived sessions that were read from a file."""
+    return sessions.filter(directory__isnull=False, file_changed_ns__isnull=False)
+
+
 def in_folders(
     sessions: QuerySet[Any], failures: dict[str, str]
 ) -> Iterator[tuple[SessionFolder, Any, FileStamp]]:
     """Give the mirrored sessions with their open folders and stamps; folders that fail are noted."""
     rows = (
-        sessions.filter(directory__isnull=False, file_changed_ns__isnull=False)
+        mirrored(sessions)
         .select_related("directory")
         # The documents stay in the database.
         .only("directory__path", "size_bytes", *_FILE_COLUMNS)
         .order_by("directory_id", "pk")
     )
-    for path, mirrored in groupby(rows, key=lambda row: row.directory.path):
+    for path, group in groupby(rows, key=lambda row: row.directory.path):
         try:
             folder = SessionFolder(path)
         except OSError as error:
             failures[path] = str(error.strerror)
             continue
         with folder:
-            for session in mirrored:
+            for session in group:
                 if stamp := stamp_of(session):
                     yield folder, session, stamp
 

@@ -48,9 +48,7 @@ def move_to_archive(
     if connection.vendor != "postgresql":
         _execute(_insert_into_archive(run, sessions))
         # What the archive holds, and nothing else, is deleted.
-        deleted = _execute(
-            _delete(sessions.filter(Exists(ArchivedSession.objects.filter(pk=OuterRef("pk")))))
-        )
+        deleted = _execute(_delete(BrowserSession.objects.filter(pk__in=archived.values("pk"))))
         groups = totals(archived, "reasons")
         if deleted != (count := sum(count for _, count, _ in groups)):
             raise RuntimeError(f"{count:,} sessions were archived but {deleted:,} deleted: all was undone.")

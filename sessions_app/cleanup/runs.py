@@ -15,10 +15,11 @@ from sessions_app.cleanup.archive import empty_run
 from sessions_app.cleanup.batches import BatchSize, Checkpoints, last_of_batch
 from sessions_app.cleanup.brakes import scope_totals, weigh
 from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits, claim, end, update_own
-from sessions_app.cleanup.files import remove_files, rewritten
+from sessions_app.cleanup.files import mirrored, remove_files, rewritten
 from sessions_app.cleanup.moves import move_to_archive
 from sessions_app.cleanup.plans import matching
 from sessions_app.cleanup.skipped import name_skipped
+from sessions_app.commits import repeatable_transaction
 from sessions_app.criteria import count_reasons
 from sessions_app.deadline import Deadline
 from sessions_app.endpoints import mask_endpoints
@@ -92,7 +93,8 @@ def _archive_all(
     """Take batch after batch; tell whether all was taken before the deadline."""
     with Checkpoints() as checkpoints:
         while (batch := _archive_batch(run, size)) is not None:
-            _let_go_of_files(run, batch)
+            if batch.has_files:
+                _let_go_of_files(run, batch)
             if not run.keeps_archive:
                 empty_run(run)
             progress(batch.session_count)
@@ -139,6 +141,7 @@ class _Batch(NamedTuple):
 
     after: int
     session_count: int
+    has_files: bool
 
 
 def _archive_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
@@ -149,11 +152,13 @@ def _archive_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
     if last is None:
         return None
     batch = left.filter(pk__lte=last)
-    if not run.criteria.has_vanished and (stays := rewritten(batch)):
+    has_files = mirrored(batch).exists()
+    if has_files and not run.criteria.has_vanished and (stays := rewritten(batch)):
         # Whose file was written since it was read has changed, though no sync has told yet.
         batch = batch.exclude(pk__in=stays)
     archived = ArchivedSession.objects.filter(run=run, pk__gt=after)
-    with size.measured(), transaction.atomic():
+    # A file goes when it is certain that its session is archived.
+    with size.measured(), transaction.atomic() if has_files else repeatable_transaction():
         bound_lock_waits()
         groups = move_to_archive(run, batch, archived)
         count = sum(count for _, count, _ in groups)
@@ -167,7 +172,7 @@ def _archive_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
             removed_reasons=dict(reasons),
         )
     run.refresh_from_db()
-    return _Batch(after, count)
+    return _Batch(after, count, has_files)
 
 
 def _let_go_of_files(run: CleanupRun, batch: _Batch) -> None:

@@ -13,6 +13,7 @@ from sessions_app.cleanup.batches import BatchSize, Checkpoints, last_of_batch, 
 from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits, claim, end, update_own
 from sessions_app.cleanup.files import write_owed_files
 from sessions_app.cleanup.moves import move_to_live
+from sessions_app.commits import repeatable_transaction
 from sessions_app.deadline import Deadline
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, SessionDirectory
@@ -118,7 +119,8 @@ def _restore_batch(run: CleanupRun, size: BatchSize) -> int | None:
     batch = left.filter(pk__lte=last)
     directory_ids = _directories_of(batch)
     free = _free(batch)
-    with size.measured(), transaction.atomic():
+    # A file is written when it is certain that its session is back.
+    with size.measured(), transaction.atomic() if directory_ids else repeatable_transaction():
         bound_lock_waits()
         count, size_bytes = move_to_live(free)
         update_own(

@@ -84,8 +84,10 @@ class Bench:
             place.drop()
 
     def sync(self) -> Iterator[Row]:
-        for line in self._process(self.empty, "tests.benchmarks.sync").splitlines():
+        place = self._new("sync")
+        for line in self._process(place, "tests.benchmarks.sync").splitlines():
             yield Row(self.vendor, *json.loads(line))
+        self._drop(place)
 
     def million(self) -> Iterator[Row]:
         master = self._filled(SESSIONS)
@@ -123,14 +125,15 @@ class Bench:
             "at least 10",
         )
 
-    def _filled(self, sessions: int) -> Place:
-        place = self.empty.copy(f"filled{sessions}") if self.vendor == "postgresql" else self._file(sessions)
-        self.places.append(place)
-        self._step(place, "fill", str(sessions))
+    def _filled(self, sessions: int, layout: str = "scattered") -> Place:
+        place = self._new(f"filled{sessions}")
+        self._step(place, "fill", str(sessions), layout)
         return place
 
-    def _file(self, sessions: int) -> Place:
-        return type(self.empty)(self.folder / f"filled{sessions}.sqlite3")  # type: ignore[call-arg]
+    def _new(self, name: str) -> Place:
+        place = self.empty.copy(name)
+        self.places.append(place)
+        return place
 
     def _on_copy(self, place: Place, *step: str) -> dict[str, Any]:
         copy = place.copy("work")

@@ -79,5 +79,6 @@ class PostgresqlPlace:
 def empty_place(vendor: str, folder: Path) -> Place:
     """Give an empty database of a vendor."""
     if vendor == "sqlite":
+        (folder / "empty.sqlite3").touch()
         return SqlitePlace(folder / "empty.sqlite3")
     return PostgresqlPlace("template1").copy("empty")
