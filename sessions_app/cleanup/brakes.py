@@ -7,7 +7,7 @@ that nobody holds.
 
 from __future__ import annotations
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import Count, Sum
 
 from sessions_app.cleanup.claims import CleanupInProgress
@@ -25,14 +25,11 @@ _State = CleanupRun.State
 
 def scope_totals(criteria: Criteria) -> tuple[int, int]:
     """Count the sessions in the scope of criteria, whether they meet them or not, and their bytes."""
+    # A column beyond the index of sizes: just after a cleanup of 280,000 of a million, PostgreSQL looks at
+    # the table for each entry of that index, in its order, for 4 s; to read the table takes 0.4.
+    counted = "name" if connection.vendor == "postgresql" else "*"
     scope = BrowserSession.objects.filter(criteria.scope())
-    with transaction.atomic():
-        if connection.vendor == "postgresql":
-            # Just after a cleanup of 280,000 of a million it looks at the table for each entry of the index,
-            # in the order of that: 4 s, where reading the table takes 0.4.
-            with connection.cursor() as cursor:
-                cursor.execute("SET LOCAL enable_indexonlyscan TO off")
-        row = scope.aggregate(sessions=Count("*"), bytes=Sum("size_bytes", default=0))
+    row = scope.aggregate(sessions=Count(counted), bytes=Sum("size_bytes", default=0))
     return row["sessions"], row["bytes"]
 
 
