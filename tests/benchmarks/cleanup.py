@@ -39,7 +39,7 @@ LIVE = BrowserSession._meta.db_table
 ARCHIVE = ArchivedSession._meta.db_table
 EXPIRED = Criteria(expired=True, max_age_days=7)
 
-# Each row has the columns that its own document gives. The expired ones lie scattered among the others.
+# Each row has the columns that its own document gives.
 _FILL = """
 INSERT INTO {live} (namespace, name, size_bytes, session_id, cdp_url, browser_type, created_at,
     last_accessed, is_corrupted, is_pinned, file_name, document)
@@ -54,8 +54,7 @@ FROM (
         SELECT i, token, CASE i * 31 % 4 WHEN 0 THEN 'login' WHEN 1 THEN 'cart' WHEN 2 THEN 'search'
             ELSE 'checkout' END AS word,
             'ws://127.0.0.1:' || (9000 + i % 1000) || '/devtools/browser/' || token AS url,
-            CASE WHEN i * 7919 % 100 < {percent} THEN 8 + i * 104729 % 5000 / 100.0
-            ELSE i * 104729 % 650 / 100.0 END AS age
+            {age} AS age
         FROM {numbers}
     ) AS numbered
 ) AS written
@@ -79,7 +78,16 @@ _DIALECTS = {
 }
 
 
-def fill(count: int) -> dict[str, Any]:
+# Days since the last access; “in order” is how a panel fills, the oldest first.
+_AGES = {
+    "scattered": "CASE WHEN i * 7919 % 100 < {percent} THEN 8 + i * 104729 % 5000 / 100.0 "
+    "ELSE i * 104729 % 650 / 100.0 END",
+    "in order": "CASE WHEN i <= {expired} THEN 58 - 50.0 * i / {expired} "
+    "ELSE 6.5 * ({count} - i) / {count} END",
+}
+
+
+def fill(count: int, layout: str) -> dict[str, Any]:
     """Make the tables, and sessions of which 28 % are expired."""
     call_command("migrate", verbosity=0)
     now = database_now().strftime("%Y-%m-%d %H:%M:%S")
@@ -87,8 +95,10 @@ def fill(count: int) -> dict[str, Any]:
         key: text.replace("{now}", now).replace("{count}", str(count))
         for key, text in _DIALECTS[connection.vendor].items()
     }
+    expired = count * EXPIRED_PERCENT // 100
+    age = _AGES[layout].format(percent=EXPIRED_PERCENT, expired=expired, count=count)
     with connection.cursor() as cursor:
-        cursor.execute(_FILL.format(live=LIVE, percent=EXPIRED_PERCENT, padding="x" * 200, **dialect))
+        cursor.execute(_FILL.format(live=LIVE, age=age, padding="x" * 200, **dialect))
         cursor.execute("ANALYZE" if connection.vendor == "sqlite" else "VACUUM ANALYZE")
         if connection.vendor == "sqlite":
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -240,7 +250,7 @@ def peak_bytes() -> int:
 
 if __name__ == "__main__":
     steps: dict[str, Callable[..., dict[str, Any]]] = {
-        "fill": lambda count: fill(int(count)),
+        "fill": lambda count, layout: fill(int(count), layout),
         "plan": plan,
         "by-hand": by_hand,
         "run": run,
