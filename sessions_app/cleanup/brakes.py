@@ -12,7 +12,7 @@ from django.db.models import Count, Sum
 
 from sessions_app.cleanup.claims import CleanupInProgress
 from sessions_app.criteria import Criteria
-from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, DatabaseClock
+from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, DatabaseClock, PlannedSessions
 
 SMALL_SCOPE = 100
 """Of so few sessions, a share says nothing."""
@@ -91,7 +91,7 @@ def close_cleanup(run: CleanupRun, *, actor: str = "", because: str = "") -> Cle
     Raises: CleanupInProgress: it is at work, or has ended.
     """
     states = (_State.PLANNED, _State.HELD, _State.INTERRUPTED, _State.FAILED)
-    return _move(
+    _move(
         run,
         states,
         state=_State.CLOSED,
@@ -99,6 +99,8 @@ def close_cleanup(run: CleanupRun, *, actor: str = "", because: str = "") -> Cle
         closed_at=DatabaseClock(),
         **({"error": because} if because else {}),
     )
+    PlannedSessions.objects.filter(run=run).delete()
+    return run
 
 
 def _before(run: CleanupRun) -> int:

@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, OperationalError, connection, transaction
-from django.db.models import F, Q
+from django.db.models import Q
 from django.db.models.functions import Coalesce
 
-from sessions_app.models import CleanupRun, DatabaseClock
+from sessions_app.models import CleanupRun, DatabaseClock, PlannedSessions
 from sessions_app.models.cleanup import HEARTBEAT_LIMIT, PLAN_LIMIT
 from sessions_app.models.clock import database_now
 
@@ -55,14 +55,16 @@ def claim(run: CleanupRun, allowed: Q, *, state: str, **values: Any) -> None:
         CleanupHeld, PlanOutdated: the plan may not be run, or no longer.
     """
     _refuse_outdated(run)
+    attempt = run.attempt + 1
     ours = CleanupRun.objects.filter(allowed, pk=run.pk, attempt=run.attempt)
     try:
         with transaction.atomic():
             claimed = ours.update(
                 state=state,
-                attempt=F("attempt") + 1,
+                attempt=attempt,
                 started_at=Coalesce("started_at", DatabaseClock()),
                 heartbeat_at=DatabaseClock(),
+                earlier_errors=_with_earlier(run),
                 error="",
                 **values,
             )
@@ -72,10 +74,26 @@ def claim(run: CleanupRun, allowed: Q, *, state: str, **values: Any) -> None:
         raise CleanupInProgress(f"“{run.policy}” is {told}.") from None
     run.refresh_from_db()
     if claimed:
+        run.attempt = attempt
         return
     if run.state == _State.HELD:
         raise CleanupHeld(f"Run {run.pk} is held for a person. {run.held_because} Approve it on its page.")
     raise CleanupInProgress(f"Run {run.pk} is {run.get_state_display().lower()} already.")
+
+
+def reload(run: CleanupRun) -> None:
+    """Read a run again that is ours, but not whose it is.
+
+    A process that was halted for long, and wakes up here, must not take itself for the one that took over.
+    """
+    attempt = run.attempt
+    run.refresh_from_db()
+    run.attempt = attempt
+
+
+def _with_earlier(run: CleanupRun) -> str:
+    """What went wrong before: the ledger forgets nothing when a run is gone on with."""
+    return "\n".join(filter(None, (run.earlier_errors, run.error)))
 
 
 def _refuse_outdated(run: CleanupRun) -> None:
@@ -96,7 +114,7 @@ def update_own(run: CleanupRun, **values: Any) -> None:
 def end(run: CleanupRun, state: str, **values: Any) -> None:
     """End our work on a run, in the state that it has come to."""
     update_own(run, state=state, **values)
-    run.refresh_from_db()
+    reload(run)
 
 
 def drop_old_plans(*, as_of: datetime) -> int:
@@ -105,6 +123,7 @@ def drop_old_plans(*, as_of: datetime) -> int:
     Those of a policy are closed: deleted, a task that is delivered again would plan the step anew.
     """
     old = CleanupRun.objects.filter(state=_State.PLANNED, attempt=0, planned_at__lt=as_of - PLAN_LIMIT)
+    PlannedSessions.objects.filter(run__in=old).delete()
     closed = old.filter(policy__isnull=False).update(
         state=_State.CLOSED, closed_at=DatabaseClock(), error="Nothing came of the plan within a day."
     )
@@ -112,23 +131,25 @@ def drop_old_plans(*, as_of: datetime) -> int:
     return closed + deleted.get(CleanupRun._meta.label, 0)
 
 
-def mark_dead_runs(*, as_of: datetime) -> list[CleanupRun]:
+def mark_dead_runs(*, as_of: datetime, run: CleanupRun | None = None) -> list[CleanupRun]:
     """Mark as interrupted the runs at work whose heart stopped, so that they can be resumed.
 
+    Args:
+        run: This one only, if it is dead.
     Returns: Those that this call has marked, each in its new state.
     """
     dead = CleanupRun.objects.filter(state__in=_AT_WORK, heartbeat_at__lt=as_of - HEARTBEAT_LIMIT)
     marked = []
-    for run in dead:
+    for found in dead if run is None else dead.filter(pk=run.pk):
         # Not one that has come back to life, or that somebody else has marked.
-        still_dead = dead.filter(pk=run.pk, attempt=run.attempt)
+        still_dead = dead.filter(pk=found.pk, attempt=found.attempt)
         # A process that is halted in a transaction keeps its run locked: later, then.
         with suppress(OperationalError), transaction.atomic():
             bound_lock_waits()
             if still_dead.update(
                 state=_State.INTERRUPTED, finished_at=Coalesce("finished_at", DatabaseClock())
             ):
-                marked.append(run)
-    for run in marked:
-        run.refresh_from_db()
+                marked.append(found)
+    for found in marked:
+        found.refresh_from_db()
     return marked

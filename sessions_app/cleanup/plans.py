@@ -63,7 +63,8 @@ def plan_cleanup(
 def make_again(run: CleanupRun, *, trigger: str, actor: str) -> CleanupRun:
     """Plan anew what an outdated plan was for, as of now; the old plan goes, or is closed if it was held."""
     new = plan_cleanup(run.criteria, trigger=trigger, actor=actor)
-    if run.state == CleanupRun.State.HELD:
+    if run.policy_id or run.approved_at:
+        # A task that is delivered again would plan the step anew, if its plan were not there.
         close_cleanup(run, actor=actor, because=f"It was over a day old, and was made again as run {new.pk}.")
     else:
         CleanupRun.objects.filter(pk=run.pk, state=CleanupRun.State.PLANNED, attempt=0).delete()

@@ -14,7 +14,7 @@ from django.db.models import Q
 from sessions_app.cleanup.archive import empty_run
 from sessions_app.cleanup.batches import BatchSize, Checkpoints, last_of_batch
 from sessions_app.cleanup.brakes import scope_totals, weigh
-from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits, claim, end, update_own
+from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits, claim, end, reload, update_own
 from sessions_app.cleanup.files import mirrored, remove_files, rewritten
 from sessions_app.cleanup.moves import move_to_archive
 from sessions_app.cleanup.plans import matching
@@ -49,7 +49,8 @@ def run_cleanup(
     Each batch commits alone, so an interrupted run keeps what it did and can be run again.
 
     Args:
-        trigger, actor: Who starts it, where that is another than who planned it; the ledger names them.
+        trigger, actor: Who starts it, where that is another than who planned it, or goes on with it; the
+            ledger names them.
         deadline: After it no further batch starts, and the run is left *interrupted*, to be resumed.
         batch_size: Rows in one transaction, if their documents are not too large for it; where not given,
             as many as take a tenth of a second here.
@@ -61,13 +62,12 @@ def run_cleanup(
     """
     deadline = deadline or Deadline()
     # What has been brought back is not taken again by going on.
-    started_by = {"trigger": trigger, "actor": actor} if trigger else {}
     claim(
         run,
         Q(state__in=CleanupRun.RESUMABLE, undo_started_at=None),
         state=_State.RUNNING,
         finished_at=None,
-        **started_by,
+        **_named(run, trigger, actor),
     )
     try:
         _weigh_before(run)
@@ -85,6 +85,13 @@ def run_cleanup(
         raise
     logger.info("%s", summary(run))
     return run
+
+
+def _named(run: CleanupRun, trigger: str, actor: str) -> dict[str, str]:
+    """Whom the ledger names: who began a run stays, whoever goes on with it."""
+    if not trigger:
+        return {}
+    return {"resumed_by": actor} if run.attempt else {"trigger": trigger, "actor": actor}
 
 
 def _archive_all(
@@ -105,8 +112,8 @@ def _archive_all(
 
 
 def _weigh_before(run: CleanupRun) -> None:
-    # What a sync found to be gone is no cleanup of a scope.
-    if run.before_count is None and not run.criteria.has_vanished:
+    # Again, for the plan may be of hours ago. What a sync found to be gone is no cleanup of a scope.
+    if run.attempt == 1 and not run.criteria.has_vanished:
         weigh(run)
 
 
@@ -171,7 +178,7 @@ def _archive_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
             removed_bytes=run.removed_bytes + sum(size for _, _, size in groups),
             removed_reasons=dict(reasons),
         )
-    run.refresh_from_db()
+    reload(run)
     return _Batch(after, count, has_files)
 
 

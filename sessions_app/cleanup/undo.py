@@ -8,15 +8,16 @@ from contextlib import suppress
 
 from django.db import DatabaseError, transaction
 from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Coalesce
 
 from sessions_app.cleanup.batches import BatchSize, Checkpoints, last_of_batch, refresh_statistics
-from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits, claim, end, update_own
+from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits, claim, end, reload, update_own
 from sessions_app.cleanup.files import write_owed_files
 from sessions_app.cleanup.moves import move_to_live
 from sessions_app.commits import repeatable_transaction
 from sessions_app.deadline import Deadline
 from sessions_app.endpoints import mask_endpoints
-from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, SessionDirectory
+from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, PlannedSessions, SessionDirectory
 from sessions_app.session_files import SessionFolder
 
 logger = logging.getLogger(__name__)
@@ -59,12 +60,20 @@ def undo_cleanup(
             f"Nothing of run {run.pk} is left in the archive: it was emptied, or brought back one by one."
         )
     deadline = deadline or Deadline()
-    claim(run, _UNDOABLE, state=_State.UNDOING, undone_by=actor, undo_started_at=DatabaseClock())
+    claim(
+        run,
+        _UNDOABLE,
+        state=_State.UNDOING,
+        undone_by=actor,
+        undo_started_at=Coalesce("undo_started_at", DatabaseClock()),
+    )
     try:
         if not _restore_all(run, BatchSize(batch_size), deadline, progress):
             end(run, _State.INTERRUPTED)
             return run
-        end(run, _State.UNDONE, undone_at=DatabaseClock())
+        with transaction.atomic():
+            end(run, _State.UNDONE, undone_at=DatabaseClock())
+            PlannedSessions.objects.filter(run=run).delete()
     except CleanupInProgress:
         raise
     except Exception as error:
@@ -130,7 +139,7 @@ def _restore_batch(run: CleanupRun, size: BatchSize) -> int | None:
             restored_count=F("restored_count") + count,
             restored_bytes=F("restored_bytes") + size_bytes,
         )
-    run.refresh_from_db()
+    reload(run)
     _write_files(directory_ids)
     return count
 

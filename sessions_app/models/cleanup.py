@@ -110,6 +110,10 @@ class CleanupRun(models.Model):
     heartbeat_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField("finished", null=True)
     error = models.TextField(blank=True, default="")
+    earlier_errors = models.TextField(blank=True, default="", help_text="Of attempts before the last one.")
+    resumed_by = models.CharField(
+        max_length=150, blank=True, default="", help_text="Who went on with it last, after it had stopped."
+    )
 
     class Meta:
         ordering = ("-id",)

@@ -13,13 +13,24 @@ from sessions_app.cleanup import (
     CleanupInProgress,
     batches,
     claims,
+    close_cleanup,
     drop_old_plans,
+    make_again,
     mark_dead_runs,
     matching,
+    plan_cleanup,
     run_cleanup,
 )
+from sessions_app.criteria import Criteria
 from sessions_app.deadline import Deadline
-from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, StoredSession
+from sessions_app.models import (
+    ArchivedSession,
+    BrowserSession,
+    CleanupPolicy,
+    CleanupRun,
+    PlannedSessions,
+    StoredSession,
+)
 from sessions_app.models.clock import database_now
 from tests.integration.faults import Died, Faulty
 from tests.integration.sessions import (
@@ -351,3 +362,53 @@ def test_every_skipped_session_is_named_though_it_was_written_while_the_plan_was
     run_cleanup(run)
     assert run.removed_count + run.skipped_count == run.matched_count
     assert [row["name"] for row in run.skipped_sessions] == [changed.name] * run.skipped_count
+
+
+def test_a_process_that_was_halted_does_not_take_itself_for_the_one_that_took_over() -> None:
+    make_sessions(6, **OLD)
+    run = plan(expired=True)
+    seen: list[str] = []
+
+    def take_over(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        # After the commit of the first batch, before the run is read again.
+        if sql.startswith("SELECT") and '"attempt"' in sql and ArchivedSession.objects.exists() and not seen:
+            seen.append(sql)
+            execute("UPDATE sessions_app_cleanuprun SET attempt = attempt + 1", None, False, context)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(take_over), pytest.raises(CleanupInProgress, match="taken over"):
+        run_cleanup(run, batch_size=2)
+    assert seen
+    assert (len(live()), len(archived())) == (4, 2)
+    assert CleanupRun.objects.get().removed_count == 2
+
+
+def test_going_on_with_a_run_forgets_neither_who_started_it_nor_what_went_wrong() -> None:
+    make_sessions(4, **OLD)
+    run = plan(expired=True)
+    with fail_at(is_second_delete()), pytest.raises(RuntimeError, match="injected"):
+        run_cleanup(run, batch_size=2)
+    run.refresh_from_db()
+    run_cleanup(run, trigger="admin", actor="operator")
+    assert (run.trigger, run.actor, run.resumed_by) == ("command", "tester", "operator")
+    assert run.error == ""
+    assert "injected" in run.earlier_errors
+
+
+def test_what_the_plan_listed_is_not_kept_when_the_run_is_over() -> None:
+    make_sessions(2, **OLD)
+    close_cleanup(plan(expired=True))
+    run_cleanup(plan(expired=True))
+    assert not PlannedSessions.objects.exists()
+
+
+def test_a_plan_of_a_policy_is_closed_when_it_is_made_again_and_another_one_goes() -> None:
+    make_session("old", **OLD)
+    step = CleanupPolicy.objects.create(name="Nightly").steps.create(criterion="expired")
+    of_policy = plan_cleanup(Criteria(expired=True), trigger="schedule", step=step, due_at=AS_OF)
+    by_hand = plan(expired=True)
+    make_again(of_policy, trigger="admin", actor="operator")
+    make_again(by_hand, trigger="admin", actor="operator")
+    of_policy.refresh_from_db()
+    assert of_policy.state == State.CLOSED
+    assert not CleanupRun.objects.filter(pk=by_hand.pk).exists()
