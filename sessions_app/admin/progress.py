@@ -112,19 +112,21 @@ def is_waiting(run: CleanupRun) -> bool:
     if run.queued_at is None or run.state in (_State.HELD, _State.UNDONE):
         return False
     worked_at = last_worked_at(run)
-    return worked_at is None or worked_at < run.queued_at
+    # In one tick of SQLite's clock, a run can end and be queued again; never the other way round.
+    return worked_at is None or worked_at <= run.queued_at
 
 
 def last_worked_at(run: CleanupRun) -> datetime | None:
-    """When something was last begun or ended with a run; what asked for the worker before is done with."""
-    instants = (run.started_at, run.finished_at, run.undo_started_at, run.closed_at)
+    """When something was last done with a run; what asked for the worker before is done with."""
+    instants = (run.started_at, run.heartbeat_at, run.finished_at, run.undo_started_at, run.closed_at)
     return max(filter(None, instants), default=None)
 
 
 def _rate(run: CleanupRun, done: int, now: datetime) -> float | None:
-    is_resumed = run.undo_started_at is None and run.attempt > 1
+    # A cleanup, and an undo of it, that each went through without a break; of others the time in which
+    # they lay still is no time of work, and what was done before it is not of this attempt.
+    is_resumed = run.attempt > (1 if run.undo_started_at is None else 2)
     began_at = run.undo_started_at or run.started_at
-    # The time in which an interrupted run lay still is no time of work.
     if is_resumed or began_at is None or not done or now <= began_at:
         return None
     return done / (now - began_at).total_seconds()

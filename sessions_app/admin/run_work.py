@@ -73,12 +73,13 @@ def to_plan(run: CleanupRun) -> HttpResponse:
 
 
 def confirm(request: HttpRequest, run: CleanupRun) -> HttpResponse:
-    """Carry out a plan that a person has looked at: at once where it is small, else by the worker."""
-    if run.matched_count <= REQUEST_SESSIONS:
+    """Carry out a plan that a person has looked at, or the rest of it: by the worker where it is much."""
+    left_count = run.matched_count - run.removed_count
+    if left_count <= REQUEST_SESSIONS or not run.is_resumable:
         return _carry_out(request, run)
     trigger = CleanupRun.Trigger.ADMIN.value
     if enqueue(run, "sessions_app.tasks.run_planned", trigger, request.user.get_username()):
-        messages.success(request, f"The worker will clean up {run.matched_count:,} sessions.")
+        messages.success(request, f"The worker will clean up {left_count:,} sessions.")
     return to_run(run)
 
 
@@ -89,7 +90,7 @@ def enqueue(run: CleanupRun, task: str, *args: Any) -> bool:
     """
     now = database_now()
     asked_before = max(filter(None, (last_worked_at(run), now - QUEUE_LIMIT)))
-    free = Q(queued_at=None) | Q(queued_at__lte=asked_before)
+    free = Q(queued_at=None) | Q(queued_at__lt=asked_before)
     ours = CleanupRun.objects.filter(free, pk=run.pk, state=run.state, attempt=run.attempt)
     # Where the database carries the tasks, mark and task are one: neither is there without the other.
     with transaction.atomic():
@@ -105,7 +106,7 @@ def resume_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpR
     if run.state in (_State.PLANNED, _State.HELD):
         # What nobody has confirmed is looked at first.
         return to_plan(run)
-    return _undo(request, run) if run.undo_started_at else _carry_out(request, run)
+    return _undo(request, run) if run.undo_started_at else confirm(request, run)
 
 
 def undo_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpResponse:
@@ -152,7 +153,8 @@ def protect_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> Http
 def _if_dead_interrupted(run: CleanupRun) -> CleanupRun:
     now = database_now()
     if run.is_dead(now):
-        mark_dead_runs(as_of=now)
+        # This one alone: the next tidying up marks the others, and lets their sweeps go on.
+        mark_dead_runs(as_of=now, run=run)
         run.refresh_from_db()
     return run
 
@@ -173,10 +175,7 @@ def _carry_out(request: HttpRequest, run: CleanupRun) -> HttpResponse:
         messages.warning(request, str(reason))
         return to_run(run)
     except Exception:
-        # The run holds the error, and its page offers to go on.
-        logger.error("Run %s failed.\n%s", run.pk, mask_endpoints(traceback.format_exc()))
-        messages.error(request, f"Run {run.pk} failed; what it did is kept.")
-        return to_run(run)
+        return _failed(request, run, f"Run {run.pk}")
     if run.state == _State.INTERRUPTED:
         enqueue(run, "sessions_app.tasks.continue_cleanup")
         messages.warning(request, f"{summary(run)}. The worker goes on with it.")
@@ -200,6 +199,8 @@ def _undo(request: HttpRequest, run: CleanupRun) -> HttpResponse:
     except (CannotUndo, CleanupRefused) as reason:
         messages.warning(request, str(reason))
         return to_run(run)
+    except Exception:
+        return _failed(request, run, f"The undo of run {run.pk}")
     told = f"{run.restored_count:,} of {run.removed_count:,} sessions are back."
     if run.state == _State.INTERRUPTED:
         enqueue(run, "sessions_app.tasks.continue_undo")
@@ -209,4 +210,11 @@ def _undo(request: HttpRequest, run: CleanupRun) -> HttpResponse:
         messages.warning(request, told)
     else:
         messages.success(request, told)
+    return to_run(run)
+
+
+def _failed(request: HttpRequest, run: CleanupRun, what: str) -> HttpResponse:
+    """Tell of the exception at hand; the run holds it too, and its page offers to go on."""
+    logger.error("%s failed.\n%s", what, mask_endpoints(traceback.format_exc()))
+    messages.error(request, f"{what} failed; what it did is kept.")
     return to_run(run)

@@ -153,7 +153,52 @@ def test_the_progress_of_an_undo_is_that_of_what_comes_back(at_work: Client, lar
     assert "200 of 1,000 sessions back" in told["text"]
 
 
-def test_a_dead_run_is_told_and_resumed(at_work: Client, large: CleanupRun) -> None:
+def test_the_rate_of_an_undo_that_was_gone_on_with_is_not_told(at_work: Client, large: CleanupRun) -> None:
+    now = database_now()
+    begun = {"started_at": now, "undo_started_at": now - timedelta(seconds=10), "heartbeat_at": now}
+    set_run(large, state="undoing", removed_count=1_001, restored_count=500, attempt=2, **begun)
+    assert progress(at_work, large)["rate_per_second"] == pytest.approx(50, rel=0.2)
+    set_run(large, attempt=3)
+    told = progress(at_work, large)
+    assert (told["done"], told["rate_per_second"], told["seconds_left"]) == (500, None, None)
+
+
+def test_an_undo_that_is_gone_on_with_waits_no_longer(at_work: Client, large: CleanupRun) -> None:
+    now = database_now()
+    begun = {"started_at": now - timedelta(seconds=90), "undo_started_at": now - timedelta(seconds=60)}
+    asked = {"queued_at": now - timedelta(seconds=30), "heartbeat_at": now - timedelta(seconds=10)}
+    set_run(large, state="interrupted", removed_count=1_001, restored_count=5, **begun, **asked)
+    assert progress(at_work, large)["phase"] == "still"
+    assert "Go on with the undo</button>" in page(at_work, large)
+
+
+def test_a_large_rest_is_given_to_the_worker(at_work: Client, large: CleanupRun) -> None:
+    set_run(large, state="interrupted", attempt=1)
+    for _ in range(2):
+        at_work.post(f"{RUNS}{large.pk}/resume/")
+    assert queued() == [(RUN_TASK, large.pk, "admin", "operator")]
+    assert BrowserSession.objects.count() == 2_100
+    assert "It waits for the worker" in page(at_work, large)
+
+
+@pytest.mark.parametrize("act", ["resume", "close"])
+def test_a_click_on_one_dead_run_leaves_the_others_alone(at_work: Client, act: str) -> None:
+    make_session("bad", session_id="")
+    last_seen = database_now() - timedelta(minutes=3)
+    clicked, other = (plan_cleanup(Criteria(invalid=True), trigger="admin") for _ in range(2))
+    for run in (clicked, other):
+        set_run(run, state="running", started_at=last_seen, heartbeat_at=last_seen, attempt=1)
+    at_work.post(f"{RUNS}{clicked.pk}/{act}/")
+    clicked.refresh_from_db()
+    other.refresh_from_db()
+    assert clicked.state in ("succeeded", "closed")
+    assert other.state == "running"
+
+
+def test_a_dead_run_is_told_and_resumed(
+    at_work: Client, large: CleanupRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_work, "REQUEST_SESSIONS", 1_001)
     last_seen = database_now() - timedelta(minutes=3)
     set_run(large, state="running", started_at=last_seen, heartbeat_at=last_seen, attempt=1)
     assert progress(at_work, large)["is_dead"] is True
@@ -176,6 +221,10 @@ def test_a_dead_undo_goes_on(at_work: Client) -> None:
     run = run_cleanup(plan_cleanup(Criteria(invalid=True), trigger="admin"))
     last_seen = database_now() - timedelta(minutes=3)
     set_run(run, state="undoing", undo_started_at=last_seen, heartbeat_at=last_seen)
+    html = page(at_work, run)
+    assert "Go on with the undo</button>" in html
+    assert "Resume</button>" not in html
+    assert "Close</button>" not in html
     at_work.post(f"{RUNS}{run.pk}/resume/")
     run.refresh_from_db()
     assert (run.state, run.restored_count) == ("undone", 1)

@@ -7,7 +7,7 @@ from django.test import Client
 from sessions_app.cleanup import plan_cleanup, run_cleanup
 from sessions_app.criteria import Criteria
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
-from tests.integration.admin_sessions import make_session
+from tests.integration.admin_sessions import ENDPOINT, SECRET, make_session
 
 RUNS = "/admin/sessions_app/cleanuprun/"
 ARCHIVE = "/admin/sessions_app/archivedsession/"
@@ -46,6 +46,25 @@ def test_what_cannot_come_back_is_told(at_work: Client, run: CleanupRun) -> None
     make_session("first")
     html = at_work.post(f"{RUNS}{run.pk}/undo/", follow=True).content.decode()
     assert "1 of 2 sessions are back. 1 stay in the archive: their names or files are taken." in html
+
+
+def test_an_undo_that_fails_is_told_on_the_page_of_the_run(
+    at_work: Client, run: CleanupRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*args: object) -> None:
+        raise ValueError(ENDPOINT)
+
+    monkeypatch.setattr("sessions_app.cleanup.undo._restore_batch", fail)
+    html = at_work.post(f"{RUNS}{run.pk}/undo/", follow=True).content.decode()
+    assert f"The undo of run {run.pk} failed; what it did is kept." in html
+    assert "ValueError" in html
+    assert f"The undo of run {run.pk} failed." in caplog.text
+    assert SECRET not in html + caplog.text
+    assert live() == []
+    monkeypatch.undo()
+    assert "Go on with the undo</button>" in html
+    at_work.post(f"{RUNS}{run.pk}/undo/")
+    assert live() == ["first", "second"]
 
 
 def test_an_undo_goes_by_post_and_with_permission_only(
