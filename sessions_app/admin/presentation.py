@@ -223,5 +223,9 @@ def session_rows(sessions: Iterable[Any], bits: str, run: CleanupRun) -> list[Se
     return rows
 
 
-def page_of(request: HttpRequest, items: QuerySet[Any]) -> Page[Any]:
-    return Paginator(items, ROWS_PER_PAGE).get_page(request.GET.get("page"))
+def page_of(request: HttpRequest, items: QuerySet[Any], *, count: int | None = None) -> Page[Any]:
+    """The page that is asked for; where ``count`` is known already, nothing is counted again."""
+    paginator = Paginator(items, ROWS_PER_PAGE)
+    if count is not None:
+        paginator.__dict__["count"] = count
+    return paginator.get_page(request.GET.get("page"))

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django_q.models import OrmQ
 
 from sessions_app.cleanup import hold, plan_cleanup
 from sessions_app.criteria import Criteria
-from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun
+from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, CleanupStep
 from sessions_app.models.clock import database_now
 from tests.integration.admin_sessions import build_session, make_session
 
@@ -59,6 +61,24 @@ def test_the_plan_is_set_against_its_scope(at_work: Client) -> None:
     assert "Before: 12 sessions, " in html
     assert "this takes 3 (25 percent)" in html
     assert "Type the number" not in html
+
+
+@pytest.mark.parametrize("criteria", [{"invalid": True}, {"all": True}])
+def test_sessions_are_weighed_once_for_a_page_of_a_plan_and_the_scope_once_for_all(
+    at_work: Client, criteria: dict[str, Any]
+) -> None:
+    make_bad_ones(150, among=320)
+    run = plan(**criteria)
+
+    def passes(page: int) -> int:
+        with CaptureQueriesContext(connection) as queries:
+            assert at_work.get(f"{page_of(run)}?page={page}").status_code == 200
+        sessions = [query["sql"] for query in queries if "browsersession" in query["sql"]]
+        return len([sql for sql in sessions if "COUNT(" in sql or "SUM(" in sql])
+
+    assert [passes(1), passes(1), passes(2)] == [2, 1, 1]
+    run.refresh_from_db()
+    assert run.before_count == 320
 
 
 @pytest.mark.parametrize("typed", ["", "1,19", "x", "1e2", "²", "9" * 30, "-7", "6", "8"])
@@ -114,6 +134,18 @@ def test_a_held_plan_tells_why_and_by_which_policy(at_work: Client, held: Cleanu
     html = at_work.get(f"{RUNS}{held.pk}/change/").content.decode()
     assert "Held for a person." in html
     assert page_of(held) in html
+
+
+def test_a_held_plan_tells_that_its_policy_asks_for_something_else_by_now(
+    at_work: Client, held: CleanupRun
+) -> None:
+    words = "Its policy asks for something else by now."
+    step = CleanupStep.objects.create(policy_id=held.policy_id, position=1, criterion="invalid")
+    assert words not in at_work.get(page_of(held)).content.decode()
+    CleanupStep.objects.filter(pk=step.pk).update(criterion="expired")
+    assert words in at_work.get(page_of(held)).content.decode()
+    step.delete()
+    assert words in at_work.get(page_of(held)).content.decode()
 
 
 def test_to_approve_is_to_run(at_work: Client, held: CleanupRun) -> None:
