@@ -39,6 +39,8 @@ class CleanupRunAdmin(ReadOnlyAdmin):
         run_filters.OutcomeFilter,
         "state",
         "trigger",
+        run_filters.RuleFilter,
+        run_filters.ScopeFilter,
         run_filters.PolicyFilter,
         run_filters.PlannedFilter,
     )

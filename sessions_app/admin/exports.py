@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.admin.downloads import by_id, csv_file, json_file
+from sessions_app.admin.filters import ConditionFilter
 from sessions_app.admin.presentation import request_time
 from sessions_app.cleanup import matching
 from sessions_app.criteria import reasons_in
@@ -51,8 +52,9 @@ def sessions_csv(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> Stre
 
 
 def sessions_json(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> StreamingHttpResponse:
-    """One object; ``skipped`` names the sessions that a run left, and says why."""
+    """One object; ``skipped`` names the sessions that a run left, and says why, to those who see sessions."""
     run = _get_run(screen, request, run_id)
+    named = run.skipped_sessions if _sees_skipped(request) else None
     head = {
         "run": run.pk,
         "state": run.state,
@@ -60,13 +62,15 @@ def sessions_json(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> Str
         "criteria": run.criteria_json,
         "matched": run.matched_count,
         "removed": run.removed_count,
-        "skipped": {"count": run.skipped_count, "sessions": run.skipped_sessions},
+        "skipped": {"count": run.skipped_count, "sessions": named},
     }
     return json_file(f"raptor-run-{run.pk}", head, "sessions", _sessions(run))
 
 
 def skipped_csv(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> StreamingHttpResponse:
     run = _get_run(screen, request, run_id)
+    if not _sees_skipped(request):
+        raise PermissionDenied
     return csv_file(f"raptor-run-{run.pk}-skipped", SKIPPED_COLUMNS, run.skipped_sessions)
 
 
@@ -87,6 +91,11 @@ def _get_run(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> CleanupR
     if run is None:
         raise Http404("There is no such run.")
     return run
+
+
+def _sees_skipped(request: HttpRequest) -> bool:
+    """Most of what a run has skipped is live."""
+    return request.user.has_perm("sessions_app.view_browsersession")
 
 
 def _sessions(run: CleanupRun) -> Iterator[dict[str, Any]]:
@@ -113,11 +122,22 @@ def _ledger(screen: RaptorAdmin, request: HttpRequest) -> Iterator[dict[str, Any
     if not screen.has_view_permission(request):
         raise PermissionDenied
     try:
-        runs = screen.get_changelist_instance(request).get_queryset(request)
+        changes = screen.get_changelist_instance(request)
+        runs = changes.get_queryset(request)
     except IncorrectLookupParameters as error:
         raise BadRequest("The address holds a filter that is none.") from error
+    # The list shows that such a filter is off; a file would pass for what was asked for.
+    if any(_is_unknown(chosen, request) for chosen in changes.filter_specs):
+        raise BadRequest("The address holds a value that its filter does not have.")
     runs = runs.defer("skipped_sessions").select_related("policy")
     return ({name: read(run) for name, read in _LEDGER.items()} for run in by_id(runs, is_newest_first=True))
+
+
+def _is_unknown(chosen: Any, request: HttpRequest) -> bool:
+    """Whether a filter is given a value that it has no condition for."""
+    if not isinstance(chosen, ConditionFilter):
+        return False
+    return chosen.value() is not None and chosen.value() not in chosen.conditions(request)
 
 
 def _ledger_name(request: HttpRequest) -> str:

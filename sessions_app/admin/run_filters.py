@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from sessions_app.admin.base import LARGEST_ID_DIGITS
-from sessions_app.admin.filters import ConditionFilter
+from sessions_app.admin.filters import ConditionFilter, first_namespaces
 from sessions_app.admin.presentation import request_time
 from sessions_app.models import CleanupPolicy, CleanupRun
 
@@ -45,6 +45,41 @@ class PlannedFilter(ConditionFilter):
             "7": ("Last 7 days", Q(planned_at__gte=as_of - timedelta(days=7))),
             "30": ("Last 30 days", Q(planned_at__gte=as_of - timedelta(days=30))),
         }
+
+
+class RuleFilter(ConditionFilter):
+    """What a run was asked to take; one may have been asked for more than one kind."""
+
+    title = "rule"
+    parameter_name = "rule"
+
+    def conditions(self, request: HttpRequest) -> dict[str, tuple[str, Q]]:
+        has_vanished = Q(criteria_json__has_vanished=True)
+        return {
+            "expired": ("Expired", Q(criteria_json__expired=True)),
+            "invalid": ("Invalid", Q(criteria_json__invalid=True)),
+            "all": ("All sessions", Q(criteria_json__all=True)),
+            "selected": ("Selected", Q(criteria_json__session_ids__0__isnull=False) & ~has_vanished),
+            "vanished": ("Files gone", has_vanished),
+        }
+
+
+class ScopeFilter(admin.SimpleListFilter):
+    """Any namespace works in the address; blank are the runs over all of them."""
+
+    title = "namespace"
+    parameter_name = "namespace"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[Any, Any]]:
+        # Those of live sessions are offered to those who see them.
+        found = first_namespaces() if request.user.has_perm("sessions_app.view_browsersession") else []
+        chosen = self.value()
+        names = [*found, chosen] if chosen and chosen not in found else found
+        return [("", "Not limited to one"), *((name, name) for name in names)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        return queryset if value is None else queryset.filter(criteria_json__namespace=value)
 
 
 class PolicyFilter(admin.SimpleListFilter):

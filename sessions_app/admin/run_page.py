@@ -75,6 +75,7 @@ def _facts(run: CleanupRun) -> _Facts:
         *_before_and_after(run),
         ("Skipped", f"{run.skipped_count:,} sessions"),
         *_way_back(run),
+        *_earlier_errors(run),
     ]
 
 
@@ -89,6 +90,8 @@ def _origin(run: CleanupRun) -> _Facts:
     if run.approved_by:
         approved = format_html("{}, {}", run.approved_by, presentation.moment(run.approved_at))
         facts.append(("Approved by", approved))
+    if run.resumed_by:
+        facts.append(("Resumed by", run.resumed_by))
     return facts
 
 
@@ -99,7 +102,12 @@ def _before_and_after(run: CleanupRun) -> _Facts:
     told = f"Before {run.before_bytes:,} bytes"
     if run.after_bytes is not None:
         scope += f" \N{RIGHTWARDS ARROW} {run.after_count:,}"
-        told += f", after {run.after_bytes:,} bytes, freed {run.before_bytes - run.after_bytes:,} bytes"
+        freed = run.before_bytes - run.after_bytes
+        told += f", after {run.after_bytes:,} bytes"
+        # What grew has freed nothing.
+        told += f", freed {freed:,} bytes" if freed >= 0 else ""
+        if freed != run.removed_bytes:
+            told += f". Removed {run.removed_bytes:,} bytes; other sessions came or went meanwhile"
     return [("All of the scope", f"{scope} sessions"), ("Size of the scope", told)]
 
 
@@ -114,3 +122,8 @@ def _way_back(run: CleanupRun) -> _Facts:
         when = presentation.moment(run.emptied_at)
         facts.append(("Deleted for good", format_html("{} sessions, {}", f"{run.emptied_count:,}", when)))
     return facts
+
+
+def _earlier_errors(run: CleanupRun) -> _Facts:
+    lines = run.earlier_errors.splitlines()
+    return [("Went wrong before", presentation.sentences(lines))] if lines else []

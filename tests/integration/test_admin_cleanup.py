@@ -166,6 +166,12 @@ def test_a_failure_is_told_on_the_page_of_the_run(at_work: Client, monkeypatch: 
     assert "Failed" in html
     assert "Resume" in html
     assert BrowserSession.objects.count() == 1
+    monkeypatch.undo()
+    html = at_work.post(f"{RUNS}{CleanupRun.objects.get().pk}/resume/", follow=True).content.decode()
+    assert "1 of 1 sessions removed" in html
+    assert "Went wrong before" in html
+    assert "Resumed by" in html
+    assert "ZeroDivisionError" in html
 
 
 def test_runs_and_archive_are_read_only_and_told_in_words(at_work: Client, root: User) -> None:
@@ -213,6 +219,30 @@ def test_the_page_of_a_run_tells_before_after_and_freed(at_work: Client) -> None
     assert f"Before {before:,} bytes, after {after:,} bytes, freed {run.removed_bytes:,} bytes" in html
     assert "2 → 1 sessions" in html
     assert f"{run.removed_bytes:,} bytes of documents, not of disk" in html
+
+
+def test_the_page_of_a_run_tells_when_more_came_than_went(at_work: Client) -> None:
+    make_session("bad", session_id="")
+    run = run_cleanup(plan_cleanup(Criteria(invalid=True), trigger="admin"))
+    CleanupRun.objects.filter(pk=run.pk).update(before_bytes=2_000, after_bytes=3_799)
+    html = at_work.get(f"{RUNS}{run.pk}/change/").content.decode()
+    assert (
+        f"Before 2,000 bytes, after 3,799 bytes. Removed {run.removed_bytes:,} bytes; "
+        "other sessions came or went meanwhile"
+    ) in html
+    assert "-1,799" not in html
+
+
+def test_a_run_of_which_nothing_is_archived_says_so_and_can_be_downloaded(at_work: Client) -> None:
+    kept = make_session("kept", session_id="")
+    run = plan_cleanup(Criteria(invalid=True), trigger="admin")
+    page, words = f"{RUNS}{run.pk}/change/", "No session of this run is in the archive."
+    assert words not in at_work.get(page).content.decode()
+    BrowserSession.objects.filter(pk=kept.pk).update(is_pinned=True)
+    run_cleanup(run)
+    html = at_work.get(page).content.decode()
+    assert words in html
+    assert f"{RUNS}{run.pk}/sessions.json" in html
 
 
 @pytest.mark.parametrize(

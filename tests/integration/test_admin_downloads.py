@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from django.test.utils import CaptureQueriesContext
 
 from sessions_app.cleanup import plan_cleanup, run_cleanup
 from sessions_app.criteria import Criteria
+from sessions_app.directories import register_directory, sync_directory
 from sessions_app.models import BrowserSession, CleanupRun
+from tests.documents import document_bytes
 from tests.integration.admin_sessions import ENDPOINT, SECRET, build_session, make_session
 
 RUNS = "/admin/sessions_app/cleanuprun/"
@@ -146,6 +149,42 @@ def test_a_file_is_for_those_who_see_what_is_in_it(client: Client, outsider: Use
         client.force_login(outsider)
         answers = [client.get(f"{RUNS}{run.pk}/sessions.csv").status_code for run in (planned, ended)]
         assert answers == [200 if allowed else 403 for allowed in may_read]
+
+
+def test_what_was_skipped_is_named_to_those_who_see_sessions(client: Client, viewer: User) -> None:
+    kept = make_session("left-behind", session_id="")
+    run = plan()
+    BrowserSession.objects.filter(pk=kept.pk).update(is_pinned=True)
+    run_cleanup(run)
+    viewer.user_permissions.remove(Permission.objects.get(codename="view_browsersession"))
+    client.force_login(viewer)
+    assert client.get(f"{RUNS}{run.pk}/skipped.csv").status_code == 403
+    told = json.loads(read(client, run, "sessions.json"))
+    assert told["skipped"] == {"count": 1, "sessions": None}
+    assert "left-behind" not in client.get(f"{RUNS}{run.pk}/change/").content.decode()
+
+
+def test_a_skipped_session_that_another_run_took_names_that_run(seeing: Client) -> None:
+    make_session("taken", session_id="")
+    late, early = plan(), plan()
+    run_cleanup(early)
+    run_cleanup(late)
+    (skipped,) = rows(read(seeing, late, "skipped.csv"))
+    assert (skipped["name"], skipped["because"]) == ("taken", f"Run {early.pk} removed it before.")
+
+
+def test_a_skipped_session_whose_file_was_written_again_says_so(seeing: Client, tmp_path: Path) -> None:
+    file = tmp_path / "mirrored.json"
+    file.write_bytes(document_bytes(session_id=""))
+    sync_directory(register_directory(tmp_path), trigger="command")
+    run = plan()
+    file.write_bytes(document_bytes())
+    run_cleanup(run)
+    (skipped,) = rows(read(seeing, run, "skipped.csv"))
+    assert (skipped["name"], skipped["because"]) == (
+        "mirrored",
+        "Its file was written again after the preview.",
+    )
 
 
 def test_a_run_that_is_none_has_no_file(seeing: Client) -> None:
