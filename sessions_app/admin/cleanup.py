@@ -53,8 +53,8 @@ class CleanupRunAdmin(ReadOnlyAdmin):
     show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CleanupRun]:
-        # Up to a thousand names, which no list shows.
-        return super().get_queryset(request).defer("skipped_sessions")
+        # Up to a thousand names and ten thousand ids, which no list shows.
+        return presentation.without_ids(super().get_queryset(request).defer("skipped_sessions"))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -106,11 +106,12 @@ class CleanupRunAdmin(ReadOnlyAdmin):
 
     @admin.display(description="What")
     def what(self, run: CleanupRun) -> str:
+        asked = presentation.describe_criteria(run)
         if run.policy is None:
-            return run.criteria.describe()
+            return asked
         return format_html(
             '{}<br><span class="raptor-quiet">{}</span>',
-            run.criteria.describe(),
+            asked,
             presentation.policy_link(run),
         )
 

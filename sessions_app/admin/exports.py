@@ -16,7 +16,7 @@ from django.utils import timezone
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.admin.downloads import by_id, csv_file, json_file
 from sessions_app.admin.filters import ConditionFilter
-from sessions_app.admin.presentation import request_time
+from sessions_app.admin.presentation import describe_criteria, request_time
 from sessions_app.cleanup import matching
 from sessions_app.criteria import reasons_in
 from sessions_app.endpoints import mask_endpoints
@@ -165,7 +165,7 @@ _LEDGER: dict[str, Any] = {
     "actor": _column("actor"),
     "policy": lambda run: run.policy.name if run.policy else "",
     "step": _column("step_position"),
-    "criteria": lambda run: run.criteria.describe(),
+    "criteria": describe_criteria,
     "as_of": _instant("as_of"),
     "planned_at": _instant("planned_at"),
     "started_at": _instant("started_at"),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.core.paginator import Page, Paginator
-from django.db.models import DateTimeField, QuerySet, Value
+from django.db.models import DateTimeField, Func, IntegerField, JSONField, QuerySet, Value
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.urls import NoReverseMatch, reverse
@@ -124,6 +124,55 @@ def state_badge(run: CleanupRun, *, is_queued: bool = False) -> SafeString:
 def started_by(run: CleanupRun) -> str:
     trigger = run.get_trigger_display()
     return f"{trigger}: {run.actor}" if run.actor else trigger
+
+
+class _CriteriaWithoutIds(Func):
+    """Criteria but for the ids of a selection, of which there are up to 10,000."""
+
+    output_field = JSONField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(
+            compiler, connection, template="JSON_REMOVE(%(expressions)s, '$.session_ids')", **context
+        )
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(compiler, connection, template="(%(expressions)s - 'session_ids')", **context)
+
+
+class _SelectedCount(Func):
+    """How many ids the criteria of a selection hold; nothing for other criteria."""
+
+    output_field = IntegerField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        template = (
+            "CASE JSON_TYPE(%(expressions)s, '$.session_ids') WHEN 'array' "
+            "THEN JSON_ARRAY_LENGTH(%(expressions)s, '$.session_ids') END"
+        )
+        return self.as_sql(compiler, connection, template=template, **context)
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        template = (
+            "CASE JSONB_TYPEOF(%(expressions)s -> 'session_ids') WHEN 'array' "
+            "THEN JSONB_ARRAY_LENGTH(%(expressions)s -> 'session_ids') END"
+        )
+        return self.as_sql(compiler, connection, template=template, **context)
+
+
+def without_ids(runs: QuerySet[CleanupRun]) -> QuerySet[CleanupRun]:
+    """Read runs without the ids of their selections, for ``describe_criteria``."""
+    light: QuerySet[CleanupRun] = runs.defer("criteria_json").annotate(
+        criteria_without_ids=_CriteriaWithoutIds("criteria_json"),
+        selected_count=_SelectedCount("criteria_json"),
+    )
+    return light
+
+
+def describe_criteria(run: Any) -> str:
+    """Say in a line what was asked for, of a run that was read ``without_ids``."""
+    ids = None if run.selected_count is None else range(run.selected_count)
+    return Criteria.from_json({**run.criteria_without_ids, "session_ids": ids}).describe()
 
 
 def took(run: CleanupRun) -> str:

@@ -191,6 +191,18 @@ def test_list_and_export_take_few_queries_and_no_large_column(
     assert len(exported(seeing)) == 61
 
 
+def test_list_and_export_tell_of_a_selection_without_reading_its_ids(seeing: Client) -> None:
+    make_run(criteria_json=Criteria(session_ids=tuple(range(10_000))).to_json())
+    make_run(criteria_json=Criteria(expired=True, namespace="shop").to_json())
+    for address in (RUNS, f"{RUNS}export.csv"):
+        with CaptureQueriesContext(connection) as queries:
+            response = seeing.get(address)
+            html = (response.getvalue() if response.streaming else response.content).decode()
+        assert "10,000 selected" in html
+        assert "expired (last accessed over 7 days ago), in namespace shop" in html
+        assert not [query for query in queries if '"criteria_json", "' in query["sql"]]
+
+
 def test_an_export_is_for_those_who_see_runs(client: Client, outsider: User) -> None:
     for kind in ("csv", "json"):
         assert client.get(f"{RUNS}export.{kind}").status_code == 302
