@@ -2,22 +2,61 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.core.exceptions import FieldDoesNotExist
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import BadRequest, FieldDoesNotExist, PermissionDenied
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, StreamingHttpResponse
+from django.urls import URLPattern, path
+from django.utils import timezone
 
 from sessions_app import policies
 from sessions_app.admin import presentation
 from sessions_app.admin.base import ReadOnlyAdmin
+from sessions_app.admin.downloads import by_id, csv_file, json_file
+from sessions_app.admin.filters import ConditionFilter
 from sessions_app.models import CleanupPolicy, CleanupStep, PolicyChange
+
+COLUMNS = ("change", "changed_at", "policy", "action", "actor", "what", "before", "after")
+
+
+class ChangedFilter(ConditionFilter):
+    title = "date"
+    parameter_name = "changed"
+
+    def conditions(self, request: HttpRequest) -> dict[str, tuple[str, Q]]:
+        as_of = presentation.request_time(request)
+        midnight = timezone.localtime(as_of).replace(hour=0, minute=0, second=0, microsecond=0)
+        return {
+            "today": ("Today", Q(changed_at__gte=midnight)),
+            "7": ("Last 7 days", Q(changed_at__gte=as_of - timedelta(days=7))),
+            "30": ("Last 30 days", Q(changed_at__gte=as_of - timedelta(days=30))),
+        }
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        if value is not None and value not in self.conditions(request):
+            # A mistake in the address must not download all of the ledger.
+            raise IncorrectLookupParameters
+        return super().queryset(request, queryset)
 
 
 @admin.register(PolicyChange)
 class PolicyChangeAdmin(ReadOnlyAdmin):
     list_display = ("when", "policy_name", "action", "by", "what")
-    list_filter = (("policy_name", admin.AllValuesFieldListFilter), "action")
-    allowed_lookups = frozenset({"policy_name", "policy_name__exact", "action__exact"})
+    list_filter = (
+        ("policy_name", admin.AllValuesFieldListFilter),
+        "action",
+        ("actor", admin.AllValuesFieldListFilter),
+        ChangedFilter,
+    )
+    allowed_lookups = frozenset({"policy_name", "policy_name__exact", "action__exact", "actor"})
+    change_list_template = "admin/sessions_app/cleanuppolicy/changes.html"
     fields = ("when", "policy_name", "action", "by", "what")
     readonly_fields = fields
     show_full_result_count = False
@@ -26,6 +65,40 @@ class PolicyChangeAdmin(ReadOnlyAdmin):
 
     class Media:
         css = {"all": ("sessions_app/policies.css",)}
+
+    def get_urls(self) -> list[URLPattern]:
+        views: dict[str, Callable[[HttpRequest], StreamingHttpResponse]] = {
+            "csv": self.export_csv,
+            "json": self.export_json,
+        }
+        return [
+            *(
+                path(
+                    f"export.{kind}",
+                    self.admin_site.admin_view(view),
+                    name=f"sessions_app_policychange_export_{kind}",
+                )
+                for kind, view in views.items()
+            ),
+            *super().get_urls(),
+        ]
+
+    def export_csv(self, request: HttpRequest) -> StreamingHttpResponse:
+        return csv_file(_file_name(request), COLUMNS, map(_flat, self._records(request)))
+
+    def export_json(self, request: HttpRequest) -> StreamingHttpResponse:
+        head = {"as_of": presentation.request_time(request).isoformat()}
+        return json_file(_file_name(request), head, "changes", self._records(request))
+
+    def _records(self, request: HttpRequest) -> Iterator[dict[str, Any]]:
+        """The changes as the list is filtered, the newest first."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            changes = self.get_changelist_instance(request).get_queryset(request)
+        except IncorrectLookupParameters as error:
+            raise BadRequest("The address holds a filter that is none.") from error
+        return map(_record, by_id(changes, is_newest_first=True))
 
     @admin.display(description="When", ordering="changed_at")
     def when(self, change: PolicyChange) -> str:
@@ -38,6 +111,29 @@ class PolicyChangeAdmin(ReadOnlyAdmin):
     @admin.display(description="What")
     def what(self, change: PolicyChange) -> str:
         return presentation.sentences(what_changed(change))
+
+
+def _record(change: PolicyChange) -> dict[str, Any]:
+    return {
+        "change": change.pk,
+        "changed_at": change.changed_at.isoformat(),
+        "policy": change.policy_name,
+        "action": change.action,
+        "actor": change.actor,
+        "what": what_changed(change),
+        "before": change.before_json,
+        "after": change.after_json,
+    }
+
+
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+    """A change for a table: a line of what was changed, and the policy as JSON in one cell each."""
+    snapshots = {name: record[name] and json.dumps(record[name]) for name in ("before", "after")}
+    return {**record, "what": "; ".join(record["what"]), **snapshots}
+
+
+def _file_name(request: HttpRequest) -> str:
+    return f"raptor-policy-changes-{timezone.localtime(presentation.request_time(request)):%Y-%m-%d}"
 
 
 def what_changed(change: PolicyChange) -> list[str]:
