@@ -10,22 +10,30 @@ import functools
 import logging
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import ParamSpec
 
 from django.conf import settings
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django_q.tasks import async_task
 
 from sessions_app import cleanup, directories, policies, schedules
 from sessions_app.deadline import Deadline
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import CleanupPolicy, CleanupRun, SessionDirectory
+from sessions_app.models.cleanup import HEARTBEAT_LIMIT
 from sessions_app.models.clock import database_now
 from sessions_app.sync_result import SyncResult
 
 logger = logging.getLogger(__name__)
 _P = ParamSpec("_P")
+
+STRANDED_AFTER = timedelta(minutes=5)
+STRANDED_FOR = timedelta(days=1)
+"""Sweeps that died are gone on with for so long; a later sweep takes what they left."""
+
+APPROVED_IN_VAIN = "It was approved, but another run of the policy was at work: approve it again."
 
 
 class TaskFailed(Exception):
@@ -131,7 +139,7 @@ def tidy_up() -> str:
     """Mark the runs whose process died and go on with sweeps, drop forgotten plans, keep the schedules."""
     now = database_now()
     dead = cleanup.mark_dead_runs(as_of=now)
-    for run in filter(_goes_on_by_itself, dead):
+    for run in filter(_goes_on_by_itself, [*dead, *_stranded(now)]):
         if run.policy_id is not None and run.due_at is not None:
             _queue_sweep(run.policy_id, run.due_at, run.trigger, run.actor)
         else:
@@ -139,6 +147,21 @@ def tidy_up() -> str:
     cleanup.drop_old_plans(as_of=now)
     changed = schedules.sync_schedules(now=now).changed
     return f"{_count(len(dead), 'dead run')} marked, {_count(len(changed), 'schedule')} put right."
+
+
+def _stranded(now: datetime) -> QuerySet[CleanupRun]:
+    """The dead runs that somebody else has marked, or whose task was lost with the one who marked them.
+
+    Whose deadline has passed beats its heart with its last word, and has a task already. Where one of
+    these has a task as well, the second finds nothing to do.
+    """
+    return CleanupRun.objects.filter(
+        state=CleanupRun.State.INTERRUPTED,
+        undo_started_at=None,
+        finished_at__lt=now - STRANDED_AFTER,
+        finished_at__gt=now - STRANDED_FOR,
+        heartbeat_at__lt=F("finished_at") - HEARTBEAT_LIMIT,
+    )
 
 
 def _goes_on_by_itself(run: CleanupRun) -> bool:
@@ -159,6 +182,7 @@ def _run(run: CleanupRun, *, trigger: str = "", actor: str = "") -> str:
         try:
             run = cleanup.run_cleanup(run, trigger=trigger, actor=actor, deadline=deadline)
         except cleanup.CleanupRefused as reason:
+            _hold_again(run, reason)
             return _refused(run, reason)
         told = " ".join(filter(None, (f"{cleanup.summary(run)}.", run.error)))
         if run.state == CleanupRun.State.INTERRUPTED:
@@ -178,11 +202,35 @@ def _sweep(policy: CleanupPolicy, due_at: datetime, trigger: str, actor: str, de
             policy, due_at=due_at, trigger=trigger, actor=actor or policy.name, deadline=deadline
         )
     except cleanup.CleanupRefused as reason:
-        logger.info("%s", reason)
-        return str(reason)
+        return _sweep_refused(policy, due_at, trigger, reason)
     if result.is_interrupted:
         _queue_sweep(policy.pk, due_at, trigger, actor)
     return result.describe()
+
+
+def _sweep_refused(policy: CleanupPolicy, due_at: datetime, trigger: str, reason: Exception) -> str:
+    """Let a sweep that a schedule has started be tried again, and say so."""
+    itself = CleanupRun.objects.filter(policy=policy, due_at=due_at, state=CleanupRun.State.RUNNING)
+    if trigger != CleanupRun.Trigger.SCHEDULE or itself.exists():
+        logger.info("%s", reason)
+        return str(reason)
+    is_due_again = policies.try_again(policy, due_at, now=database_now())
+    told = f"{reason} The sweep is {'tried again in a minute' if is_due_again else 'not tried again'}."
+    logger.warning("“%s”: %s", policy, told)
+    return told
+
+
+def _hold_again(run: CleanupRun, reason: Exception) -> None:
+    """Let a plan whose approval came to nothing wait for a person again, who would else not hear of it."""
+    is_in_vain = run.policy is not None and run.approved_at is not None and run.attempt == 0
+    if not is_in_vain or not isinstance(reason, cleanup.CleanupInProgress):
+        return
+    because = run.held_because.removesuffix(APPROVED_IN_VAIN).strip()
+    # Delivered twice, it may be at work by now.
+    with suppress(cleanup.CleanupInProgress):
+        cleanup.hold(run, f"{because} {APPROVED_IN_VAIN}".lstrip())
+        held = CleanupRun.objects.filter(pk=run.pk, state=CleanupRun.State.HELD)
+        held.update(approved_by="", approved_at=None)
 
 
 def _queue_sweep(policy_pk: int, due_at: datetime, trigger: str, actor: str) -> None:

@@ -22,8 +22,7 @@ def sweep_to_text(result: SweepResult) -> str:
     if result.stopped_because:
         lines.append(result.stopped_because)
     if result.has_ended:
-        expired, invalid = result.removed_count("expired"), result.removed_count("invalid")
-        lines.append(f"Automatic cleanup complete: {expired} expired, {invalid} invalid sessions removed")
+        lines.append(result.closing_line())
     return "\n".join(lines)
 
 
@@ -53,6 +52,8 @@ def preview_to_text(name: str, found: Preview) -> str:
     lines += [_step_to_text(line) for line in found.steps]
     if not found.conditions_hold:
         lines.append("Its scope is within the limits of the policy: no step would be taken now.")
+    if not found.keeps_archive:
+        lines.append("RAPTOR_ARCHIVE_DAYS is 0: what it takes is deleted for good, and cannot be undone.")
     return "\n".join(lines)
 
 

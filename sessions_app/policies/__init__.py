@@ -5,10 +5,22 @@ name a run once, by a constraint of the database: so a sweep can be started twic
 killed anywhere, and each step is still planned once and taken once.
 """
 
-from sessions_app.policies.changes import differences, record_change, snapshot_of
+from sessions_app.policies.changes import (
+    differences,
+    fingerprint_of,
+    record_change,
+    snapshot_of,
+)
 from sessions_app.policies.previews import Preview, StepPreview, preview
 from sessions_app.policies.sweeps import SweepResult, conditions_hold, sweep
-from sessions_app.policies.timing import in_words, next_run, plan_next_runs, start_due, validate_schedule
+from sessions_app.policies.timing import (
+    in_words,
+    next_run,
+    plan_next_runs,
+    start_due,
+    try_again,
+    validate_schedule,
+)
 
 __all__ = [
     "Preview",
@@ -16,6 +28,7 @@ __all__ = [
     "SweepResult",
     "conditions_hold",
     "differences",
+    "fingerprint_of",
     "in_words",
     "next_run",
     "plan_next_runs",
@@ -24,5 +37,6 @@ __all__ = [
     "snapshot_of",
     "start_due",
     "sweep",
+    "try_again",
     "validate_schedule",
 ]

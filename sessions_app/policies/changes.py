@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 from sessions_app.models import CleanupPolicy, PolicyChange
@@ -23,6 +25,12 @@ def snapshot_of(policy: CleanupPolicy) -> dict[str, Any]:
     """Take down a policy with its steps, as JSON has it."""
     steps = policy.steps.order_by("position").values("position", "criterion", "max_age_days")
     return {**{name: getattr(policy, name) for name in _FIELDS}, "steps": list(steps)}
+
+
+def fingerprint_of(policy: CleanupPolicy) -> str:
+    """Tell a policy from what it was: the same text as long as nobody has changed it or its steps."""
+    written = json.dumps(snapshot_of(policy), sort_keys=True)
+    return hashlib.sha256(written.encode()).hexdigest()
 
 
 def record_change(

@@ -10,11 +10,11 @@ from operator import or_
 from django.conf import settings
 from django.db.models import Case, Count, IntegerField, Q, Sum, Value, When
 
-from sessions_app.cleanup import scope_totals, why_to_hold
+from sessions_app.cleanup import scope_totals
 from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, CleanupStep
 from sessions_app.models.clock import database_now
-from sessions_app.policies.sweeps import meets_conditions, scope_of
+from sessions_app.policies.sweeps import meets_conditions, scope_of, why_to_wait
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Preview:
     scope_count: int
     scope_bytes: int
     conditions_hold: bool
+    keeps_archive: bool = True
     steps: list[StepPreview] = field(default_factory=list)
 
     @property
@@ -46,14 +47,23 @@ class Preview:
         return sum(step.session_count for step in self.steps if step.is_reached and not step.held_because)
 
 
-def preview(policy: CleanupPolicy, *, as_of: datetime | None = None) -> Preview:
+def preview(policy: CleanupPolicy, *, as_of: datetime | None = None, is_by_hand: bool = False) -> Preview:
     """Tell what each step of a policy would take now, in three queries or four.
 
     The conditions are weighed before each step against what the steps before it leave, as a sweep does.
+
+    Args:
+        is_by_hand: Whether a person starts it, and has to type the number of what is large.
     """
     as_of = as_of or database_now()
     scope_count, scope_bytes = scope_totals(scope_of(policy))
-    result = Preview(as_of, scope_count, scope_bytes, meets_conditions(policy, scope_count, scope_bytes))
+    result = Preview(
+        as_of,
+        scope_count,
+        scope_bytes,
+        meets_conditions(policy, scope_count, scope_bytes),
+        keeps_archive=settings.RAPTOR_ARCHIVE_DAYS > 0,
+    )
     steps = [(step, step.criteria(max_age_days=settings.RAPTOR_MAX_AGE_DAYS)) for step in policy.steps.all()]
     taken = _taken_by([criteria for _, criteria in steps], as_of)
     gone_count = gone_bytes = 0
@@ -67,7 +77,7 @@ def preview(policy: CleanupPolicy, *, as_of: datetime | None = None) -> Preview:
             plan = CleanupRun(
                 criteria_json=criteria.to_json(), matched_count=count, before_count=left[0], policy=policy
             )
-            because = why_to_hold(plan, policy, taken_count=gone_count)
+            because = why_to_wait(plan, policy, taken_count=gone_count, is_by_hand=is_by_hand)
         result.steps.append(StepPreview(step, criteria, count, size, pinned, because, is_going_on))
         is_going_on = is_going_on and not because
         gone_count, gone_bytes = gone_count + count, gone_bytes + size

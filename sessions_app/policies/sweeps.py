@@ -15,6 +15,7 @@ from sessions_app.cleanup import (
     CleanupRefused,
     close_cleanup,
     hold,
+    needs_number,
     plan_cleanup,
     run_cleanup,
     scope_totals,
@@ -27,6 +28,7 @@ from sessions_app.models import CleanupPolicy, CleanupRun, CleanupStep
 
 logger = logging.getLogger(__name__)
 _State = CleanupRun.State
+_GUIDED = (CleanupStep.Criterion.EXPIRED, CleanupStep.Criterion.INVALID)
 
 
 @dataclass
@@ -38,6 +40,7 @@ class SweepResult:
     runs: list[CleanupRun] = field(default_factory=list)
     is_interrupted: bool = False
     stopped_because: str = ""
+    was_changed: bool = False
     has_worked: bool = False
 
     @property
@@ -48,13 +51,23 @@ class SweepResult:
     @property
     def has_ended(self) -> bool:
         """Whether it has come to its own end, and nobody has to do anything."""
-        return not self.is_interrupted and all(
-            run.state not in (_State.HELD, _State.CLOSED) for run in self.runs
-        )
+        is_stopped = self.is_interrupted or self.was_changed
+        return not is_stopped and all(run.state not in (_State.HELD, _State.CLOSED) for run in self.runs)
 
     def removed_count(self, criterion: str) -> int:
         """How many sessions its steps of a kind have removed."""
         return sum(run.removed_count for run in self.runs if run.criteria_json[criterion])
+
+    def closing_line(self) -> str:
+        """Say what has gone: in the words of the guide, where the policy does what the guide is about."""
+        kinds = {step.criterion for step in self.policy.steps.all()}
+        total = sum(run.removed_count for run in self.runs)
+        in_all = f"{total:,} session{'' if total == 1 else 's'} removed"
+        if kinds.isdisjoint(_GUIDED):
+            return f"Automatic cleanup complete: {in_all}"
+        expired, invalid = self.removed_count("expired"), self.removed_count("invalid")
+        line = f"Automatic cleanup complete: {expired} expired, {invalid} invalid sessions removed"
+        return line if kinds.issubset(_GUIDED) else f"{line}; with its other steps, {in_all}"
 
     def describe(self) -> str:
         """Say in a few sentences what was done, and what was not."""
@@ -83,6 +96,24 @@ def meets_conditions(policy: CleanupPolicy, session_count: int, size_bytes: int)
     return is_over_count and is_over_bytes
 
 
+def why_to_wait(
+    run: CleanupRun, policy: CleanupPolicy, *, taken_count: int = 0, is_by_hand: bool = False
+) -> str:
+    """Say why a person has to look at the plan of a step first; blank where nobody has to.
+
+    A schedule is held by the brakes of its policy. Who starts a sweep by hand is held besides where a
+    cleanup without a policy asks for the number: its plan asks for it.
+    """
+    because = why_to_hold(run, policy, taken_count=taken_count)
+    if because or not is_by_hand or not needs_number(run):
+        return because
+    scope = "" if run.before_count is None else f" of {run.before_count:,}"
+    return (
+        f"Started by hand, it would take {run.matched_count:,}{scope} sessions: "
+        "somebody has to type the number."
+    )
+
+
 def scope_of(policy: CleanupPolicy) -> Criteria:
     """Every session that a policy is about."""
     return Criteria(all=True, namespace=policy.namespace)
@@ -99,7 +130,8 @@ def sweep(
 ) -> SweepResult:
     """Take the steps of a policy, or go on where an earlier call for the same instant stopped.
 
-    Before each step the conditions are asked again. A plan past a brake is held, and the sweep waits.
+    Before each step the conditions are asked again. A plan past a brake is held, and the sweep waits; so
+    is one by hand for which a number has to be typed. It stops where the policy was changed meanwhile.
 
     Args:
         due_at: Names the sweep: the instant at which it was due, or was asked for.
@@ -113,6 +145,11 @@ def sweep(
     result = SweepResult(policy, due_at)
     for step in policy.steps.all():
         run = CleanupRun.objects.filter(policy=policy, due_at=due_at, step_position=step.position).first()
+        if run is not None and run.criteria_json != _criteria_of(step).to_json():
+            result.runs.append(run)
+            result.was_changed = True
+            result.stopped_because = "The policy was changed meanwhile; its next sweep takes the new steps."
+            break
         if run is not None and _is_over(run):
             result.runs.append(run)
             continue
@@ -133,6 +170,10 @@ class _Origin:
     trigger: str
     actor: str
 
+    @property
+    def is_by_hand(self) -> bool:
+        return self.trigger != CleanupRun.Trigger.SCHEDULE
+
 
 def _take_step(
     result: SweepResult,
@@ -144,7 +185,7 @@ def _take_step(
 ) -> bool:
     """Plan a step, or take up its plan, and run it; tells whether the sweep goes on to the next one."""
     run = planned or plan_cleanup(
-        step.criteria(max_age_days=settings.RAPTOR_MAX_AGE_DAYS),
+        _criteria_of(step),
         trigger=origin.trigger,
         actor=origin.actor,
         step=step,
@@ -154,7 +195,9 @@ def _take_step(
     result.runs.append(run)
     # One that a killed worker has left unweighed is weighed now.
     is_unweighed = run.state == _State.PLANNED and run.attempt == 0 and run.approved_at is None
-    if is_unweighed and (because := why_to_hold(run, result.policy, taken_count=taken_count)):
+    if is_unweighed and (
+        because := why_to_wait(run, result.policy, taken_count=taken_count, is_by_hand=origin.is_by_hand)
+    ):
         hold(run, because)
         result.has_worked = True
     if run.state == _State.HELD:
@@ -171,6 +214,10 @@ def _take_step(
     result.has_worked = True
     result.is_interrupted = run.state == _State.INTERRUPTED
     return not result.is_interrupted
+
+
+def _criteria_of(step: CleanupStep) -> Criteria:
+    return step.criteria(max_age_days=settings.RAPTOR_MAX_AGE_DAYS)
 
 
 def _is_over(run: CleanupRun) -> bool:
@@ -197,9 +244,4 @@ def _tell(result: SweepResult) -> None:
         if result.has_worked:
             logger.warning("“%s”: run %s is held. %s", result.policy, held.pk, held.held_because)
     elif result.has_ended and (result.has_worked or not result.runs):
-        logger.info(
-            "“%s”: Automatic cleanup complete: %s expired, %s invalid sessions removed",
-            result.policy,
-            result.removed_count("expired"),
-            result.removed_count("invalid"),
-        )
+        logger.info("“%s”: %s", result.policy, result.closing_line())

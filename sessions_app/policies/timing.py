@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from cronsim import CronSim, CronSimError
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from django_q.tasks import async_task
@@ -14,6 +15,9 @@ from django_q.tasks import async_task
 from sessions_app.models import CleanupPolicy
 
 FIELD_COUNT = 5
+TRIED_FOR = timedelta(hours=1)
+"""For so long after it was due a sweep that is refused is started again, each minute."""
+
 EXAMPLE = "for example “0 2 * * *” for 02:00 each day, or “30 6 * * 1-5” for 06:30 from Monday to Friday"
 
 logger = logging.getLogger(__name__)
@@ -75,10 +79,25 @@ def start_due(now: datetime) -> list[CleanupPolicy]:
     started = []
     for policy in _scheduled().filter(next_run_at__lte=now):
         if due_at := policy.next_run_at:
-            async_task("sessions_app.tasks.sweep", policy.pk, due_at.isoformat())
-            _move(policy, next_run(policy, after=now))
+            # One transaction where the database carries the tasks: a sweep that is refused at once finds
+            # its policy moved on, and can move it back.
+            with transaction.atomic():
+                async_task("sessions_app.tasks.sweep", policy.pk, due_at.isoformat())
+                _move(policy, next_run(policy, after=now))
             started.append(policy)
     return started
+
+
+def try_again(policy: CleanupPolicy, due_at: datetime, *, now: datetime) -> bool:
+    """Let a sweep that was refused be due again, under the instant that names it.
+
+    Returns: Whether it will be started again; not over an hour after it was due, nor where its policy
+        was disabled meanwhile.
+    """
+    current = _scheduled().filter(pk=policy.pk, next_run_at__gt=due_at).first()
+    if current is None or now > due_at + TRIED_FOR:
+        return False
+    return _move(current, due_at) == 1
 
 
 def plan_next_runs(now: datetime) -> int:

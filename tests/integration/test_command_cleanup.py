@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 
 from sessions_app.cleanup import batches, files, runs
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupPolicy, CleanupRun
-from tests.integration.commands import AS_OF, names_in, run, write
+from tests.integration.commands import AS_OF, PROJECT_DIR, names_in, run, write
 from tests.integration.sessions import forget_sessions
 
 pytestmark = pytest.mark.django_db
@@ -140,6 +140,13 @@ class TestAll:
         assert "4 sessions, 1 of them pinned" in outcome.err
         assert outcome.json["removed"] == 4
 
+    def test_tells_what_cannot_be_undone_before_it_asks(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, settings: Any
+    ) -> None:
+        settings.RAPTOR_ARCHIVE_DAYS = 0
+        monkeypatch.setattr("sys.stdin", Terminal("no\n"))
+        assert "deleted for good, and cannot be brought back" in run("cleanup_sessions", "--all").err
+
     @pytest.mark.parametrize("answer", ["y\n", "3\n", "\n", ""])
     def test_stops_at_any_other_answer(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, answer: str
@@ -248,6 +255,31 @@ class TestPolicy:
         assert (outcome.status, outcome.json["held"]) == (0, None)
         assert names_in(folder) == {"good", "pinned"}
         assert CleanupRun.objects.get(state="closed").error.startswith("A later sweep")
+
+    def test_of_all_sessions_wants_yes_however_few_there_are(self, folder: Path) -> None:
+        policy = CleanupPolicy.objects.create(name="CI")
+        policy.steps.create(position=1, criterion="all")
+        dry = run("cleanup_sessions", "--policy", "CI", "--dry-run").out
+        outcome = run("cleanup_sessions", "--policy", "CI", "--format", "json")
+        told = "Started by hand, it would take 4 of 4 sessions: somebody has to type the number."
+        assert (outcome.status, outcome.json["held"], len(names_in(folder))) == (3, told, 4)
+        assert f"Would be held: {told}" in dry
+        assert "with --yes" in outcome.err
+        outcome = run("cleanup_sessions", "--policy", "CI", "--yes")
+        assert "Automatic cleanup complete: 4 sessions removed" in outcome.out
+        assert (outcome.status, names_in(folder)) == (0, set())
+
+    def test_tells_what_cannot_be_undone(self, settings: Any) -> None:
+        told = "RAPTOR_ARCHIVE_DAYS is 0"
+        assert told not in run("cleanup_sessions", "--policy", "Tidy", "--dry-run").out
+        settings.RAPTOR_ARCHIVE_DAYS = 0
+        assert told in run("cleanup_sessions", "--policy", "Tidy", "--dry-run").out
+
+    def test_has_the_shape_that_the_readme_tells_in_a_dry_run(self) -> None:
+        report = run("cleanup_sessions", "--policy", "Tidy", "--dry-run", "--format", "json").json
+        readme = (PROJECT_DIR / "README.md").read_text()
+        for key in (*report, *report["steps"][0]):
+            assert f"`{key}`" in readme
 
     def test_is_previewed_by_a_dry_run(self, folder: Path) -> None:
         outcome = run("cleanup_sessions", "--policy", "Tidy", "--dry-run")

@@ -294,6 +294,49 @@ class TestDeliveredTwice:
         assert ledger() == [(1, State.CLOSED, 0)]
 
 
+class TestByHand:
+    @pytest.mark.parametrize("trigger", ["admin", "command"])
+    def test_all_waits_for_the_number_where_no_brake_holds_it(self, trigger: str) -> None:
+        make_session("dear", is_pinned=True)
+        make_sessions(3)
+        policy = make_policy("CI", "all", brake_percent=50)
+        assert policies.preview(policy, is_by_hand=True).steps[0].held_because
+        assert not policies.preview(policy).steps[0].held_because
+        result = sweep(policy, due_at=DUE, trigger=trigger)
+        assert result.held is not None
+        assert result.held.held_because == (
+            "Started by hand, it would take 4 of 4 sessions: somebody has to type the number."
+        )
+        assert len(live()) == 4
+
+    @pytest.mark.usefixtures("mixed")
+    def test_less_than_half_goes(self) -> None:
+        policy = make_policy("Tidy", "invalid")
+        assert sweep(policy, due_at=DUE, trigger="admin").held is None
+        assert archived() == ["invalid"]
+
+
+@pytest.mark.usefixtures("mixed")
+class TestChangedMidway:
+    def test_a_sweep_stops_and_does_not_take_a_step_for_another(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        policy = make_policy("Tidy", "invalid", ("expired", 7))
+        take(policy, deadline=Deadline.after(-1))
+        take(policy, deadline=Deadline.after(-1))
+        first, second = policy.steps.all()
+        CleanupStep.objects.filter(pk=first.pk).update(criterion="expired", max_age_days=7)
+        CleanupStep.objects.filter(pk=second.pk).update(criterion="invalid", max_age_days=None)
+        result = take(CleanupPolicy.objects.get(pk=policy.pk))
+        assert "The policy was changed meanwhile; its next sweep takes the new steps." in result.describe()
+        assert not result.has_ended
+        assert not any("complete" in message for message in caplog.messages)
+        assert ledger() == [(1, State.SUCCEEDED, 1)]
+        take(CleanupPolicy.objects.get(pk=policy.pk), DUE + timedelta(days=1))
+        assert archived() == ["days-08", "days-31", "invalid"]
+
+
 class TestLog:
     @pytest.fixture(autouse=True)
     def info(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -306,6 +349,20 @@ class TestLog:
         take(policy)
         told = [message for message in caplog.messages if "Automatic" in message]
         assert told == ["“Nightly”: Automatic cleanup complete: 2 expired, 1 invalid sessions removed"]
+
+    @pytest.mark.usefixtures("mixed")
+    @pytest.mark.parametrize(
+        ("steps", "told"),
+        [
+            (("all",), "5 sessions removed"),
+            (("invalid", "all"), "0 expired, 1 invalid sessions removed; with its other steps, 5 sessions"),
+        ],
+    )
+    def test_tells_all_that_went(
+        self, caplog: pytest.LogCaptureFixture, steps: tuple[str, ...], told: str
+    ) -> None:
+        take(make_policy("Everything", *steps))
+        assert f"“Everything”: Automatic cleanup complete: {told}" in caplog.text
 
     @pytest.mark.usefixtures("mixed")
     def test_has_no_such_line_for_one_that_is_held(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -322,6 +379,8 @@ class TestAtOnce:
     def policy(self) -> CleanupPolicy:
         make_session("invalid", **NEVER)
         make_session("old", **aged(8))
+        # By hand, more than half would wait for a number.
+        make_sessions(3, **aged(0))
         return make_policy("Nightly", "invalid", ("expired", 7))
 
     @pytest.fixture
@@ -510,6 +569,21 @@ class TestDue:
         start_due(DUE)
         policy.refresh_from_db()
         assert policy.next_run_at == noon
+
+    def test_a_sweep_that_was_refused_is_due_again_for_an_hour(
+        self, policy: CleanupPolicy, enqueued: list[tuple[Any, ...]]
+    ) -> None:
+        start_due(DUE - timedelta(hours=1))
+        for minutes in (0, 30, 60):
+            now = DUE + timedelta(minutes=minutes)
+            assert start_due(now) == [policy]
+            assert policies.try_again(policy, DUE, now=now)
+            assert not policies.try_again(policy, DUE, now=now), "it is due again already"
+        assert {due_at for _, _, due_at in enqueued} == {DUE.isoformat()}
+        start_due(now)
+        assert not policies.try_again(policy, DUE, now=now + timedelta(minutes=1))
+        CleanupPolicy.objects.update(is_enabled=False)
+        assert not policies.try_again(policy, DUE, now=DUE)
 
     def test_another_time_zone_moves_what_is_to_come(self, policy: CleanupPolicy, settings: Any) -> None:
         start_due(DUE - timedelta(hours=1))

@@ -254,6 +254,92 @@ def test_a_sweep_whose_worker_was_killed_needs_nobody(
     assert CleanupRun.objects.filter(policy=nightly).count() == 2
 
 
+def test_a_dead_sweep_that_somebody_else_has_marked_goes_on(
+    folder: Path, nightly: CleanupPolicy, queued: list[tuple[Any, ...]]
+) -> None:
+    now, due_at = database_now(), datetime.fromisoformat(DUE)
+    steps = {step.position: step for step in nightly.steps.all()}
+    for position, step in steps.items():
+        cleanup.plan_cleanup(step.criteria(max_age_days=7), trigger="schedule", step=step, due_at=due_at)
+        marked = CleanupRun.objects.filter(step_position=position)
+        marked.update(state=CleanupRun.State.INTERRUPTED, attempt=1, heartbeat_at=now - timedelta(hours=1))
+    died, stopped = CleanupRun.objects.order_by("pk")
+    CleanupRun.objects.filter(pk=died.pk).update(finished_at=now - timedelta(minutes=10))
+    # Its deadline has passed, and its task is in the queue.
+    CleanupRun.objects.filter(pk=stopped.pk).update(finished_at=now - timedelta(hours=1))
+    assert "0 dead runs marked" in tasks.tidy_up()
+    assert queued == [("sessions_app.tasks.sweep", nightly.pk, DUE, "schedule", "", {})]
+    CleanupRun.objects.filter(pk=died.pk).update(
+        heartbeat_at=now - timedelta(hours=30), finished_at=now - timedelta(hours=25)
+    )
+    tasks.tidy_up()
+    assert len(queued) == 1, "a later sweep has taken what it left"
+
+
+class TestRefused:
+    """Another run of the policy is at work."""
+
+    @pytest.fixture
+    def other(self, folder: Path, nightly: CleanupPolicy) -> CleanupRun:
+        criteria, step = Criteria(invalid=True), nightly.steps.get(position=1)
+        other = cleanup.plan_cleanup(criteria, trigger="admin", step=step, due_at=database_now())
+        CleanupRun.objects.filter(pk=other.pk).update(state="running", heartbeat_at=database_now())
+        return other
+
+    def test_a_scheduled_sweep_is_tried_again(
+        self,
+        nightly: CleanupPolicy,
+        other: CleanupRun,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        calls: list[tuple[Any, ...]] = []
+        monkeypatch.setattr("sessions_app.policies.timing.async_task", lambda *args: calls.append(args))
+        due_at = database_now() - timedelta(minutes=10)
+        CleanupPolicy.objects.filter(pk=nightly.pk).update(next_run_at=due_at)
+        for _ in range(2):
+            assert tasks.start_sweeps() == "1 started: “Nightly sweep”."
+            assert "tried again in a minute" in tasks.sweep(*calls[-1][1:])
+        assert calls[0] == calls[1]
+        assert "is already running" in caplog.text
+        CleanupRun.objects.filter(pk=other.pk).update(state="closed")
+        tasks.start_sweeps()
+        tasks.sweep(*calls[-1][1:])
+        assert CleanupRun.objects.filter(due_at=due_at, state="succeeded").count() == 2
+        assert tasks.start_sweeps() == "0 started."
+
+    def test_one_of_long_ago_or_by_hand_is_not(self, nightly: CleanupPolicy, other: CleanupRun) -> None:
+        tomorrow = database_now() + timedelta(days=1)
+        CleanupPolicy.objects.filter(pk=nightly.pk).update(next_run_at=tomorrow)
+        assert "not tried again" in tasks.sweep(nightly.pk, DUE)
+        recently = (database_now() - timedelta(minutes=10)).isoformat()
+        assert "tried" not in tasks.sweep(nightly.pk, recently, "admin", "root")
+        nightly.refresh_from_db()
+        assert nightly.next_run_at == tomorrow
+
+    def test_a_plan_approved_in_vain_waits_for_a_person_again(
+        self, folder: Path, nightly: CleanupPolicy, other: CleanupRun
+    ) -> None:
+        step = nightly.steps.get(position=1)
+        due_at = datetime.fromisoformat(DUE)
+        plan = cleanup.plan_cleanup(Criteria(expired=True), trigger="schedule", step=step, due_at=due_at)
+        cleanup.hold(plan, "It would take too much.")
+        for _ in range(2):
+            cleanup.approve_cleanup(plan, actor="root")
+            CleanupRun.objects.filter(pk=plan.pk).update(queued_at=database_now())
+            assert "is already running" in tasks.run_planned(plan.pk, "admin", "root")
+            plan.refresh_from_db()
+            assert (plan.state, plan.queued_at, plan.approved_by) == ("held", None, "")
+            assert plan.held_because == (
+                "It would take too much. It was approved, but another run of the policy was at work: "
+                "approve it again."
+            )
+        CleanupRun.objects.filter(pk=other.pk).update(state="closed")
+        cleanup.approve_cleanup(plan, actor="root")
+        tasks.run_planned(plan.pk, "admin", "root")
+        assert "expired" not in names_in(folder)
+
+
 def test_the_failure_of_a_task_tells_no_endpoint(
     folder: Path, nightly: CleanupPolicy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

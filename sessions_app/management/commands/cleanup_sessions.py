@@ -40,6 +40,7 @@ from sessions_app.models.clock import database_now
 from sessions_app.policies import SweepResult, preview, sweep
 
 HOW_TO_APPROVE = "Approve it on its page in the admin, or call the command again with --yes."
+FOR_GOOD = "RAPTOR_ARCHIVE_DAYS is 0: they are deleted for good, and cannot be brought back.\n"
 CRITERIA = ("expired", "invalid", "all", "max_age_days", "namespace", "browser_type")
 
 
@@ -92,7 +93,7 @@ class Command(ReportingCommand):
 
     def _handle_policy(self, policy: CleanupPolicy, options: dict[str, Any]) -> None:
         if options["dry_run"]:
-            found = preview(policy)
+            found = preview(policy, is_by_hand=True)
             self._write(options, preview_to_json(policy.name, found), preview_to_text(policy.name, found))
             return
         bar = progress(self.stderr, "sessions")
@@ -133,9 +134,10 @@ class Command(ReportingCommand):
     def _ask(self, run: CleanupRun) -> None:
         """Let the user type the number of sessions, and stop where it is another."""
         pinned = matching(run).filter(is_pinned=True).count()
+        warning = "" if run.keeps_archive else FOR_GOOD
         self.stderr.write(
             f"This removes {count_of(run.matched_count, 'session')}, {pinned:,} of them pinned "
-            f"({run.criteria.describe()}).\nType the number of sessions to go on: ",
+            f"({run.criteria.describe()}).\n{warning}Type the number of sessions to go on: ",
             self.style.WARNING,
             ending="",
         )
