@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin, messages
@@ -16,11 +17,14 @@ from sessions_app import policies
 from sessions_app.admin import presentation
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.admin.policy_changes import what_changed
-from sessions_app.admin.policy_form import PolicyForm, StepInline
+from sessions_app.admin.policy_form import PolicyForm, StepInline, may_clean_up
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, PolicyChange
 from sessions_app.models.clock import database_now
 
 LATEST_COUNT = 10
+LOOKED_AT_FOR = timedelta(days=1)
+"""What was seen longer ago is looked at again before it is run."""
+
 _Action = PolicyChange.Action
 _State = CleanupRun.State
 
@@ -65,12 +69,24 @@ class CleanupPolicyAdmin(RaptorAdmin):
         )
         return annotated
 
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        """Leave out the runs for those who may not see the ledger of runs."""
+        of_runs = () if _may_see_runs(request) else ("last_run", "waits")
+        return [name for name in super().get_list_display(request) if name not in of_runs]
+
+    # A policy removes sessions by itself: who makes one cleans up.
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return super().has_add_permission(request) and may_clean_up(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: CleanupPolicy | None = None) -> bool:
+        return super().has_change_permission(request, obj) and may_clean_up(request)
+
     def has_run_permission(self, request: HttpRequest) -> bool:
-        return self.has_view_permission(request) and request.user.has_perm("sessions_app.clean_up_sessions")
+        return self.has_view_permission(request) and may_clean_up(request)
 
     def has_delete_permission(self, request: HttpRequest, obj: CleanupPolicy | None = None) -> bool:
         """A policy with runs stays, for the ledger names it; it can be disabled."""
-        if not super().has_delete_permission(request, obj):
+        if not (super().has_delete_permission(request, obj) and may_clean_up(request)):
             return False
         return obj is None or not obj.runs.exists()
 
@@ -108,24 +124,37 @@ class CleanupPolicyAdmin(RaptorAdmin):
         badge = presentation.badge("stale", "Waits for a person")
         return format_html('<a href="{}">{}</a>', _address_of_run(policy.held_run_id), badge)
 
-    def change_view(
+    def render_change_form(
         self,
         request: HttpRequest,
-        object_id: str,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
         form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
+        obj: CleanupPolicy | None = None,
     ) -> HttpResponse:
-        policy = self.get_object(request, object_id)
-        below: dict[str, Any] = {}
-        if policy is not None and self.has_view_or_change_permission(request, policy):
-            below = {
-                "preview": policies.preview(policy),
-                "runs": [(_link_to(run), presentation.state_badge(run), run) for run in _latest_runs(policy)],
-                "changes": [(change, what_changed(change)) for change in policy.changes.all()[:LATEST_COUNT]],
-                "can_run": self.has_run_permission(request),
-                "has_runs": policy.last_run_id is not None,
-            }
-        return super().change_view(request, object_id, form_url, {**below, **(extra_context or {})})
+        """Show below the form what the policy would take and has taken; a save shows no page."""
+        if change and obj is not None:
+            context.update(self._below(request, obj))
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def _below(self, request: HttpRequest, obj: CleanupPolicy) -> dict[str, Any]:
+        # A form with a mistake has written on the object: what holds is in the database.
+        policy: Any = obj if request.method == "GET" else self.get_queryset(request).get(pk=obj.pk)
+        below = {
+            "preview": policies.preview(policy, is_by_hand=not policy.schedule),
+            "can_run": self.has_run_permission(request),
+            "has_runs": policy.last_run_id is not None,
+            "may_see_runs": _may_see_runs(request),
+            "may_see_changes": request.user.has_perm("sessions_app.view_policychange"),
+        }
+        if below["may_see_runs"]:
+            runs = _latest_runs(policy)
+            below["runs"] = [(_link_to(run), presentation.state_badge(run), run) for run in runs]
+        if below["may_see_changes"]:
+            changes = policy.changes.all()[:LATEST_COUNT]
+            below["changes"] = [(change, what_changed(change)) for change in changes]
+        return below
 
     def save_model(self, request: HttpRequest, obj: CleanupPolicy, form: Any, change: bool) -> None:
         form.snapshot = policies.snapshot_of(CleanupPolicy.objects.get(pk=obj.pk)) if change else None
@@ -158,21 +187,49 @@ class CleanupPolicyAdmin(RaptorAdmin):
             raise Http404("There is no such policy.")
         if request.method == "POST":
             return self._start(request, policy)
-        context = {"policy": policy, "preview": policies.preview(policy)}
+        context = {
+            "policy": policy,
+            "preview": policies.preview(policy, is_by_hand=True),
+            "fingerprint": policies.fingerprint_of(policy),
+            "due_at": database_now().isoformat(),
+        }
         return self.page(request, "cleanuppolicy/run.html", f"Run “{policy}” now?", context)
 
     def _start(self, request: HttpRequest, policy: CleanupPolicy) -> HttpResponse:
+        now, due_at = database_now(), _instant(request.POST.get("due_at", ""))
+        told, level = "", messages.WARNING
+        if due_at is None or not now - LOOKED_AT_FOR <= due_at <= now:
+            told = "That page is over a day old: look at it again."
+        elif request.POST.get("policy") != policies.fingerprint_of(policy):
+            told = "The policy was changed meanwhile: look at it again."
+        if told or due_at is None:
+            self.message_user(request, told, level)
+            return HttpResponseRedirect(reverse("admin:sessions_app_cleanuppolicy_run", args=[policy.pk]))
         if at_work := CleanupRun.objects.filter(policy=policy, state=_State.RUNNING).first():
-            told, level = f"“{policy}” is already running: run {at_work.pk}.", messages.WARNING
+            told = f"“{policy}” is already running: run {at_work.pk}."
         else:
-            due_at, actor = database_now().isoformat(), request.user.get_username()
-            async_task("sessions_app.tasks.sweep", policy.pk, due_at, "admin", actor)
+            # Sent twice, it names the same sweep: the second task finds nothing to do.
+            actor = request.user.get_username()
+            async_task("sessions_app.tasks.sweep", policy.pk, due_at.isoformat(), "admin", actor)
             told = (
                 f"“{policy}” is on its way in the worker. Its runs show on this page once they have started."
             )
             level = messages.SUCCESS
         self.message_user(request, told, level)
         return HttpResponseRedirect(reverse("admin:sessions_app_cleanuppolicy_change", args=[policy.pk]))
+
+
+def _may_see_runs(request: HttpRequest) -> bool:
+    return request.user.has_perm("sessions_app.view_cleanuprun")
+
+
+def _instant(text: str) -> datetime | None:
+    """Read an instant from a form; None where it is none."""
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return instant if instant.tzinfo else None
 
 
 def _latest_runs(policy: CleanupPolicy) -> QuerySet[CleanupRun]:

@@ -22,6 +22,10 @@ else:
     _StepInline = admin.TabularInline
 
 
+def may_clean_up(request: HttpRequest) -> bool:
+    return request.user.has_perm("sessions_app.clean_up_sessions")
+
+
 class PolicyForm(_PolicyForm):
     class Meta:
         model = CleanupPolicy
@@ -111,10 +115,10 @@ class StepInline(_StepInline):
         return self._has_permission(request, "view") or self.has_change_permission(request, obj)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self._has_permission(request, "change" if obj else "add")
+        return self.has_change_permission(request, obj)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self._has_permission(request, "change" if obj else "add")
+        return self._has_permission(request, "change" if obj else "add") and may_clean_up(request)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_change_permission(request, obj)

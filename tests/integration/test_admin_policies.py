@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import csv
+import io
+import json
+import re
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from sessions_app import policies
 from sessions_app.cleanup import run_cleanup
-from sessions_app.models import CleanupPolicy, CleanupRun, PolicyChange
+from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, PolicyChange
 from sessions_app.models.clock import database_now
 from tests.integration.admin_sessions import make_session
 from tests.integration.policies import make_policy
@@ -68,6 +74,16 @@ def form(*steps: Step, policy: CleanupPolicy | None = None, **changes: Any) -> d
 
 def send(client: Client, address: str, data: dict[str, str]) -> str:
     return client.post(f"{POLICIES}{address}", data, follow=True).content.decode()
+
+
+def look_at(client: Client, policy: CleanupPolicy) -> dict[str, str]:
+    """What the page that asks whether to run a policy now sends."""
+    html = client.get(f"{POLICIES}{policy.pk}/run/").content.decode()
+    return dict(re.findall(r'<input type="hidden" name="(policy|due_at)" value="([^"]+)">', html))
+
+
+def start(client: Client, policy: CleanupPolicy, seen: dict[str, str]) -> str:
+    return client.post(f"{POLICIES}{policy.pk}/run/", seen, follow=True).content.decode()
 
 
 def steps_of(policy: CleanupPolicy) -> list[tuple[int, str, float | None]]:
@@ -222,8 +238,7 @@ class TestRunNow:
         html = as_root.get(f"{POLICIES}{policy.pk}/run/").content.decode()
         assert "Held for a person." in html
         assert not queued
-        html = as_root.post(f"{POLICIES}{policy.pk}/run/", follow=True).content.decode()
-        assert "is on its way in the worker" in html
+        assert "is on its way in the worker" in start(as_root, policy, look_at(as_root, policy))
         ((name, pk, due_at, *origin),) = queued
         assert (name, pk, origin) == ("sessions_app.tasks.sweep", policy.pk, ["admin", "root"])
         from sessions_app import tasks
@@ -236,9 +251,73 @@ class TestRunNow:
         policy = make_policy("Team", "invalid")
         policies.sweep(policy, due_at=database_now(), trigger="schedule")
         CleanupRun.objects.update(state="running")
-        html = as_root.post(f"{POLICIES}{policy.pk}/run/", follow=True).content.decode()
+        html = start(as_root, policy, look_at(as_root, policy))
         assert f"is already running: run {CleanupRun.objects.get().pk}." in html
         assert not queued
+
+    def test_of_all_sessions_waits_until_somebody_types_the_number(
+        self, as_root: Client, queued: list[tuple[Any, ...]]
+    ) -> None:
+        for number in range(3):
+            make_session(f"fresh-{number}")
+        make_session("dear", is_pinned=True)
+        policy = make_policy("CI", "all", brake_percent=50)
+        told = "Started by hand, it would take 4 of 4 sessions: somebody has to type the number."
+        assert told in as_root.get(f"{POLICIES}{policy.pk}/run/").content.decode()
+        start(as_root, policy, look_at(as_root, policy))
+        from sessions_app import tasks
+
+        tasks.sweep(*queued[0][1:])
+        run = CleanupRun.objects.get()
+        assert (run.state, run.held_because, BrowserSession.objects.count()) == ("held", told, 4)
+        page = f"/admin/sessions_app/cleanuprun/{run.pk}/plan/"
+        as_root.post(page, {"approve": "1"})
+        assert BrowserSession.objects.count() == 4
+        as_root.post(page, {"approve": "1", "number": "4"})
+        assert BrowserSession.objects.count() == 0
+
+    def test_of_a_policy_that_was_changed_meanwhile_is_refused(
+        self, as_root: Client, queued: list[tuple[Any, ...]]
+    ) -> None:
+        policy = make_policy("Team", "invalid")
+        seen = look_at(as_root, policy)
+        policy.steps.update(criterion="all")
+        assert "The policy was changed meanwhile: look at it again." in start(as_root, policy, seen)
+        assert not queued
+
+    @pytest.mark.parametrize("due_at", ["", "soon", "2026-11-22T12:00:00", "yesterday", "tomorrow"])
+    def test_of_what_was_not_looked_at_just_now_is_refused(
+        self, as_root: Client, queued: list[tuple[Any, ...]], due_at: str
+    ) -> None:
+        hours = {"yesterday": -25, "tomorrow": 1}.get(due_at)
+        policy = make_policy("Team", "invalid")
+        instant = due_at if hours is None else (database_now() + timedelta(hours=hours)).isoformat()
+        told = start(as_root, policy, {**look_at(as_root, policy), "due_at": instant})
+        assert "look at it again" in told
+        assert not queued
+
+    def test_sent_twice_is_one_sweep(self, as_root: Client, queued: list[tuple[Any, ...]]) -> None:
+        for name in ("bad", "fine", "good"):
+            make_session(name, **({"session_id": ""} if name == "bad" else {}))
+        policy = make_policy("Team", "invalid", brake_count=0)
+        seen = look_at(as_root, policy)
+        from sessions_app import tasks
+
+        for _ in range(2):
+            start(as_root, policy, seen)
+            tasks.sweep(*queued[-1][1:])
+        assert [run.state for run in CleanupRun.objects.all()] == ["held"]
+
+    @pytest.mark.parametrize(("days", "is_told"), [(0, True), (14, False)])
+    def test_tells_what_cannot_be_undone(
+        self, as_root: Client, settings: Any, days: float, is_told: bool
+    ) -> None:
+        settings.RAPTOR_ARCHIVE_DAYS = days
+        for name in ("bad", "fine", "good"):
+            make_session(name, **({"session_id": ""} if name == "bad" else {}))
+        html = as_root.get(f"{POLICIES}{make_policy('Team', 'invalid').pk}/run/").content.decode()
+        assert ("RAPTOR_ARCHIVE_DAYS is 0" in html, "Deleted for good" in html) == (is_told, is_told)
+        assert ("Moved to the archive" in html) is not is_told
 
     def test_of_no_policy_is_not_found(self, as_root: Client) -> None:
         assert as_root.get(f"{POLICIES}999999/run/").status_code == 404
@@ -270,16 +349,51 @@ class TestPermissions:
         client.force_login(operator)
         policy = make_policy("Team")
         assert "Run now" in client.get(f"{POLICIES}{policy.pk}/change/").content.decode()
-        assert client.post(f"{POLICIES}{policy.pk}/run/").status_code == 302
+        start(client, policy, look_at(client, policy))
         assert len(queued) == 1
         assert client.post(f"{POLICIES}{policy.pk}/change/", form(policy=policy)).status_code == 403
 
-    def test_who_may_change_policies_may_change_their_steps(self, client: Client, viewer: User) -> None:
-        viewer.user_permissions.add(Permission.objects.get(codename="change_cleanuppolicy"))
+    def test_who_may_change_policies_and_clean_up_may_change_their_steps(
+        self, client: Client, viewer: User
+    ) -> None:
+        allowed = Permission.objects.filter(codename__in=("change_cleanuppolicy", "clean_up_sessions"))
+        viewer.user_permissions.add(*allowed)
         client.force_login(viewer)
         policy = make_policy("Team", "invalid")
         send(client, f"{policy.pk}/change/", form(("1", "expired", "2"), policy=policy))
         assert steps_of(policy) == [(1, "expired", 2)]
+
+    def test_who_may_not_clean_up_cannot_let_a_policy_do_it(self, client: Client, viewer: User) -> None:
+        codenames = [f"{action}_cleanuppolicy" for action in ("add", "change", "delete")]
+        viewer.user_permissions.add(*Permission.objects.filter(codename__in=codenames))
+        client.force_login(viewer)
+        policy = make_policy("Team", "invalid")
+        everything = form(("1", "all", ""), schedule="* * * * *", brake_percent="")
+        assert client.post(f"{POLICIES}add/", {**everything, "name": "Mine"}).status_code == 403
+        changed = form(("1", "all", ""), policy=policy)
+        assert client.post(f"{POLICIES}{policy.pk}/change/", changed).status_code == 403
+        assert client.post(f"{POLICIES}{policy.pk}/delete/", {"post": "yes"}).status_code == 403
+        assert steps_of(policy) == [(1, "invalid", None)]
+        assert 'name="_save"' not in client.get(f"{POLICIES}{policy.pk}/change/").content.decode()
+
+    def test_the_page_shows_runs_and_changes_to_those_who_may_see_them(
+        self, client: Client, viewer: User
+    ) -> None:
+        policy = make_policy("Team", "invalid", brake_count=0)
+        make_session("bad", session_id="")
+        policies.sweep(policy, due_at=database_now(), trigger="schedule")
+        policies.record_change(policy, "changed", "the-author", None, policies.snapshot_of(policy))
+        link = f"/admin/sessions_app/cleanuprun/{CleanupRun.objects.get().pk}/change/"
+        addresses = (POLICIES, f"{POLICIES}{policy.pk}/change/")
+
+        def pages() -> str:
+            client.force_login(User.objects.get(pk=viewer.pk))
+            return "".join(client.get(address).content.decode() for address in addresses)
+
+        assert (pages().count(link), "the-author" in pages()) == (3, False)
+        viewer.user_permissions.add(Permission.objects.get(codename="view_policychange"))
+        viewer.user_permissions.remove(Permission.objects.get(codename="view_cleanuprun"))
+        assert (pages().count(link), "the-author" in pages()) == (0, True)
 
     def test_the_ledger_is_append_only(self, as_root: Client) -> None:
         policy = make_policy("Team", "invalid")
@@ -304,3 +418,107 @@ def test_a_held_plan_of_a_policy_leads_from_the_list_to_its_run(as_root: Client)
     held.refresh_from_db()
     assert run_cleanup(held).removed_count == 1
     assert "Waits for a person" not in as_root.get(POLICIES).content.decode()
+
+
+class TestLedgerOfChanges:
+    @pytest.fixture
+    def changes(self) -> list[PolicyChange]:
+        """What two people did, the first of them long ago."""
+        PolicyChange.objects.all().delete()
+        policy = make_policy("=Team", "invalid")
+        after = policies.snapshot_of(policy)
+        made = [
+            policies.record_change(policy, "added", "root", None, after),
+            policies.record_change(policy, "changed", "carol", after, {**after, "namespace": "shop"}),
+        ]
+        long_ago = database_now() - timedelta(days=40)
+        PolicyChange.objects.filter(pk=made[0].pk).update(changed_at=long_ago)
+        return made
+
+    def test_leaves_as_csv_and_as_json(self, as_root: Client, changes: list[PolicyChange]) -> None:
+        text = as_root.get(f"{CHANGES}export.csv").getvalue().decode()
+        latest, first = csv.DictReader(io.StringIO(text))
+        assert (latest["policy"], latest["actor"], first["actor"]) == ("'=Team", "carol", "root")
+        assert (latest["what"], first["before"]) == ("Namespace: none → shop", "")
+        assert json.loads(latest["after"])["namespace"] == "shop"
+        told = json.loads(as_root.get(f"{CHANGES}export.json").getvalue())
+        assert [change["change"] for change in told["changes"]] == [changes[1].pk, changes[0].pk]
+        assert told["changes"][1]["after"] == changes[0].after_json
+        html = as_root.get(f"{CHANGES}?actor=carol").content.decode()
+        assert f'{CHANGES}export.csv?actor=carol"' in html
+
+    @pytest.mark.parametrize(
+        ("query", "actors"),
+        [
+            ("actor=root", ["root"]),
+            ("changed=30", ["carol"]),
+            ("changed=30&actor=root", []),
+            ("action__exact=added", ["root"]),
+        ],
+    )
+    def test_is_filtered_by_actor_and_date(
+        self, as_root: Client, changes: list[PolicyChange], query: str, actors: list[str]
+    ) -> None:
+        response = as_root.get(f"{CHANGES}export.json?{query}")
+        told = json.loads(response.getvalue())
+        assert [change["actor"] for change in told["changes"]] == actors
+        assert as_root.get(f"{CHANGES}?{query}").status_code == 200
+
+    def test_never_leaves_whole_by_a_mistake_in_the_address(
+        self, as_root: Client, changes: list[PolicyChange]
+    ) -> None:
+        for query in ("changed=zzz", "before_json__name=x"):
+            assert as_root.get(f"{CHANGES}export.csv?{query}").status_code == 400
+
+    def test_leaves_to_those_who_may_see_it(
+        self, client: Client, viewer: User, changes: list[PolicyChange]
+    ) -> None:
+        client.force_login(viewer)
+        for kind in ("csv", "json"):
+            assert client.get(f"{CHANGES}export.{kind}").status_code == 403
+
+    @pytest.mark.django_db
+    def test_tells_what_the_policies_of_the_installation_were(self) -> None:
+        policy, changed = make_policy("Team", "invalid"), make_policy("Other", ("expired", 3))
+        PolicyChange.objects.all().delete()
+        for installed in (policy, changed):
+            policies.record_change(installed, "added", "installation", None, None)
+        PolicyChange.objects.filter(policy_name="Team").update(policy=policy)
+        PolicyChange.objects.filter(policy_name="Other").update(policy=changed)
+        was = policies.snapshot_of(changed)
+        changed.steps.update(criterion="invalid", max_age_days=None)
+        policies.record_change(changed, "changed", "root", was, policies.snapshot_of(changed))
+        import_module("sessions_app.migrations.0004_presets_in_ledger").fill(apps, None)
+        added = PolicyChange.objects.filter(action="added")
+        assert added.get(policy=policy).after_json == policies.snapshot_of(policy)
+        assert added.get(policy=changed).after_json == was
+
+
+def test_what_it_would_take_is_reckoned_for_a_page_and_not_for_a_save(
+    as_root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = make_policy("Team", "invalid")
+    asked: list[str] = []
+    preview = policies.preview
+
+    def count(policy: CleanupPolicy, **options: Any) -> policies.Preview:
+        asked.append(policy.namespace)
+        return preview(policy, **options)
+
+    monkeypatch.setattr(policies, "preview", count)
+    address = f"{POLICIES}{policy.pk}/change/"
+    assert as_root.post(address, form(("1", "invalid", ""), policy=policy)).status_code == 302
+    assert asked == []
+    wrong = form(("1", "invalid", ""), policy=policy, namespace="shop", schedule="never")
+    assert as_root.post(address, wrong).status_code == 200
+    assert asked == [""], "what holds is shown, not what the form with the mistake says"
+
+
+def test_numbers_of_a_policy_have_commas(as_root: Client) -> None:
+    make_session("bad", session_id="")
+    policy = make_policy("Team", "invalid")
+    policies.sweep(policy, due_at=database_now(), trigger="schedule")
+    CleanupRun.objects.update(matched_count=12_345, removed_count=1_234, removed_bytes=4_096)
+    html = as_root.get(f"{POLICIES}{policy.pk}/change/").content.decode()
+    assert "1,234 of 12,345" in html
+    assert 'title="4,096 bytes"' in html
