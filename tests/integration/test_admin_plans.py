@@ -140,7 +140,7 @@ def test_a_held_plan_tells_that_its_policy_asks_for_something_else_by_now(
     at_work: Client, held: CleanupRun
 ) -> None:
     words = "Its policy asks for something else by now."
-    policy = CleanupPolicy.objects.get(pk=held.policy_id)
+    policy = CleanupPolicy.objects.get(name="Nightly sweep of the shop")
     step = CleanupStep.objects.create(policy=policy, position=1, criterion="invalid")
     assert words not in at_work.get(page_of(held)).content.decode()
     CleanupStep.objects.filter(pk=step.pk).update(criterion="expired")
