@@ -122,7 +122,8 @@ class CleanupStep(models.Model):
         )
 
     def __str__(self) -> str:
-        age = f", over {self.max_age_days:g} days" if self.max_age_days is not None else ""
+        days = "day" if self.max_age_days == 1 else "days"
+        age = f", over {self.max_age_days:g} {days}" if self.max_age_days is not None else ""
         return f"{self.position}. {self.get_criterion_display()}{age}"
 
     def criteria(self, *, max_age_days: float) -> Criteria:
