@@ -43,6 +43,11 @@ def count_reasons(groups: Iterable[tuple[int, int]]) -> dict[str, int]:
     return dict(counts)
 
 
+def in_days(days: float) -> str:
+    """Say a number of days, as in “1 day” and “7 days”."""
+    return f"{days:g} {'day' if days == 1 else 'days'}"
+
+
 class InvalidCriteria(ValueError):
     """The criteria name nothing, or something that cannot be."""
 
@@ -144,7 +149,7 @@ class Criteria:
         if self.all:
             chosen.append("all sessions")
         if self.expired:
-            chosen.append(f"expired (last accessed over {self.max_age_days:g} days ago)")
+            chosen.append(f"expired (last accessed over {in_days(self.max_age_days)} ago)")
         if self.invalid:
             chosen.append("invalid")
         if self.session_ids is not None:

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from sessions_app.criteria import Criteria, Reason, reasons_in
+from sessions_app.criteria import Criteria, Reason, in_days, reasons_in
 from sessions_app.endpoints import Endpoint
 from sessions_app.models import CleanupRun, StoredSession
 from sessions_app.problems import UNREADABLE, Problem
@@ -220,7 +220,7 @@ def explain(
 
 
 def _expiry(idle: timedelta, limit_days: float) -> str:
-    limit = f"{limit_days:g} {'day' if limit_days == 1 else 'days'}"
+    limit = in_days(limit_days)
     idle_days = int(idle.total_seconds() // 86_400)
     # "7 days ago; the limit is 7 days" would read as a mistake.
     text = f"over {limit}" if idle_days <= limit_days else duration(idle)

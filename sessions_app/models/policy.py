@@ -5,7 +5,7 @@ from typing import Any
 from django.db import models
 from django.db.models import Q
 
-from sessions_app.criteria import MAX_AGE_LIMIT_DAYS, Criteria
+from sessions_app.criteria import MAX_AGE_LIMIT_DAYS, Criteria, in_days
 from sessions_app.models.clock import DatabaseClock
 from sessions_app.models.session import NAMESPACE_LENGTH
 
@@ -122,8 +122,7 @@ class CleanupStep(models.Model):
         )
 
     def __str__(self) -> str:
-        days = "day" if self.max_age_days == 1 else "days"
-        age = f", over {self.max_age_days:g} {days}" if self.max_age_days is not None else ""
+        age = f", over {in_days(self.max_age_days)}" if self.max_age_days is not None else ""
         return f"{self.position}. {self.get_criterion_display()}{age}"
 
     def criteria(self, *, max_age_days: float) -> Criteria:

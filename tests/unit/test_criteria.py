@@ -38,7 +38,7 @@ def test_a_session_with_two_reasons_counts_in_both() -> None:
         (Criteria(expired=True, max_age_days=7), "expired (last accessed over 7 days ago)"),
         (
             Criteria(expired=True, invalid=True, max_age_days=1),
-            "expired (last accessed over 1 days ago) or invalid",
+            "expired (last accessed over 1 day ago) or invalid",
         ),
         (Criteria(all=True, namespace="shop"), "all sessions, in namespace shop"),
         (Criteria(session_ids=(1, 2)), "2 selected"),
