@@ -62,8 +62,9 @@ def empty_run(run: CleanupRun) -> None:
 def _empty_batch(sessions: QuerySet[ArchivedSession]) -> tuple[int, int]:
     counts: Counter[int] = Counter()
     with transaction.atomic():
-        # Locked, for somebody may bring one of them back at the same time.
-        locked = list(sessions.select_for_update().values_list("pk", "run_id", "size_bytes"))
+        # Locked, for somebody may bring one of them back at the same time; in the order of the undo.
+        in_order = sessions.order_by("pk").select_for_update()
+        locked = list(in_order.values_list("pk", "run_id", "size_bytes"))
         counts.update(run_id for _, run_id, _ in locked)
         for run_id, count in counts.items():
             CleanupRun.objects.filter(pk=run_id).update(

@@ -43,7 +43,9 @@ def test_an_undo_among_others_loses_nothing_and_brings_nothing_back_twice(
                 emptier.start(jobs.empty_some, chance.uniform(0, 0.15), 10)
             undone = [undoer.result(), rival.result()]
             took, restored = taker.result(), restorer.result()
-            emptied = emptier.result().value if is_emptied else 0
+            emptying = emptier.result() if is_emptied else None
+            assert emptying is None or not emptying.error, emptying
+            emptied = emptying.value if emptying else 0
             # All of them may find everything done already; none of them breaks.
             assert {o.error for o in undone} <= {"", "CleanupInProgress", "CannotUndo"}, undone
             assert not took.error, took
