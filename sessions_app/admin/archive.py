@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from sessions_app.admin import filters, presentation
-from sessions_app.admin.base import ReadOnlyAdmin
+from sessions_app.admin.base import ReadOnlyAdmin, may_clean_up
 from sessions_app.admin.detail import session_context
 from sessions_app.cleanup import restore_sessions
 from sessions_app.criteria import SELECTION_LIMIT, reasons_in
@@ -34,7 +34,7 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
         return super().get_queryset(request).defer("document")
 
     def has_clean_up_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("sessions_app.clean_up_sessions")
+        return may_clean_up(request)
 
     @admin.action(description="Bring back selected", permissions=["clean_up"])
     def bring_back(self, request: HttpRequest, queryset: QuerySet[ArchivedSession]) -> None:

@@ -15,6 +15,17 @@ LARGEST_ID_DIGITS = 19
 """Digits of the largest number that a column of 64 bits holds."""
 SEARCHED_WORDS = 20
 
+
+def is_id(text: str) -> bool:
+    """Whether a text is a number that can be the key of a row."""
+    return text.isascii() and text.isdigit() and len(text) < LARGEST_ID_DIGITS
+
+
+def may_clean_up(request: HttpRequest) -> bool:
+    """Whether the user may remove sessions, and bring them back."""
+    return request.user.has_perm("sessions_app.clean_up_sessions")
+
+
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Any]
 else:
@@ -47,7 +58,7 @@ class RaptorAdmin(_ModelAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         selected = request.POST.getlist(helpers.ACTION_CHECKBOX_NAME)
-        if not all(pk.isascii() and pk.isdigit() and len(pk) < LARGEST_ID_DIGITS for pk in selected):
+        if not all(map(is_id, selected)):
             raise BadRequest("What was selected is no list of numbers.")
         title = str(self.opts.verbose_name_plural)
         context = {"title": title[:1].upper() + title[1:], **(extra_context or {})}

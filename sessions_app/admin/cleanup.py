@@ -14,7 +14,7 @@ from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
 from sessions_app.admin import exports, presentation, run_filters, run_work
-from sessions_app.admin.base import LARGEST_ID_DIGITS, ReadOnlyAdmin
+from sessions_app.admin.base import ReadOnlyAdmin, is_id
 from sessions_app.admin.plans import plan_view
 from sessions_app.admin.progress import is_waiting, progress_view
 from sessions_app.admin.run_page import run_context
@@ -45,6 +45,7 @@ class CleanupRunAdmin(ReadOnlyAdmin):
         run_filters.PlannedFilter,
     )
     list_select_related = ("policy",)
+    change_list_template = "admin/sessions_app/ledger.html"
     search_fields = ("actor",)
     search_help_text = "Search by who started it, or by the number of the run"
     allowed_lookups = frozenset({"state__exact", "trigger__exact"})
@@ -61,7 +62,7 @@ class CleanupRunAdmin(ReadOnlyAdmin):
     ) -> tuple[QuerySet[Any], bool]:
         found, may_have_duplicates = super().get_search_results(request, queryset, search_term)
         number = search_term.strip().lower().removeprefix("run").strip()
-        if number.isascii() and number.isdigit() and len(number) < LARGEST_ID_DIGITS:
+        if is_id(number):
             found |= queryset.filter(pk=int(number))
         return found, may_have_duplicates
 

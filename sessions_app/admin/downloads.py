@@ -7,8 +7,13 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import Model, QuerySet
-from django.http import StreamingHttpResponse
+from django.http import HttpRequest, StreamingHttpResponse
+
+from sessions_app.admin.base import RaptorAdmin
+from sessions_app.admin.filters import ConditionFilter
 
 CHUNK_ROWS = 1_000
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -25,6 +30,31 @@ class _Echo:
 def harmless(text: str) -> str:
     """Keep a spreadsheet from reading a text as a formula."""
     return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
+
+
+def filtered(screen: RaptorAdmin, request: HttpRequest) -> QuerySet[Any]:
+    """The rows of a list, by the filters in the address.
+
+    Raises: PermissionDenied; BadRequest: a filter is none, or has a value that is none. The list shows
+        that such a filter is off; a file would pass for what was asked for.
+    """
+    if not screen.has_view_permission(request):
+        raise PermissionDenied
+    try:
+        changes = screen.get_changelist_instance(request)
+        rows: QuerySet[Any] = changes.get_queryset(request)
+    except IncorrectLookupParameters as error:
+        raise BadRequest("The address holds a filter that is none.") from error
+    if any(_is_unknown(chosen, request) for chosen in changes.filter_specs):
+        raise BadRequest("The address holds a value that its filter does not have.")
+    return rows
+
+
+def _is_unknown(chosen: Any, request: HttpRequest) -> bool:
+    """Whether a filter is given a value that it has no condition for."""
+    if not isinstance(chosen, ConditionFilter):
+        return False
+    return chosen.value() is not None and chosen.value() not in chosen.conditions(request)
 
 
 def by_id(rows: QuerySet[_ModelT], *, is_newest_first: bool = False) -> Iterator[_ModelT]:

@@ -6,16 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from django.contrib.admin.options import IncorrectLookupParameters
-from django.core.exceptions import BadRequest, PermissionDenied
+from django.core.exceptions import PermissionDenied
 from django.db.models import F
 from django.http import Http404, HttpRequest, StreamingHttpResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 
 from sessions_app.admin.base import RaptorAdmin
-from sessions_app.admin.downloads import by_id, csv_file, json_file
-from sessions_app.admin.filters import ConditionFilter
+from sessions_app.admin.downloads import by_id, csv_file, filtered, json_file
 from sessions_app.admin.presentation import describe_criteria, request_time
 from sessions_app.cleanup import matching
 from sessions_app.criteria import reasons_in
@@ -119,25 +117,8 @@ def _sessions(run: CleanupRun) -> Iterator[dict[str, Any]]:
 
 
 def _ledger(screen: RaptorAdmin, request: HttpRequest) -> Iterator[dict[str, Any]]:
-    if not screen.has_view_permission(request):
-        raise PermissionDenied
-    try:
-        changes = screen.get_changelist_instance(request)
-        runs = changes.get_queryset(request)
-    except IncorrectLookupParameters as error:
-        raise BadRequest("The address holds a filter that is none.") from error
-    # The list shows that such a filter is off; a file would pass for what was asked for.
-    if any(_is_unknown(chosen, request) for chosen in changes.filter_specs):
-        raise BadRequest("The address holds a value that its filter does not have.")
-    runs = runs.defer("skipped_sessions").select_related("policy")
+    runs = filtered(screen, request).defer("skipped_sessions").select_related("policy")
     return ({name: read(run) for name, read in _LEDGER.items()} for run in by_id(runs, is_newest_first=True))
-
-
-def _is_unknown(chosen: Any, request: HttpRequest) -> bool:
-    """Whether a filter is given a value that it has no condition for."""
-    if not isinstance(chosen, ConditionFilter):
-        return False
-    return chosen.value() is not None and chosen.value() not in chosen.conditions(request)
 
 
 def _ledger_name(request: HttpRequest) -> str:

@@ -13,7 +13,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from sessions_app.admin.base import LARGEST_ID_DIGITS
+from sessions_app.admin.base import is_id
 from sessions_app.admin.presentation import request_time
 from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession, CleanupRun, SessionDirectory
@@ -44,6 +44,20 @@ class ConditionFilter(admin.SimpleListFilter):
         conditions = self.conditions(request)
         value = self.value()
         return queryset.filter(conditions[value][1]) if value in conditions else queryset
+
+
+class DateFilter(ConditionFilter):
+    """The days up to now, by a column with instants."""
+
+    title = "date"
+    column = ""
+
+    def conditions(self, request: HttpRequest) -> dict[str, tuple[str, Q]]:
+        as_of = request_time(request)
+        midnight = timezone.localtime(as_of).replace(hour=0, minute=0, second=0, microsecond=0)
+        choices = {"today": ("Today", midnight)}
+        choices |= {str(days): (f"Last {days} days", as_of - timedelta(days=days)) for days in (7, 30)}
+        return {key: (label, Q((f"{self.column}__gte", since))) for key, (label, since) in choices.items()}
 
 
 class ProblemFilter(ConditionFilter):
@@ -148,8 +162,7 @@ class RunFilter(admin.SimpleListFilter):
         value = self.value()
         if value is None:
             return queryset
-        is_number = value.isascii() and value.isdigit() and len(value) < LARGEST_ID_DIGITS
-        return queryset.filter(run=int(value)) if is_number else queryset.none()
+        return queryset.filter(run=int(value)) if is_id(value) else queryset.none()
 
 
 def first_namespaces() -> list[str]:

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
 
 from sessions_app.admin import presentation, run_work
-from sessions_app.admin.base import LARGEST_ID_DIGITS, RaptorAdmin
+from sessions_app.admin.base import RaptorAdmin, is_id
 from sessions_app.admin.progress import Phase, phase_of
 from sessions_app.cleanup import CleanupRefused, approve_cleanup, matching, needs_number, scope_totals
 from sessions_app.models import BrowserSession, CleanupRun
@@ -62,9 +62,8 @@ def _number_error(run: CleanupRun, typed: str) -> str:
     current = matching(run).count()
     if not digits:
         return f"Nothing was removed. Type {current:,} to confirm."
-    is_number = digits.isascii() and digits.isdigit() and len(digits) < LARGEST_ID_DIGITS
     # A plan only ever shrinks: any number between was on the page when that was loaded.
-    if is_number and current <= int(digits) <= run.matched_count:
+    if is_id(digits) and current <= int(digits) <= run.matched_count:
         return ""
     return f"Nothing was removed: the plan takes {current:,} sessions, and another number was typed."
 

@@ -15,9 +15,9 @@ from django_q.tasks import async_task
 
 from sessions_app import policies
 from sessions_app.admin import presentation
-from sessions_app.admin.base import RaptorAdmin
+from sessions_app.admin.base import RaptorAdmin, may_clean_up
 from sessions_app.admin.policy_changes import what_changed
-from sessions_app.admin.policy_form import PolicyForm, StepInline, may_clean_up
+from sessions_app.admin.policy_form import PolicyForm, StepInline
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, PolicyChange
 from sessions_app.models.clock import database_now
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.options import IncorrectLookupParameters
-from django.core.exceptions import BadRequest, FieldDoesNotExist, PermissionDenied
-from django.db.models import Q, QuerySet
+from django.core.exceptions import FieldDoesNotExist
 from django.http import HttpRequest, StreamingHttpResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
@@ -18,32 +15,16 @@ from django.utils import timezone
 from sessions_app import policies
 from sessions_app.admin import presentation
 from sessions_app.admin.base import ReadOnlyAdmin
-from sessions_app.admin.downloads import by_id, csv_file, json_file
-from sessions_app.admin.filters import ConditionFilter
+from sessions_app.admin.downloads import by_id, csv_file, filtered, json_file
+from sessions_app.admin.filters import DateFilter
 from sessions_app.models import CleanupPolicy, CleanupStep, PolicyChange
 
 COLUMNS = ("change", "changed_at", "policy", "action", "actor", "what", "before", "after")
 
 
-class ChangedFilter(ConditionFilter):
-    title = "date"
+class ChangedFilter(DateFilter):
     parameter_name = "changed"
-
-    def conditions(self, request: HttpRequest) -> dict[str, tuple[str, Q]]:
-        as_of = presentation.request_time(request)
-        midnight = timezone.localtime(as_of).replace(hour=0, minute=0, second=0, microsecond=0)
-        return {
-            "today": ("Today", Q(changed_at__gte=midnight)),
-            "7": ("Last 7 days", Q(changed_at__gte=as_of - timedelta(days=7))),
-            "30": ("Last 30 days", Q(changed_at__gte=as_of - timedelta(days=30))),
-        }
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        value = self.value()
-        if value is not None and value not in self.conditions(request):
-            # A mistake in the address must not download all of the ledger.
-            raise IncorrectLookupParameters
-        return super().queryset(request, queryset)
+    column = "changed_at"
 
 
 @admin.register(PolicyChange)
@@ -56,7 +37,7 @@ class PolicyChangeAdmin(ReadOnlyAdmin):
         ChangedFilter,
     )
     allowed_lookups = frozenset({"policy_name", "policy_name__exact", "action__exact", "actor"})
-    change_list_template = "admin/sessions_app/cleanuppolicy/changes.html"
+    change_list_template = "admin/sessions_app/ledger.html"
     fields = ("when", "policy_name", "action", "by", "what")
     readonly_fields = fields
     show_full_result_count = False
@@ -92,13 +73,7 @@ class PolicyChangeAdmin(ReadOnlyAdmin):
 
     def _records(self, request: HttpRequest) -> Iterator[dict[str, Any]]:
         """The changes as the list is filtered, the newest first."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        try:
-            changes = self.get_changelist_instance(request).get_queryset(request)
-        except IncorrectLookupParameters as error:
-            raise BadRequest("The address holds a filter that is none.") from error
-        return map(_record, by_id(changes, is_newest_first=True))
+        return map(_record, by_id(filtered(self, request), is_newest_first=True))
 
     @admin.display(description="When", ordering="changed_at")
     def when(self, change: PolicyChange) -> str:

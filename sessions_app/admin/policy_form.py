@@ -8,6 +8,7 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 
+from sessions_app.admin.base import may_clean_up
 from sessions_app.models import CleanupPolicy, CleanupStep
 from sessions_app.policies import validate_schedule
 
@@ -20,10 +21,6 @@ else:
     _PolicyForm = _StepForm = forms.ModelForm
     _StepFormSet = forms.BaseInlineFormSet
     _StepInline = admin.TabularInline
-
-
-def may_clean_up(request: HttpRequest) -> bool:
-    return request.user.has_perm("sessions_app.clean_up_sessions")
 
 
 class PolicyForm(_PolicyForm):

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 
-from sessions_app.admin.base import LARGEST_ID_DIGITS
-from sessions_app.admin.filters import ConditionFilter, first_namespaces
-from sessions_app.admin.presentation import request_time
+from sessions_app.admin.base import is_id
+from sessions_app.admin.filters import ConditionFilter, DateFilter, first_namespaces
 from sessions_app.models import CleanupPolicy, CleanupRun
 
 _State = CleanupRun.State
@@ -33,18 +30,9 @@ class OutcomeFilter(ConditionFilter):
         }
 
 
-class PlannedFilter(ConditionFilter):
-    title = "date"
+class PlannedFilter(DateFilter):
     parameter_name = "planned"
-
-    def conditions(self, request: HttpRequest) -> dict[str, tuple[str, Q]]:
-        as_of = request_time(request)
-        midnight = timezone.localtime(as_of).replace(hour=0, minute=0, second=0, microsecond=0)
-        return {
-            "today": ("Today", Q(planned_at__gte=midnight)),
-            "7": ("Last 7 days", Q(planned_at__gte=as_of - timedelta(days=7))),
-            "30": ("Last 30 days", Q(planned_at__gte=as_of - timedelta(days=30))),
-        }
+    column = "planned_at"
 
 
 class RuleFilter(ConditionFilter):
@@ -96,5 +84,4 @@ class PolicyFilter(admin.SimpleListFilter):
             return queryset
         if value == "none":
             return queryset.filter(policy=None)
-        is_number = value.isascii() and value.isdigit() and len(value) < LARGEST_ID_DIGITS
-        return queryset.filter(policy=int(value)) if is_number else queryset.none()
+        return queryset.filter(policy=int(value)) if is_id(value) else queryset.none()

@@ -11,8 +11,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from sessions_app.admin import presentation
+from sessions_app.admin.base import may_clean_up
 from sessions_app.admin.progress import Phase, progress_of
-from sessions_app.admin.run_work import may_clean_up
 from sessions_app.models import ArchivedSession, CleanupRun, PlannedSessions
 from sessions_app.models.clock import database_now
 

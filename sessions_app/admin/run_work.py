@@ -18,7 +18,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django_q.tasks import async_task
 
-from sessions_app.admin.base import RaptorAdmin
+from sessions_app.admin.base import RaptorAdmin, may_clean_up
 from sessions_app.admin.progress import QUEUE_LIMIT, last_worked_at
 from sessions_app.cleanup import (
     CannotUndo,
@@ -45,10 +45,6 @@ REQUEST_SESSIONS = 1_000
 """A cleanup of more begins in the worker."""
 
 _State = CleanupRun.State
-
-
-def may_clean_up(request: HttpRequest) -> bool:
-    return request.user.has_perm("sessions_app.clean_up_sessions")
 
 
 def get_run(request: HttpRequest, run_id: int) -> CleanupRun:

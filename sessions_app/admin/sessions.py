@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
 from sessions_app.admin import filters, presentation, storage
-from sessions_app.admin.base import ReadOnlyAdmin
+from sessions_app.admin.base import ReadOnlyAdmin, may_clean_up
 from sessions_app.admin.detail import session_context
 from sessions_app.cleanup import CleanupRefused, plan_cleanup
 from sessions_app.criteria import SELECTION_LIMIT, Criteria, Reason, reasons_in
@@ -67,7 +67,7 @@ class BrowserSessionAdmin(ReadOnlyAdmin):
         ]
 
     def has_clean_up_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("sessions_app.clean_up_sessions")
+        return may_clean_up(request)
 
     def has_pin_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("sessions_app.change_browsersession")
