@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -78,15 +79,23 @@ def _take_stock(run: CleanupRun) -> list[int]:
     ids: list[int] = []
     if 0 < sum(count for _, count, _ in groups) <= PlannedSessions.LIMIT:
         # Counted from the list, so that both are of one instant.
-        rows = list(matched.order_by("pk").values_list("pk", "bits", "size_bytes"))
-        ids = [pk for pk, _, _ in rows]
-        groups = [(bits, 1, size_bytes) for _, bits, size_bytes in rows]
+        ids, groups = _listed(matched)
     run.matched_count = sum(count for _, count, _ in groups)
     run.matched_bytes = sum(size_bytes for _, _, size_bytes in groups)
     run.matched_reasons = count_reasons((bits, count) for bits, count, _ in groups)
     if run.criteria.all:
         run.matched_pinned_count = matching(run).filter(is_pinned=True).count()
     return ids
+
+
+def _listed(matched: QuerySet[BrowserSession]) -> tuple[list[int], list[tuple[int, int, int]]]:
+    ids: list[int] = []
+    sizes: defaultdict[int, list[int]] = defaultdict(list)
+    rows = matched.order_by("pk").values_list("pk", "bits", "size_bytes")
+    for pk, bits, size_bytes in rows.iterator():
+        ids.append(pk)
+        sizes[bits].append(size_bytes)
+    return ids, [(bits, len(group), sum(group)) for bits, group in sizes.items()]
 
 
 def _save(run: CleanupRun, ids: list[int]) -> None:

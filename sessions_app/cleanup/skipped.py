@@ -13,12 +13,13 @@ def name_skipped(run: CleanupRun) -> list[dict[str, str]]:
     if planned is None or not run.skipped_count:
         return []
     taken = ArchivedSession.objects.filter(run=run).values_list("pk", flat=True)
-    left = set(planned.ids_json).difference(taken)
+    # A database takes only so many keys in one statement.
+    left = sorted(set(planned.ids_json).difference(taken))[:NAMED_LIMIT]
     live = BrowserSession.objects.filter(pk__in=left).order_by("pk").defer("document")
-    named = [_named(session, _why_it_stayed(session, run)) for session in live[:NAMED_LIMIT]]
+    named = [_named(session, _why_it_stayed(session, run)) for session in live]
     gone = ArchivedSession.objects.filter(pk__in=left).order_by("pk").defer("document")
-    named += [_named(session, f"Run {session.run_id} removed it before.") for session in gone[:NAMED_LIMIT]]
-    return named[: min(run.skipped_count, NAMED_LIMIT)]
+    named += [_named(session, f"Run {session.run_id} removed it before.") for session in gone]
+    return named[: run.skipped_count]
 
 
 def _why_it_stayed(session: BrowserSession, run: CleanupRun) -> str:

@@ -181,7 +181,7 @@ class PlannedSessions(models.Model):
     Plans of more than ``LIMIT`` sessions have none, and only count what they skip.
     """
 
-    LIMIT = 10_000
+    LIMIT = 100_000
 
     run = models.OneToOneField(
         CleanupRun, on_delete=models.CASCADE, primary_key=True, related_name="planned_sessions"

@@ -249,7 +249,7 @@ def test_a_run_of_which_nothing_is_archived_says_so_and_can_be_downloaded(at_wor
     ("named", "skipped", "matched", "words"),
     [
         (1, 1, 5, ""),
-        (0, 7, 10_001, "Plans of over 10,000 sessions only count them."),
+        (0, 7, 100_001, "Plans of over 100,000 sessions only count them."),
         (1_000, 1_200, 5_000, "The first 100 are shown; the download has all that are named."),
     ],
 )
