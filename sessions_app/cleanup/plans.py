@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -79,7 +80,8 @@ def _take_stock(run: CleanupRun) -> list[int]:
     ids: list[int] = []
     if 0 < sum(count for _, count, _ in groups) <= PlannedSessions.LIMIT:
         # Counted from the list, so that both are of one instant.
-        ids, groups = _listed(matched)
+        rows = matched.order_by("pk").values_list("pk", "bits", "size_bytes")
+        ids, groups = _listed(rows.iterator())
     run.matched_count = sum(count for _, count, _ in groups)
     run.matched_bytes = sum(size_bytes for _, _, size_bytes in groups)
     run.matched_reasons = count_reasons((bits, count) for bits, count, _ in groups)
@@ -88,11 +90,10 @@ def _take_stock(run: CleanupRun) -> list[int]:
     return ids
 
 
-def _listed(matched: QuerySet[BrowserSession]) -> tuple[list[int], list[tuple[int, int, int]]]:
+def _listed(rows: Iterable[tuple[int, int, int]]) -> tuple[list[int], list[tuple[int, int, int]]]:
     ids: list[int] = []
     sizes: defaultdict[int, list[int]] = defaultdict(list)
-    rows = matched.order_by("pk").values_list("pk", "bits", "size_bytes")
-    for pk, bits, size_bytes in rows.iterator():
+    for pk, bits, size_bytes in rows:
         ids.append(pk)
         sizes[bits].append(size_bytes)
     return ids, [(bits, len(group), sum(group)) for bits, group in sizes.items()]
