@@ -1,0 +1,17 @@
+"""Fixtures that several files of these tests use."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def mixed() -> None:
+    """A fresh session, one of 2 days, one of 8, one of 31, and a fresh one that is invalid."""
+    from tests.integration.policies import NEVER, aged
+    from tests.integration.sessions import make_session
+
+    make_session("fresh", **aged(0))
+    make_session("invalid", **aged(0), **NEVER)
+    for days in (2, 8, 31):
+        make_session(f"days-{days:02}", **aged(days))
