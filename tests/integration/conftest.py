@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+    from django.test import Client
 
 
 @pytest.fixture
@@ -15,3 +21,9 @@ def mixed() -> None:
     make_session("invalid", **aged(0), **NEVER)
     for days in (2, 8, 31):
         make_session(f"days-{days:02}", **aged(days))
+
+
+@pytest.fixture
+def as_root(client: Client, root: User) -> Client:
+    client.force_login(root)
+    return client

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
 
 from sessions_app.cleanup import plan_cleanup
@@ -19,12 +18,6 @@ from tests.integration.admin_sessions import make_session
 SESSIONS = "/admin/sessions_app/browsersession/"
 RUNS = "/admin/sessions_app/cleanuprun/"
 ARCHIVE = "/admin/sessions_app/archivedsession/"
-
-
-@pytest.fixture
-def as_root(client: Client, root: User) -> Client:
-    client.force_login(root)
-    return client
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,214 @@
+"""Policies run by hand, and who may run, change and see them."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from sessions_app import policies
+from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun
+from sessions_app.models.clock import database_now
+from tests.integration.admin_policies import CHANGES, POLICIES, form, send, steps_of
+from tests.integration.admin_sessions import make_session
+from tests.integration.policies import make_policy
+
+
+@pytest.fixture
+def queued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("sessions_app.admin.policies.async_task", lambda *args: calls.append(args))
+    return calls
+
+
+def look_at(client: Client, policy: CleanupPolicy) -> dict[str, str]:
+    """What the page that asks whether to run a policy now sends."""
+    html = client.get(f"{POLICIES}{policy.pk}/run/").content.decode()
+    return dict(re.findall(r'<input type="hidden" name="(policy|due_at)" value="([^"]+)">', html))
+
+
+def start(client: Client, policy: CleanupPolicy, seen: dict[str, str]) -> str:
+    return client.post(f"{POLICIES}{policy.pk}/run/", seen, follow=True).content.decode()
+
+
+class TestRunNow:
+    def test_shows_what_would_go_and_leaves_it_to_the_worker(
+        self, as_root: Client, queued: list[tuple[Any, ...]]
+    ) -> None:
+        make_session("bad", session_id="")
+        policy = make_policy("Team", "invalid", brake_count=0)
+        html = as_root.get(f"{POLICIES}{policy.pk}/run/").content.decode()
+        assert "Held for a person." in html
+        assert not queued
+        assert "is on its way in the worker" in start(as_root, policy, look_at(as_root, policy))
+        ((name, pk, due_at, *origin),) = queued
+        assert (name, pk, origin) == ("sessions_app.tasks.sweep", policy.pk, ["admin", "root"])
+        from sessions_app import tasks
+
+        assert "It waits for a person." in tasks.sweep(pk, due_at, *origin)
+        run = CleanupRun.objects.get()
+        assert (run.trigger, run.actor, run.state) == ("admin", "root", "held")
+
+    def test_beside_a_run_at_work_is_refused(self, as_root: Client, queued: list[tuple[Any, ...]]) -> None:
+        policy = make_policy("Team", "invalid")
+        policies.sweep(policy, due_at=database_now(), trigger="schedule")
+        CleanupRun.objects.update(state="running")
+        html = start(as_root, policy, look_at(as_root, policy))
+        assert f"is already running: run {CleanupRun.objects.get().pk}." in html
+        assert not queued
+
+    def test_of_all_sessions_waits_until_somebody_types_the_number(
+        self, as_root: Client, queued: list[tuple[Any, ...]]
+    ) -> None:
+        for number in range(3):
+            make_session(f"fresh-{number}")
+        make_session("dear", is_pinned=True)
+        policy = make_policy("CI", "all", brake_percent=50)
+        told = "Started by hand, it would take 4 of 4 sessions: somebody has to type the number."
+        assert told in as_root.get(f"{POLICIES}{policy.pk}/run/").content.decode()
+        start(as_root, policy, look_at(as_root, policy))
+        from sessions_app import tasks
+
+        tasks.sweep(*queued[0][1:])
+        run = CleanupRun.objects.get()
+        assert (run.state, run.held_because, BrowserSession.objects.count()) == ("held", told, 4)
+        page = f"/admin/sessions_app/cleanuprun/{run.pk}/plan/"
+        as_root.post(page, {"approve": "1"})
+        assert BrowserSession.objects.count() == 4
+        as_root.post(page, {"approve": "1", "number": "4"})
+        assert BrowserSession.objects.count() == 0
+
+    def test_of_a_policy_that_was_changed_meanwhile_is_refused(
+        self, as_root: Client, queued: list[tuple[Any, ...]]
+    ) -> None:
+        policy = make_policy("Team", "invalid")
+        seen = look_at(as_root, policy)
+        policy.steps.update(criterion="all")
+        assert "The policy was changed meanwhile: look at it again." in start(as_root, policy, seen)
+        assert not queued
+
+    @pytest.mark.parametrize("due_at", ["", "soon", "2026-11-22T12:00:00", "yesterday", "tomorrow"])
+    def test_of_what_was_not_looked_at_just_now_is_refused(
+        self, as_root: Client, queued: list[tuple[Any, ...]], due_at: str
+    ) -> None:
+        hours = {"yesterday": -25, "tomorrow": 1}.get(due_at)
+        policy = make_policy("Team", "invalid")
+        instant = due_at if hours is None else (database_now() + timedelta(hours=hours)).isoformat()
+        told = start(as_root, policy, {**look_at(as_root, policy), "due_at": instant})
+        assert "look at it again" in told
+        assert not queued
+
+    def test_sent_twice_is_one_sweep(self, as_root: Client, queued: list[tuple[Any, ...]]) -> None:
+        for name in ("bad", "fine", "good"):
+            make_session(name, **({"session_id": ""} if name == "bad" else {}))
+        policy = make_policy("Team", "invalid", brake_count=0)
+        seen = look_at(as_root, policy)
+        from sessions_app import tasks
+
+        for _ in range(2):
+            start(as_root, policy, seen)
+            tasks.sweep(*queued[-1][1:])
+        assert [run.state for run in CleanupRun.objects.all()] == ["held"]
+
+    @pytest.mark.parametrize(("days", "is_told"), [(0, True), (14, False)])
+    def test_tells_what_cannot_be_undone(
+        self, as_root: Client, settings: Any, days: float, is_told: bool
+    ) -> None:
+        settings.RAPTOR_ARCHIVE_DAYS = days
+        for name in ("bad", "fine", "good"):
+            make_session(name, **({"session_id": ""} if name == "bad" else {}))
+        html = as_root.get(f"{POLICIES}{make_policy('Team', 'invalid').pk}/run/").content.decode()
+        assert ("RAPTOR_ARCHIVE_DAYS is 0" in html, "Deleted for good" in html) == (is_told, is_told)
+        assert ("Moved to the archive" in html) is not is_told
+
+    def test_of_no_policy_is_not_found(self, as_root: Client) -> None:
+        assert as_root.get(f"{POLICIES}999999/run/").status_code == 404
+
+
+class TestPermissions:
+    def test_a_viewer_sees_and_changes_nothing(
+        self, client: Client, viewer: User, queued: list[tuple[Any, ...]]
+    ) -> None:
+        client.force_login(viewer)
+        policy = make_policy("Team", ("expired", 3))
+        html = client.get(f"{POLICIES}{policy.pk}/change/").content.decode()
+        assert "Expired sessions" in html
+        assert 'name="_save"' not in html
+        assert "Run now" not in html
+        assert client.get(POLICIES).status_code == 200
+        for address in ("add/", f"{policy.pk}/run/", f"{policy.pk}/delete/"):
+            assert client.get(f"{POLICIES}{address}").status_code == 403
+            assert client.post(f"{POLICIES}{address}").status_code == 403
+        data = form(("1", "all", ""), policy=policy)
+        assert client.post(f"{POLICIES}{policy.pk}/change/", data).status_code == 403
+        assert steps_of(policy) == [(1, "expired", 3)]
+        assert client.get(CHANGES).status_code == 403
+        assert not queued
+
+    def test_who_cleans_up_runs_it_and_does_not_change_it(
+        self, client: Client, operator: User, queued: list[tuple[Any, ...]]
+    ) -> None:
+        client.force_login(operator)
+        policy = make_policy("Team")
+        assert "Run now" in client.get(f"{POLICIES}{policy.pk}/change/").content.decode()
+        start(client, policy, look_at(client, policy))
+        assert len(queued) == 1
+        assert client.post(f"{POLICIES}{policy.pk}/change/", form(policy=policy)).status_code == 403
+
+    def test_who_may_change_policies_and_clean_up_may_change_their_steps(
+        self, client: Client, viewer: User
+    ) -> None:
+        allowed = Permission.objects.filter(codename__in=("change_cleanuppolicy", "clean_up_sessions"))
+        viewer.user_permissions.add(*allowed)
+        client.force_login(viewer)
+        policy = make_policy("Team", "invalid")
+        send(client, f"{policy.pk}/change/", form(("1", "expired", "2"), policy=policy))
+        assert steps_of(policy) == [(1, "expired", 2)]
+
+    def test_who_may_not_clean_up_cannot_let_a_policy_do_it(self, client: Client, viewer: User) -> None:
+        codenames = [f"{action}_cleanuppolicy" for action in ("add", "change", "delete")]
+        viewer.user_permissions.add(*Permission.objects.filter(codename__in=codenames))
+        client.force_login(viewer)
+        policy = make_policy("Team", "invalid")
+        everything = form(("1", "all", ""), schedule="* * * * *", brake_percent="")
+        assert client.post(f"{POLICIES}add/", {**everything, "name": "Mine"}).status_code == 403
+        changed = form(("1", "all", ""), policy=policy)
+        assert client.post(f"{POLICIES}{policy.pk}/change/", changed).status_code == 403
+        assert client.post(f"{POLICIES}{policy.pk}/delete/", {"post": "yes"}).status_code == 403
+        assert steps_of(policy) == [(1, "invalid", None)]
+        assert 'name="_save"' not in client.get(f"{POLICIES}{policy.pk}/change/").content.decode()
+
+    def test_the_page_shows_runs_and_changes_to_those_who_may_see_them(
+        self, client: Client, viewer: User
+    ) -> None:
+        policy = make_policy("Team", "invalid", brake_count=0)
+        make_session("bad", session_id="")
+        policies.sweep(policy, due_at=database_now(), trigger="schedule")
+        policies.record_change(policy, "changed", "the-author", None, policies.snapshot_of(policy))
+        link = f"/admin/sessions_app/cleanuprun/{CleanupRun.objects.get().pk}/change/"
+        addresses = (POLICIES, f"{POLICIES}{policy.pk}/change/")
+
+        def pages() -> str:
+            client.force_login(User.objects.get(pk=viewer.pk))
+            return "".join(client.get(address).content.decode() for address in addresses)
+
+        assert (pages().count(link), "the-author" in pages()) == (3, False)
+        viewer.user_permissions.add(Permission.objects.get(codename="view_policychange"))
+        viewer.user_permissions.remove(Permission.objects.get(codename="view_cleanuprun"))
+        assert (pages().count(link), "the-author" in pages()) == (0, True)
+
+    def test_the_ledger_is_append_only(self, as_root: Client) -> None:
+        policy = make_policy("Team", "invalid")
+        change = policies.record_change(policy, "added", "root", None, policies.snapshot_of(policy))
+        assert as_root.get(f"{CHANGES}?policy_name=Team&action__exact=added").status_code == 200
+        assert as_root.get(f"{CHANGES}?before_json__name=x").status_code == 400
+        assert as_root.get(f"{CHANGES}add/").status_code == 403
+        for action in ("change", "delete"):
+            data = {"post": "yes", "actor": "nobody"}
+            assert as_root.post(f"{CHANGES}{change.pk}/{action}/", data).status_code in (403, 200)
+        change.refresh_from_db()
+        assert change.actor == "root"
