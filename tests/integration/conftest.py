@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
     from django.test import Client
+
+    from sessions_app.models import SessionDirectory
 
 
 @pytest.fixture
@@ -27,3 +30,18 @@ def mixed() -> None:
 def as_root(client: Client, root: User) -> Client:
     client.force_login(root)
     return client
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty folder for documents. Tests that want another one have a fixture of this name of their own."""
+    folder = tmp_path / "sessions"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def directory(folder: Path) -> SessionDirectory:
+    from sessions_app.directories import register_directory
+
+    return register_directory(folder, namespace="shop")

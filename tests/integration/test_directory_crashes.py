@@ -1,0 +1,188 @@
+"""Syncs and cleanups that crash, stop midway or meet another: rows and files stay in step."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.models import F
+
+from sessions_app import cleanup, mirror
+from sessions_app.cleanup import mark_dead_runs, run_cleanup
+from sessions_app.deadline import Deadline
+from sessions_app.directories import DirectoryError, register_directory, sync_directory
+from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
+from sessions_app.models.clock import database_now
+from tests.documents import OLD, document_bytes, put
+from tests.integration.directories import counts, in_folder, sync
+from tests.integration.sessions import archived, live, plan
+
+pytestmark = pytest.mark.django_db
+
+SESSIONS = 400
+RUN_IN_SMALL_BATCHES = """
+import django, sys
+django.setup()
+from sessions_app.cleanup import runs as cleanup
+from sessions_app.models import CleanupRun
+archive = cleanup._archive_batch
+def tell(run, size):
+    batch = archive(run, size)
+    print(batch, flush=True)
+    return batch
+cleanup._archive_batch = tell
+cleanup.run_cleanup(CleanupRun.objects.get(pk=sys.argv[1]), batch_size=10)
+"""
+
+
+def environment() -> dict[str, str]:
+    """The environment of another process that works on the database of this test."""
+    database = connection.settings_dict
+    name = database["NAME"]
+    if connection.vendor == "postgresql":
+        host, port = database["HOST"] or "127.0.0.1", database["PORT"] or 5432
+        url = f"postgres://{database['USER']}:{database['PASSWORD']}@{host}:{port}/{name}"
+    else:
+        url = f"sqlite:///{name}"
+    return {**os.environ, "RAPTOR_DATABASE_URL": url}
+
+
+def test_two_syncs_of_a_folder_at_once_are_refused(directory: SessionDirectory, folder: Path) -> None:
+    put(folder, "a")
+    SessionDirectory.objects.update(claimed_at=database_now())
+    with pytest.raises(DirectoryError, match="at work already"):
+        sync(directory)
+    SessionDirectory.objects.update(claimed_at=database_now() - timedelta(minutes=6))
+    assert counts(sync(directory)) == (1, 0, 0, 0)
+
+
+@pytest.mark.parametrize("survives", [True, False])
+def test_a_crash_between_commit_and_removal_is_finished_by_the_next_sync(
+    directory: SessionDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch, survives: bool
+) -> None:
+    put(folder, "old", **OLD)
+    put(folder, "fresh")
+    sync(directory)
+    monkeypatch.setattr(
+        cleanup.runs, "_let_go_of_files", lambda run, batch: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run_cleanup(plan(expired=True))
+    assert (live(), in_folder(folder)) == (["fresh"], ["fresh", "old"])
+    if survives:
+        # Somebody saved it again meanwhile: that is another session, not the one that was removed.
+        put(folder, "old")
+        assert counts(sync(directory)) == (1, 0, 1, 0)
+        assert live() == ["fresh", "old"]
+    else:
+        assert sync(directory).left_behind == 1
+        assert (live(), in_folder(folder)) == (["fresh"], ["fresh"])
+        assert counts(sync(directory)) == (0, 0, 1, 0)
+
+
+def test_a_file_that_stood_aside_in_a_crash_is_settled_by_the_next_sync(
+    directory: SessionDirectory, folder: Path
+) -> None:
+    path = put(folder, "old", **OLD)
+    sync(directory)
+    pk = BrowserSession.objects.get().pk
+    path.rename(folder / f".removing-{pk}")
+    run_cleanup(plan(expired=True))
+    (folder / ".removing-99999").write_text("somebody else's")
+    assert sync(directory).left_behind == 1
+    assert in_folder(folder) == [".removing-99999"]
+
+
+def test_files_that_cannot_be_removed_are_told_and_never_come_back(
+    directory: SessionDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(folder, "old", **OLD)
+    sync(directory)
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "rename", refuse)
+    run = run_cleanup(plan(expired=True))
+    assert run.state == CleanupRun.State.SUCCEEDED
+    assert "Permission denied" in run.error
+    result = sync(directory)
+    assert "was cleaned up, but cannot be removed: Permission denied" in result.skipped[0][1]
+    assert live() == []
+    monkeypatch.undo()
+    assert sync(directory).left_behind == 1
+    assert in_folder(folder) == []
+
+
+def test_a_sync_that_was_taken_over_changes_nothing_more(
+    directory: SessionDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(folder, "a")
+    compare = mirror.Mirror._compare
+
+    def be_slow(self: mirror.Mirror) -> Any:
+        SessionDirectory.objects.update(sync_number=F("sync_number") + 1, claimed_at=database_now())
+        return compare(self)
+
+    monkeypatch.setattr(mirror.Mirror, "_compare", be_slow)
+    with pytest.raises(DirectoryError, match="taken over"):
+        sync(directory)
+    assert live() == []
+    assert SessionDirectory.objects.get().claimed_at is not None, "the claim is the other's"
+
+
+def test_a_sync_stops_at_its_deadline_and_the_next_goes_on(directory: SessionDirectory, folder: Path) -> None:
+    put(folder, "a")
+    sync_directory(directory, trigger="command", deadline=Deadline(0))
+    assert live() == []
+    assert counts(sync(directory)) == (1, 0, 0, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("step", range(6))
+def test_a_cleanup_killed_at_any_instant_leaves_rows_and_files_in_step(
+    directory: SessionDirectory, folder: Path, step: int
+) -> None:
+    for number in range(SESSIONS):
+        put(folder, f"s{number:03}", **OLD)
+    sync(directory)
+    run = plan(expired=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN_IN_SMALL_BATCHES, str(run.pk)], env=environment(), stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    for _ in range(3 * step + 1):  # batches that it says it has ended
+        process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+
+    assert sorted(live() + archived()) == [f"s{number:03}" for number in range(SESSIONS)]
+    sync(directory)
+    assert in_folder(folder) == live()
+    run.refresh_from_db()
+    assert run.removed_count == ArchivedSession.objects.filter(run=run).count()
+    mark_dead_runs(as_of=database_now() + timedelta(hours=1))
+    run.refresh_from_db()
+    with suppress(cleanup.CleanupInProgress):
+        run_cleanup(run)
+    assert (run.state, run.removed_count) == ("succeeded", SESSIONS)
+    assert (live(), in_folder(folder)) == ([], [])
+
+
+def test_a_sync_removes_what_a_killed_writer_has_left_half_written(tmp_path: Path) -> None:
+    directory = register_directory(tmp_path, namespace="shop")
+    left, fresh = tmp_path / ".writing-0123456789abcdef", tmp_path / ".writing-fedcba9876543210"
+    for path in (left, fresh):
+        path.write_bytes(document_bytes())
+    os.utime(left, (0, 0))
+    sync_directory(directory, trigger="command")
+    assert (left.exists(), fresh.exists()) == (False, True)
