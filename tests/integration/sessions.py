@@ -49,4 +49,20 @@ def archived() -> list[str]:
     return list(ArchivedSession.objects.order_by("name").values_list("name", flat=True))
 
 
-__all__ = ["AS_OF", "OLD", "archived", "forget_sessions", "live", "make_session", "make_sessions", "plan"]
+def assert_counters_equal_rows(run: CleanupRun) -> None:
+    rows = run.archived_sessions.all()
+    assert run.removed_count == len(rows)
+    assert run.removed_bytes == sum(row.size_bytes for row in rows)
+
+
+__all__ = [
+    "AS_OF",
+    "OLD",
+    "archived",
+    "assert_counters_equal_rows",
+    "forget_sessions",
+    "live",
+    "make_session",
+    "make_sessions",
+    "plan",
+]

@@ -1,0 +1,188 @@
+"""Runs that fail, stop or die midway, or that two processes want to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from sessions_app.cleanup import CleanupInProgress, mark_dead_runs, run_cleanup
+from sessions_app.deadline import Deadline
+from sessions_app.models import ArchivedSession, CleanupRun
+from sessions_app.models.clock import database_now
+from tests.integration.faults import Died, Faulty
+from tests.integration.sessions import (
+    OLD,
+    archived,
+    assert_counters_equal_rows,
+    forget_sessions,
+    live,
+    make_session,
+    make_sessions,
+    plan,
+)
+
+pytestmark = pytest.mark.django_db
+
+State = CleanupRun.State
+
+
+def is_second_delete() -> Callable[[str], bool]:
+    seen: list[str] = []
+
+    def is_it(sql: str) -> bool:
+        if "DELETE FROM" in sql:
+            seen.append(sql)
+        return len(seen) == 2
+
+    return is_it
+
+
+def fail_at(is_the_one: Callable[[str], bool]) -> Any:
+    """Let the first statement fail of which the function says so, as a lost connection would."""
+    has_failed: list[str] = []
+
+    def fail(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if not has_failed and is_the_one(sql):
+            has_failed.append(sql)
+            raise RuntimeError("injected")
+        return execute(sql, params, many, context)
+
+    return connection.execute_wrapper(fail)
+
+
+def test_batches_commit_alone_and_a_failed_run_can_be_resumed() -> None:
+    make_sessions(7, **OLD)
+    run = plan(expired=True)
+    with fail_at(is_second_delete()), pytest.raises(RuntimeError, match="injected"):
+        run_cleanup(run, batch_size=3)
+    run.refresh_from_db()
+    assert run.state == State.FAILED
+    assert "injected" in run.error
+    assert (len(live()), len(archived())) == (4, 3)
+    assert_counters_equal_rows(run)
+    run_cleanup(run, batch_size=3)
+    assert run.state == State.SUCCEEDED
+    assert run.error == ""
+    assert (len(live()), len(archived())) == (0, 7)
+    assert_counters_equal_rows(run)
+
+
+def test_a_run_that_meets_its_deadline_is_left_to_be_resumed() -> None:
+    make_sessions(5, **OLD)
+    run = run_cleanup(plan(expired=True), deadline=Deadline(0), batch_size=2)
+    assert run.state == State.INTERRUPTED
+    assert len(archived()) == 2
+    while run.state == State.INTERRUPTED:
+        run_cleanup(run, deadline=Deadline(0), batch_size=2)
+    assert run.state == State.SUCCEEDED
+    assert run.removed_count == 5
+
+
+@pytest.mark.parametrize("state", [State.RUNNING, State.SUCCEEDED])
+def test_a_run_that_is_at_work_or_has_ended_is_not_run_again(state: str) -> None:
+    make_session("old", **OLD)
+    run = plan(expired=True)
+    CleanupRun.objects.update(state=state)
+    with pytest.raises(CleanupInProgress, match=f"Run {run.pk} is {state}"):
+        run_cleanup(run)
+    assert live() == ["old"]
+
+
+def test_a_doubled_task_takes_the_run_once() -> None:
+    make_session("old", **OLD)
+    run = plan(expired=True)
+    twin = CleanupRun.objects.get(pk=run.pk)
+    run_cleanup(run)
+    with pytest.raises(CleanupInProgress):
+        run_cleanup(twin)
+    assert CleanupRun.objects.get().removed_count == 1
+
+
+def test_a_batch_of_a_run_that_was_taken_over_is_undone() -> None:
+    make_sessions(4, **OLD)
+    run = plan(expired=True)
+
+    def take_over(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if "DELETE FROM" in sql:
+            execute("UPDATE sessions_app_cleanuprun SET attempt = 99", None, False, context)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(take_over), pytest.raises(CleanupInProgress, match="taken over"):
+        run_cleanup(run, batch_size=2)
+    assert (len(live()), archived()) == (4, [])
+
+
+def test_a_run_whose_heart_stopped_can_be_resumed() -> None:
+    make_session("old", **OLD)
+    run = plan(expired=True)
+    now = database_now()
+    CleanupRun.objects.update(state=State.RUNNING, attempt=1, heartbeat_at=now - timedelta(minutes=1))
+    assert mark_dead_runs(as_of=now) == []
+    assert mark_dead_runs(as_of=now + timedelta(minutes=2)) == [run]
+    run.refresh_from_db()
+    assert run.state == State.INTERRUPTED
+    assert run_cleanup(run).removed_count == 1
+
+
+@pytest.mark.parametrize("is_after", [False, True], ids=["before", "after"])
+def test_a_fault_at_any_statement_leaves_each_session_live_or_archived_and_the_run_finishable(
+    is_after: bool,
+) -> None:
+    fault = 0
+    while True:
+        fault += 1
+        ArchivedSession.objects.all().delete()
+        forget_sessions()
+        make_sessions(5, **OLD)
+        run = plan(expired=True)
+        with Faulty(fault, is_after=is_after) as faulty, suppress(Died):
+            run_cleanup(run, batch_size=2)
+        assert sorted(live() + archived()) == [f"session-{number:03}" for number in range(5)]
+        run.refresh_from_db()
+        assert_counters_equal_rows(run)
+        if not faulty.has_failed:
+            break
+        if run.state != State.SUCCEEDED:
+            mark_dead_runs(as_of=database_now() + timedelta(hours=1))
+            run.refresh_from_db()
+            run_cleanup(run, batch_size=2)
+        assert live() == []
+        assert run.removed_count == 5
+        assert_counters_equal_rows(run)
+    assert fault > 15
+
+
+def test_a_process_that_was_halted_does_not_take_itself_for_the_one_that_took_over() -> None:
+    make_sessions(6, **OLD)
+    run = plan(expired=True)
+    seen: list[str] = []
+
+    def take_over(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        # After the commit of the first batch, before the run is read again.
+        if sql.startswith("SELECT") and '"attempt"' in sql and ArchivedSession.objects.exists() and not seen:
+            seen.append(sql)
+            execute("UPDATE sessions_app_cleanuprun SET attempt = attempt + 1", None, False, context)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(take_over), pytest.raises(CleanupInProgress, match="taken over"):
+        run_cleanup(run, batch_size=2)
+    assert seen
+    assert (len(live()), len(archived())) == (4, 2)
+    assert CleanupRun.objects.get().removed_count == 2
+
+
+def test_going_on_with_a_run_forgets_neither_who_started_it_nor_what_went_wrong() -> None:
+    make_sessions(4, **OLD)
+    run = plan(expired=True)
+    with fail_at(is_second_delete()), pytest.raises(RuntimeError, match="injected"):
+        run_cleanup(run, batch_size=2)
+    run.refresh_from_db()
+    run_cleanup(run, trigger="admin", actor="operator")
+    assert (run.trigger, run.actor, run.resumed_by) == ("command", "tester", "operator")
+    assert run.error == ""
+    assert "injected" in run.earlier_errors
