@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sessions_app import documents
-from sessions_app.cleanup import plan_cleanup
+from sessions_app.cleanup import plan_cleanup, run_cleanup
 from sessions_app.criteria import Criteria
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
 from tests.documents import AS_OF, OLD, document_bytes
@@ -33,6 +33,10 @@ def make_sessions(count: int, **changes: Any) -> None:
 
 def plan(as_of: datetime = AS_OF, **criteria: Any) -> CleanupRun:
     return plan_cleanup(Criteria(**criteria), trigger="command", actor="tester", as_of=as_of)
+
+
+def swept(**criteria: Any) -> CleanupRun:
+    return run_cleanup(plan(**(criteria or {"expired": True})))
 
 
 def forget_sessions(*names: str) -> None:
@@ -65,4 +69,5 @@ __all__ = [
     "make_session",
     "make_sessions",
     "plan",
+    "swept",
 ]

@@ -1,9 +1,9 @@
+"""What an undo brings back, whole or in part, and when the archive is emptied."""
+
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,21 +19,24 @@ from sessions_app.cleanup import (
     undo_cleanup,
 )
 from sessions_app.deadline import Deadline
-from sessions_app.directories import register_directory, sync_directory
-from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory, StoredSession
+from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, StoredSession
 from sessions_app.models.clock import database_now
-from tests.documents import OLD, put
+from tests.documents import OLD
 from tests.integration.faults import Died, Faulty
-from tests.integration.sessions import archived, forget_sessions, live, make_session, make_sessions, plan
+from tests.integration.sessions import (
+    archived,
+    forget_sessions,
+    live,
+    make_session,
+    make_sessions,
+    plan,
+    swept,
+)
 
 pytestmark = pytest.mark.django_db
 
 State = CleanupRun.State
 STORED = [f.attname for f in StoredSession._meta.local_concrete_fields if f.attname != "updated_at"]
-
-
-def swept(**criteria: Any) -> CleanupRun:
-    return run_cleanup(plan(**(criteria or {"expired": True})))
 
 
 def rows() -> list[dict[str, Any]]:
@@ -174,94 +177,6 @@ def test_single_sessions_come_back_from_the_archive() -> None:
     assert (run.restored_count, len(live())) == (3, 3)
 
 
-class TestFiles:
-    @pytest.fixture
-    def folder(self, tmp_path: Path) -> Path:
-        folder = tmp_path / "sessions"
-        folder.mkdir()
-        return folder
-
-    @pytest.fixture
-    def directory(self, folder: Path) -> SessionDirectory:
-        directory = register_directory(folder, namespace="shop")
-        put(folder, "old", **OLD)
-        put(folder, "older", **OLD)
-        sync_directory(directory, trigger="command")
-        return directory
-
-    def test_the_files_come_back_with_their_bytes(self, directory: SessionDirectory, folder: Path) -> None:
-        before = {path.name: path.read_bytes() for path in folder.iterdir()}
-        run = swept()
-        assert os.listdir(folder) == []  # noqa: PTH208
-        undo_cleanup(run)
-        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-        result = sync_directory(directory, trigger="command")
-        assert (result.unchanged, result.added, result.changed, result.vanished) == (2, 0, 0, 0)
-        assert undo_cleanup(swept()).restored_count == 2
-
-    def test_a_vanished_file_comes_back_by_undo(self, directory: SessionDirectory, folder: Path) -> None:
-        (folder / "old.json").unlink()
-        sync_directory(directory, trigger="command")
-        undo_cleanup(CleanupRun.objects.get())
-        assert (folder / "old.json").exists()
-        assert sync_directory(directory, trigger="command").unchanged == 2
-
-    def test_a_new_file_in_the_place_is_kept_and_the_old_one_stays_archived(
-        self, directory: SessionDirectory, folder: Path
-    ) -> None:
-        run = swept()
-        path = put(folder, "old")
-        undo_cleanup(run)
-        assert (archived(), live()) == (["old"], ["older"])
-        sync_directory(directory, trigger="command")
-        assert live() == ["old", "older"]
-        assert bytes(BrowserSession.objects.get(name="old").document) == path.read_bytes()
-
-    @pytest.mark.parametrize("cause", ["crash", "folder away"])
-    def test_files_that_could_not_be_written_are_written_by_the_next_sync(
-        self, directory: SessionDirectory, folder: Path, cause: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        run = swept()
-        if cause == "crash":
-            monkeypatch.setattr("sessions_app.cleanup.undo._write_files", lambda directories: None)
-        else:
-            folder.rmdir()
-        undo_cleanup(run)
-        assert live() == ["old", "older"]
-        folder.mkdir(exist_ok=True)
-        result = sync_directory(directory, trigger="command")
-        assert (result.vanished, result.added) == (0, 0)
-        assert len(list(folder.iterdir())) == 2
-        assert sync_directory(directory, trigger="command").unchanged == 2
-
-    def test_a_file_that_takes_the_place_before_it_is_written_wins_and_nothing_is_lost(
-        self, directory: SessionDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        run = swept()
-        monkeypatch.setattr("sessions_app.cleanup.undo._write_files", lambda directories: None)
-        undo_cleanup(run)
-        put(folder, "old")
-        sync_directory(directory, trigger="command")
-        assert archived() == ["old"]
-        sync_directory(directory, trigger="command")
-        assert live() == ["old", "older"]
-
-    def test_a_session_whose_file_a_crash_left_stays_in_the_archive_until_the_file_is_gone(
-        self, directory: SessionDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def refuse(*args: object, **kwargs: object) -> None:
-            raise PermissionError(13, "Permission denied")
-
-        monkeypatch.setattr(os, "rename", refuse)
-        swept()
-        tomorrow = database_now() + timedelta(days=1)
-        assert empty_archive(tomorrow)[0] == 0
-        monkeypatch.undo()
-        assert empty_archive(tomorrow)[0] == 2
-        sync_directory(directory, trigger="command")
-        assert live() == []
-
-
 def test_the_archive_is_emptied_of_what_is_old_and_not_protected() -> None:
     make_sessions(3, **OLD)
     old = swept()
@@ -276,16 +191,6 @@ def test_the_archive_is_emptied_of_what_is_old_and_not_protected() -> None:
     assert archived() == ["protected", "recent"]
     old.refresh_from_db()
     assert (old.emptied_count, old.is_undoable) == (3, False)
-
-
-def test_an_undo_of_which_nothing_can_come_back_ends(tmp_path: Path) -> None:
-    directory = register_directory(tmp_path, namespace="shop")
-    put(tmp_path, "old", **OLD)
-    sync_directory(directory, trigger="command")
-    run = swept()
-    put(tmp_path, "old")
-    undo_cleanup(run)
-    assert (run.state, run.restored_count) == (State.UNDONE, 0)
 
 
 def test_a_session_brought_back_by_hand_during_an_undo_is_counted() -> None:
