@@ -12,10 +12,12 @@ from typing import Any
 from django.core.management import CommandError, call_command
 
 from sessions_app import documents
+from sessions_app.models import BrowserSession
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 SESSION_FILES = PROJECT_DIR / "tests" / "session_files"
 AS_OF = "2026-11-22T12:00:00+00:00"
+OLD = "2026-10-01T11:00:00+00:00"
 SECRET = "5e55104e-1111-4222-8333-444455556666"
 
 
@@ -30,6 +32,11 @@ class Outcome:
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 def run(*command: str | Path) -> Outcome:
@@ -73,3 +80,14 @@ def write(folder: Path, name: str, **changes: Any) -> None:
     }
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.json").write_bytes(documents.write({**content, **changes}))
+
+
+def sync_four_sessions(folder: Path) -> Path:
+    """Four sessions: a good one, an old one, an invalid one, and an old one that is pinned."""
+    write(folder, "good")
+    write(folder, "old", last_accessed=OLD)
+    write(folder, "invalid", cdp_url="", session_id="")
+    write(folder, "pinned", last_accessed=OLD)
+    run("sync_directories", folder)
+    BrowserSession.objects.filter(name="pinned").update(is_pinned=True)
+    return folder

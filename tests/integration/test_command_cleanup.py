@@ -1,8 +1,8 @@
+"""Cleanups by command: what is taken, what is told, and what goes wrong."""
+
 from __future__ import annotations
 
-import io
 import signal
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +11,15 @@ from django.core.management import CommandError, call_command
 from django.db.models import QuerySet
 
 from sessions_app.cleanup import batches, files, runs
-from sessions_app.models import ArchivedSession, BrowserSession, CleanupPolicy, CleanupRun
-from tests.integration.commands import AS_OF, PROJECT_DIR, names_in, run, write
-from tests.integration.sessions import forget_sessions
+from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
+from tests.integration.commands import AS_OF, names_in, run, sync_four_sessions
 
 pytestmark = pytest.mark.django_db
-
-OLD = "2026-10-01T11:00:00+00:00"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Four sessions: a good one, an old one, an invalid one, and an old one that is pinned."""
-    folder = tmp_path / "sessions"
-    write(folder, "good")
-    write(folder, "old", last_accessed=OLD)
-    write(folder, "invalid", cdp_url="", session_id="")
-    write(folder, "pinned", last_accessed=OLD)
-    run("sync_directories", folder)
-    BrowserSession.objects.filter(name="pinned").update(is_pinned=True)
-    return folder
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
+    return sync_four_sessions(tmp_path / "sessions")
 
 
 def test_nothing_named_is_refused(folder: Path) -> None:
@@ -116,207 +100,6 @@ def test_a_time_without_an_offset_is_in_the_time_zone(folder: Path, settings: An
     settings.TIME_ZONE = "Asia/Kolkata"
     report = run("cleanup_sessions", "--invalid", "--as-of", "2026-11-22T17:30:00", "--format", "json").json
     assert report["as_of"] == "2026-11-22T12:00:00+00:00"
-
-
-class TestAll:
-    def test_is_refused_where_nobody_can_be_asked(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("sys.stdin", io.StringIO("4\n"))
-        outcome = run("cleanup_sessions", "--all")
-        assert (outcome.status, BrowserSession.objects.count()) == (2, 4)
-        assert "--yes" in outcome.err
-
-    def test_takes_everything_with_yes(self, folder: Path) -> None:
-        report = run("cleanup_sessions", "--all", "--yes", "--format", "json").json
-        assert (report["removed"], report["reasons"]["all"]) == (4, 4)
-        assert names_in(folder) == set()
-
-    def test_asks_for_the_number_and_tells_the_pinned_ones(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("sys.stdin", Terminal("4\n"))
-        outcome = run("cleanup_sessions", "--all", "--format", "json")
-        assert "4 sessions, 1 of them pinned" in outcome.err
-        assert outcome.json["removed"] == 4
-
-    def test_tells_what_cannot_be_undone_before_it_asks(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch, settings: Any
-    ) -> None:
-        settings.RAPTOR_ARCHIVE_DAYS = 0
-        monkeypatch.setattr("sys.stdin", Terminal("no\n"))
-        assert "deleted for good, and cannot be brought back" in run("cleanup_sessions", "--all").err
-
-    @pytest.mark.parametrize("answer", ["y\n", "3\n", "\n", ""])
-    def test_stops_at_any_other_answer(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch, answer: str
-    ) -> None:
-        monkeypatch.setattr("sys.stdin", Terminal(answer))
-        outcome = run("cleanup_sessions", "--all")
-        assert (outcome.status, outcome.out, BrowserSession.objects.count()) == (1, "", 4)
-        assert "Nothing was removed" in outcome.err
-
-    def test_does_not_ask_before_a_dry_run(self, folder: Path) -> None:
-        report = run("cleanup_sessions", "--all", "--dry-run", "--format", "json").json
-        assert (report["matched"], report["removed"], BrowserSession.objects.count()) == (4, 0, 4)
-
-
-class TestMoreThanHalf:
-    """The sessions of ``crowd`` are 101 in the namespace crowd, 60 of them expired."""
-
-    ARGUMENTS = (
-        "cleanup_sessions",
-        "--expired",
-        "--namespace",
-        "crowd",
-        "--as-of",
-        AS_OF,
-        "--format",
-        "json",
-    )
-
-    @pytest.fixture(autouse=True)
-    def crowd(self, tmp_path: Path) -> None:
-        for number in range(101):
-            write(tmp_path / "crowd", f"s{number:03}", **({"last_accessed": OLD} if number < 60 else {}))
-        run("sync_directories", tmp_path / "crowd", "--namespace", "crowd")
-
-    def test_is_held_where_nobody_can_be_asked(self) -> None:
-        outcome = run(*self.ARGUMENTS)
-        held = CleanupRun.objects.get()
-        assert (outcome.status, held.state, BrowserSession.objects.count()) == (3, "held", 101)
-        assert (outcome.json["matched"], outcome.json["removed"]) == (60, 0)
-        assert "60 of 101 sessions, more than half" in outcome.json["held"]
-        assert f"Run {held.pk} is held." in outcome.err
-        assert "Approve it on its page in the admin, or call the command again with --yes." in outcome.err
-
-    def test_goes_with_yes(self) -> None:
-        assert run(*self.ARGUMENTS, "--yes").json["removed"] == 60
-
-    def test_goes_where_the_scope_is_small(self) -> None:
-        forget_sessions("s100")
-        outcome = run(*self.ARGUMENTS)
-        assert (outcome.status, outcome.json["removed"]) == (0, 60)
-        assert "held" not in outcome.json
-
-    def test_asks_for_the_number_on_a_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("sys.stdin", Terminal("59\n"))
-        assert run(*self.ARGUMENTS).status == 1
-        monkeypatch.setattr("sys.stdin", Terminal("60\n"))
-        outcome = run(*self.ARGUMENTS)
-        assert "This removes 60 sessions" in outcome.err
-        assert outcome.json["removed"] == 60
-
-    def test_is_not_asked_about_by_a_dry_run(self) -> None:
-        assert run(*self.ARGUMENTS, "--dry-run").status == 0
-        assert not CleanupRun.objects.filter(state="held").exists()
-
-
-class TestPolicy:
-    @pytest.fixture(autouse=True)
-    def policies(self, folder: Path) -> None:
-        now = datetime.now(UTC)
-        write(folder, "good", last_accessed=now.isoformat())
-        write(folder, "old", last_accessed=(now - timedelta(days=8)).isoformat())
-        write(folder, "invalid", last_accessed=now.isoformat(), cdp_url="", session_id="")
-        run("sync_directories", folder)
-        CleanupPolicy.objects.all().delete()
-        policy = CleanupPolicy.objects.create(name="Tidy", brake_count=1)
-        policy.steps.create(position=1, criterion="expired", max_age_days=7)
-        policy.steps.create(position=2, criterion="invalid")
-        CleanupPolicy.objects.create(name="Another")
-
-    def test_reports_the_run_of_each_step(self, folder: Path) -> None:
-        CleanupPolicy.objects.update(brake_count=None)
-        outcome = run("cleanup_sessions", "--policy", "Tidy", "--format", "json")
-        report = outcome.json
-        assert (outcome.status, report["policy"], report["held"]) == (0, "Tidy", None)
-        assert [entry["reasons"] for entry in report["runs"]] == [
-            {"expired": 1},
-            {"missing_session_id": 1, "missing_cdp_url": 1},
-        ]
-        assert set(CleanupRun.objects.values_list("trigger", "policy__name")) == {("command", "Tidy")}
-        assert names_in(folder) == {"good", "pinned"}
-
-    def test_says_the_end_as_the_guide_does(self) -> None:
-        CleanupPolicy.objects.update(brake_count=None)
-        out = run("cleanup_sessions", "--policy", "Tidy").out
-        assert "Automatic cleanup complete: 1 expired, 1 invalid sessions removed" in out
-
-    def test_is_held_past_its_brake_and_goes_on_with_yes(self, folder: Path) -> None:
-        outcome = run("cleanup_sessions", "--policy", "Tidy", "--format", "json")
-        assert (outcome.status, names_in(folder)) == (3, {"good", "invalid", "pinned"})
-        assert outcome.json["held"] == "It would take 2 sessions; the brake is at 1."
-        outcome = run("cleanup_sessions", "--policy", "Tidy", "--yes", "--format", "json")
-        CleanupPolicy.objects.update(brake_count=0)
-        write(folder, "worse", cdp_url="")
-        run("sync_directories", folder)
-        outcome = run("cleanup_sessions", "--policy", "Tidy", "--yes", "--format", "json")
-        assert (outcome.status, outcome.json["held"]) == (0, None)
-        assert names_in(folder) == {"good", "pinned"}
-        assert CleanupRun.objects.get(state="closed").error.startswith("A later sweep")
-
-    def test_of_all_sessions_wants_yes_however_few_there_are(self, folder: Path) -> None:
-        policy = CleanupPolicy.objects.create(name="CI")
-        policy.steps.create(position=1, criterion="all")
-        dry = run("cleanup_sessions", "--policy", "CI", "--dry-run").out
-        outcome = run("cleanup_sessions", "--policy", "CI", "--format", "json")
-        told = "Started by hand, it would take 4 of 4 sessions: somebody has to type the number."
-        assert (outcome.status, outcome.json["held"], len(names_in(folder))) == (3, told, 4)
-        assert f"Would be held: {told}" in dry
-        assert "with --yes" in outcome.err
-        outcome = run("cleanup_sessions", "--policy", "CI", "--yes")
-        assert "Automatic cleanup complete: 4 sessions removed" in outcome.out
-        assert (outcome.status, names_in(folder)) == (0, set())
-
-    def test_tells_what_cannot_be_undone(self, settings: Any) -> None:
-        told = "RAPTOR_ARCHIVE_DAYS is 0"
-        assert told not in run("cleanup_sessions", "--policy", "Tidy", "--dry-run").out
-        settings.RAPTOR_ARCHIVE_DAYS = 0
-        assert told in run("cleanup_sessions", "--policy", "Tidy", "--dry-run").out
-
-    def test_has_the_shape_that_the_readme_tells_in_a_dry_run(self) -> None:
-        report = run("cleanup_sessions", "--policy", "Tidy", "--dry-run", "--format", "json").json
-        readme = (PROJECT_DIR / "README.md").read_text()
-        for key in (*report, *report["steps"][0]):
-            assert f"`{key}`" in readme
-
-    def test_is_previewed_by_a_dry_run(self, folder: Path) -> None:
-        outcome = run("cleanup_sessions", "--policy", "Tidy", "--dry-run")
-        assert "1. Expired sessions, over 7 days: 1 session" in outcome.out
-        assert "2. Invalid sessions: 1 session" in outcome.out
-        assert "Would be held: It would take 2 sessions; the brake is at 1." in outcome.out
-        report = run("cleanup_sessions", "--policy", "Tidy", "--dry-run", "--format", "json").json
-        assert [step["matched"] for step in report["steps"]] == [1, 1]
-        assert not CleanupRun.objects.exists()
-        assert len(names_in(folder)) == 4
-
-    def test_that_is_not_there_is_refused_with_those_that_are(self) -> None:
-        outcome = run("cleanup_sessions", "--policy", "Nightly")
-        assert (outcome.status, CleanupRun.objects.count()) == (2, 0)
-        assert "There are: “Another”, “Tidy”." in outcome.err
-
-    @pytest.mark.parametrize(
-        "more",
-        [
-            ("--expired",),
-            ("--all", "--yes"),
-            ("--namespace", "x"),
-            ("--max-age-days", "3"),
-            ("--as-of", AS_OF),
-        ],
-    )
-    def test_brings_its_own_criteria(self, more: tuple[str, ...]) -> None:
-        outcome = run("cleanup_sessions", "--policy", "Tidy", *more)
-        assert (outcome.status, CleanupRun.objects.count()) == (2, 0)
-        assert f"leave out {more[0]}." in outcome.err
-
-    def test_at_work_elsewhere_is_refused(self) -> None:
-        run("cleanup_sessions", "--policy", "Tidy", "--yes")
-        CleanupRun.objects.filter(step_position=1).update(state="running")
-        outcome = run("cleanup_sessions", "--policy", "Tidy")
-        assert outcome.status == 1
-        assert "“Tidy” is already running: run" in outcome.err
 
 
 def test_a_scope_that_nothing_is_in_is_told_and_is_no_failure(folder: Path) -> None:
