@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
     from django.test import Client
 
-    from sessions_app.models import SessionDirectory
+    from sessions_app.models import CleanupPolicy, SessionDirectory
 
 
 @pytest.fixture
@@ -24,6 +24,19 @@ def mixed() -> None:
     make_session("invalid", **aged(0), **NEVER)
     for days in (2, 8, 31):
         make_session(f"days-{days:02}", **aged(days))
+
+
+@pytest.fixture
+def nightly() -> CleanupPolicy:
+    from sessions_app.models import CleanupPolicy
+
+    policy, _ = CleanupPolicy.objects.get_or_create(name="Nightly sweep")
+    policy.steps.all().delete()
+    for position, criterion in enumerate(("expired", "invalid"), 1):
+        policy.steps.create(position=position, criterion=criterion)
+    policy.is_enabled, policy.schedule, policy.next_run_at = True, "0 2 * * *", None
+    policy.save()
+    return policy
 
 
 @pytest.fixture

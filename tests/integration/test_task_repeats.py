@@ -1,0 +1,206 @@
+"""Tasks that are cut short, refused, delivered twice or lost with their worker, and what goes on."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessions_app import cleanup, tasks
+from sessions_app.criteria import Criteria
+from sessions_app.models import ArchivedSession, BrowserSession, CleanupPolicy, CleanupRun
+from sessions_app.models.clock import database_now
+from tests.integration.commands import names_in, run, write
+from tests.integration.tasks import DUE, sync_three_sessions
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return sync_three_sessions(tmp_path / "sessions")
+
+
+@pytest.fixture
+def queued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What was put into the queue."""
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(tasks, "async_task", lambda *args, **kwargs: calls.append((*args, kwargs)))
+    return calls
+
+
+def test_a_second_delivery_of_a_sweep_changes_nothing(folder: Path, nightly: CleanupPolicy) -> None:
+    tasks.sweep(nightly.pk, DUE)
+    before = list(CleanupRun.objects.order_by("pk").values())
+    write(folder, "invalid-later", cdp_url="")
+    run("sync_directories", folder)
+    tasks.sweep(nightly.pk, DUE)
+    assert list(CleanupRun.objects.order_by("pk").values()) == before
+    assert "invalid-later" in names_in(folder)
+
+
+def test_a_sweep_past_its_deadline_goes_on_in_a_task_of_its_own(
+    tmp_path: Path, settings: Any, queued: list[tuple[Any, ...]], nightly: CleanupPolicy
+) -> None:
+    CleanupPolicy.objects.update(brake_percent=None)
+    run("demo_sessions", tmp_path / "demo", "--count", "1200", "--as-of", "2025-01-01")
+    run("sync_directories", tmp_path / "demo")
+    settings.RAPTOR_TASK_DEADLINE_SECONDS = 0
+    assert "interrupted" in tasks.sweep(nightly.pk, DUE)
+    again: tuple[Any, ...] = ("sessions_app.tasks.sweep", nightly.pk, DUE, "schedule", "", {})
+    assert queued == [again]
+    assert ArchivedSession.objects.count() == cleanup.batches.FIRST_ROWS
+    settings.RAPTOR_TASK_DEADLINE_SECONDS = 60
+    assert "1,200 of 1,200 sessions removed" in tasks.sweep(*again[1:5])
+    assert (BrowserSession.objects.count(), len(names_in(tmp_path / "demo"))) == (0, 0)
+    assert len(queued) == 1
+    assert CleanupRun.objects.count() == 2
+
+
+def test_a_plan_confirmed_in_the_admin_runs_and_goes_on_in_the_worker(
+    tmp_path: Path, settings: Any, queued: list[tuple[Any, ...]]
+) -> None:
+    run("demo_sessions", tmp_path / "demo", "--count", "1200", "--as-of", "2025-01-01")
+    run("sync_directories", tmp_path / "demo")
+    ledger = cleanup.plan_cleanup(Criteria(all=True), trigger="command", actor="carol")
+    settings.RAPTOR_TASK_DEADLINE_SECONDS = 0
+    assert "interrupted" in tasks.run_planned(ledger.pk, "admin", "root")
+    assert queued == [("sessions_app.tasks.continue_cleanup", ledger.pk, {})]
+    settings.RAPTOR_TASK_DEADLINE_SECONDS = 60
+    assert "1,200 of 1,200" in tasks.continue_cleanup(ledger.pk)
+    ledger.refresh_from_db()
+    assert (ledger.trigger, ledger.actor, ledger.state) == ("admin", "root", "succeeded")
+    settings.RAPTOR_TASK_DEADLINE_SECONDS = 0
+    tasks.undo_run(ledger.pk, "root")
+    assert queued[1:] == [("sessions_app.tasks.continue_undo", ledger.pk, {})]
+    settings.RAPTOR_TASK_DEADLINE_SECONDS = 60
+    assert tasks.continue_undo(ledger.pk) == f"1,200 sessions of run {ledger.pk} are back."
+    ledger.refresh_from_db()
+    assert (ledger.undone_by, ledger.state) == ("root", "undone")
+
+
+def test_what_is_refused_is_told_and_waits_no_longer(folder: Path) -> None:
+    held = cleanup.hold(cleanup.plan_cleanup(Criteria(all=True), trigger="command"), "Too much.")
+    CleanupRun.objects.update(queued_at=database_now())
+    assert "is held for a person. Too much." in tasks.run_planned(held.pk, "admin", "root")
+    assert "has removed nothing" in tasks.undo_run(held.pk, "root")
+    held.refresh_from_db()
+    assert (held.state, held.queued_at) == ("held", None)
+
+
+@pytest.mark.parametrize("state", [CleanupRun.State.RUNNING, CleanupRun.State.SUCCEEDED])
+def test_a_continuation_delivered_twice_leaves_the_run_alone(
+    folder: Path, state: str, queued: list[tuple[Any, ...]]
+) -> None:
+    ledger = cleanup.plan_cleanup(Criteria(all=True), trigger="schedule")
+    CleanupRun.objects.filter(pk=ledger.pk).update(state=state)
+    assert "already" in tasks.continue_cleanup(ledger.pk)
+    assert BrowserSession.objects.count() == 3
+    assert not queued
+
+
+def test_a_sweep_whose_worker_was_killed_needs_nobody(
+    folder: Path, nightly: CleanupPolicy, queued: list[tuple[Any, ...]]
+) -> None:
+    step = nightly.steps.get(position=1)
+    due_at = datetime.fromisoformat(DUE)
+    dead = cleanup.plan_cleanup(Criteria(expired=True), trigger="schedule", step=step, due_at=due_at)
+    by_hand = cleanup.plan_cleanup(Criteria(all=True), trigger="admin")
+    long_ago = database_now() - timedelta(minutes=10)
+    CleanupRun.objects.update(state=CleanupRun.State.RUNNING, attempt=1, heartbeat_at=long_ago)
+    assert "2 dead runs marked" in tasks.tidy_up()
+    assert "0 dead runs marked" in tasks.tidy_up()
+    assert queued == [("sessions_app.tasks.sweep", nightly.pk, DUE, "schedule", "", {})]
+    tasks.sweep(*queued[0][1:5])
+    assert names_in(folder) == {"recent"}
+    assert CleanupRun.objects.get(pk=dead.pk).state == CleanupRun.State.SUCCEEDED
+    assert CleanupRun.objects.get(pk=by_hand.pk).state == CleanupRun.State.INTERRUPTED
+    assert CleanupRun.objects.filter(policy=nightly).count() == 2
+
+
+def test_a_dead_sweep_that_somebody_else_has_marked_goes_on(
+    folder: Path, nightly: CleanupPolicy, queued: list[tuple[Any, ...]]
+) -> None:
+    now, due_at = database_now(), datetime.fromisoformat(DUE)
+    steps = {step.position: step for step in nightly.steps.all()}
+    for position, step in steps.items():
+        cleanup.plan_cleanup(step.criteria(max_age_days=7), trigger="schedule", step=step, due_at=due_at)
+        marked = CleanupRun.objects.filter(step_position=position)
+        marked.update(state=CleanupRun.State.INTERRUPTED, attempt=1, heartbeat_at=now - timedelta(hours=1))
+    died, stopped = CleanupRun.objects.order_by("pk")
+    CleanupRun.objects.filter(pk=died.pk).update(finished_at=now - timedelta(minutes=10))
+    # Its deadline has passed, and its task is in the queue.
+    CleanupRun.objects.filter(pk=stopped.pk).update(finished_at=now - timedelta(hours=1))
+    assert "0 dead runs marked" in tasks.tidy_up()
+    assert queued == [("sessions_app.tasks.sweep", nightly.pk, DUE, "schedule", "", {})]
+    CleanupRun.objects.filter(pk=died.pk).update(
+        heartbeat_at=now - timedelta(hours=30), finished_at=now - timedelta(hours=25)
+    )
+    tasks.tidy_up()
+    assert len(queued) == 1, "a later sweep has taken what it left"
+
+
+class TestRefused:
+    """Another run of the policy is at work."""
+
+    @pytest.fixture
+    def other(self, folder: Path, nightly: CleanupPolicy) -> CleanupRun:
+        criteria, step = Criteria(invalid=True), nightly.steps.get(position=1)
+        other = cleanup.plan_cleanup(criteria, trigger="admin", step=step, due_at=database_now())
+        CleanupRun.objects.filter(pk=other.pk).update(state="running", heartbeat_at=database_now())
+        return other
+
+    def test_a_scheduled_sweep_is_tried_again(
+        self,
+        nightly: CleanupPolicy,
+        other: CleanupRun,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        calls: list[tuple[Any, ...]] = []
+        monkeypatch.setattr("sessions_app.policies.timing.async_task", lambda *args: calls.append(args))
+        due_at = database_now() - timedelta(minutes=10)
+        CleanupPolicy.objects.filter(pk=nightly.pk).update(next_run_at=due_at)
+        for _ in range(2):
+            assert tasks.start_sweeps() == "1 started: “Nightly sweep”."
+            assert "tried again in a minute" in tasks.sweep(*calls[-1][1:])
+        assert calls[0] == calls[1]
+        assert "is already running" in caplog.text
+        CleanupRun.objects.filter(pk=other.pk).update(state="closed")
+        tasks.start_sweeps()
+        tasks.sweep(*calls[-1][1:])
+        assert CleanupRun.objects.filter(due_at=due_at, state="succeeded").count() == 2
+        assert tasks.start_sweeps() == "0 started."
+
+    def test_one_of_long_ago_or_by_hand_is_not(self, nightly: CleanupPolicy, other: CleanupRun) -> None:
+        tomorrow = database_now() + timedelta(days=1)
+        CleanupPolicy.objects.filter(pk=nightly.pk).update(next_run_at=tomorrow)
+        assert "not tried again" in tasks.sweep(nightly.pk, DUE)
+        recently = (database_now() - timedelta(minutes=10)).isoformat()
+        assert "tried" not in tasks.sweep(nightly.pk, recently, "admin", "root")
+        nightly.refresh_from_db()
+        assert nightly.next_run_at == tomorrow
+
+    def test_a_plan_approved_in_vain_waits_for_a_person_again(
+        self, folder: Path, nightly: CleanupPolicy, other: CleanupRun
+    ) -> None:
+        step = nightly.steps.get(position=1)
+        due_at = datetime.fromisoformat(DUE)
+        plan = cleanup.plan_cleanup(Criteria(expired=True), trigger="schedule", step=step, due_at=due_at)
+        cleanup.hold(plan, "It would take too much.")
+        for _ in range(2):
+            cleanup.approve_cleanup(plan, actor="root")
+            CleanupRun.objects.filter(pk=plan.pk).update(queued_at=database_now())
+            assert "is already running" in tasks.run_planned(plan.pk, "admin", "root")
+            plan.refresh_from_db()
+            assert (plan.state, plan.queued_at, plan.approved_by) == ("held", None, "")
+            assert plan.held_because == (
+                "It would take too much. It was approved, but another run of the policy was at work: "
+                "approve it again."
+            )
+        CleanupRun.objects.filter(pk=other.pk).update(state="closed")
+        cleanup.approve_cleanup(plan, actor="root")
+        tasks.run_planned(plan.pk, "admin", "root")
+        assert "expired" not in names_in(folder)
