@@ -10,6 +10,7 @@ from typing import Any
 from sessions_app import documents
 from sessions_app.models import BrowserSession
 
+LIST = "/admin/sessions_app/browsersession/"
 AS_OF = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECRET = "0c7ad1c4-secret-of-the-endpoint"
 ENDPOINT = f"ws://127.0.0.1:9222/devtools/browser/{SECRET}"
@@ -56,3 +57,7 @@ def make_session(name: str = "", **options: Any) -> BrowserSession:
 
 def nested(depth: int) -> bytes:
     return json.dumps({"deep": "x"}).encode().replace(b'"x"', b"[" * depth + b"]" * depth)
+
+
+def page_of(session: BrowserSession) -> str:
+    return f"{LIST}{session.pk}/change/"

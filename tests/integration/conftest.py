@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import time_machine
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -43,6 +45,29 @@ def nightly() -> CleanupPolicy:
 def as_root(client: Client, root: User) -> Client:
     client.force_login(root)
     return client
+
+
+@pytest.fixture
+def at_noon() -> Iterator[None]:
+    from tests.integration.admin_sessions import AS_OF
+
+    with time_machine.travel(AS_OF, tick=False):
+        yield
+
+
+@pytest.fixture
+def see(client: Client, viewer: User) -> Any:
+    """Look at an address as a viewer, who may not clean up."""
+    from tests.integration.admin_sessions import LIST
+
+    client.force_login(viewer)
+
+    def look(address: str = LIST) -> str:
+        response = client.get(address)
+        assert response.status_code == 200
+        return response.content.decode()
+
+    return look
 
 
 @pytest.fixture

@@ -1,0 +1,81 @@
+"""What no page shows, and what nobody sees who has no business there."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client, RequestFactory
+from django.urls import reverse
+
+from sessions_app.admin.sessions import BrowserSessionAdmin
+from sessions_app.models import BrowserSession, CleanupRun
+from tests.integration.admin_sessions import AS_OF, ENDPOINT, LIST, SECRET, make_session, page_of
+
+pytestmark = pytest.mark.usefixtures("at_noon")
+
+
+@pytest.mark.parametrize(
+    "lookup",
+    ["cdp_url", "cdp_url__startswith", "cdp_url__regex", "document", "document__contains"],
+)
+def test_secrets_cannot_be_guessed_through_the_address(client: Client, root: User, lookup: str) -> None:
+    make_session()
+    client.force_login(root)
+    for address in (LIST, "/admin/sessions_app/archivedsession/"):
+        assert client.get(f"{address}?{lookup}=ws").status_code == 400
+    for relation in ("archived_sessions", "browsersession"):
+        for address in ("/admin/sessions_app/cleanuprun/", "/admin/sessions_app/sessiondirectory/"):
+            assert client.get(f"{address}?{relation}__{lookup}=ws").status_code in (302, 400)
+
+
+def test_lookup_allowed_refuses_by_relation() -> None:
+    from django.contrib import admin
+
+    screen = admin.site.get_model_admin(BrowserSession)
+    assert isinstance(screen, BrowserSessionAdmin)
+    request = RequestFactory().get("/")
+    assert not screen.lookup_allowed("directory__browsersession__cdp_url__startswith", "w", request)
+
+
+def test_no_endpoint_on_any_page(client: Client, root: User) -> None:
+    session = make_session("one", metadata={"note": f"see {ENDPOINT}", "cdp_url": f"http://h:1/{SECRET}"})
+    corrupted = make_session("two", document=f'{{"cdp_url": "http://h:1/{SECRET}", "x": "{ENDPOINT}'.encode())
+    wide = make_session("three", document=f'{{"cdp_url": "{ENDPOINT}"'.encode("utf-16"))
+    client.force_login(root)
+    chosen = {"action": "validate", "_selected_action": [session.pk, corrupted.pk, wide.pk]}
+    plan = client.post(LIST, chosen | {"action": "clean_up"})["Location"]
+    pages = [client.get(address) for address in (LIST, plan, *map(page_of, (session, corrupted, wide)))]
+    pages += [client.post(LIST, chosen)]
+    for name in ("storage", "storage_csv", "storage_json"):
+        pages.append(client.get(reverse(f"admin:sessions_app_{name}")))
+    client.post(plan)
+    run = CleanupRun.objects.get()
+    pages += [client.get(f"/admin/sessions_app/cleanuprun/{run.pk}/change/")]
+    pages += [client.get(f"/admin/sessions_app/archivedsession/{session.pk}/change/")]
+    for page in pages:
+        assert page.status_code == 200
+        html = page.content.decode()
+        assert "secret" not in html
+        assert "s\\x00e\\x00c" not in html
+    assert "127.0.0.1:9222" in pages[0].content.decode()
+
+
+def test_who_has_no_business_here_sees_nothing(client: Client, outsider: User) -> None:
+    session = make_session("hidden")
+    stranger = User.objects.create_user("stranger", password="x", is_staff=True)
+    run = CleanupRun.objects.create(
+        criteria_json={"all": True}, as_of=AS_OF, sealed_at=AS_OF, trigger="admin"
+    )
+    addresses = [
+        LIST,
+        page_of(session),
+        f"/admin/sessions_app/cleanuprun/{run.pk}/change/",
+        f"/admin/sessions_app/cleanuprun/{run.pk}/plan/",
+        *(reverse(f"admin:sessions_app_{name}") for name in ("storage", "storage_csv", "storage_json")),
+    ]
+    for user, status in ((outsider, 302), (stranger, 403)):
+        client.force_login(user)
+        for address in addresses:
+            response = client.get(address)
+            assert response.status_code == status, address
+            assert "hidden" not in response.content.decode()

@@ -1,0 +1,93 @@
+"""The page of a session: its problems, its document whatever is in it, and its pin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from sessions_app.models import BrowserSession
+from tests.integration.admin_sessions import LIST, make_session, nested, page_of
+
+pytestmark = pytest.mark.usefixtures("at_noon")
+
+
+def test_the_page_of_a_session_tells_problems_advice_and_warnings(see: Any) -> None:
+    session = make_session("two", session_id="", browser_type="firefox", cdp_url="ws://10.1.2.3:1/x")
+    html = see(page_of(session))
+    assert "The session id is missing." in html
+    assert "Save the session again, or clean it up." in html
+    assert "Firefox and WebKit cannot be reconnected to over CDP." in html
+    assert "RAPTOR_CDP_ALLOWED_HOSTS" in html
+
+
+def test_markup_in_a_document_is_escaped(see: Any) -> None:
+    session = make_session(
+        "<script>alert(1)</script>",
+        namespace="<b>x",
+        session_id="<i>",
+        browser_type="<u>",
+        page="</pre><img>",
+    )
+    for html in (see(page_of(session)), see(), see(reverse("admin:sessions_app_storage"))):
+        for markup in ("<script>alert", "<b>x", "<i>", "<u>", "</pre><img>"):
+            assert markup not in html
+
+
+@pytest.mark.parametrize(
+    ("document", "shown"),
+    [
+        (b"\xff\xfe{\x00", "{"),
+        (b"\x00\x01\xffnot json", "not json"),
+        (b"", "The document is empty."),
+        (b'{"a": "\\ud800 \\u202e \\u0000"}', "\\ud800 \\u202e \\u0000"),
+        (nested(900), "deep"),
+        ('{"a": "Übersicht"}'.encode(), "Übersicht"),
+    ],
+)
+def test_any_bytes_are_shown_readable(see: Any, document: bytes, shown: str) -> None:
+    assert shown in see(page_of(make_session(document=document)))
+
+
+def test_a_long_document_is_cut_off_and_says_so(see: Any) -> None:
+    for document in (b'{"a": "' + b"x" * 400_000 + b'"}', b"y" * 700_000):
+        html = see(page_of(make_session(document=document)))
+        assert len(html) < 40_000
+        assert "Only the beginning is shown" in html
+
+
+def test_a_session_is_pinned_and_unpinned_by_who_may_change_it(
+    client: Client, operator: User, viewer: User
+) -> None:
+    session = make_session()
+    address = f"{LIST}{session.pk}/pin/"
+    client.force_login(viewer)
+    assert client.post(address, {"pin": "1"}).status_code == 403
+    client.force_login(operator)
+    assert client.get(address).status_code == 405
+    for value in (True, False):
+        changed_at = BrowserSession.objects.get().updated_at
+        assert client.post(address, {"pin": "1" if value else "0"}).status_code == 302
+        assert BrowserSession.objects.get().is_pinned is value
+        assert BrowserSession.objects.get().updated_at >= changed_at
+
+
+@pytest.mark.parametrize("address", ["add/", "1/delete/"])
+def test_sessions_are_neither_added_nor_deleted_by_form(client: Client, root: User, address: str) -> None:
+    make_session()
+    client.force_login(root)
+    assert client.get(LIST + address).status_code in (302, 403)
+    assert client.post(LIST + address, {"post": "yes"}).status_code in (302, 403)
+    assert BrowserSession.objects.count() == 1
+    assert "delete_selected" not in client.get(LIST).content.decode()
+    assert "delete_selected" not in client.get("/admin/auth/user/").content.decode()
+
+
+@pytest.mark.parametrize("address", ["nonsense/change/", "99999999999999999999999/change/", "0/change/"])
+def test_a_session_that_is_not_there_is_told(client: Client, viewer: User, address: str) -> None:
+    client.force_login(viewer)
+    response = client.get(LIST + address, follow=True)
+    assert "t exist" in response.content.decode()
