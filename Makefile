@@ -28,7 +28,7 @@ test-postgres: environment-dev ## Run the integration tests on PostgreSQL (RAPTO
 lint: environment-dev ## Check style, types, layers, migrations and the production settings
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
-	@$(LINT_ENVIRONMENT) $(PYTHON) -m mypy raptor_admin sessions_app tests manage.py
+	@$(LINT_ENVIRONMENT) $(PYTHON) -m mypy raptor raptor_admin sessions_app tests manage.py
 	@.venv/bin/lint-imports
 	@$(LINT_ENVIRONMENT) $(PYTHON) manage.py makemigrations --check --dry-run
 	@$(LINT_ENVIRONMENT) $(PYTHON) manage.py check --deploy --fail-level WARNING

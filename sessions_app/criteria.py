@@ -64,6 +64,7 @@ class Criteria:
         has_vanished: ``session_ids`` are sessions whose files are gone; the mirror's own bookkeeping.
         namespace: Scope; blank for all namespaces.
         browser_type: Scope; blank for all.
+        directory: Scope: the session directory (primary key) that its sessions are mirrored from.
     Raises: InvalidCriteria: no criterion is given, or a value is out of range.
     """
 
@@ -75,6 +76,7 @@ class Criteria:
     max_age_days: float = 7
     namespace: str = ""
     browser_type: str = ""
+    directory: int | None = None
 
     def __post_init__(self) -> None:
         if not (self.expired or self.invalid or self.all or self.session_ids is not None):
@@ -105,6 +107,8 @@ class Criteria:
             scope &= Q(namespace=self.namespace)
         if self.browser_type:
             scope &= Q(browser_type=self.browser_type)
+        if self.directory is not None:
+            scope &= Q(directory=self.directory)
         return scope
 
     def matching(self, as_of: datetime) -> Q:
@@ -159,4 +163,6 @@ class Criteria:
             text += f", in namespace {self.namespace}"
         if self.browser_type:
             text += f", of browser type {self.browser_type}"
+        if self.directory is not None:
+            text += ", in one session directory"
         return text

@@ -26,11 +26,16 @@ class DirectoryError(Exception):
     """A session directory cannot be registered or mirrored; the message says why and what to do."""
 
 
-def register_directory(path: str | Path, *, namespace: str = "") -> SessionDirectory:
+class DirectoryBusy(DirectoryError):
+    """A sync of it is at work."""
+
+
+def register_directory(path: str | Path, *, namespace: str = "", is_enabled: bool = True) -> SessionDirectory:
     """Register a folder to be mirrored; one that is registered already is given back.
 
     Args:
         namespace: Where its sessions are listed; ``RAPTOR_NAMESPACE`` where blank.
+        is_enabled: Whether the schedule mirrors it, once a minute.
     Raises: DirectoryError: it is no folder, or is mirrored into another namespace.
     """
     try:
@@ -39,13 +44,14 @@ def register_directory(path: str | Path, *, namespace: str = "") -> SessionDirec
     except (RuntimeError, UnicodeEncodeError, OSError, ValueError):
         # No such user, a loop of links, bytes that are not UTF-8, a NUL.
         raise DirectoryError(f"{str(path)!r} is not a path that can be registered.") from None
-    _check_namespace(namespace)
+    check_namespace(namespace)
     if not folder.is_dir():
         raise DirectoryError(f"{folder} is not a folder on this machine. Check the path.")
     if len(str(folder)) > PATH_LENGTH:
         raise DirectoryError(f"A path of more than {PATH_LENGTH:,} characters cannot be registered.")
     directory, is_new = SessionDirectory.objects.get_or_create(
-        path=str(folder), defaults={"namespace": namespace or settings.RAPTOR_NAMESPACE}
+        path=str(folder),
+        defaults={"namespace": namespace or settings.RAPTOR_NAMESPACE, "is_enabled": is_enabled},
     )
     if not is_new and namespace and directory.namespace != namespace:
         raise DirectoryError(
@@ -55,7 +61,11 @@ def register_directory(path: str | Path, *, namespace: str = "") -> SessionDirec
     return directory
 
 
-def _check_namespace(namespace: str) -> None:
+def check_namespace(namespace: str) -> None:
+    """Refuse what cannot be a namespace.
+
+    Raises: DirectoryError: it is too long, or has characters that cannot be seen.
+    """
     if len(namespace) > NAMESPACE_LENGTH or namespace != namespace.strip() or not namespace.isprintable():
         raise DirectoryError(
             f"A namespace has at most {NAMESPACE_LENGTH} visible characters, and no space at either end."
@@ -105,7 +115,7 @@ def _claim(directory: SessionDirectory) -> None:
     lapsed = Q(claimed_at=None) | Q(claimed_at__lt=database_now() - CLAIM_LAPSES_AFTER)
     claimed = SessionDirectory.objects.filter(lapsed, pk=directory.pk, sync_number=directory.sync_number)
     if not claimed.update(claimed_at=DatabaseClock(), sync_number=F("sync_number") + 1):
-        raise DirectoryError(f"A sync of {directory.path} is at work already. Try again when it has ended.")
+        raise DirectoryBusy(f"A sync of {directory.path} is at work already. Try again when it has ended.")
     directory.sync_number += 1
 
 

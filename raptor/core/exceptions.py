@@ -1,0 +1,19 @@
+"""The exceptions of saved browser sessions, under the name that RAPTOR's guide imports."""
+
+from sessions_app.exceptions import (
+    BrowserReplaced,
+    BrowserUnreachable,
+    PageNotFound,
+    SessionException,
+    SessionInvalid,
+    SessionNotFound,
+)
+
+__all__ = [
+    "BrowserReplaced",
+    "BrowserUnreachable",
+    "PageNotFound",
+    "SessionException",
+    "SessionInvalid",
+    "SessionNotFound",
+]

@@ -1,0 +1,123 @@
+"""Starts a Chromium that outlives the program that started it, with a profile of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sessions_app.endpoints import mask_endpoints
+from sessions_app.exceptions import SessionException
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+MACOS_PROGRAMS = (
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+)
+START_SECONDS = 30.0
+POLL_SECONDS = 0.02
+PORT_FILE = "DevToolsActivePort"
+LOG_FILE = "raptor-browser.log"
+ARGUMENTS = (
+    "--remote-debugging-port=0",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--disable-search-engine-choice-screen",
+    "--disable-background-networking",
+    # The keys of the desktop's own safe would be asked for, on a screen that nobody looks at.
+    "--password-store=basic",
+    "--use-mock-keychain",
+)
+
+
+# Kept, so that Python does not warn that they outlive their object: they are to.
+_started: list[subprocess.Popen[bytes]] = []
+
+
+@dataclass(frozen=True)
+class OpenChromium:
+    """A Chromium that listens."""
+
+    cdp_url: str
+    profile_dir: Path
+    pid: int
+
+    def kill(self) -> None:
+        """End it and its helpers at once."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+
+def system_programs() -> Iterator[str]:
+    """Give the paths of what is a Chromium by its name, the best first."""
+    yield from filter(None, map(shutil.which, PROGRAMS))
+    yield from (path for path in MACOS_PROGRAMS if Path(path).exists())
+
+
+def profile_of(profiles_dir: Path, namespace: str, name: str) -> Path:
+    """The folder of the profile of a session: the same for the same session, and safe for any name."""
+    digest = hashlib.sha256(f"{namespace}\0{name}".encode()).hexdigest()[:16]
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:40].strip("-")
+    return profiles_dir / f"{readable}-{digest}".lstrip("-")
+
+
+def start(program: str, profile_dir: Path, *, headless: bool) -> OpenChromium:
+    """Start a Chromium in a process group of its own, and wait until it listens.
+
+    It goes on when this program ends.
+
+    Raises: SessionException: it ends, or does not listen in time; the message has its last words.
+    """
+    profile_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    port_file = profile_dir / PORT_FILE
+    # That of a browser that was killed.
+    port_file.unlink(missing_ok=True)
+    command = [program, *ARGUMENTS, f"--user-data-dir={profile_dir}"]
+    if headless:
+        command.append("--headless=new")
+    if os.geteuid() == 0:
+        # Chromium's sandbox does not start as root.
+        command.append("--no-sandbox")
+    command.append("about:blank")
+    with (profile_dir / LOG_FILE).open("wb") as log:
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        except OSError as error:
+            raise SessionException(f"{program} cannot be started: {error.strerror}.") from None
+    _started.append(process)
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        if (endpoint := read_endpoint(profile_dir)) is not None:
+            return OpenChromium(endpoint, profile_dir, process.pid)
+        if process.poll() is not None:
+            break
+        time.sleep(POLL_SECONDS)
+    process.kill()
+    raise SessionException(
+        f"Chromium did not start in {START_SECONDS:g} s, or ended at once. {_last_words(profile_dir)} "
+        + ("" if headless else "On a machine without a screen, start it with headless.")
+    )
+
+
+def read_endpoint(profile_dir: Path) -> str | None:
+    """The endpoint of the browser that uses a profile, as it has written it down; None where it has not."""
+    with suppress(OSError, ValueError):
+        port, path = (profile_dir / PORT_FILE).read_text("ascii").split()
+        return f"ws://127.0.0.1:{int(port)}{path}"
+    return None
+
+
+def _last_words(profile_dir: Path) -> str:
+    text = (profile_dir / LOG_FILE).read_text(errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return mask_endpoints(f"It said: {lines[-1][-300:]}") if lines else "It said nothing."

@@ -1,0 +1,166 @@
+"""Lets any program use the panel's database: a script, a test run, threads, an event loop, a forked child.
+
+Where Django is set up already, it is taken as it is. Elsewhere it is set up from ``RAPTOR_…``, and the
+database's work is done by a few threads of its own: so an event loop can call it, and a hundred threads
+share a few connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+
+from sessions_app.exceptions import SessionException
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+SETTINGS = "raptor_admin.client_settings"
+PANEL_SETTINGS = "raptor_admin.settings"
+THREADS = 4
+MIGRATION_SECONDS = 300
+
+
+def set_up() -> None:
+    """Set Django up, if nobody has.
+
+    Raises: SessionException: the program's own Django knows nothing of sessions.
+    """
+    # Imported when needed, as all of Django here: a test run that saves no session does not wait for it.
+    import django
+    from django.apps import apps
+    from django.conf import settings
+
+    with _state.lock:
+        if not apps.ready:
+            if not settings.configured:
+                os.environ.setdefault("DJANGO_SETTINGS_MODULE", SETTINGS)
+            django.setup()
+            _state.is_own = True
+    if not apps.is_installed("sessions_app"):
+        raise SessionException(
+            "This program's Django does not know of saved sessions. Add “sessions_app” to INSTALLED_APPS, or "
+            "unset DJANGO_SETTINGS_MODULE to use the settings of the panel."
+        )
+
+
+def in_database(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Do work with the database from wherever this is called, and wait for it.
+
+    In a program with a Django of its own it is done right here, in the caller's transaction, unless an
+    event loop runs here: Django refuses its database to that.
+    """
+    if _state.is_own or _is_in_event_loop():
+        return submit(work, *args, **kwargs).result()
+    return work(*args, **kwargs)
+
+
+def submit(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+    """Have work with the database done by a thread that is there for it."""
+    return _state.threads().submit(_do, work, *args, **kwargs)
+
+
+async def without_blocking(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Do work with the database while the event loop goes on."""
+    return await asyncio.wrap_future(submit(work, *args, **kwargs))
+
+
+def _is_in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _do(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    from django.db import DatabaseError, connections
+
+    connection = connections["default"]
+    _state.connections.add(connection)
+    # Nobody else does so outside of requests: a server that was restarted since is connected to anew.
+    connection.close_if_unusable_or_obsolete()
+    try:
+        return work(*args, **kwargs)
+    except DatabaseError:
+        if os.environ.get("DJANGO_SETTINGS_MODULE") != SETTINGS or _has_tables():
+            raise
+    _make_tables()
+    return work(*args, **kwargs)
+
+
+def _has_tables() -> bool:
+    from django.db import connection
+
+    return "sessions_app_browsersession" in connection.introspection.table_names()
+
+
+def _make_tables() -> None:
+    """Make the tables of a new database, once, however many processes find it empty."""
+    import fcntl
+
+    from django.conf import settings
+
+    with (settings.RAPTOR_VAR_DIR / "migrate.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _has_tables():
+            return
+        # In a process of its own, which has all apps of the panel.
+        command = [
+            sys.executable,
+            "-m",
+            "django",
+            "migrate",
+            "--verbosity",
+            "0",
+            "--settings",
+            PANEL_SETTINGS,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=MIGRATION_SECONDS, check=False)
+    if done.returncode:
+        told = done.stderr.strip().splitlines()
+        raise SessionException(f"The tables of the database could not be made: {told[-1] if told else '?'}")
+
+
+class _State:
+    """The threads of this process, and their connections."""
+
+    def __init__(self) -> None:
+        self.is_own = False
+        self.forget()
+
+    def forget(self) -> None:
+        self.lock = threading.RLock()
+        self.pool: ThreadPoolExecutor | None = None
+        self.connections: set[Any] = set()
+
+    def threads(self) -> ThreadPoolExecutor:
+        with self.lock:
+            if self.pool is None:
+                self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="raptor-database")
+            return self.pool
+
+    def before_fork(self) -> None:
+        """Close what a child must not inherit: two processes on one connection ruin a SQLite database."""
+        self.lock.acquire()
+        if self.pool is not None:
+            self.pool.shutdown(wait=True)
+            self.pool = None
+        for connection in self.connections:
+            connection.inc_thread_sharing()
+            connection.close()
+        self.connections.clear()
+
+
+_state = _State()
+os.register_at_fork(
+    before=_state.before_fork,
+    after_in_parent=lambda: _state.lock.release(),
+    after_in_child=_state.forget,
+)

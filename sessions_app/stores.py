@@ -1,0 +1,327 @@
+"""The sessions that one ``SessionManager`` works on: those of a namespace, or those of one folder.
+
+Everything here is what the panel does too, under the names of the guide: sessions come and go by way
+of the same plans and runs, and the documents in a folder are mirrored both ways.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet, Sum
+from django.utils import timezone
+
+from sessions_app import documents
+from sessions_app.actors import user_name
+from sessions_app.cleanup import CleanupRefused, plan_cleanup, run_cleanup
+from sessions_app.criteria import Criteria, InvalidCriteria
+from sessions_app.directories import (
+    DirectoryBusy,
+    DirectoryError,
+    check_namespace,
+    register_directory,
+    sync_directory,
+)
+from sessions_app.exceptions import SessionException, SessionNotFound
+from sessions_app.models import BrowserSession, SessionDirectory
+from sessions_app.models.clock import database_now
+from sessions_app.models.session import NAME_LENGTH
+from sessions_app.session_files import SUFFIX, SessionFolder, SkippedFile, stamp_of
+
+TRIGGER = "api"
+ATTEMPTS = 5
+"""So often is tried again what somebody else's write came between."""
+
+WAIT_SECONDS = 60.0
+FILE_NAME_BYTES = 255
+
+
+@dataclass(frozen=True)
+class SessionStore:
+    """The sessions of a namespace, or of a folder that is mirrored into one."""
+
+    namespace: str
+    directory: SessionDirectory | None = None
+
+    @property
+    def sessions(self) -> QuerySet[BrowserSession]:
+        found = BrowserSession.objects.filter(namespace=self.namespace)
+        return found if self.directory is None else found.filter(directory=self.directory)
+
+    def names(self) -> list[str]:
+        """The names of all sessions, sorted."""
+        self.sync()
+        # By Python: databases sort by rules of their own.
+        return sorted(self.sessions.order_by().values_list("name", flat=True))
+
+    def count(self) -> int:
+        self.sync()
+        return self.sessions.count()
+
+    def size_bytes(self) -> int:
+        """Bytes of the documents, not of disk."""
+        self.sync()
+        total: int = self.sessions.aggregate(bytes=Sum("size_bytes", default=0))["bytes"]
+        return total
+
+    def find(self, name: str) -> BrowserSession | None:
+        if _why_not_a_name(name):
+            return None
+        self.sync()
+        return self.sessions.filter(name=name).first()
+
+    def get(self, name: str) -> BrowserSession:
+        """Give a session by its name.
+
+        Raises: SessionNotFound: there is none; the message names those with similar names.
+        """
+        session = self.find(name)
+        if session is None:
+            close = difflib.get_close_matches(name, self.names(), n=3)
+            hint = f" Did you mean {' or '.join(f'“{other}”' for other in close)}?" if close else ""
+            raise SessionNotFound(f"There is no session “{name}” in the namespace {self.namespace}.{hint}")
+        return session
+
+    def save(self, name: str, content: dict[str, Any]) -> BrowserSession:
+        """Save a session; one that has the name is replaced, and keeps when it was created, and its pin.
+
+        Args:
+            content: The document, but for the two times.
+        Raises: SessionException: the name or the document cannot be stored.
+        """
+        self.check_name(name)
+        for _ in range(ATTEMPTS):
+            self.sync()
+            # Somebody saves the name for the first time at the same time: that one is replaced.
+            with suppress(IntegrityError, _PlaceTaken):
+                return self._save(name, content)
+        raise SessionException(
+            f"The name “{name}” is taken: by a session of another folder in the namespace {self.namespace}, "
+            "or by a file that cannot be read. Choose another name, or another namespace."
+        )
+
+    def _save(self, name: str, content: dict[str, Any]) -> BrowserSession:
+        with transaction.atomic():
+            session = self._locked(name)
+            now = database_now()
+            created_at = session.created_at if session else None
+            times = {"created_at": (created_at or now).isoformat(), "last_accessed": now.isoformat()}
+            # Before the file: a first save of the name by somebody else is waited for here.
+            session = session or self._new(name)
+            _store(session, {**content, **times})
+        return session
+
+    def _new(self, name: str) -> BrowserSession:
+        file_name = "" if self.directory is None else name + SUFFIX
+        session = BrowserSession.objects.create(
+            namespace=self.namespace, name=name, directory=self.directory, file_name=file_name
+        )
+        if self.directory is not None:
+            with SessionFolder(self.directory.path) as folder:
+                # Where capital letters do not count it may be the file of another name.
+                if folder.has(file_name):
+                    raise _PlaceTaken
+        return session
+
+    def touch(self, name: str) -> None:
+        """Date the last access of a session now.
+
+        Raises: SessionNotFound: it has been removed meanwhile.
+        """
+        with transaction.atomic():
+            session = self._locked(name)
+            if session is None:
+                raise SessionNotFound(f"The session “{name}” has just been removed.")
+            content = documents.read(_current(session))
+            if content is not None:
+                _store(session, {**content, "last_accessed": database_now().isoformat()})
+
+    def _locked(self, name: str) -> BrowserSession | None:
+        named = self.sessions.filter(name=name).select_related("directory")
+        return named.select_for_update(of=("self",)).first()
+
+    def delete(self, name: str) -> bool:
+        """Move a session to the archive; False where there is none.
+
+        Raises: SessionException: it is pinned, or somebody else keeps writing to it.
+        """
+        for _ in range(ATTEMPTS):
+            session = self.find(name)
+            if session is None:
+                return False
+            if session.is_pinned:
+                raise SessionException(f"The session “{name}” is pinned. Unpin it in the panel first.")
+            if self._clean_up(Criteria(session_ids=(session.pk,))):
+                return True
+        raise SessionException(f"The session “{name}” is being written to again and again: it was kept.")
+
+    def remove_expired(self, max_age_days: float) -> int:
+        """Remove expired sessions, by a plan and a run as every cleanup does; give their number.
+
+        Raises: SessionException: the age is out of range.
+        """
+        try:
+            criteria = Criteria(expired=True, max_age_days=max_age_days)
+        except InvalidCriteria as error:
+            raise SessionException(str(error)) from None
+        return self._remove(criteria)
+
+    def remove_invalid(self) -> int:
+        return self._remove(Criteria(invalid=True))
+
+    def remove_all(self) -> int:
+        """Remove all sessions, pinned ones too."""
+        return self._remove(Criteria(all=True))
+
+    def _remove(self, criteria: Criteria) -> int:
+        self.sync()
+        directory = None if self.directory is None else self.directory.pk
+        return self._clean_up(replace(criteria, namespace=self.namespace, directory=directory))
+
+    def _clean_up(self, criteria: Criteria) -> int:
+        # The ledger is of cleanups that had something to do: test runs ask for many that have not.
+        if not BrowserSession.objects.filter(criteria.matching(database_now())).exists():
+            return 0
+        try:
+            plan = plan_cleanup(criteria, trigger=TRIGGER, actor=user_name())
+            return run_cleanup(plan).removed_count
+        except CleanupRefused as refusal:
+            raise SessionException(str(refusal)) from None
+
+    def sync(self) -> None:
+        """Take in what others have done to the folder."""
+        if self.directory is not None:
+            _until_free(self.directory)
+
+    def check_name(self, name: str) -> None:
+        """Refuse what cannot be the name of a session here.
+
+        Raises: SessionException: with the reason.
+        """
+        reason = _why_not_a_name(name)
+        if not reason and self.directory is not None:
+            reason = _why_not_a_file_name(name)
+        if reason:
+            raise SessionException(f"{name[:80]!r} cannot be the name of a session: {reason}.")
+
+
+def open_store(*, namespace: str | None, storage_dir: str | Path | None) -> SessionStore:
+    """Open the sessions of a namespace, or of a folder, which is made and registered where it is new.
+
+    Raises: SessionException: the folder or the namespace cannot be used.
+    """
+    try:
+        if storage_dir is None:
+            check_namespace(namespace or "")
+            return SessionStore(namespace or settings.RAPTOR_NAMESPACE)
+        directory = _registered(Path(storage_dir).expanduser().resolve(), namespace or "")
+    except DirectoryError as error:
+        raise SessionException(str(error)) from None
+    except (OSError, RuntimeError, ValueError) as error:
+        raise SessionException(f"The folder {str(storage_dir)!r} cannot be used: {error}.") from None
+    return SessionStore(directory.namespace, directory)
+
+
+def _registered(folder: Path, namespace: str) -> SessionDirectory:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if SessionDirectory.objects.filter(path=str(folder)).exists():
+        return register_directory(folder, namespace=namespace)
+    # Folders have files of the same names: each is a namespace of its own.
+    own = f"{folder.name[:60]}-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
+    # Not mirrored each minute: the manager looks at it by itself, and it may be gone after the test.
+    return register_directory(folder, namespace=namespace or own, is_enabled=False)
+
+
+def _until_free(directory: SessionDirectory) -> None:
+    """Sync a folder; a sync that somebody else is at is waited for, and then done again: it may have
+    begun before."""
+    until = time.monotonic() + WAIT_SECONDS
+    while True:
+        directory.refresh_from_db(fields=("sync_number",))
+        try:
+            sync_directory(directory, trigger=TRIGGER, actor=user_name())
+        except DirectoryBusy as busy:
+            if time.monotonic() > until:
+                raise SessionException(str(busy)) from None
+            time.sleep(0.02)
+        except DirectoryError as error:
+            raise SessionException(str(error)) from None
+        else:
+            return
+
+
+def _why_not_a_name(name: object) -> str:
+    """Say why a session cannot have a name; blank where it can."""
+    if not isinstance(name, str) or not name:
+        return "it is empty" if name == "" else "it is no text"
+    if len(name) > NAME_LENGTH:
+        return f"it has {len(name):,} characters, and at most {NAME_LENGTH} are stored"
+    if "\0" in name or name != name.encode("utf-8", "ignore").decode():
+        return "it holds characters that no database stores"
+    return ""
+
+
+def _why_not_a_file_name(name: str) -> str:
+    if "/" in name:
+        return "in a folder a name is that of a file, and has no slash"
+    if name.startswith("."):
+        return "in a folder a name is that of a file, and begins with no dot"
+    if len((name + SUFFIX).encode()) > FILE_NAME_BYTES:
+        return f"with {SUFFIX} it takes over {FILE_NAME_BYTES} bytes, and files have shorter names"
+    return ""
+
+
+class _PlaceTaken(Exception):
+    """Where a new session's file is to lie is another one."""
+
+
+def _store(session: BrowserSession, content: dict[str, Any]) -> None:
+    """Write a document to a session's row, and to its file, in the caller's transaction."""
+    data = documents.write(content)
+    if len(data) > settings.RAPTOR_MAX_DOCUMENT_BYTES:
+        raise SessionException(
+            f"The document of “{session.name}” would have {len(data):,} bytes, and at most "
+            f"{settings.RAPTOR_MAX_DOCUMENT_BYTES:,} may be stored (RAPTOR_MAX_DOCUMENT_BYTES)."
+        )
+    fields = documents.parse(data, time_zone=timezone.get_default_timezone())
+    values = {**fields._asdict(), "document": data, "size_bytes": len(data), **_write_file(session, data)}
+    BrowserSession.objects.filter(pk=session.pk).update(**values)
+    for name, value in values.items():
+        setattr(session, name, value)
+
+
+def _write_file(session: BrowserSession, data: bytes) -> dict[str, int]:
+    """Write the document of a mirrored session; give the file's stamp, as columns have it."""
+    if session.directory is None:
+        return {}
+    try:
+        with SessionFolder(session.directory.path) as folder:
+            stamp = folder.write(session.file_name, data)
+    except OSError as error:
+        raise SessionException(
+            f"The file of “{session.name}” cannot be written to {session.directory.path}: {error.strerror}. "
+            "Nothing was changed."
+        ) from None
+    return {
+        "file_inode": stamp.inode,
+        "file_modified_ns": stamp.modified_ns,
+        "file_changed_ns": stamp.changed_ns,
+    }
+
+
+def _current(session: BrowserSession) -> bytes:
+    """The document as it is now: that of the file, where it was written since it was read."""
+    stamp = stamp_of(session)
+    if session.directory is not None and stamp is not None:
+        with suppress(OSError, SkippedFile), SessionFolder(session.directory.path) as folder:
+            if not folder.is_unchanged(session.file_name, stamp):
+                return folder.read(session.file_name, max_bytes=settings.RAPTOR_MAX_DOCUMENT_BYTES)[0]
+    return bytes(session.document)
