@@ -47,7 +47,8 @@ VARIABLES: tuple[Variable, ...] = (
         name="RAPTOR_VAR_DIR",
         reader=readers.read_directory,
         default="var",
-        meaning="Folder of database, secret key and static files; a relative path starts at the project.",
+        meaning="Folder of database, secret key, static files and profiles of browsers; a relative path "
+        "starts at the project, or at `~/.raptor` where the package was installed by pip.",
     ),
     Variable(
         name="RAPTOR_BIND",
@@ -168,13 +169,16 @@ class Environment:
     chromium: str
 
 
-def read_environment(environ: Mapping[str, str], *, project_dir: Path) -> Environment:
+def read_environment(environ: Mapping[str, str], *, project_dir: Path, knows_all: bool = True) -> Environment:
     """Read and check all variables; creates the folder for data and the secret key where they are missing.
 
     A blank value counts as not given.
+
+    Args:
+        knows_all: Whether a variable with our prefix that is none of ours is a mistake.
     Raises: ImproperlyConfigured: names every mistake, and no secret.
     """
-    mistakes = _find_unknown(environ)
+    mistakes = _find_unknown(environ) if knows_all else []
     values: dict[str, Any] = {}
     for variable in VARIABLES:
         given = environ.get(variable.name, "").strip()

@@ -10,7 +10,12 @@ from raptor_admin.environment import read_environment
 from raptor_admin.readers import SQLITE
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-_environment = read_environment(os.environ, project_dir=BASE_DIR)
+_is_checkout = (BASE_DIR / "manage.py").is_file()
+# Nothing is written among the installed packages.
+_home_dir = BASE_DIR if _is_checkout else Path.home() / ".raptor"
+# Test projects may have variables with our prefix that are their own.
+_is_panel = os.environ.get("DJANGO_SETTINGS_MODULE") != "raptor_admin.client_settings"
+_environment = read_environment(os.environ, project_dir=_home_dir, knows_all=_is_panel)
 
 SECRET_KEY = _environment.secret_key
 DEBUG = _environment.debug
@@ -75,7 +80,7 @@ def _read_database(url: str) -> dict[str, Any]:
     # gunicorn's threads and the worker live long, so connections are kept and checked before each use.
     database: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True))
     if database["ENGINE"] == SQLITE:
-        database["NAME"] = BASE_DIR / database["NAME"]
+        database["NAME"] = _home_dir / database["NAME"]
         # Measured with 4 processes: Django's defaults fail 77 of 600 transactions as "database is locked",
         # WAL + IMMEDIATE + a busy timeout of 5 s none.
         database["OPTIONS"] = {

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,9 +20,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 SETTINGS = "raptor_admin.client_settings"
-PANEL_SETTINGS = "raptor_admin.settings"
 THREADS = 4
-MIGRATION_SECONDS = 300
 
 
 def set_up() -> None:
@@ -106,26 +102,13 @@ def _make_tables() -> None:
     import fcntl
 
     from django.conf import settings
+    from django.core.management import call_command
 
     with (settings.RAPTOR_VAR_DIR / "migrate.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if _has_tables():
             return
-        # In a process of its own, which has all apps of the panel.
-        command = [
-            sys.executable,
-            "-m",
-            "django",
-            "migrate",
-            "--verbosity",
-            "0",
-            "--settings",
-            PANEL_SETTINGS,
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=MIGRATION_SECONDS, check=False)
-    if done.returncode:
-        told = done.stderr.strip().splitlines()
-        raise SessionException(f"The tables of the database could not be made: {told[-1] if told else '?'}")
+        call_command("migrate", verbosity=0)
 
 
 class _State:

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from django.core.management import CommandError, CommandParser
+
+from sessions_app.exceptions import SessionException
+from sessions_app.management.output import ReportingCommand, printable
+from sessions_app.manager import SessionManager
+
+
+class Command(ReportingCommand):
+    help = "End the browser of a session, if it is still the one that was saved; the session is kept."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("name", metavar="NAME", help="name of the session")
+        parser.add_argument(
+            "--namespace", default=None, help="its namespace; RAPTOR_NAMESPACE where not given"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        name = options["name"]
+        try:
+            manager = SessionManager(namespace=options["namespace"])
+            asyncio.run(_close(manager, name))
+        except SessionException as reason:
+            raise CommandError(reason.message) from None
+        if options["format"] == "json":
+            self.write_json({"namespace": manager.namespace, "name": name, "closed": True})
+        else:
+            self.stdout.write(f"The browser of {printable(name)} is closed. Its session is kept.")
+
+
+async def _close(manager: SessionManager, name: str) -> None:
+    async with manager:
+        await manager.close_session(name)

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from django.core.management import CommandError, CommandParser
+
+from sessions_app.endpoints import Endpoint
+from sessions_app.exceptions import SessionException
+from sessions_app.management.output import ReportingCommand, printable
+from sessions_app.manager import SessionInfo, SessionManager
+
+
+class Command(ReportingCommand):
+    help = "Start a Chromium with a profile of its own, which goes on by itself, and save it as a session."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("name", metavar="NAME", help="name of the session")
+        parser.add_argument(
+            "--namespace", default=None, help="its namespace; RAPTOR_NAMESPACE where not given"
+        )
+        parser.add_argument("--headless", action="store_true", help="without a window")
+        parser.add_argument("--url", default="", help="the page to open first")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        name = options["name"]
+        try:
+            manager = SessionManager(namespace=options["namespace"])
+            asyncio.run(_open(manager, name, url=options["url"], headless=options["headless"]))
+        except SessionException as reason:
+            raise CommandError(reason.message) from None
+        info = manager.get_session_info(name) or SessionInfo()
+        report = {
+            "namespace": manager.namespace,
+            "name": name,
+            "browser_version": info.metadata.get("browser_version"),
+            # Host and port, which may be shown.
+            "endpoint": str(Endpoint.parse(info.cdp_url)),
+            "profile": info.metadata.get("profile_dir"),
+        }
+        if options["format"] == "json":
+            self.write_json(report)
+            return
+        self.stdout.write(
+            f"Session {printable(name)} in the namespace {report['namespace']}: Chromium "
+            f"{report['browser_version']} listens at {report['endpoint']}.\n"
+            f"Its profile is {report['profile']}. End it with: close_browser"
+        )
+
+
+async def _open(manager: SessionManager, name: str, *, url: str, headless: bool) -> None:
+    async with manager:
+        await manager.launch_session(name, url=url, headless=headless)
