@@ -1,0 +1,72 @@
+"""Scripts as a test project has them: processes of their own, in which nobody has set Django up."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.browser import find_chromium
+
+PROJECT_DIR = Path(__file__).resolve().parents[2]
+SCRIPT_SECONDS = 120
+_FRAME = """
+import asyncio, json, time
+from raptor.core.session_manager import SessionManager, SessionException
+
+def tell(value):
+    print("told:" + json.dumps(value))
+
+async def main():
+    async with SessionManager() as manager:
+{body}
+
+asyncio.run(main())
+"""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A test project: its folder, and the environment that its scripts have."""
+
+    directory: Path
+    database_url: str = ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.directory),
+            "PYTHONPATH": str(PROJECT_DIR),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "RAPTOR_VAR_DIR": str(self.directory / "var"),
+            "RAPTOR_DATABASE_URL": self.database_url,
+            "RAPTOR_CHROMIUM": find_chromium() or "",
+            "RAPTOR_TIME_ZONE": "UTC",
+        }
+
+    def run(self, *command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *command],
+            cwd=self.directory,
+            env={**self.environment, **environ},
+            capture_output=True,
+            text=True,
+            timeout=SCRIPT_SECONDS,
+            check=False,
+        )
+
+    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.run(str(PROJECT_DIR / "manage.py"), *arguments)
+
+    def script(self, body: str) -> list[Any]:
+        """Run a script with a ``manager``; give what it has told."""
+        done = self.run("-c", _FRAME.format(body=textwrap.indent(textwrap.dedent(body), " " * 8)))
+        assert done.returncode == 0, done.stderr
+        lines = [line for line in done.stdout.splitlines() if line.startswith("told:")]
+        return [json.loads(line.removeprefix("told:")) for line in lines]

@@ -1,0 +1,317 @@
+"""Browsers that are saved by one process and restored by another."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.scripts import Project
+
+RESTORE = """
+    began = time.monotonic()
+    try:
+        page = await manager.restore_session("login")
+        await page.reload()
+        tell(await page.inner_text("h1"))
+    except SessionException as error:
+        tell([type(error).__name__, error.message])
+    tell(time.monotonic() - began)
+    tell(manager.list_sessions())
+"""
+
+
+class _Shop(http.server.BaseHTTPRequestHandler):
+    """Greets whoever has logged in."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        if self.path == "/login":
+            self.send_header("Set-Cookie", "user=ada; Path=/")
+        self.end_headers()
+        is_known = "user=ada" in self.headers.get("Cookie", "")
+        self.wfile.write(
+            f"<title>Shop</title><h1>{'Hello Ada' if is_known else 'Please log in'}</h1>".encode()
+        )
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture
+def shop() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Shop) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    project = Project(tmp_path)
+    yield project
+    for pid in browsers(project):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def browsers(project: Project) -> list[int]:
+    """The main processes of the browsers that use profiles of the project."""
+    listed = subprocess.run(
+        ["ps", "-A", "-ww", "-o", "pid=,args="], capture_output=True, text=True, check=True
+    ).stdout
+    found = []
+    for line in listed.splitlines():
+        pid, _, command = line.strip().partition(" ")
+        if f"--user-data-dir={project.directory}" in command and "--type=" not in command:
+            found.append(int(pid))
+    return found
+
+
+@pytest.fixture
+def logged_in(project: Project, shop: str) -> Project:
+    """One process has opened a browser, logged in and saved; it has ended."""
+    told = project.script(
+        f"""
+        page = await manager.launch_session("login", url="{shop}/")
+        tell(await page.inner_text("h1"))
+        await page.goto("{shop}/login")
+        await page.goto("{shop}/")
+        info = await manager.save_session(page, "login", {{"user": "ada"}})
+        tell(info.to_dict())
+        """
+    )
+    assert told[0] == "Please log in"
+    metadata = told[1]["metadata"]
+    assert metadata["page_url"] == f"{shop}/"
+    assert metadata["page_title"] == "Shop"
+    assert metadata["user"] == "ada"
+    assert metadata["browser_version"]
+    assert metadata["host"]
+    assert told[1]["cdp_url"].startswith("ws://127.0.0.1:")
+    return project
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def kill_browser(project: Project) -> None:
+    for pid in browsers(project):
+        os.killpg(pid, signal.SIGKILL)
+    until = time.monotonic() + 10
+    while browsers(project) and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def test_another_process_is_still_logged_in(logged_in: Project) -> None:
+    heading, _, names = logged_in.script(RESTORE)
+    assert heading == "Hello Ada"
+    assert names == ["login"]
+    # It may be restored any number of times, for it goes on.
+    assert logged_in.script(RESTORE)[0] == "Hello Ada"
+
+
+def test_a_killed_browser_is_told_and_its_session_kept(logged_in: Project) -> None:
+    kill_browser(logged_in)
+    (kind, message), seconds, names = logged_in.script(RESTORE)
+    assert kind == "BrowserUnreachable"
+    assert "nothing listens at 127.0.0.1:" in message
+    assert "/devtools/" not in message
+    assert seconds < 5
+    assert names == ["login"]
+
+
+def test_another_browser_on_the_same_port_is_left_alone(logged_in: Project, project: Project) -> None:
+    endpoint = logged_in.script('tell(manager.get_session_info("login").cdp_url)')[0]
+    port = endpoint.split(":")[2].partition("/")[0]
+    kill_browser(logged_in)
+    other = subprocess.Popen(
+        [
+            project.environment["RAPTOR_CHROMIUM"],
+            "--headless=new",
+            "--no-sandbox",
+            f"--remote-debugging-port={port}",
+            f"--user-data-dir={project.directory}/other",
+            "about:blank",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        until = time.monotonic() + 30
+        while not is_listening(int(port)):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        (kind, message), seconds, names = logged_in.script(RESTORE)
+        assert kind == "BrowserReplaced"
+        assert f"another browser listens at 127.0.0.1:{port}" in message
+        assert seconds < 5
+        assert names == ["login"]
+        closed = logged_in.manage("close_browser", "login")
+        assert closed.returncode == 1
+        assert "was replaced" in closed.stderr
+        assert other.poll() is None
+    finally:
+        os.killpg(other.pid, signal.SIGKILL)
+        other.wait()
+
+
+def test_a_halted_browser_is_told_in_time(logged_in: Project) -> None:
+    """It has the port, and says nothing."""
+    (pid,) = browsers(logged_in)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        (kind, _), seconds, _ = logged_in.script(RESTORE)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert kind == "BrowserUnreachable"
+    assert seconds < 20
+
+
+def test_the_page_that_was_saved_is_given(logged_in: Project, shop: str) -> None:
+    told = logged_in.script(
+        f"""
+        page = await manager.restore_session("login")
+        first = await page.context.new_page()
+        await first.goto("{shop}/#first")
+        saved = await page.context.new_page()
+        await saved.goto("{shop}/#saved")
+        await manager.save_session(saved, "login")
+        await saved.goto("{shop}/#moved")
+        """
+    )
+    assert told == []
+    where = 'page = await manager.restore_session("login"); tell(page.url); await page.close()'
+    # By its target, though it has moved; then any of those that are left.
+    assert logged_in.script(where) == [f"{shop}/#moved"]
+    left = [*logged_in.script(where), *logged_in.script(where)]
+    assert sorted(left) == [f"{shop}/", f"{shop}/#first"]
+    assert logged_in.script(RESTORE)[0][0] in ("PageNotFound", "BrowserUnreachable")
+
+
+def test_playwright_ends_when_it_is_told_to(logged_in: Project) -> None:
+    """No process is left behind by a program that goes on."""
+    told = logged_in.script(
+        """
+        import os, subprocess
+        def children():
+            listing = ["ps", "-A", "-o", "ppid=,pid=,comm="]
+            listed = subprocess.run(listing, capture_output=True, text=True).stdout
+            rows = [line.split(None, 2) for line in listed.splitlines()]
+            return [row[2] for row in rows if int(row[0]) == os.getpid() and row[2] != "ps"]
+        for _ in range(3):
+            await manager.restore_session("login")
+        tell(children())
+        await manager.aclose()
+        tell(children())
+        await manager.restore_session("login")
+        """
+    )
+    assert len(told[0]) == 1
+    assert told[1] == []
+    assert len(browsers(logged_in)) == 1
+
+
+def test_a_browser_is_opened_and_closed_by_command(project: Project, shop: str) -> None:
+    project.manage("migrate", "-v0")
+    opened = project.manage(
+        "open_browser", "by hand", "--headless", "--url", f"{shop}/login", "--format", "json"
+    )
+    assert opened.returncode == 0, opened.stderr
+    report = json.loads(opened.stdout)
+    assert report["name"] == "by hand"
+    assert "/devtools/" not in opened.stdout
+    again = project.manage("open_browser", "by hand", "--headless")
+    assert again.returncode == 1
+    assert "runs already" in again.stderr
+    closed = project.manage("close_browser", "by hand")
+    assert closed.returncode == 0, closed.stderr
+    assert browsers(project) == []
+    assert "nothing listens" in project.manage("close_browser", "by hand").stderr
+    # The profile is taken up again.
+    told = project.script(
+        f'page = await manager.launch_session("by hand", url="{shop}/"); tell(await page.title())'
+    )
+    assert told == ["Shop"]
+
+
+def test_a_browser_that_does_not_start_says_why(project: Project) -> None:
+    project.manage("migrate", "-v0")
+    failed = project.run(
+        str(Path(__file__).resolve().parents[2] / "manage.py"),
+        "open_browser",
+        "no-screen",
+        DISPLAY="",
+        WAYLAND_DISPLAY="",
+    )
+    assert failed.returncode == 1
+    assert "start it with headless" in failed.stderr
+    nowhere = project.manage("open_browser", "nowhere", "--headless", "--url", "http://127.0.0.1:1/")
+    assert nowhere.returncode == 1
+    assert "The page cannot be opened" in nowhere.stderr
+    assert browsers(project) == []
+    assert "nowhere" not in project.manage("list_sessions").stdout
+
+
+SAVED_BY_PLAYWRIGHT = """
+    import warnings
+    from playwright.async_api import async_playwright
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path={program!r}, args={arguments!r})
+        page = await browser.new_page()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            info = await manager.save_session(page, "launched")
+        tell([bool(info.cdp_url), manager.validate_session("launched"), [str(w.message) for w in caught]])
+"""
+
+
+def test_the_endpoint_of_a_launched_browser_is_found(project: Project) -> None:
+    arguments = ["--no-sandbox", "--remote-debugging-port=0"]
+    program = project.environment["RAPTOR_CHROMIUM"]
+    told = project.script(SAVED_BY_PLAYWRIGHT.format(program=program, arguments=arguments))
+    assert told == [[True, True, []]]
+
+
+def test_a_browser_without_an_endpoint_is_saved_with_a_warning(project: Project) -> None:
+    program = project.environment["RAPTOR_CHROMIUM"]
+    told = project.script(SAVED_BY_PLAYWRIGHT.format(program=program, arguments=["--no-sandbox"]))
+    has_endpoint, is_valid, warnings = told[0]
+    assert not has_endpoint
+    assert not is_valid
+    assert "missing_cdp_url" in warnings[0]
+    assert "--remote-debugging-port=0" in warnings[0]
+
+
+def test_a_page_of_the_synchronous_api_is_saved(project: Project) -> None:
+    done = project.run(
+        "-c",
+        f"""
+from playwright.sync_api import sync_playwright
+from raptor.core.session_manager import SessionManager
+manager = SessionManager()
+with sync_playwright() as playwright:
+    browser = playwright.chromium.launch(
+        executable_path={project.environment["RAPTOR_CHROMIUM"]!r},
+        args=["--no-sandbox", "--remote-debugging-port=0"],
+    )
+    info = manager.save_session(browser.new_page(), "sync")
+    print(manager.list_sessions(), manager.validate_session("sync"), info.cdp_url[:15])
+""",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "['sync'] True ws://127.0.0.1:"
