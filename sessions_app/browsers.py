@@ -88,7 +88,7 @@ async def ask_page(page: Any) -> PageFacts:
         # Playwright's own browsers have none; wrappers may.
         "known_endpoint": _text(getattr(browser, "ws_endpoint", "")),
     }
-    if facts["browser_type"] == "chromium":
+    if facts["browser_type"] == "chromium" and not facts["known_endpoint"]:
         facts.update(await _ask_chromium(page, browser))
     return PageFacts(**{key: str(value) for key, value in facts.items()})
 

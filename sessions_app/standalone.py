@@ -87,6 +87,10 @@ def _do(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
     except DatabaseError:
         if os.environ.get("DJANGO_SETTINGS_MODULE") != SETTINGS or _has_tables():
             raise
+    finally:
+        if not _state.is_own:
+            # The program's own threads keep theirs; one that nobody knows of would be in its way.
+            connection.close()
     _make_tables()
     return work(*args, **kwargs)
 

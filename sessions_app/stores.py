@@ -41,6 +41,7 @@ ATTEMPTS = 5
 """So often is tried again what somebody else's write came between."""
 
 WAIT_SECONDS = 60.0
+NAMES_COMPARED = 5_000
 FILE_NAME_BYTES = 255
 
 
@@ -85,7 +86,8 @@ class SessionStore:
         """
         session = self.find(name)
         if session is None:
-            close = difflib.get_close_matches(name, self.names(), n=3)
+            some = self.sessions.order_by("name").values_list("name", flat=True)[:NAMES_COMPARED]
+            close = difflib.get_close_matches(str(name), some, n=3)
             hint = f" Did you mean {' or '.join(f'“{other}”' for other in close)}?" if close else ""
             raise SessionNotFound(f"There is no session “{name}” in the namespace {self.namespace}.{hint}")
         return session
@@ -210,7 +212,7 @@ class SessionStore:
         if not reason and self.directory is not None:
             reason = _why_not_a_file_name(name)
         if reason:
-            raise SessionException(f"{name[:80]!r} cannot be the name of a session: {reason}.")
+            raise SessionException(f"{name!r:.80} cannot be the name of a session: {reason}.")
 
 
 def open_store(*, namespace: str | None, storage_dir: str | Path | None) -> SessionStore:
@@ -285,7 +287,12 @@ class _PlaceTaken(Exception):
 
 def _store(session: BrowserSession, content: dict[str, Any]) -> None:
     """Write a document to a session's row, and to its file, in the caller's transaction."""
-    data = documents.write(content)
+    try:
+        data = documents.write(content)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SessionException(
+            f"The metadata of “{session.name}” cannot be written as JSON: {error}."
+        ) from None
     if len(data) > settings.RAPTOR_MAX_DOCUMENT_BYTES:
         raise SessionException(
             f"The document of “{session.name}” would have {len(data):,} bytes, and at most "

@@ -7,11 +7,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-MACOS_PROGRAMS = (
-    "/Applications/Chromium.app/Contents/MacOS/Chromium",
-    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-)
+from sessions_app.chromium import system_programs
+
 DOWNLOAD_SECONDS = 600
 
 
@@ -29,8 +26,7 @@ def ensure_chromium() -> str | None:
 def _candidates() -> Iterator[str]:
     if chosen := os.environ.get("RAPTOR_CHROMIUM"):
         yield chosen
-    yield from filter(None, map(shutil.which, PROGRAMS))
-    yield from MACOS_PROGRAMS
+    yield from system_programs()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -1,0 +1,50 @@
+"""Profiles of browsers, and programs that are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sessions_app import chromium
+from sessions_app.exceptions import SessionException
+
+NAMES = ["login", "LOGIN", "a/b", "a.b", "..", "/etc/passwd", "-x", "", " ", "😀", "x" * 300, "a\nb"]
+
+
+def test_each_session_has_a_profile_of_its_own_inside_the_folder(tmp_path: Path) -> None:
+    profiles = [chromium.profile_of(tmp_path, "shop", name) for name in NAMES]
+    assert {profile.parent for profile in profiles} == {tmp_path}
+    assert all(len(profile.name) < 64 and not profile.name.startswith(("-", ".")) for profile in profiles)
+    # Where capital letters do not count, too.
+    assert len({str(profile).lower() for profile in profiles}) == len(NAMES)
+    assert chromium.profile_of(tmp_path, "other", "login") != profiles[0]
+
+
+def test_a_program_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path) -> None:
+    program = tmp_path / "chromium"
+    program.write_text(
+        "#!/bin/sh\necho first\necho no display at ws://127.0.0.1:9/devtools/browser/secret-id\nexit 1\n"
+    )
+    program.chmod(0o700)
+    with pytest.raises(SessionException) as failure:
+        chromium.start(str(program), tmp_path / "profile", headless=False)
+    assert "no display" in failure.value.message
+    assert "headless" in failure.value.message
+    assert "secret-id" not in failure.value.message
+
+
+def test_a_program_that_cannot_be_run_is_told(tmp_path: Path) -> None:
+    program = tmp_path / "chromium"
+    program.write_text("")
+    with pytest.raises(SessionException, match="cannot be started: Permission denied"):
+        chromium.start(str(program), tmp_path / "profile", headless=True)
+
+
+def test_an_endpoint_that_is_half_written_is_none_yet(tmp_path: Path) -> None:
+    assert chromium.read_endpoint(tmp_path) is None
+    for text in ("", "4711", "x\n/devtools/browser/1"):
+        (tmp_path / chromium.PORT_FILE).write_text(text)
+        assert chromium.read_endpoint(tmp_path) is None
+    (tmp_path / chromium.PORT_FILE).write_text("4711\n/devtools/browser/1\n")
+    assert chromium.read_endpoint(tmp_path) == "ws://127.0.0.1:4711/devtools/browser/1"
