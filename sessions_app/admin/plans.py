@@ -16,6 +16,7 @@ from sessions_app.admin.progress import Phase, phase_of
 from sessions_app.cleanup import CleanupRefused, approve_cleanup, matching, needs_number, scope_totals
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.models.clock import database_now
+from sessions_app.policies import has_policy_changed
 
 _State = CleanupRun.State
 
@@ -79,7 +80,7 @@ def _plan_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     return {
         "run": run,
         "policy": presentation.policy_link(run),
-        "has_policy_changed": _has_policy_changed(run),
+        "has_policy_changed": has_policy_changed(run),
         "size": filesizeformat(taken["bytes"]),
         "as_of": presentation.moment(run.as_of),
         "planned_at": presentation.moment(run.planned_at),
@@ -109,17 +110,6 @@ def _scope(run: CleanupRun, count: int) -> dict[str, Any]:
         "before_size": presentation.size(run.before_bytes or 0),
         "percent": presentation.percent(count, run.before_count),
     }
-
-
-def _has_policy_changed(run: CleanupRun) -> bool:
-    """Whether the policy that planned it would plan something else in its place now."""
-    if run.policy is None or run.step_position is None:
-        return False
-    step = run.policy.steps.filter(position=run.step_position).first()
-    if step is None:
-        return True
-    criteria: dict[str, Any] = step.criteria(max_age_days=settings.RAPTOR_MAX_AGE_DAYS).to_json()
-    return criteria != run.criteria_json
 
 
 def _staying(run: CleanupRun) -> dict[str, int]:

@@ -12,7 +12,7 @@ from sessions_app.policies.changes import (
     snapshot_of,
 )
 from sessions_app.policies.previews import Preview, StepPreview, preview
-from sessions_app.policies.sweeps import SweepResult, conditions_hold, sweep
+from sessions_app.policies.sweeps import SweepResult, conditions_hold, has_policy_changed, sweep
 from sessions_app.policies.timing import (
     in_words,
     next_run,
@@ -29,6 +29,7 @@ __all__ = [
     "conditions_hold",
     "differences",
     "fingerprint_of",
+    "has_policy_changed",
     "in_words",
     "next_run",
     "plan_next_runs",

@@ -14,7 +14,7 @@ from sessions_app.cleanup import scope_totals
 from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, CleanupStep
 from sessions_app.models.clock import database_now
-from sessions_app.policies.sweeps import meets_conditions, scope_of, why_to_wait
+from sessions_app.policies.sweeps import criteria_of, meets_conditions, scope_of, why_to_wait
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def preview(policy: CleanupPolicy, *, as_of: datetime | None = None, is_by_hand:
         meets_conditions(policy, scope_count, scope_bytes),
         keeps_archive=settings.RAPTOR_ARCHIVE_DAYS > 0,
     )
-    steps = [(step, step.criteria(max_age_days=settings.RAPTOR_MAX_AGE_DAYS)) for step in policy.steps.all()]
+    steps = [(step, criteria_of(step)) for step in policy.steps.all()]
     taken = _taken_by([criteria for _, criteria in steps], as_of)
     gone_count = gone_bytes = 0
     is_going_on = True

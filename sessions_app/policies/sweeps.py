@@ -119,6 +119,19 @@ def scope_of(policy: CleanupPolicy) -> Criteria:
     return Criteria(all=True, namespace=policy.namespace)
 
 
+def criteria_of(step: CleanupStep) -> Criteria:
+    """What a step takes now, by the age of the settings where it names none."""
+    return step.criteria(max_age_days=settings.RAPTOR_MAX_AGE_DAYS)
+
+
+def has_policy_changed(run: CleanupRun) -> bool:
+    """Whether the policy that planned a run would plan something else in its place now."""
+    if run.policy is None or run.step_position is None:
+        return False
+    step = run.policy.steps.filter(position=run.step_position).first()
+    return step is None or run.criteria_json != criteria_of(step).to_json()
+
+
 def sweep(
     policy: CleanupPolicy,
     *,
@@ -144,8 +157,8 @@ def sweep(
     _close_older_plans(policy, due_at)
     result = SweepResult(policy, due_at)
     for step in policy.steps.all():
-        run = CleanupRun.objects.filter(policy=policy, due_at=due_at, step_position=step.position).first()
-        if run is not None and run.criteria_json != _criteria_of(step).to_json():
+        run = policy.runs.filter(due_at=due_at, step_position=step.position).first()
+        if run is not None and has_policy_changed(run):
             result.runs.append(run)
             result.was_changed = True
             result.stopped_because = "The policy was changed meanwhile; its next sweep takes the new steps."
@@ -185,7 +198,7 @@ def _take_step(
 ) -> bool:
     """Plan a step, or take up its plan, and run it; tells whether the sweep goes on to the next one."""
     run = planned or plan_cleanup(
-        _criteria_of(step),
+        criteria_of(step),
         trigger=origin.trigger,
         actor=origin.actor,
         step=step,
@@ -214,10 +227,6 @@ def _take_step(
     result.has_worked = True
     result.is_interrupted = run.state == _State.INTERRUPTED
     return not result.is_interrupted
-
-
-def _criteria_of(step: CleanupStep) -> Criteria:
-    return step.criteria(max_age_days=settings.RAPTOR_MAX_AGE_DAYS)
 
 
 def _is_over(run: CleanupRun) -> bool:
