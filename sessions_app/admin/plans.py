@@ -13,7 +13,7 @@ from django.template.defaultfilters import filesizeformat
 from sessions_app.admin import presentation, run_work
 from sessions_app.admin.base import RaptorAdmin, is_id
 from sessions_app.admin.progress import Phase, phase_of
-from sessions_app.cleanup import CleanupRefused, approve_cleanup, matching, needs_number, scope_totals
+from sessions_app.cleanup import CleanupRefused, approve_cleanup, matching, needs_number, weigh
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.policies import has_policy_changed
@@ -99,10 +99,7 @@ def _plan_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
 
 def _scope(run: CleanupRun, count: int) -> dict[str, Any]:
     if run.before_count is None:
-        run.before_count, run.before_bytes = scope_totals(run.criteria)
-        # Kept for the next page of the plan; not where a run has begun meanwhile, which weighs for itself.
-        plan = CleanupRun.objects.filter(pk=run.pk, attempt=0, before_count=None)
-        plan.update(before_count=run.before_count, before_bytes=run.before_bytes)
+        weigh(run)
     if not run.before_count:
         return {}
     return {

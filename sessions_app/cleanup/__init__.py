@@ -14,6 +14,7 @@ from sessions_app.cleanup.brakes import (
     hold,
     needs_number,
     scope_totals,
+    weigh,
     why_to_hold,
 )
 from sessions_app.cleanup.claims import (
@@ -50,6 +51,7 @@ __all__ = [
     "scope_totals",
     "summary",
     "undo_cleanup",
+    "weigh",
     "why_to_hold",
     "write_owed_files",
 ]

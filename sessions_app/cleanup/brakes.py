@@ -34,9 +34,13 @@ def scope_totals(criteria: Criteria) -> tuple[int, int]:
 
 
 def weigh(run: CleanupRun) -> None:
-    """Write down what the scope of a plan holds, removed or not: what the brakes measure it against."""
+    """Write down what the scope of a plan holds, removed or not: what the brakes measure it against.
+
+    Not where the run has begun meanwhile, which weighs for itself, or somebody else was faster.
+    """
+    unchanged = CleanupRun.objects.filter(pk=run.pk, attempt=run.attempt, before_count=run.before_count)
     run.before_count, run.before_bytes = scope_totals(run.criteria)
-    run.save(update_fields=("before_count", "before_bytes"))
+    unchanged.update(before_count=run.before_count, before_bytes=run.before_bytes)
 
 
 def needs_number(run: CleanupRun) -> bool:
