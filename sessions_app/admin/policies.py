@@ -18,6 +18,7 @@ from sessions_app.admin import presentation
 from sessions_app.admin.base import RaptorAdmin, may_clean_up
 from sessions_app.admin.policy_changes import what_changed
 from sessions_app.admin.policy_form import PolicyForm, StepInline
+from sessions_app.cleanup import why_busy
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, PolicyChange
 from sessions_app.models.clock import database_now
 
@@ -205,9 +206,8 @@ class CleanupPolicyAdmin(RaptorAdmin):
         if told or due_at is None:
             self.message_user(request, told, level)
             return HttpResponseRedirect(reverse("admin:sessions_app_cleanuppolicy_run", args=[policy.pk]))
-        if at_work := CleanupRun.objects.filter(policy=policy, state=_State.RUNNING).first():
-            told = f"“{policy}” is already running: run {at_work.pk}."
-        else:
+        told = why_busy(policy)
+        if not told:
             # Sent twice, it names the same sweep: the second task finds nothing to do.
             actor = request.user.get_username()
             async_task("sessions_app.tasks.sweep", policy.pk, due_at.isoformat(), "admin", actor)

@@ -24,6 +24,7 @@ from sessions_app.cleanup.claims import (
     PlanOutdated,
     drop_old_plans,
     mark_dead_runs,
+    why_busy,
 )
 from sessions_app.cleanup.files import write_owed_files
 from sessions_app.cleanup.plans import make_again, matching, plan_cleanup
@@ -52,6 +53,7 @@ __all__ = [
     "summary",
     "undo_cleanup",
     "weigh",
+    "why_busy",
     "why_to_hold",
     "write_owed_files",
 ]

@@ -10,7 +10,7 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Coalesce
 
-from sessions_app.models import CleanupRun, DatabaseClock, PlannedSessions
+from sessions_app.models import CleanupPolicy, CleanupRun, DatabaseClock, PlannedSessions
 from sessions_app.models.cleanup import HEARTBEAT_LIMIT, PLAN_LIMIT
 from sessions_app.models.clock import database_now
 
@@ -69,9 +69,10 @@ def claim(run: CleanupRun, allowed: Q, *, state: str, **values: Any) -> None:
                 **values,
             )
     except IntegrityError:
-        other = CleanupRun.objects.filter(policy=run.policy_id, state=_State.RUNNING).first()
-        told = f"already running: run {other.pk}" if other else "already running"
-        raise CleanupInProgress(f"“{run.policy}” is {told}.") from None
+        if run.policy is None:
+            raise
+        told = why_busy(run.policy) or f"“{run.policy}” is already running."
+        raise CleanupInProgress(told) from None
     run.refresh_from_db()
     if claimed:
         run.attempt = attempt
@@ -79,6 +80,12 @@ def claim(run: CleanupRun, allowed: Q, *, state: str, **values: Any) -> None:
     if run.state == _State.HELD:
         raise CleanupHeld(f"Run {run.pk} is held for a person. {run.held_because} Approve it on its page.")
     raise CleanupInProgress(f"Run {run.pk} is {run.get_state_display().lower()} already.")
+
+
+def why_busy(policy: CleanupPolicy) -> str:
+    """Say which run of a policy is at work, for there is one at a time; blank where none is."""
+    at_work = CleanupRun.objects.filter(policy=policy, state=_State.RUNNING).first()
+    return f"“{policy}” is already running: run {at_work.pk}." if at_work else ""
 
 
 def reload(run: CleanupRun) -> None:

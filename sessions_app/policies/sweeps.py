@@ -20,6 +20,7 @@ from sessions_app.cleanup import (
     run_cleanup,
     scope_totals,
     summary,
+    why_busy,
     why_to_hold,
 )
 from sessions_app.criteria import Criteria
@@ -236,8 +237,8 @@ def _is_over(run: CleanupRun) -> bool:
 
 def _refuse_beside_another(policy: CleanupPolicy) -> None:
     # The database refuses two runs of a policy at work: asked before, nothing is planned in vain.
-    if other := CleanupRun.objects.filter(policy=policy, state=_State.RUNNING).first():
-        raise CleanupInProgress(f"“{policy}” is already running: run {other.pk}.")
+    if because := why_busy(policy):
+        raise CleanupInProgress(because)
 
 
 def _close_older_plans(policy: CleanupPolicy, due_at: datetime) -> None:
