@@ -26,6 +26,9 @@ class Reason(CodedFlag):
     VANISHED = 1 << 11, "Its file is gone from the session directory."
 
 
+REASONS: dict[str, Problem | Reason] = {reason.code: reason for reason in (*Reason, *Problem)}
+"""Every reason for a removal by its code, in the order in which they are told."""
+
 _PROBLEM_BITS = (1 << 8) - 1
 
 

@@ -16,14 +16,13 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from sessions_app.criteria import Criteria, Reason, in_days, reasons_in
+from sessions_app.criteria import REASONS, Criteria, Reason, in_days, reasons_in
 from sessions_app.endpoints import Endpoint
 from sessions_app.models import CleanupRun, StoredSession
 from sessions_app.problems import UNREADABLE, Problem
 
 NONE = "\N{EN DASH}"
 ROWS_PER_PAGE = 100
-REASONS: dict[str, Problem | Reason] = {reason.code: reason for reason in [*Problem, *Reason]}
 _STATE_KINDS = {
     CleanupRun.State.SUCCEEDED: "good",
     CleanupRun.State.FAILED: "bad",

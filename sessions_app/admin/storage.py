@@ -16,7 +16,8 @@ from django.utils.http import urlencode
 
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.admin.downloads import harmless
-from sessions_app.admin.presentation import REASONS, age, request_time
+from sessions_app.admin.presentation import age, request_time
+from sessions_app.criteria import REASONS
 from sessions_app.storage import AGES, StorageReport, Total, storage_report
 
 WOULD_FREE = {"expired": "Expired", "invalid": "Invalid", "either": "Expired or invalid"}

@@ -8,15 +8,12 @@ from typing import Any
 
 from django.core.management import CommandError
 
-from sessions_app.criteria import Reason
+from sessions_app.criteria import REASONS
 from sessions_app.management.output import bytes_of, count_of, printable
 from sessions_app.models import CleanupRun
-from sessions_app.problems import Problem
 
 HELD = 3
 NAMED_LIMIT = 20
-
-_SENTENCES = {member.code: member.sentence for flags in (Reason, Problem) for member in flags}
 
 
 class HeldByBrake(CommandError):
@@ -40,8 +37,8 @@ class CleanupReport:
     @property
     def reasons(self) -> dict[str, int]:
         counts = self.run.matched_reasons if self.is_plan else self.run.removed_reasons
-        # In the order of their bits: a database may have sorted the keys.
-        return {code: counts[code] for code in _SENTENCES if code in counts}
+        # A database may have sorted the keys.
+        return {code: counts[code] for code in REASONS if code in counts}
 
     @property
     def size_bytes(self) -> int:
@@ -70,7 +67,7 @@ class CleanupReport:
         if not run.matched_count:
             return f"Run {run.pk}: nothing to remove. Asked for: {run.criteria.describe()}."
         lines = [self._headline()]
-        lines += [f"  {count:>7,}  {_SENTENCES[code]} ({code})" for code, count in self.reasons.items()]
+        lines += [f"  {count:>7,}  {REASONS[code].sentence} ({code})" for code, count in self.reasons.items()]
         lines += self._skipped()
         if run.matched_pinned_count:
             lines.append(f"Pinned sessions among them: {run.matched_pinned_count:,}.")
