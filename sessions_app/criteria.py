@@ -12,6 +12,7 @@ from django.db.models import F, IntegerField, Q, Value
 from django.db.models.expressions import Case, Combinable, When
 
 from sessions_app.problems import UNREADABLE, CodedFlag, Problem, is_expired, is_invalid
+from sessions_app.wording import in_days
 
 MAX_AGE_LIMIT_DAYS = 36_525
 SELECTION_LIMIT = 10_000
@@ -44,11 +45,6 @@ def count_reasons(groups: Iterable[tuple[int, int]]) -> dict[str, int]:
         for reason in reasons_in(bits):
             counts[reason.code] += sessions
     return dict(counts)
-
-
-def in_days(days: float) -> str:
-    """Say a number of days, as in “1 day” and “7 days”."""
-    return f"{days:g} {'day' if days == 1 else 'days'}"
 
 
 class InvalidCriteria(ValueError):

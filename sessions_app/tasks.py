@@ -25,6 +25,7 @@ from sessions_app.models import CleanupPolicy, CleanupRun, SessionDirectory
 from sessions_app.models.cleanup import HEARTBEAT_LIMIT
 from sessions_app.models.clock import database_now
 from sessions_app.sync_result import SyncResult
+from sessions_app.wording import count_of
 
 logger = logging.getLogger(__name__)
 _P = ParamSpec("_P")
@@ -102,8 +103,8 @@ def sync_directories() -> str:
             failures.append(mask_endpoints(message))
             logger.warning("%s", failures[-1])
     counts = {key: sum(getattr(result, key) for result in synced) for key in ("added", "changed", "vanished")}
-    mirrored = "1 directory" if len(synced) == 1 else f"{len(synced):,} directories"
-    done = f"{mirrored} mirrored" + "".join(f", {n:,} {key}" for key, n in counts.items())
+    done = f"{count_of(len(synced), 'directory', 'directories')} mirrored"
+    done += "".join(f", {n:,} {key}" for key, n in counts.items())
     return " ".join((f"{done}.", *failures))
 
 
@@ -131,7 +132,7 @@ def empty_archive() -> str:
     """Delete for good what has been in the archive for ``RAPTOR_ARCHIVE_DAYS``."""
     before = database_now() - timedelta(days=settings.RAPTOR_ARCHIVE_DAYS)
     deleted, size_bytes = cleanup.empty_archive(before, deadline=_deadline())
-    return f"{_count(deleted, 'session')} deleted from the archive, {size_bytes:,} bytes."
+    return f"{count_of(deleted, 'session')} deleted from the archive, {size_bytes:,} bytes."
 
 
 @_masked
@@ -146,7 +147,7 @@ def tidy_up() -> str:
             async_task("sessions_app.tasks.continue_cleanup", run.pk)
     cleanup.drop_old_plans(as_of=now)
     changed = schedules.sync_schedules(now=now).changed
-    return f"{_count(len(dead), 'dead run')} marked, {_count(len(changed), 'schedule')} put right."
+    return f"{count_of(len(dead), 'dead run')} marked, {count_of(len(changed), 'schedule')} put right."
 
 
 def _stranded(now: datetime) -> QuerySet[CleanupRun]:
@@ -244,7 +245,7 @@ def _undo(run: CleanupRun, actor: str) -> str:
         return _refused(run, reason)
     if run.state == CleanupRun.State.INTERRUPTED:
         async_task("sessions_app.tasks.continue_undo", run.pk)
-    return f"{_count(run.restored_count, 'session')} of run {run.pk} are back."
+    return f"{count_of(run.restored_count, 'session')} of run {run.pk} are back."
 
 
 def _refused(run: CleanupRun, reason: Exception) -> str:
@@ -256,10 +257,6 @@ def _refused(run: CleanupRun, reason: Exception) -> str:
 
 def _deadline() -> Deadline:
     return Deadline.after(settings.RAPTOR_TASK_DEADLINE_SECONDS)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun if number == 1 else noun + 's'}"
 
 
 def _describe(error: Exception) -> str:

@@ -16,10 +16,11 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from sessions_app.criteria import REASONS, Criteria, Reason, in_days, reasons_in
+from sessions_app.criteria import REASONS, Criteria, Reason, reasons_in
 from sessions_app.endpoints import Endpoint
 from sessions_app.models import CleanupRun, StoredSession
 from sessions_app.problems import UNREADABLE, Problem
+from sessions_app.wording import count_of, in_days
 
 NONE = "\N{EN DASH}"
 ROWS_PER_PAGE = 100
@@ -58,8 +59,7 @@ def duration(span: timedelta) -> str:
         (float("inf"), 86_400, "day"),
     ):
         if seconds < limit:
-            count = int(seconds // unit_seconds)
-            return f"{count:,} {unit}{'' if count == 1 else 's'}"
+            return count_of(int(seconds // unit_seconds), unit)
     raise AssertionError("unreachable: the last limit is infinite")
 
 

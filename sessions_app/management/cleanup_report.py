@@ -9,8 +9,9 @@ from typing import Any
 from django.core.management import CommandError
 
 from sessions_app.criteria import REASONS
-from sessions_app.management.output import bytes_of, count_of, printable
+from sessions_app.management.output import bytes_of, printable
 from sessions_app.models import CleanupRun
+from sessions_app.wording import count_of
 
 HELD = 3
 NAMED_LIMIT = 20

@@ -28,6 +28,7 @@ from django.utils import timezone
 
 from sessions_app.deadline import Deadline
 from sessions_app.endpoints import mask_endpoints
+from sessions_app.wording import count_of
 
 FAILED = 1
 WRONG_USAGE = 2
@@ -117,11 +118,6 @@ def user_name() -> str:
         return getpass.getuser()[:150]
     except (KeyError, OSError, ImportError):
         return ""
-
-
-def count_of(number: int, noun: str, plural: str = "") -> str:
-    """Say how many, as in “1 session” and “2,000 sessions”."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def bytes_of(size_bytes: int) -> str:

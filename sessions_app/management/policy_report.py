@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sessions_app.management.cleanup_report import CleanupReport
-from sessions_app.management.output import bytes_of, count_of
+from sessions_app.management.output import bytes_of
 from sessions_app.policies import Preview, StepPreview, SweepResult
+from sessions_app.wording import count_of
 
 
 def sweep_to_json(result: SweepResult) -> dict[str, Any]:

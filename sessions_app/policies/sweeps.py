@@ -26,6 +26,7 @@ from sessions_app.cleanup import (
 from sessions_app.criteria import Criteria
 from sessions_app.deadline import Deadline
 from sessions_app.models import CleanupPolicy, CleanupRun, CleanupStep
+from sessions_app.wording import count_of
 
 logger = logging.getLogger(__name__)
 _State = CleanupRun.State
@@ -63,7 +64,7 @@ class SweepResult:
         """Say what has gone: in the words of the guide, where the policy does what the guide is about."""
         kinds = {step.criterion for step in self.policy.steps.all()}
         total = sum(run.removed_count for run in self.runs)
-        in_all = f"{total:,} session{'' if total == 1 else 's'} removed"
+        in_all = f"{count_of(total, 'session')} removed"
         if kinds.isdisjoint(_GUIDED):
             return f"Automatic cleanup complete: {in_all}"
         expired, invalid = self.removed_count("expired"), self.removed_count("invalid")

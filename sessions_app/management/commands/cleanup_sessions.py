@@ -23,7 +23,6 @@ from sessions_app.management.output import (
     WrongUsage,
     add_age_arguments,
     add_scope_arguments,
-    count_of,
     progress,
     read_instant,
     stoppable,
@@ -38,6 +37,7 @@ from sessions_app.management.policy_report import (
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.policies import SweepResult, preview, sweep
+from sessions_app.wording import count_of
 
 HOW_TO_APPROVE = "Approve it on its page in the admin, or call the command again with --yes."
 FOR_GOOD = "RAPTOR_ARCHIVE_DAYS is 0: they are deleted for good, and cannot be brought back.\n"

@@ -8,7 +8,8 @@ from django.core.management.base import BaseCommand
 from django.utils import timezone
 
 from sessions_app.demo import write_demo
-from sessions_app.management.output import WrongUsage, count_of, progress, read_instant
+from sessions_app.management.output import WrongUsage, progress, read_instant
+from sessions_app.wording import count_of
 
 
 class Command(BaseCommand):

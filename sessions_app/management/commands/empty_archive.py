@@ -11,11 +11,11 @@ from sessions_app.management.output import (
     ReportingCommand,
     WrongUsage,
     bytes_of,
-    count_of,
     progress,
     stoppable,
 )
 from sessions_app.models.clock import database_now
+from sessions_app.wording import count_of
 
 
 class Command(ReportingCommand):

@@ -9,11 +9,11 @@ from sessions_app.management.output import (
     ReportingCommand,
     add_age_arguments,
     bytes_of,
-    count_of,
     local,
     printable,
 )
 from sessions_app.storage import AGES, StorageReport, Total, storage_report
+from sessions_app.wording import count_of
 
 _GROUPS = ("namespace", "browser_type", "age", "problem")
 

@@ -8,12 +8,12 @@ from sessions_app.cleanup import CannotUndo, CleanupInProgress, undo_cleanup
 from sessions_app.management.output import (
     ReportingCommand,
     bytes_of,
-    count_of,
     progress,
     stoppable,
     user_name,
 )
 from sessions_app.models import CleanupRun
+from sessions_app.wording import count_of
 
 
 class Command(ReportingCommand):

@@ -10,9 +10,9 @@ from sessions_app.management.output import (
     ReportingCommand,
     add_age_arguments,
     add_scope_arguments,
-    count_of,
     printable,
 )
+from sessions_app.wording import count_of
 
 
 class Command(ReportingCommand):
