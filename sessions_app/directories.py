@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +19,8 @@ from sessions_app.models.directory import PATH_LENGTH
 from sessions_app.models.session import NAMESPACE_LENGTH
 from sessions_app.session_files import SessionFolder
 from sessions_app.sync_result import SyncResult
+
+logger = logging.getLogger(__name__)
 
 CLAIM_LAPSES_AFTER = timedelta(minutes=5)
 
@@ -108,6 +111,27 @@ def sync_directory(
     finally:
         _release(directory, result, error)
     return result
+
+
+def sync_enabled(*, trigger: str, actor: str, deadline: Deadline) -> tuple[list[SyncResult], list[str]]:
+    """Mirror all enabled directories; one that fails does not stop the others.
+
+    Those that were not reached before the deadline come first the next time.
+
+    Returns: What was done in each, and a sentence for each that failed, without an endpoint.
+    """
+    waiting = SessionDirectory.objects.filter(is_enabled=True).order_by(F("synced_at").asc(nulls_first=True))
+    synced, failures = [], []
+    for directory in waiting:
+        if deadline.has_passed:
+            break
+        try:
+            synced.append(sync_directory(directory, trigger=trigger, actor=actor, deadline=deadline))
+        except Exception as error:
+            told = str(error) if isinstance(error, DirectoryError) else f"{type(error).__name__}: {error}"
+            failures.append(mask_endpoints(told))
+            logger.warning("%s", failures[-1])
+    return synced, failures
 
 
 def _claim(directory: SessionDirectory) -> None:

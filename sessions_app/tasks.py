@@ -10,31 +10,21 @@ import functools
 import logging
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import ParamSpec
 
 from django.conf import settings
-from django.db.models import F, QuerySet
 from django_q.tasks import async_task
 
 from sessions_app import cleanup, directories, policies, schedules
 from sessions_app.deadline import Deadline
 from sessions_app.endpoints import mask_endpoints
-from sessions_app.models import CleanupPolicy, CleanupRun, SessionDirectory
-from sessions_app.models.cleanup import HEARTBEAT_LIMIT
+from sessions_app.models import CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
-from sessions_app.sync_result import SyncResult
 from sessions_app.wording import count_of
 
 logger = logging.getLogger(__name__)
 _P = ParamSpec("_P")
-
-STRANDED_AFTER = timedelta(minutes=5)
-STRANDED_FOR = timedelta(days=1)
-"""Sweeps that died are gone on with for so long; a later sweep takes what they left."""
-
-APPROVED_IN_VAIN = "It was approved, but another run of the policy was at work: approve it again."
 
 
 class TaskFailed(Exception):
@@ -89,29 +79,13 @@ def run_planned(run_pk: int, trigger: str, actor: str) -> str:
 @_masked
 def sync_directories() -> str:
     """Mirror all enabled session directories; one that fails does not stop the others."""
-    deadline = _deadline()
-    # Those that were not reached in time come first in the next minute.
-    waiting = SessionDirectory.objects.filter(is_enabled=True).order_by(F("synced_at").asc(nulls_first=True))
-    synced, failures = [], []
-    for directory in waiting:
-        if deadline.has_passed:
-            break
-        try:
-            synced.append(_sync(directory, deadline))
-        except Exception as error:
-            message = str(error) if isinstance(error, directories.DirectoryError) else _describe(error)
-            failures.append(mask_endpoints(message))
-            logger.warning("%s", failures[-1])
+    synced, failures = directories.sync_enabled(
+        trigger="schedule", actor="sync_directories", deadline=_deadline()
+    )
     counts = {key: sum(getattr(result, key) for result in synced) for key in ("added", "changed", "vanished")}
     done = f"{count_of(len(synced), 'directory', 'directories')} mirrored"
     done += "".join(f", {n:,} {key}" for key, n in counts.items())
     return " ".join((f"{done}.", *failures))
-
-
-def _sync(directory: SessionDirectory, deadline: Deadline) -> SyncResult:
-    return directories.sync_directory(
-        directory, trigger="schedule", actor="sync_directories", deadline=deadline
-    )
 
 
 @_masked
@@ -140,7 +114,7 @@ def tidy_up() -> str:
     """Mark the runs whose process died and go on with sweeps, drop forgotten plans, keep the schedules."""
     now = database_now()
     dead = cleanup.mark_dead_runs(as_of=now)
-    for run in filter(_goes_on_by_itself, [*dead, *_stranded(now)]):
+    for run in cleanup.abandoned_sweeps(dead, as_of=now):
         if run.policy_id is not None and run.due_at is not None:
             _queue_sweep(run.policy_id, run.due_at, run.trigger, run.actor)
         else:
@@ -148,29 +122,6 @@ def tidy_up() -> str:
     cleanup.drop_old_plans(as_of=now)
     changed = schedules.sync_schedules(now=now).changed
     return f"{count_of(len(dead), 'dead run')} marked, {count_of(len(changed), 'schedule')} put right."
-
-
-def _stranded(now: datetime) -> QuerySet[CleanupRun]:
-    """The dead runs that somebody else has marked, or whose task was lost with the one who marked them.
-
-    Whose deadline has passed beats its heart with its last word, and has a task already. Where one of
-    these has a task as well, the second finds nothing to do.
-    """
-    return CleanupRun.objects.filter(
-        state=CleanupRun.State.INTERRUPTED,
-        undo_started_at=None,
-        finished_at__lt=now - STRANDED_AFTER,
-        finished_at__gt=now - STRANDED_FOR,
-        heartbeat_at__lt=F("finished_at") - HEARTBEAT_LIMIT,
-    )
-
-
-def _goes_on_by_itself(run: CleanupRun) -> bool:
-    """Whether a run whose worker died needs nobody: the sweeps of policies, but for a command's."""
-    # A command's user sees it end. What a sync found to be gone may be back: the next sync tells.
-    is_left_to_others = run.trigger == CleanupRun.Trigger.COMMAND or run.criteria.has_vanished
-    is_of_schedule = run.trigger == CleanupRun.Trigger.SCHEDULE or run.policy_id is not None
-    return run.is_resumable and is_of_schedule and not is_left_to_others
 
 
 def _run(run: CleanupRun, *, trigger: str = "", actor: str = "") -> str:
@@ -182,8 +133,10 @@ def _run(run: CleanupRun, *, trigger: str = "", actor: str = "") -> str:
     if not is_passed_over:
         try:
             run = cleanup.run_cleanup(run, trigger=trigger, actor=actor, deadline=deadline)
+        except cleanup.CleanupInProgress as reason:
+            cleanup.hold_again(run)
+            return _refused(run, reason)
         except cleanup.CleanupRefused as reason:
-            _hold_again(run, reason)
             return _refused(run, reason)
         told = " ".join(filter(None, (f"{cleanup.summary(run)}.", run.error)))
         if run.state == CleanupRun.State.INTERRUPTED:
@@ -203,35 +156,10 @@ def _sweep(policy: CleanupPolicy, due_at: datetime, trigger: str, actor: str, de
             policy, due_at=due_at, trigger=trigger, actor=actor or policy.name, deadline=deadline
         )
     except cleanup.CleanupRefused as reason:
-        return _sweep_refused(policy, due_at, trigger, reason)
+        return policies.put_off(policy, due_at, trigger=trigger, because=str(reason), now=database_now())
     if result.is_interrupted:
         _queue_sweep(policy.pk, due_at, trigger, actor)
     return result.describe()
-
-
-def _sweep_refused(policy: CleanupPolicy, due_at: datetime, trigger: str, reason: Exception) -> str:
-    """Let a sweep that a schedule has started be tried again, and say so."""
-    itself = CleanupRun.objects.filter(policy=policy, due_at=due_at, state=CleanupRun.State.RUNNING)
-    if trigger != CleanupRun.Trigger.SCHEDULE or itself.exists():
-        logger.info("%s", reason)
-        return str(reason)
-    is_due_again = policies.try_again(policy, due_at, now=database_now())
-    told = f"{reason} The sweep is {'tried again in a minute' if is_due_again else 'not tried again'}."
-    logger.warning("“%s”: %s", policy, told)
-    return told
-
-
-def _hold_again(run: CleanupRun, reason: Exception) -> None:
-    """Let a plan whose approval came to nothing wait for a person again, who would else not hear of it."""
-    is_in_vain = run.policy is not None and run.approved_at is not None and run.attempt == 0
-    if not is_in_vain or not isinstance(reason, cleanup.CleanupInProgress):
-        return
-    because = run.held_because.removesuffix(APPROVED_IN_VAIN).strip()
-    # Delivered twice, it may be at work by now.
-    with suppress(cleanup.CleanupInProgress):
-        cleanup.hold(run, f"{because} {APPROVED_IN_VAIN}".lstrip())
-        held = CleanupRun.objects.filter(pk=run.pk, state=CleanupRun.State.HELD)
-        held.update(approved_by="", approved_at=None)
 
 
 def _queue_sweep(policy_pk: int, due_at: datetime, trigger: str, actor: str) -> None:
@@ -257,7 +185,3 @@ def _refused(run: CleanupRun, reason: Exception) -> str:
 
 def _deadline() -> Deadline:
     return Deadline.after(settings.RAPTOR_TASK_DEADLINE_SECONDS)
-
-
-def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

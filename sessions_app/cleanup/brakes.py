@@ -7,6 +7,8 @@ that nobody holds.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from django.db import connection
 from django.db.models import Count, Sum
 
@@ -19,6 +21,8 @@ SMALL_SCOPE = 100
 
 SMALL_SELECTION = 100
 """So many sessions fit on one page, where each was ticked."""
+
+APPROVED_IN_VAIN = "It was approved, but another run of the policy was at work: approve it again."
 
 _State = CleanupRun.State
 
@@ -79,6 +83,21 @@ def why_to_hold(run: CleanupRun, policy: CleanupPolicy, *, taken_count: int = 0)
 def hold(run: CleanupRun, because: str) -> CleanupRun:
     """Let a plan wait until a person has approved it."""
     return _move(run, (_State.PLANNED,), state=_State.HELD, held_because=because)
+
+
+def hold_again(run: CleanupRun) -> None:
+    """Let a plan wait once more whose approval came to nothing: who approved it would else not hear of it.
+
+    That is one of a policy, of which another run was at work by then.
+    """
+    if run.policy_id is None or run.approved_at is None or run.attempt:
+        return
+    because = run.held_because.removesuffix(APPROVED_IN_VAIN).strip()
+    # Delivered twice, it may be at work by now.
+    with suppress(CleanupInProgress):
+        hold(run, f"{because} {APPROVED_IN_VAIN}".lstrip())
+        held = CleanupRun.objects.filter(pk=run.pk, state=_State.HELD)
+        held.update(approved_by="", approved_at=None)
 
 
 def approve_cleanup(run: CleanupRun, *, actor: str) -> CleanupRun:

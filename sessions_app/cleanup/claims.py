@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, OperationalError, connection, transaction
-from django.db.models import Q
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 
 from sessions_app.models import CleanupPolicy, CleanupRun, DatabaseClock, PlannedSessions
@@ -15,6 +16,10 @@ from sessions_app.models.cleanup import HEARTBEAT_LIMIT, PLAN_LIMIT
 from sessions_app.models.clock import database_now
 
 LOCK_WAIT_MILLISECONDS = 5_000
+
+STRANDED_AFTER = timedelta(minutes=5)
+STRANDED_FOR = timedelta(days=1)
+"""Sweeps that died are gone on with for so long; a later sweep takes what they left."""
 
 _State = CleanupRun.State
 _AT_WORK = (_State.RUNNING, _State.UNDOING)
@@ -160,3 +165,36 @@ def mark_dead_runs(*, as_of: datetime, run: CleanupRun | None = None) -> list[Cl
     for found in marked:
         found.refresh_from_db()
     return marked
+
+
+def abandoned_sweeps(marked: Iterable[CleanupRun], *, as_of: datetime) -> list[CleanupRun]:
+    """Give the runs whose worker died and that are gone on with by themselves.
+
+    Args:
+        marked: Those that were just found to be dead. Those that somebody else has marked, or whose task
+            was lost with the one who marked them, are looked for.
+    """
+    return [run for run in (*marked, *_stranded(as_of)) if _goes_on_by_itself(run)]
+
+
+def _stranded(as_of: datetime) -> QuerySet[CleanupRun]:
+    """The dead runs that were marked a while ago, and with which nobody has gone on.
+
+    Whose deadline has passed beats its heart with its last word, and has a task already. Where one of
+    these has a task as well, the second finds nothing to do.
+    """
+    return CleanupRun.objects.filter(
+        state=_State.INTERRUPTED,
+        undo_started_at=None,
+        finished_at__lt=as_of - STRANDED_AFTER,
+        finished_at__gt=as_of - STRANDED_FOR,
+        heartbeat_at__lt=F("finished_at") - HEARTBEAT_LIMIT,
+    )
+
+
+def _goes_on_by_itself(run: CleanupRun) -> bool:
+    """Whether a run whose worker died needs nobody: the sweeps of policies, but for a command's."""
+    # A command's user sees it end. What a sync found to be gone may be back: the next sync tells.
+    is_left_to_others = run.trigger == CleanupRun.Trigger.COMMAND or run.criteria.has_vanished
+    is_of_schedule = run.trigger == CleanupRun.Trigger.SCHEDULE or run.policy_id is not None
+    return run.is_resumable and is_of_schedule and not is_left_to_others

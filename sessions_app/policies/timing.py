@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from sessions_app.models import CleanupPolicy
+from sessions_app.models import CleanupPolicy, CleanupRun
 
 FIELD_COUNT = 5
 TRIED_FOR = timedelta(hours=1)
@@ -98,6 +98,18 @@ def try_again(policy: CleanupPolicy, due_at: datetime, *, now: datetime) -> bool
     if current is None or now > due_at + TRIED_FOR:
         return False
     return _move(current, due_at) == 1
+
+
+def put_off(policy: CleanupPolicy, due_at: datetime, *, trigger: str, because: str, now: datetime) -> str:
+    """Let a sweep that was refused be tried again, where a schedule has started it, and say so."""
+    itself = CleanupRun.objects.filter(policy=policy, due_at=due_at, state=CleanupRun.State.RUNNING)
+    if trigger != CleanupRun.Trigger.SCHEDULE or itself.exists():
+        logger.info("%s", because)
+        return because
+    is_due_again = try_again(policy, due_at, now=now)
+    told = f"{because} The sweep is {'tried again in a minute' if is_due_again else 'not tried again'}."
+    logger.warning("“%s”: %s", policy, told)
+    return told
 
 
 def plan_next_runs(now: datetime) -> int:
