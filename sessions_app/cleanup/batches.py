@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from django.db import connection
 from django.db.models import Count, Max, QuerySet, Sum
 
+from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun
 
 # Measured on SQLite: 500 documents of 5 MB in one transaction lock other writers out for a minute.
@@ -96,6 +97,21 @@ class Checkpoints:
             with connection.cursor() as cursor:
                 cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
             time.sleep(max(0, PAUSE_SECONDS - (time.perf_counter() - began)))
+
+
+def take_batches(take: Callable[[], int | None], deadline: Deadline, progress: Callable[[int], None]) -> bool:
+    """Take batch after batch; tell whether all was taken before the deadline.
+
+    Args:
+        take: Takes the next batch and gives the number of its sessions; None where nothing is left.
+    """
+    with Checkpoints() as checkpoints:
+        while (session_count := take()) is not None:
+            progress(session_count)
+            checkpoints.after_batch()
+            if deadline.has_passed:
+                return False
+    return True
 
 
 def refresh_statistics(run: CleanupRun) -> None:

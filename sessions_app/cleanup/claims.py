@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 
+from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import CleanupPolicy, CleanupRun, DatabaseClock, PlannedSessions
 from sessions_app.models.cleanup import HEARTBEAT_LIMIT, PLAN_LIMIT
 from sessions_app.models.clock import database_now
@@ -165,6 +166,23 @@ def mark_dead_runs(*, as_of: datetime, run: CleanupRun | None = None) -> list[Cl
     for found in marked:
         found.refresh_from_db()
     return marked
+
+
+@contextmanager
+def recording_failure(run: CleanupRun, **values: Any) -> Iterator[None]:
+    """Leave a run that is ours *failed*, with the reason, where the work on it raises.
+
+    Not where another process has taken it over: it is not ours to write to any more.
+    """
+    try:
+        yield
+    except CleanupInProgress:
+        raise
+    except Exception as error:
+        # Where even this cannot be written, the heartbeat tells that the run is dead.
+        with suppress(DatabaseError):
+            end(run, _State.FAILED, error=mask_endpoints(f"{type(error).__name__}: {error}"), **values)
+        raise
 
 
 def abandoned_sweeps(marked: Iterable[CleanupRun], *, as_of: datetime) -> list[CleanupRun]:

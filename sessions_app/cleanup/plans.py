@@ -38,19 +38,12 @@ def plan_cleanup(
         CleanupInProgress: somebody else keeps sessions locked for longer than a plan waits, or the step
             of that sweep has been planned already.
     """
-    try:
-        sealed_at = _seal()
-    except OperationalError as error:
-        raise CleanupInProgress(
-            "The database is busy: another program has kept sessions locked for long. Nothing was planned; "
-            "try again, and look for a transaction that was left open if it happens again."
-        ) from error
-    as_of = as_of or sealed_at
+    sealed_at = _seal()
     run = CleanupRun(
         trigger=trigger,
         actor=actor,
         criteria_json=criteria.to_json(),
-        as_of=as_of,
+        as_of=as_of or sealed_at,
         sealed_at=sealed_at,
         # A file that is gone by mistake must come back, whatever is kept of cleanups.
         keeps_archive=settings.RAPTOR_ARCHIVE_DAYS > 0 or criteria.has_vanished,
@@ -122,14 +115,22 @@ def _seal() -> datetime:
     On PostgreSQL a brief SHARE lock waits for the writers at work, whose changes are dated before it.
     SQLite has one writer at a time, but a clock of milliseconds, and compares instants as texts of any
     length: the seal waits for the next tick and lies half a tick before it, where no row is dated.
+
+    Raises: CleanupInProgress: somebody keeps sessions locked for longer than a plan waits.
     """
-    with transaction.atomic():
-        if connection.vendor == "postgresql":
-            bound_lock_waits()
-            with connection.cursor() as cursor:
-                cursor.execute(f"LOCK TABLE {BrowserSession._meta.db_table} IN SHARE MODE")
-            return database_now()
-        began = now = database_now()
-        while now == began:
-            now = database_now()
-        return now - timedelta(microseconds=500)
+    try:
+        with transaction.atomic():
+            if connection.vendor == "postgresql":
+                bound_lock_waits()
+                with connection.cursor() as cursor:
+                    cursor.execute(f"LOCK TABLE {BrowserSession._meta.db_table} IN SHARE MODE")
+                return database_now()
+            began = now = database_now()
+            while now == began:
+                now = database_now()
+            return now - timedelta(microseconds=500)
+    except OperationalError as error:
+        raise CleanupInProgress(
+            "The database is busy: another program has kept sessions locked for long. Nothing was planned; "
+            "try again, and look for a transaction that was left open if it happens again."
+        ) from error

@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.db.models import Q
 
 from sessions_app.cleanup.archive import empty_run
-from sessions_app.cleanup.batches import BatchSize, Checkpoints, last_of_batch
+from sessions_app.cleanup.batches import BatchSize, last_of_batch, take_batches
 from sessions_app.cleanup.brakes import scope_totals, weigh
-from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits, claim, end, reload, update_own
+from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
 from sessions_app.cleanup.files import mirrored, remove_files, rewritten
 from sessions_app.cleanup.moves import move_to_archive
 from sessions_app.cleanup.plans import matching
@@ -22,13 +22,7 @@ from sessions_app.cleanup.skipped import name_skipped
 from sessions_app.commits import repeatable_transaction
 from sessions_app.criteria import count_reasons
 from sessions_app.deadline import Deadline
-from sessions_app.endpoints import mask_endpoints
-from sessions_app.models import (
-    ArchivedSession,
-    CleanupRun,
-    DatabaseClock,
-    PlannedSessions,
-)
+from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, PlannedSessions
 
 logger = logging.getLogger(__name__)
 
@@ -61,54 +55,26 @@ def run_cleanup(
         CleanupHeld, PlanOutdated: the plan waits for a person, or is over a day old.
     """
     deadline = deadline or Deadline()
-    # What has been brought back is not taken again by going on.
-    claim(
-        run,
-        Q(state__in=CleanupRun.RESUMABLE, undo_started_at=None),
-        state=_State.RUNNING,
-        finished_at=None,
-        **_named(run, trigger, actor),
-    )
-    try:
+    take = partial(_take_batch, run, BatchSize(batch_size))
+    _claim(run, trigger, actor)
+    with recording_failure(run, finished_at=DatabaseClock()):
         _weigh_before(run)
-        if not _archive_all(run, BatchSize(batch_size), deadline, progress):
+        if not take_batches(take, deadline, progress):
             end(run, _State.INTERRUPTED, finished_at=DatabaseClock())
             return run
         _succeed(run)
-    except CleanupInProgress:
-        raise
-    except Exception as error:
-        # Where even this cannot be written, the heartbeat tells that the run is dead.
-        with suppress(DatabaseError):
-            told = mask_endpoints(f"{type(error).__name__}: {error}")
-            end(run, _State.FAILED, finished_at=DatabaseClock(), error=told)
-        raise
     logger.info("%s", summary(run))
     return run
 
 
-def _named(run: CleanupRun, trigger: str, actor: str) -> dict[str, str]:
-    """Whom the ledger names: who began a run stays, whoever goes on with it."""
-    if not trigger:
-        return {}
-    return {"resumed_by": actor} if run.attempt else {"trigger": trigger, "actor": actor}
-
-
-def _archive_all(
-    run: CleanupRun, size: BatchSize, deadline: Deadline, progress: Callable[[int], None]
-) -> bool:
-    """Take batch after batch; tell whether all was taken before the deadline."""
-    with Checkpoints() as checkpoints:
-        while (batch := _archive_batch(run, size)) is not None:
-            if batch.has_files:
-                _let_go_of_files(run, batch)
-            if not run.keeps_archive:
-                empty_run(run)
-            progress(batch.session_count)
-            checkpoints.after_batch()
-            if deadline.has_passed:
-                return False
-    return True
+def _claim(run: CleanupRun, trigger: str, actor: str) -> None:
+    """Make a plan, or the rest of a run, ours; the ledger keeps who began it, whoever goes on with it."""
+    named = {}
+    if trigger:
+        named = {"resumed_by": actor} if run.attempt else {"trigger": trigger, "actor": actor}
+    # What has been brought back is not taken again by going on.
+    free = Q(state__in=CleanupRun.RESUMABLE, undo_started_at=None)
+    claim(run, free, state=_State.RUNNING, finished_at=None, **named)
 
 
 def _weigh_before(run: CleanupRun) -> None:
@@ -141,6 +107,18 @@ def summary(run: CleanupRun) -> str:
         f"{run.removed_count:,} of {run.matched_count:,} sessions removed, "
         f"{run.removed_bytes:,} bytes, {run.skipped_count:,} skipped"
     )
+
+
+def _take_batch(run: CleanupRun, size: BatchSize) -> int | None:
+    """Take the next sessions of a run, then their files: how many; None where nothing is left."""
+    batch = _archive_batch(run, size)
+    if batch is None:
+        return None
+    if batch.has_files:
+        _let_go_of_files(run, batch)
+    if not run.keeps_archive:
+        empty_run(run)
+    return batch.session_count
 
 
 class _Batch(NamedTuple):

@@ -5,25 +5,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 
-from sessions_app.cleanup.batches import BatchSize, Checkpoints, last_of_batch, refresh_statistics
-from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits, claim, end, reload, update_own
+from sessions_app.cleanup.batches import BatchSize, last_of_batch, refresh_statistics, take_batches
+from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
 from sessions_app.cleanup.files import write_owed_files
 from sessions_app.cleanup.moves import move_to_live
 from sessions_app.commits import repeatable_transaction
 from sessions_app.deadline import Deadline
-from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, PlannedSessions, SessionDirectory
 from sessions_app.session_files import SessionFolder
 
 logger = logging.getLogger(__name__)
 
 _State = CleanupRun.State
-_UNDOABLE = Q(state__in=CleanupRun.ENDED, removed_count__gt=0)
 
 
 class CannotUndo(Exception):
@@ -53,36 +52,36 @@ def undo_cleanup(
     """
     if run.state == _State.UNDONE:
         return run
+    _refuse_in_vain(run)
+    deadline = deadline or Deadline()
+    take = partial(_restore_batch, run, BatchSize(batch_size))
+    _claim(run, actor)
+    with recording_failure(run):
+        refresh_statistics(run)
+        if not take_batches(take, deadline, progress):
+            end(run, _State.INTERRUPTED)
+            return run
+        with transaction.atomic():
+            end(run, _State.UNDONE, undone_at=DatabaseClock())
+            PlannedSessions.objects.filter(run=run).delete()
+    logger.info("Run %s undone: %s of %s sessions are back", run.pk, run.restored_count, run.removed_count)
+    return run
+
+
+def _refuse_in_vain(run: CleanupRun) -> None:
     if run.removed_count == 0:
         raise CannotUndo(f"Run {run.pk} has removed nothing.")
     if run.undo_started_at is None and not run.archived_sessions.exists():
         raise CannotUndo(
             f"Nothing of run {run.pk} is left in the archive: it was emptied, or brought back one by one."
         )
-    deadline = deadline or Deadline()
-    claim(
-        run,
-        _UNDOABLE,
-        state=_State.UNDOING,
-        undone_by=actor,
-        undo_started_at=Coalesce("undo_started_at", DatabaseClock()),
-    )
-    try:
-        if not _restore_all(run, BatchSize(batch_size), deadline, progress):
-            end(run, _State.INTERRUPTED)
-            return run
-        with transaction.atomic():
-            end(run, _State.UNDONE, undone_at=DatabaseClock())
-            PlannedSessions.objects.filter(run=run).delete()
-    except CleanupInProgress:
-        raise
-    except Exception as error:
-        # Where even this cannot be written, the heartbeat tells that the run is dead.
-        with suppress(DatabaseError):
-            end(run, _State.FAILED, error=mask_endpoints(f"{type(error).__name__}: {error}"))
-        raise
-    logger.info("Run %s undone: %s of %s sessions are back", run.pk, run.restored_count, run.removed_count)
-    return run
+
+
+def _claim(run: CleanupRun, actor: str) -> None:
+    """Make a run ours that has ended, or the rest of an undo; the ledger keeps when that began."""
+    undoable = Q(state__in=CleanupRun.ENDED, removed_count__gt=0)
+    began_at = Coalesce("undo_started_at", DatabaseClock())
+    claim(run, undoable, state=_State.UNDOING, undone_by=actor, undo_started_at=began_at)
 
 
 def restore_sessions(ids: Iterable[int]) -> int:
@@ -103,20 +102,6 @@ def restore_sessions(ids: Iterable[int]) -> int:
         _write_files(directory_ids)
         restored += count
     return restored
-
-
-def _restore_all(
-    run: CleanupRun, size: BatchSize, deadline: Deadline, progress: Callable[[int], None]
-) -> bool:
-    """Bring batch after batch back; tell whether all was seen before the deadline."""
-    refresh_statistics(run)
-    with Checkpoints() as checkpoints:
-        while (count := _restore_batch(run, size)) is not None:
-            progress(count)
-            checkpoints.after_batch()
-            if deadline.has_passed:
-                return False
-    return True
 
 
 def _restore_batch(run: CleanupRun, size: BatchSize) -> int | None:

@@ -160,24 +160,32 @@ def sweep(
     result = SweepResult(policy, due_at)
     for step in policy.steps.all():
         run = policy.runs.filter(due_at=due_at, step_position=step.position).first()
-        if run is not None and has_policy_changed(run):
-            result.runs.append(run)
-            result.was_changed = True
-            result.stopped_because = "The policy was changed meanwhile; its next sweep takes the new steps."
+        if _stops_before(result, run, deadline):
             break
         if run is not None and _is_over(run):
             result.runs.append(run)
-            continue
-        if result.has_worked and deadline.has_passed:
-            result.is_interrupted = True
-            break
-        if run is None and not conditions_hold(policy):
-            result.stopped_because = "Its scope is within the limits of the policy."
-            break
-        if not _take_step(result, step, run, _Origin(trigger, actor), deadline, progress):
+        elif not _take_step(result, step, run, _Origin(trigger, actor), deadline, progress):
             break
     _tell(result)
     return result
+
+
+def _stops_before(result: SweepResult, planned: CleanupRun | None, deadline: Deadline) -> bool:
+    """Tell whether a sweep stops before its next step, and note why; ``planned`` is the run of that step."""
+    if planned is not None and has_policy_changed(planned):
+        result.runs.append(planned)
+        result.was_changed = True
+        result.stopped_because = "The policy was changed meanwhile; its next sweep takes the new steps."
+        return True
+    if planned is not None and _is_over(planned):
+        return False
+    if result.has_worked and deadline.has_passed:
+        result.is_interrupted = True
+        return True
+    if planned is None and not conditions_hold(result.policy):
+        result.stopped_because = "Its scope is within the limits of the policy."
+        return True
+    return False
 
 
 @dataclass(frozen=True)
