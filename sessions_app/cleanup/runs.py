@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
 
@@ -25,6 +26,9 @@ from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, PlannedSessions
 
 logger = logging.getLogger(__name__)
+
+WEIGHED_FOR = timedelta(minutes=1)
+"""So soon after a plan was made, its scope is not counted again: that reads all of it."""
 
 _State = CleanupRun.State
 
@@ -78,9 +82,15 @@ def _claim(run: CleanupRun, trigger: str, actor: str) -> None:
 
 
 def _weigh_before(run: CleanupRun) -> None:
-    # Again, for the plan may be of hours ago. What a sync found to be gone is no cleanup of a scope.
-    if run.attempt == 1 and not run.criteria.has_vanished:
+    # What a sync found to be gone is no cleanup of a scope.
+    if run.attempt == 1 and not run.criteria.has_vanished and not _was_just_weighed(run):
         weigh(run)
+
+
+def _was_just_weighed(run: CleanupRun) -> bool:
+    """Whether a plan was weighed that is so new that its weight holds; an approved one may be hours old."""
+    is_new = run.started_at is not None and run.started_at - run.planned_at < WEIGHED_FOR
+    return is_new and run.before_count is not None
 
 
 def _succeed(run: CleanupRun) -> None:

@@ -1,0 +1,48 @@
+"""What the scope of a cleanup held before it, counted as seldom as can be."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from sessions_app.cleanup import run_cleanup, weigh
+from sessions_app.models import CleanupRun
+from sessions_app.models.clock import database_now
+from sessions_app.policies import sweep
+from tests.integration.policies import make_policy
+from tests.integration.sessions import OLD, make_session, make_sessions, plan
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_sweep_counts_the_scope_of_a_step_once_before_it_and_once_after_it() -> None:
+    make_sessions(3, **OLD)
+    policy = make_policy("Tidy", "expired", brake_percent=100)
+    with CaptureQueriesContext(connection) as queries:
+        result = sweep(policy, due_at=database_now(), trigger="schedule")
+    counts = [query["sql"] for query in queries if 'AS "sessions", COALESCE(SUM(' in query["sql"]]
+    assert len(counts) == 2
+    assert [(run.before_count, run.after_count) for run in result.runs] == [(3, 0)]
+
+
+def test_a_plan_that_was_weighed_long_ago_is_weighed_again_when_it_starts() -> None:
+    make_sessions(3, **OLD)
+    run = plan(expired=True)
+    weigh(run)
+    make_session("later")
+    CleanupRun.objects.filter(pk=run.pk).update(planned_at=database_now() - timedelta(minutes=2))
+    run.refresh_from_db()
+    run_cleanup(run)
+    assert (run.before_count, run.after_count) == (4, 1)
+
+
+def test_who_weighs_a_plan_writes_nothing_on_a_run_that_has_begun_meanwhile() -> None:
+    make_sessions(3, **OLD)
+    seen = plan(expired=True)
+    run_cleanup(CleanupRun.objects.get(pk=seen.pk))
+    weigh(seen)
+    assert seen.before_count == 0
+    assert CleanupRun.objects.get(pk=seen.pk).before_count == 3
