@@ -17,6 +17,7 @@ from sessions_app.cleanup.brakes import (
     scope_totals,
     weigh,
     why_to_hold,
+    why_to_hold_unasked,
 )
 from sessions_app.cleanup.claims import (
     CleanupHeld,
@@ -59,5 +60,6 @@ __all__ = [
     "weigh",
     "why_busy",
     "why_to_hold",
+    "why_to_hold_unasked",
     "write_owed_files",
 ]

@@ -59,6 +59,16 @@ def needs_number(run: CleanupRun) -> bool:
     return run.matched_count * 2 > _before(run)
 
 
+def why_to_hold_unasked(run: CleanupRun) -> str:
+    """Say why a plan by hand waits where nobody can be asked for its number; blank where it need not."""
+    if not needs_number(run) or _before(run) <= SMALL_SCOPE:
+        return ""
+    return (
+        f"It would take {run.matched_count:,} of {run.before_count:,} sessions, more than half, "
+        "and there was no terminal to ask on."
+    )
+
+
 def why_to_hold(run: CleanupRun, policy: CleanupPolicy, *, taken_count: int = 0) -> str:
     """Say which brake of its policy a plan is past; blank where it is past none.
 

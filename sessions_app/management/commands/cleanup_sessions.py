@@ -14,8 +14,8 @@ from sessions_app.cleanup import (
     needs_number,
     plan_cleanup,
     run_cleanup,
+    why_to_hold_unasked,
 )
-from sessions_app.cleanup.brakes import SMALL_SCOPE
 from sessions_app.criteria import Criteria, InvalidCriteria
 from sessions_app.management.cleanup_report import CleanupReport, HeldByBrake
 from sessions_app.management.output import (
@@ -78,7 +78,7 @@ class Command(ReportingCommand):
             raise WrongUsage("--all removes every session: there is no terminal to ask on, so add --yes.")
         self._warn_of_empty_scope(criteria)
         run = plan_cleanup(criteria, trigger="command", actor=user_name(), as_of=as_of)
-        if has_to_ask and needs_number(run):
+        if has_to_ask:
             self._ask_or_hold(run)
         if not options["dry_run"] and run.state != CleanupRun.State.HELD:
             bar = progress(self.stderr, "sessions", total=run.matched_count)
@@ -123,13 +123,10 @@ class Command(ReportingCommand):
 
     def _ask_or_hold(self, run: CleanupRun) -> None:
         if sys.stdin.isatty():
-            self._ask(run)
-        elif run.before_count is not None and run.before_count > SMALL_SCOPE:
-            hold(
-                run,
-                f"It would take {run.matched_count:,} of {run.before_count:,} sessions, more than half, "
-                "and there was no terminal to ask on.",
-            )
+            if needs_number(run):
+                self._ask(run)
+        elif because := why_to_hold_unasked(run):
+            hold(run, because)
 
     def _ask(self, run: CleanupRun) -> None:
         """Let the user type the number of sessions, and stop where it is another."""
