@@ -1,9 +1,9 @@
 """Plans, runs and undoes cleanups, and empties the archive: the only code that deletes sessions.
 
-Nothing is deleted that is not archived: each batch first copies its rows to the archive and then
-deletes what the archive holds of it, in one short transaction; an undo goes the same way back. So a
-session is live or archived whenever the process dies, never both and never neither, and the work
-goes on where it stopped. A run takes what matched its plan and was not written since; anything else
+Nothing is deleted that is not archived: each batch moves its rows to the archive in one short
+transaction, which deletes on one side what arrived on the other; an undo goes the same way back. So a
+session is live or archived whenever the process dies, never both and never neither, and the work goes
+on where it stopped. A run takes what matched its plan and was not written since; anything else
 stays. Emptying the archive is the one step that cannot be undone.
 """
 

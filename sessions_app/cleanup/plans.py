@@ -56,7 +56,10 @@ def plan_cleanup(
 
 
 def make_again(run: CleanupRun, *, trigger: str, actor: str) -> CleanupRun:
-    """Plan anew what an outdated plan was for, as of now; the old plan goes, or is closed if it was held."""
+    """Plan anew what an outdated plan was for, as of now.
+
+    The old plan goes; one of a policy, or that somebody has approved, is closed and stays in the ledger.
+    """
     new = plan_cleanup(run.criteria, trigger=trigger, actor=actor)
     if run.policy_id or run.approved_at:
         # A task that is delivered again would plan the step anew, if its plan were not there.
