@@ -33,5 +33,7 @@ class Faulty:
             self.has_failed = True
             if self.is_after:
                 execute(sql, params, many, context)
+            # Django does so for an Exception alone, and Python warns of a cursor that was left open.
+            context["cursor"].close()
             raise Died
         return execute(sql, params, many, context)
