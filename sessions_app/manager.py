@@ -4,44 +4,21 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Coroutine
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 from uuid import uuid4
 
-from sessions_app import standalone
-from sessions_app.endpoints import mask_endpoints
 from sessions_app.exceptions import SessionException, SessionInvalid
+from sessions_app.session_info import SessionInfo
+from sessions_app.standalone import in_database, set_up, without_blocking
 
 if TYPE_CHECKING:
-    from sessions_app.browsers import AsyncPage, Driver, PageFacts, SyncPage
+    from sessions_app.browsers import AsyncPage, Driver, SyncPage
+    from sessions_app.page_facts import PageFacts
 
 logger = logging.getLogger(__name__)
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
-
-@dataclass
-class SessionInfo:
-    """What a session document says; the two times as ISO 8601 text, as they stand there."""
-
-    session_id: str = ""
-    cdp_url: str = field(default="", repr=False)
-    browser_type: str = ""
-    created_at: str = ""
-    last_accessed: str = ""
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the document as JSON has it."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Read a document; keys that it has besides the six are left out."""
-        names = {known.name for known in fields(cls)}
-        return cls(**{name: value for name, value in data.items() if name in names})
 
 
 class SessionManager:
@@ -69,12 +46,12 @@ class SessionManager:
         max_age_days: float = 7,
         namespace: str | None = None,
     ) -> None:
-        standalone.set_up()
+        set_up()
         from sessions_app.stores import open_store
 
         self.max_age_days = max_age_days
         self._driver: Driver | None = None
-        self._store = _told(open_store, namespace=namespace, storage_dir=storage_dir)
+        self._store = in_database(open_store, namespace=namespace, storage_dir=storage_dir)
         if auto_cleanup_on_init:
             expired = self.cleanup_expired_sessions()
             invalid = self.cleanup_invalid_sessions()
@@ -96,11 +73,11 @@ class SessionManager:
 
     def list_sessions(self) -> list[str]:
         """Give the names of all sessions, valid or not, sorted."""
-        return _told(self._store.names)
+        return in_database(self._store.names)
 
     def get_session_info(self, session_name: str) -> SessionInfo | None:
         """Give what a session's document says; None where there is none, or none that can be read."""
-        return _told(self._info, session_name)
+        return in_database(self._info, session_name)
 
     def _info(self, session_name: str) -> SessionInfo | None:
         from sessions_app import documents
@@ -111,15 +88,15 @@ class SessionManager:
 
     def validate_session(self, session_name: str) -> bool:
         """Tell whether there is such a session, and it breaks no rule of validity."""
-        session = _told(self._store.find, session_name)
+        session = in_database(self._store.find, session_name)
         return session is not None and not session.problems
 
     def get_session_count(self) -> int:
-        return _told(self._store.count)
+        return in_database(self._store.count)
 
     def get_storage_size(self) -> int:
         """Give the bytes of all documents."""
-        return _told(self._store.size_bytes)
+        return in_database(self._store.size_bytes)
 
     def get_storage_dir(self) -> Path | None:
         """Give the folder of the documents; None where they are in the database alone."""
@@ -133,20 +110,20 @@ class SessionManager:
 
         Raises: SessionException: it is pinned.
         """
-        return _told(self._store.delete, session_name)
+        return in_database(self._store.delete, session_name)
 
     def cleanup_expired_sessions(self, max_age_days: float | None = None) -> int:
         """Remove sessions last accessed longer ago than that, or of unreadable age; give their number."""
         days = self.max_age_days if max_age_days is None else max_age_days
-        return _told(self._store.remove_expired, days)
+        return in_database(self._store.remove_expired, days)
 
     def cleanup_invalid_sessions(self) -> int:
         """Remove sessions that break a rule of validity; give their number."""
-        return _told(self._store.remove_invalid)
+        return in_database(self._store.remove_invalid)
 
     def cleanup_all_sessions(self) -> int:
         """Remove all sessions of this namespace, pinned ones too; give their number."""
-        return _told(self._store.remove_all)
+        return in_database(self._store.remove_all)
 
     # Saved and restored
 
@@ -173,25 +150,25 @@ class SessionManager:
                 version of the browser and the name of this machine are added.
         Raises: SessionException: the name or the metadata cannot be stored.
         """
-        from sessions_app import browsers
+        from sessions_app import page_facts
 
-        asking = browsers.ask_page(page)
-        if browsers.is_async(page):
+        asking = page_facts.ask_page(page)
+        if page_facts.is_async(page):
             return self._save_later(asking, session_name, metadata)
-        return self._warned(_told(self._save, browsers.run_now(asking), session_name, metadata))
+        return self._warned(in_database(self._save, page_facts.run_now(asking), session_name, metadata))
 
     async def _save_later(
         self, asking: Coroutine[Any, Any, PageFacts], session_name: str, metadata: dict[str, Any] | None
     ) -> SessionInfo:
         facts = await asking
-        return self._warned(await _told_later(self._save, facts, session_name, metadata))
+        return self._warned(await without_blocking(self._save, facts, session_name, metadata))
 
     def _save(self, facts: PageFacts, session_name: str, metadata: dict[str, Any] | None) -> SessionInfo:
-        from sessions_app import browsers, documents
+        from sessions_app import documents, page_facts
 
         content = {
             "session_id": str(uuid4()),
-            "cdp_url": browsers.find_endpoint(facts),
+            "cdp_url": page_facts.find_endpoint(facts),
             "browser_type": facts.browser_type,
             "metadata": {**(metadata or {}), **facts.metadata},
         }
@@ -200,12 +177,12 @@ class SessionManager:
 
     @staticmethod
     def _warned(info: SessionInfo) -> SessionInfo:
-        from sessions_app import browsers
+        from sessions_app.page_facts import HOW_TO_LAUNCH, MissingEndpointWarning
 
         if not info.cdp_url:
             warnings.warn(
-                f"The session was saved with the problem missing_cdp_url: {browsers.HOW_TO_LAUNCH}",
-                browsers.MissingEndpointWarning,
+                f"The session was saved with the problem missing_cdp_url: {HOW_TO_LAUNCH}",
+                MissingEndpointWarning,
                 stacklevel=3,
             )
         return info
@@ -220,10 +197,10 @@ class SessionManager:
         """
         from sessions_app import browsers
 
-        info = await _told_later(self._valid, session_name)
+        info = await without_blocking(self._valid, session_name)
         browser = await self._get_driver().connect(info.cdp_url, name=session_name)
         page = await browsers.find_page(browser, name=session_name, metadata=info.metadata)
-        await _told_later(self._store.touch, session_name)
+        await without_blocking(self._store.touch, session_name)
         return page
 
     def _valid(self, session_name: str) -> SessionInfo:
@@ -255,8 +232,9 @@ class SessionManager:
         from django.conf import settings
 
         from sessions_app import browsers, chromium
+        from sessions_app.page_facts import ask_page
 
-        await _told_later(self._store.check_name, session_name)
+        await without_blocking(self._store.check_name, session_name)
         driver = self._get_driver()
         await self._refuse_running(session_name)
         profile_dir = chromium.profile_of(settings.RAPTOR_VAR_DIR / "browsers", self.namespace, session_name)
@@ -267,9 +245,9 @@ class SessionManager:
             page = await browsers.find_page(browser, name=session_name)
             if url:
                 await browsers.open_page(page, url)
-            facts = replace(await browsers.ask_page(page), known_endpoint=opened.cdp_url)
+            facts = replace(await ask_page(page), known_endpoint=opened.cdp_url)
             kept = {**(metadata or {}), "profile_dir": str(profile_dir)}
-            await _told_later(self._save, facts, session_name, kept)
+            await without_blocking(self._save, facts, session_name, kept)
         except BaseException:
             opened.kill()
             raise
@@ -278,7 +256,7 @@ class SessionManager:
     async def _refuse_running(self, session_name: str) -> None:
         from sessions_app.probes import Liveness
 
-        session = await _told_later(self._store.find, session_name)
+        session = await without_blocking(self._store.find, session_name)
         if session is None or not session.cdp_url:
             return
         found = await self._get_driver().probe(session.cdp_url)
@@ -293,7 +271,7 @@ class SessionManager:
 
         Raises: SessionException: there is no such session, or its browser does not answer any more.
         """
-        session = await _told_later(self._store.get, session_name)
+        session = await without_blocking(self._store.get, session_name)
         await self._get_driver().close_browser(session.cdp_url, name=session_name)
 
     async def aclose(self) -> None:
@@ -309,27 +287,3 @@ class SessionManager:
         if self._driver is None:
             self._driver = Driver(settings.RAPTOR_CDP_ALLOWED_HOSTS)
         return self._driver
-
-
-def _told(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Do work with the database; a failure of the database is a ``SessionException`` too."""
-    from django.db import DatabaseError
-
-    try:
-        return standalone.in_database(work, *args, **kwargs)
-    except DatabaseError as error:
-        raise _refusal(error) from None
-
-
-async def _told_later(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    from django.db import DatabaseError
-
-    try:
-        return await standalone.without_blocking(work, *args, **kwargs)
-    except DatabaseError as error:
-        raise _refusal(error) from None
-
-
-def _refusal(error: Exception) -> SessionException:
-    # A database's error may quote a whole row.
-    return SessionException(f"The database has refused: {mask_endpoints(str(error)).strip()}")

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
+from sessions_app.endpoints import mask_endpoints
 from sessions_app.exceptions import SessionException
 
 _P = ParamSpec("_P")
@@ -51,20 +52,18 @@ def in_database(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) 
 
     In a program with a Django of its own it is done right here, in the caller's transaction, unless an
     event loop runs here: Django refuses its database to that.
+
+    Raises: SessionException: the database refuses.
     """
     if _state.is_own or _is_in_event_loop():
-        return submit(work, *args, **kwargs).result()
-    return work(*args, **kwargs)
-
-
-def submit(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-    """Have work with the database done by a thread that is there for it."""
-    return _state.threads().submit(_do, work, *args, **kwargs)
+        done: Future[_T] = _state.submit(_in_thread, work, *args, **kwargs)
+        return done.result()
+    return _telling(work, *args, **kwargs)
 
 
 async def without_blocking(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Do work with the database while the event loop goes on."""
-    return await asyncio.wrap_future(submit(work, *args, **kwargs))
+    """Do work with the database while the event loop goes on; otherwise as ``in_database``."""
+    return await asyncio.wrap_future(_state.submit(_in_thread, work, *args, **kwargs))
 
 
 def _is_in_event_loop() -> bool:
@@ -75,22 +74,41 @@ def _is_in_event_loop() -> bool:
     return True
 
 
-def _do(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    from django.db import DatabaseError, connections
+def _in_thread(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    from django.db import connections
 
     connection = connections["default"]
     _state.connections.add(connection)
     # Nobody else does so outside of requests: a server that was restarted since is connected to anew.
     connection.close_if_unusable_or_obsolete()
     try:
-        return work(*args, **kwargs)
-    except DatabaseError:
-        if os.environ.get("DJANGO_SETTINGS_MODULE") != SETTINGS or _has_tables():
-            raise
+        return _telling(_with_tables, work, *args, **kwargs)
     finally:
         if not _state.is_own:
             # The program's own threads keep theirs; one that nobody knows of would be in its way.
             connection.close()
+
+
+def _telling(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    from django.db import DatabaseError
+
+    try:
+        return work(*args, **kwargs)
+    except DatabaseError as error:
+        # It may quote a whole row.
+        told = mask_endpoints(str(error)).strip()
+        raise SessionException(f"The database has refused: {told}") from None
+
+
+def _with_tables(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Do work; where it fails because a database is new, make its tables and do it again."""
+    from django.db import DatabaseError
+
+    try:
+        return work(*args, **kwargs)
+    except DatabaseError:
+        if os.environ.get("DJANGO_SETTINGS_MODULE") != SETTINGS or _has_tables():
+            raise
     _make_tables()
     return work(*args, **kwargs)
 
@@ -127,11 +145,11 @@ class _State:
         self.pool: ThreadPoolExecutor | None = None
         self.connections: set[Any] = set()
 
-    def threads(self) -> ThreadPoolExecutor:
+    def submit(self, work: Callable[..., _T], *args: Any, **kwargs: Any) -> Future[_T]:
         with self.lock:
             if self.pool is None:
                 self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="raptor-database")
-            return self.pool
+            return self.pool.submit(work, *args, **kwargs)
 
     def before_fork(self) -> None:
         """Close what a child must not inherit: two processes on one connection ruin a SQLite database."""

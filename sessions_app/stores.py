@@ -17,7 +17,6 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet, Sum
-from django.utils import timezone
 
 from sessions_app import documents
 from sessions_app.actors import user_name
@@ -34,7 +33,8 @@ from sessions_app.exceptions import SessionException, SessionNotFound
 from sessions_app.models import BrowserSession, SessionDirectory
 from sessions_app.models.clock import database_now
 from sessions_app.models.session import NAME_LENGTH
-from sessions_app.session_files import SUFFIX, SessionFolder, SkippedFile, stamp_of
+from sessions_app.saving import current_document, store_document
+from sessions_app.session_files import SUFFIX, SessionFolder
 
 TRIGGER = "api"
 ATTEMPTS = 5
@@ -118,7 +118,7 @@ class SessionStore:
             times = {"created_at": (created_at or now).isoformat(), "last_accessed": now.isoformat()}
             # Before the file: a first save of the name by somebody else is waited for here.
             session = session or self._new(name)
-            _store(session, {**content, **times})
+            store_document(session, {**content, **times})
         return session
 
     def _new(self, name: str) -> BrowserSession:
@@ -142,9 +142,9 @@ class SessionStore:
             session = self._locked(name)
             if session is None:
                 raise SessionNotFound(f"The session “{name}” has just been removed.")
-            content = documents.read(_current(session))
+            content = documents.read(current_document(session))
             if content is not None:
-                _store(session, {**content, "last_accessed": database_now().isoformat()})
+                store_document(session, {**content, "last_accessed": database_now().isoformat()})
 
     def _locked(self, name: str) -> BrowserSession | None:
         named = self.sessions.filter(name=name).select_related("directory")
@@ -283,52 +283,3 @@ def _why_not_a_file_name(name: str) -> str:
 
 class _PlaceTaken(Exception):
     """Where a new session's file is to lie is another one."""
-
-
-def _store(session: BrowserSession, content: dict[str, Any]) -> None:
-    """Write a document to a session's row, and to its file, in the caller's transaction."""
-    try:
-        data = documents.write(content)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise SessionException(
-            f"The metadata of “{session.name}” cannot be written as JSON: {error}."
-        ) from None
-    if len(data) > settings.RAPTOR_MAX_DOCUMENT_BYTES:
-        raise SessionException(
-            f"The document of “{session.name}” would have {len(data):,} bytes, and at most "
-            f"{settings.RAPTOR_MAX_DOCUMENT_BYTES:,} may be stored (RAPTOR_MAX_DOCUMENT_BYTES)."
-        )
-    fields = documents.parse(data, time_zone=timezone.get_default_timezone())
-    values = {**fields._asdict(), "document": data, "size_bytes": len(data), **_write_file(session, data)}
-    BrowserSession.objects.filter(pk=session.pk).update(**values)
-    for name, value in values.items():
-        setattr(session, name, value)
-
-
-def _write_file(session: BrowserSession, data: bytes) -> dict[str, int]:
-    """Write the document of a mirrored session; give the file's stamp, as columns have it."""
-    if session.directory is None:
-        return {}
-    try:
-        with SessionFolder(session.directory.path) as folder:
-            stamp = folder.write(session.file_name, data)
-    except OSError as error:
-        raise SessionException(
-            f"The file of “{session.name}” cannot be written to {session.directory.path}: {error.strerror}. "
-            "Nothing was changed."
-        ) from None
-    return {
-        "file_inode": stamp.inode,
-        "file_modified_ns": stamp.modified_ns,
-        "file_changed_ns": stamp.changed_ns,
-    }
-
-
-def _current(session: BrowserSession) -> bytes:
-    """The document as it is now: that of the file, where it was written since it was read."""
-    stamp = stamp_of(session)
-    if session.directory is not None and stamp is not None:
-        with suppress(OSError, SkippedFile), SessionFolder(session.directory.path) as folder:
-            if not folder.is_unchanged(session.file_name, stamp):
-                return folder.read(session.file_name, max_bytes=settings.RAPTOR_MAX_DOCUMENT_BYTES)[0]
-    return bytes(session.document)

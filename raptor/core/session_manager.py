@@ -1,6 +1,7 @@
 """The ``SessionManager``, under the name that RAPTOR's guide imports."""
 
 from sessions_app.exceptions import SessionException
-from sessions_app.manager import SessionInfo, SessionManager
+from sessions_app.manager import SessionManager
+from sessions_app.session_info import SessionInfo
 
 __all__ = ["SessionException", "SessionInfo", "SessionManager"]

@@ -6,7 +6,6 @@ Standard output is for what was asked, and with ``--format json`` holds one JSON
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import signal
@@ -110,14 +109,6 @@ def read_instant(text: str | datetime | None) -> datetime | None:
     if not 1970 <= instant.year < 9999:
         raise WrongUsage(f"“{text}” is too far away: choose a time from 1970 on.")
     return instant if timezone.is_aware(instant) else timezone.make_aware(instant)
-
-
-def user_name() -> str:
-    """Name the user of the operating system, as the ledger is to have it; blank where there is none."""
-    try:
-        return getpass.getuser()[:150]
-    except (KeyError, OSError, ImportError):
-        return ""
 
 
 def bytes_of(size_bytes: int) -> str:

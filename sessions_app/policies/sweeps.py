@@ -131,7 +131,7 @@ def has_policy_changed(run: CleanupRun) -> bool:
     if run.policy is None or run.step_position is None:
         return False
     step = run.policy.steps.filter(position=run.step_position).first()
-    return step is None or run.criteria_json != criteria_of(step).to_json()
+    return step is None or run.criteria != criteria_of(step)
 
 
 def sweep(

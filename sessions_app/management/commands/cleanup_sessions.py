@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management import CommandError, CommandParser
 
+from sessions_app.actors import user_name
 from sessions_app.cleanup import (
     CleanupRefused,
     approve_cleanup,
@@ -26,7 +27,6 @@ from sessions_app.management.output import (
     progress,
     read_instant,
     stoppable,
-    user_name,
 )
 from sessions_app.management.policy_report import (
     preview_to_json,

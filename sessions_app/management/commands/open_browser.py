@@ -8,7 +8,8 @@ from django.core.management import CommandError, CommandParser
 from sessions_app.endpoints import Endpoint
 from sessions_app.exceptions import SessionException
 from sessions_app.management.output import ReportingCommand, printable
-from sessions_app.manager import SessionInfo, SessionManager
+from sessions_app.manager import SessionManager
+from sessions_app.session_info import SessionInfo
 
 
 class Command(ReportingCommand):

@@ -4,13 +4,13 @@ from typing import Any
 
 from django.core.management import CommandError, CommandParser
 
+from sessions_app.actors import user_name
 from sessions_app.cleanup import CannotUndo, CleanupInProgress, undo_cleanup
 from sessions_app.management.output import (
     ReportingCommand,
     bytes_of,
     progress,
     stoppable,
-    user_name,
 )
 from sessions_app.models import CleanupRun
 from sessions_app.wording import count_of

@@ -1,0 +1,66 @@
+"""Writes the document of a session: to its row and, where it is mirrored, to its file."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from sessions_app import documents
+from sessions_app.exceptions import SessionException
+from sessions_app.models import BrowserSession
+from sessions_app.session_files import SessionFolder, SkippedFile, stamp_of
+
+
+def store_document(session: BrowserSession, content: dict[str, Any]) -> None:
+    """Write a document to a session's row, and to its file, in the caller's transaction.
+
+    Raises: SessionException: it is no JSON or over the limit, or the file cannot be written.
+    """
+    try:
+        data = documents.write(content)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SessionException(
+            f"The metadata of “{session.name}” cannot be written as JSON: {error}."
+        ) from None
+    if len(data) > settings.RAPTOR_MAX_DOCUMENT_BYTES:
+        raise SessionException(
+            f"The document of “{session.name}” would have {len(data):,} bytes, and at most "
+            f"{settings.RAPTOR_MAX_DOCUMENT_BYTES:,} may be stored (RAPTOR_MAX_DOCUMENT_BYTES)."
+        )
+    fields = documents.parse(data, time_zone=timezone.get_default_timezone())
+    values = {**fields._asdict(), "document": data, "size_bytes": len(data), **_write_file(session, data)}
+    BrowserSession.objects.filter(pk=session.pk).update(**values)
+    for name, value in values.items():
+        setattr(session, name, value)
+
+
+def _write_file(session: BrowserSession, data: bytes) -> dict[str, int]:
+    """Write the document of a mirrored session; give the file's stamp, as columns have it."""
+    if session.directory is None:
+        return {}
+    try:
+        with SessionFolder(session.directory.path) as folder:
+            stamp = folder.write(session.file_name, data)
+    except OSError as error:
+        raise SessionException(
+            f"The file of “{session.name}” cannot be written to {session.directory.path}: {error.strerror}. "
+            "Nothing was changed."
+        ) from None
+    return {
+        "file_inode": stamp.inode,
+        "file_modified_ns": stamp.modified_ns,
+        "file_changed_ns": stamp.changed_ns,
+    }
+
+
+def current_document(session: BrowserSession) -> bytes:
+    """The document as it is now: that of the file, where it was written since it was read."""
+    stamp = stamp_of(session)
+    if session.directory is not None and stamp is not None:
+        with suppress(OSError, SkippedFile), SessionFolder(session.directory.path) as folder:
+            if not folder.is_unchanged(session.file_name, stamp):
+                return folder.read(session.file_name, max_bytes=settings.RAPTOR_MAX_DOCUMENT_BYTES)[0]
+    return bytes(session.document)
