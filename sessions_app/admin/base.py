@@ -26,6 +26,11 @@ def may_clean_up(request: HttpRequest) -> bool:
     return request.user.has_perm("sessions_app.clean_up_sessions")
 
 
+def may_clean_up_all(request: HttpRequest) -> bool:
+    """Whether the user may remove all of a scope, pinned sessions too."""
+    return may_clean_up(request) and request.user.has_perm("sessions_app.clean_up_all_sessions")
+
+
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Any]
 else:

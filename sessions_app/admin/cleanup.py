@@ -15,6 +15,7 @@ from django.views.decorators.http import require_POST
 
 from sessions_app.admin import exports, presentation, run_filters, run_work
 from sessions_app.admin.base import ReadOnlyAdmin, is_id
+from sessions_app.admin.cleanup_form import cleanup_form_view
 from sessions_app.admin.plans import plan_view
 from sessions_app.admin.progress import is_waiting, progress_view
 from sessions_app.admin.run_page import run_context
@@ -67,8 +68,10 @@ class CleanupRunAdmin(ReadOnlyAdmin):
         return found, may_have_duplicates
 
     def get_urls(self) -> list[URLPattern]:
+        new = self.admin_site.admin_view(partial(cleanup_form_view, self))
         return [
             *exports.urls(self),
+            path("new/", new, name="sessions_app_cleanuprun_new"),
             self._url("plan", plan_view),
             self._url("progress", progress_view),
             *(

@@ -43,6 +43,7 @@ def plan_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpRes
 
 
 def _confirm(request: HttpRequest, run: CleanupRun) -> HttpResponse:
+    run_work.refuse_untakable(request, run)
     if run.state == _State.HELD:
         if request.POST.get("approve") != "1":
             messages.warning(request, f"Run {run.pk} is held by now: look at why.")
@@ -90,6 +91,7 @@ def _plan_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
         "rows": presentation.session_rows(page, "reason_bits", run),
         "archive_days": settings.RAPTOR_ARCHIVE_DAYS,
         "asks_number": asks_number,
+        "may_confirm": run_work.may_take(request, run),
         "typed": request.POST.get("number", ""),
         "is_large": run.matched_count > run_work.REQUEST_SESSIONS,
         **_scope(run, count),

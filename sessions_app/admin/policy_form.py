@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 
-from sessions_app.admin.base import may_clean_up
+from sessions_app.admin.base import may_clean_up, may_clean_up_all
 from sessions_app.models import CleanupPolicy, CleanupStep
 from sessions_app.policies import validate_schedule
 
@@ -102,6 +102,15 @@ class StepInline(_StepInline):
     extra = 0
     verbose_name = "step"
     verbose_name_plural = "What it removes, step by step"
+
+    def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Offer “all” to those only who may clean up all: a policy removes by itself."""
+        if db_field.name == "criterion" and not may_clean_up_all(request):
+            all_sessions = CleanupStep.Criterion.ALL
+            kwargs["choices"] = [
+                choice for choice in db_field.get_choices() if choice[0] != all_sessions.value
+            ]
+        return super().formfield_for_choice_field(db_field, request, **kwargs)
 
     @admin.display(description="Order")
     def place(self, step: CleanupStep) -> int:

@@ -18,7 +18,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django_q.tasks import async_task
 
-from sessions_app.admin.base import RaptorAdmin, may_clean_up
+from sessions_app.admin.base import RaptorAdmin, may_clean_up, may_clean_up_all
 from sessions_app.admin.progress import QUEUE_LIMIT, last_worked_at
 from sessions_app.cleanup import (
     CannotUndo,
@@ -60,6 +60,17 @@ def get_run(request: HttpRequest, run_id: int) -> CleanupRun:
     return run
 
 
+def may_take(request: HttpRequest, run: CleanupRun) -> bool:
+    """Whether the user may let a run take what its criteria name: all of a scope is for few."""
+    return may_clean_up_all(request) if run.criteria.all else may_clean_up(request)
+
+
+def refuse_untakable(request: HttpRequest, run: CleanupRun) -> None:
+    """Raises: PermissionDenied: the user may not let the run take what its criteria name."""
+    if not may_take(request, run):
+        raise PermissionDenied
+
+
 def to_run(run: CleanupRun) -> HttpResponse:
     return HttpResponseRedirect(reverse("admin:sessions_app_cleanuprun_change", args=[run.pk]))
 
@@ -70,6 +81,7 @@ def to_plan(run: CleanupRun) -> HttpResponse:
 
 def confirm(request: HttpRequest, run: CleanupRun) -> HttpResponse:
     """Carry out a plan that a person has looked at, or the rest of it: by the worker where it is much."""
+    refuse_untakable(request, run)
     left_count = run.matched_count - run.removed_count
     if left_count <= REQUEST_SESSIONS or not run.is_resumable:
         return _carry_out(request, run)
@@ -128,6 +140,7 @@ def again_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpRe
     if not run.is_outdated(database_now()):
         messages.warning(request, f"Run {run.pk} is no plan that has to be made again.")
         return to_run(run)
+    refuse_untakable(request, run)
     try:
         plan = make_again(run, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username())
     except CleanupRefused as reason:

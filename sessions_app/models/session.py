@@ -126,7 +126,10 @@ class BrowserSession(StoredSession):
 
     class Meta:
         ordering = ("-idle_since", "-id")
-        permissions = (("clean_up_sessions", "Can clean up sessions"),)
+        permissions = (
+            ("clean_up_sessions", "Can clean up sessions"),
+            ("clean_up_all_sessions", "Can clean up all sessions, pinned ones too"),
+        )
         constraints = (
             # Looks one up by its name, and lists a namespace by name.
             models.UniqueConstraint(fields=("namespace", "name"), name="session_unique_name"),

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -104,7 +104,8 @@ def test_a_number_may_be_typed_with_commas(at_work: Client, monkeypatch: pytest.
     assert BrowserSession.objects.count() == 66
 
 
-def test_all_wants_its_number_however_few_they_are(at_work: Client) -> None:
+def test_all_wants_its_number_however_few_they_are(at_work: Client, operator: User) -> None:
+    operator.user_permissions.add(Permission.objects.get(codename="clean_up_all_sessions"))
     make_bad_ones(0, among=3)
     make_session("kept", is_pinned=True)
     run = plan(all=True)

@@ -1,0 +1,87 @@
+"""The page on which a cleanup is asked for by its criteria; the plan is looked at on the next one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+
+from sessions_app.admin import run_work
+from sessions_app.admin.base import RaptorAdmin, may_clean_up, may_clean_up_all
+from sessions_app.admin.filters import first_namespaces
+from sessions_app.cleanup import CleanupRefused, plan_cleanup
+from sessions_app.criteria import MAX_AGE_LIMIT_DAYS, Criteria, InvalidCriteria
+from sessions_app.models import CleanupRun
+from sessions_app.models.session import NAMESPACE_LENGTH
+from sessions_app.problems import BROWSER_TYPES
+
+_CHOICES = (
+    ("expired", "Expired sessions: last accessed too long ago, or of unreadable age"),
+    ("invalid", "Invalid sessions: those with a problem"),
+    ("all", "All sessions in the scope, pinned ones too"),
+)
+
+
+class CleanupForm(forms.Form):
+    """Criteria; what is not chosen is not taken, and with nothing chosen nothing is."""
+
+    what = forms.MultipleChoiceField(
+        label="Which sessions",
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"required": "Choose at least one: nothing is cleaned up without being named."},
+    )
+    max_age_days = forms.FloatField(
+        label="Maximum age in days",
+        min_value=0.0001,
+        max_value=MAX_AGE_LIMIT_DAYS,
+        help_text="For expired sessions: those last accessed longer ago are expired.",
+        widget=forms.NumberInput(attrs={"step": "any"}),
+    )
+    namespace = forms.CharField(
+        required=False,
+        strip=False,
+        max_length=NAMESPACE_LENGTH,
+        help_text="Blank: all namespaces.",
+        widget=forms.TextInput(attrs={"list": "namespaces", "autocomplete": "off"}),
+    )
+    browser_type = forms.ChoiceField(
+        required=False, choices=[("", "All"), *((name, name) for name in BROWSER_TYPES)]
+    )
+
+    def __init__(self, *args: Any, may_take_all: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        what: Any = self.fields["what"]
+        what.choices = [choice for choice in _CHOICES if may_take_all or choice[0] != "all"]
+
+    def criteria(self) -> Criteria:
+        """Give what was chosen.
+
+        Raises: InvalidCriteria.
+        """
+        chosen: dict[str, Any] = dict.fromkeys(self.cleaned_data["what"], True)
+        scope = {name: self.cleaned_data[name] for name in ("max_age_days", "namespace", "browser_type")}
+        return Criteria(**scope, **chosen)
+
+
+def cleanup_form_view(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
+    """Show the form; on POST, plan what it asks for and go to the plan. Nothing is removed here."""
+    if not (may_clean_up(request) and request.user.has_perm("sessions_app.view_browsersession")):
+        raise PermissionDenied
+    initial = {"what": ["expired", "invalid"], "max_age_days": settings.RAPTOR_MAX_AGE_DAYS}
+    form = CleanupForm(request.POST or None, initial=initial, may_take_all=may_clean_up_all(request))
+    if request.method == "POST" and form.is_valid():
+        try:
+            run = plan_cleanup(
+                form.criteria(), trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username()
+            )
+        except (InvalidCriteria, CleanupRefused) as reason:
+            messages.error(request, str(reason))
+        else:
+            return run_work.to_plan(run)
+    fields = [form[name] for name in ("max_age_days", "namespace", "browser_type")]
+    context = {"form": form, "fields": fields, "namespaces": first_namespaces()}
+    return screen.page(request, "cleanuprun/new.html", "Clean up…", context)

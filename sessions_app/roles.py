@@ -1,0 +1,44 @@
+"""The roles of the panel: groups with the permissions that their work takes, installed with the tables.
+
+Django makes permissions after it has migrated, so the groups are made then too. A group that is there is
+given what its role has come to need; nothing is taken from it, for somebody may have added that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import AppConfig, apps
+
+_VIEWED = (
+    "browsersession",
+    "archivedsession",
+    "cleanuprun",
+    "cleanuppolicy",
+    "policychange",
+    "sessiondirectory",
+)
+VIEWER = tuple(f"view_{model}" for model in _VIEWED)
+OPERATOR = (*VIEWER, "clean_up_sessions", "change_browsersession")
+ADMINISTRATOR = (
+    *OPERATOR,
+    "clean_up_all_sessions",
+    *(f"{action}_cleanuppolicy" for action in ("add", "change", "delete")),
+    *(f"{action}_sessiondirectory" for action in ("add", "change", "delete")),
+)
+ROLES = {"Viewer": VIEWER, "Operator": OPERATOR, "Administrator": ADMINISTRATOR}
+
+
+def install_roles(app_config: AppConfig, using: str, **kwargs: Any) -> None:
+    """Make the groups, or give them what they lack."""
+    if not apps.is_installed("django.contrib.auth"):
+        return
+    from django.contrib.auth.management import create_permissions
+    from django.contrib.auth.models import Group, Permission
+
+    # This may be called before Django's own making of them.
+    create_permissions(app_config, verbosity=0, using=using)
+    known = Permission.objects.using(using).filter(content_type__app_label=app_config.label)
+    for name, codenames in ROLES.items():
+        group, _ = Group.objects.using(using).get_or_create(name=name)
+        group.permissions.add(*known.filter(codename__in=codenames))

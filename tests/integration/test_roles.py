@@ -1,0 +1,55 @@
+"""The groups that come with the tables."""
+
+from __future__ import annotations
+
+import pytest
+from django.apps import apps
+from django.contrib.auth.models import Group, Permission, User
+from django.test import Client
+
+from sessions_app.roles import ADMINISTRATOR, OPERATOR, ROLES, VIEWER, install_roles
+
+pytestmark = pytest.mark.django_db
+
+
+def install() -> None:
+    install_roles(apps.get_app_config("sessions_app"), using="default")
+
+
+def codenames(role: str) -> set[str]:
+    return set(Group.objects.get(name=role).permissions.values_list("codename", flat=True))
+
+
+def test_each_role_has_what_its_work_takes() -> None:
+    install()
+    assert {role: codenames(role) for role in ROLES} == {role: set(names) for role, names in ROLES.items()}
+    assert set(VIEWER) < set(OPERATOR) < set(ADMINISTRATOR)
+
+
+def test_what_was_added_to_a_role_stays_and_what_it_lacks_comes_back() -> None:
+    install()
+    group = Group.objects.get(name="Viewer")
+    own = Permission.objects.get(codename="clean_up_sessions")
+    group.permissions.set([own])
+    install()
+    assert codenames("Viewer") == {*VIEWER, "clean_up_sessions"}
+
+
+@pytest.mark.parametrize(
+    ("role", "pages"),
+    [
+        (
+            "Viewer",
+            {"browsersession/": 200, "cleanuprun/": 200, "cleanuprun/new/": 403, "cleanuppolicy/add/": 403},
+        ),
+        ("Operator", {"cleanuprun/new/": 200, "cleanuppolicy/add/": 403, "sessiondirectory/add/": 403}),
+        ("Administrator", {"cleanuprun/new/": 200, "cleanuppolicy/add/": 200, "sessiondirectory/add/": 200}),
+    ],
+)
+def test_a_member_gets_as_far_as_the_role_goes(client: Client, role: str, pages: dict[str, int]) -> None:
+    install()
+    user = User.objects.create_user("member", password="member", is_staff=True)
+    user.groups.add(Group.objects.get(name=role))
+    client.force_login(user)
+    found = {page: client.get(f"/admin/sessions_app/{page}").status_code for page in pages}
+    assert found == pages
