@@ -71,7 +71,7 @@ def cleanup_form_view(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse
     """Show the form; on POST, plan what it asks for and go to the plan. Nothing is removed here."""
     if not (may_clean_up(request) and request.user.has_perm("sessions_app.view_browsersession")):
         raise PermissionDenied
-    initial = {"what": ["expired", "invalid"], "max_age_days": settings.RAPTOR_MAX_AGE_DAYS}
+    initial = {"what": ["expired", "invalid"], "max_age_days": f"{settings.RAPTOR_MAX_AGE_DAYS:g}"}
     form = CleanupForm(request.POST or None, initial=initial, may_take_all=may_clean_up_all(request))
     if request.method == "POST" and form.is_valid():
         try:
