@@ -51,7 +51,7 @@ class StepForm(_StepForm):
         min_value=0,
         max_value=1_000,
         help_text="Lower ones first. Blank: last.",
-        widget=forms.NumberInput(attrs={"size": 3}),
+        widget=forms.NumberInput(attrs={"size": 3, "aria-label": "Order"}),
     )
 
     class Meta:
@@ -60,6 +60,9 @@ class StepForm(_StepForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # The heads of the table's columns do not name the fields beneath to a screen reader.
+        for field in self.fields.values():
+            field.widget.attrs.setdefault("aria-label", field.label)
         if self.instance.pk:
             self.initial["place"] = self.instance.position
 
