@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import re
@@ -37,9 +38,15 @@ ARGUMENTS = (
     "--use-mock-keychain",
 )
 
-
-# Kept, so that Python does not warn that they outlive their object: they are to.
+# Asked now and then whether they have ended, for they would stay as zombies.
 _started: list[subprocess.Popen[bytes]] = []
+
+
+@atexit.register
+def _let_go() -> None:
+    """Count them as ended, or Python warns at its own end that they outlive it: they are to."""
+    for process in _started:
+        process.returncode = process.poll() or 0
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,8 @@ def start(program: str, profile_dir: Path, *, headless: bool) -> OpenChromium:
         # Chromium's sandbox does not start as root.
         command.append("--no-sandbox")
     command.append("about:blank")
+    for earlier in _started:
+        earlier.poll()
     with (profile_dir / LOG_FILE).open("wb") as log:
         try:
             process = subprocess.Popen(

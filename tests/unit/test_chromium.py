@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,29 @@ def test_a_program_that_cannot_be_run_is_told(tmp_path: Path) -> None:
     program.write_text("")
     with pytest.raises(SessionException, match="cannot be started: Permission denied"):
         chromium.start(str(program), tmp_path / "profile", headless=True)
+
+
+def test_a_browser_that_has_ended_is_no_zombie_for_ever(tmp_path: Path) -> None:
+    program = tmp_path / "chromium"
+    program.write_text(
+        f"#!/bin/sh\nprintf '4711\\n/devtools/browser/1\\n' > {tmp_path}/profile/{chromium.PORT_FILE}\n"
+    )
+    program.chmod(0o700)
+    first = chromium.start(str(program), tmp_path / "profile", headless=True)
+    assert waited_for(first.pid, "Z")
+    chromium.start(str(program), tmp_path / "profile", headless=True)
+    assert waited_for(first.pid, "")
+
+
+def waited_for(pid: int, state: str) -> bool:
+    """Wait until a process is in a state, as ps tells it; blank: until it is gone."""
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        told = subprocess.run(["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True)
+        if told.stdout[:1].strip() == state:
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def test_an_endpoint_that_is_half_written_is_none_yet(tmp_path: Path) -> None:
