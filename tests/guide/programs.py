@@ -1,17 +1,11 @@
-"""Programs as a test project has them: a fresh process each, in which nobody has set Django up."""
+"""Programs of people who use ``SessionManager``: a fresh process each, in which nobody has set Django up."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from dataclasses import dataclass
-from pathlib import Path
-
 from django.db import connection
 
-PROJECT_DIR = Path(__file__).resolve().parents[2]
-PROGRAM_SECONDS = 120
+from tests.e2e.scripts import Project
+
 IMPORT = "from raptor.core.session_manager import SessionManager\n"
 _AWAITING = """
 import ast, asyncio
@@ -27,49 +21,20 @@ asyncio.run(main())
 """
 
 
-@dataclass(frozen=True)
-class Programs:
-    """A folder that programs run in, and the environment that they are given."""
+def run(project: Project, *command: str) -> tuple[str, str]:
+    """Run Python with some arguments, to its end; give what it printed, and what it wrote to standard error.
 
-    directory: Path
-    database_url: str = ""
-    chromium: str = ""
+    A warning is an error there, as in a strict test project.
+    """
+    done = project.run("-W", "error", *command)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout, done.stderr
 
-    def run(self, *command: str) -> tuple[str, str]:
-        """Run Python with some arguments, to its end; give what it printed, and what it wrote to stderr.
 
-        A warning is an error there, as in any strict test project.
-        """
-        done = subprocess.run(
-            [sys.executable, "-W", "error", *command],
-            cwd=self.directory,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PROGRAM_SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-        return done.stdout, done.stderr
-
-    def run_text(self, text: str) -> tuple[str, str]:
-        """Run a program that is given as text."""
-        (self.directory / "program.py").write_text(text, encoding="utf-8")
-        return self.run("program.py")
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.directory),
-            "PYTHONPATH": str(PROJECT_DIR),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "RAPTOR_VAR_DIR": str(self.directory / "var"),
-            "RAPTOR_DATABASE_URL": self.database_url,
-            "RAPTOR_CHROMIUM": self.chromium,
-            "RAPTOR_TIME_ZONE": "UTC",
-        }
+def run_text(project: Project, text: str) -> tuple[str, str]:
+    """Run a program that is given as text."""
+    (project.directory / "program.py").write_text(text, encoding="utf-8")
+    return run(project, "program.py")
 
 
 def awaiting(block: str, *, after: str = "pass") -> str:

@@ -14,8 +14,9 @@ import pytest
 from sessions_app import documents
 from sessions_app.models import BrowserSession, CleanupRun
 from tests.documents import document_bytes
+from tests.e2e.scripts import Project
 from tests.guide.blocks import GUIDE, Block, read_blocks
-from tests.guide.programs import IMPORT, Programs, awaiting, url_of_database
+from tests.guide.programs import IMPORT, awaiting, run, run_text, url_of_database
 from tests.integration.policies import aged
 from tests.integration.sessions import archived, live
 
@@ -178,8 +179,8 @@ IN_TESTS_OF_THEIR_OWN = {"2. Test Environment Cleanup", "Validation Before Clean
 
 
 @pytest.fixture
-def programs(tmp_path: Path) -> Programs:
-    return Programs(tmp_path, url_of_database())
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path, url_of_database())
 
 
 def store(name: str, data: bytes, *, namespace: str = "default") -> None:
@@ -222,34 +223,34 @@ def test_the_guide_is_the_one_that_was_agreed_on() -> None:
         for number, case in enumerate(cases, 1)
     ],
 )
-def test_a_block_does_what_it_says(programs: Programs, block: Block, case: Case) -> None:
+def test_a_block_does_what_it_says(project: Project, block: Block, case: Case) -> None:
     fill(case)
     expected = case.printed if isinstance(case.printed, str) else case.printed()
-    printed, logged = programs.run_text(case.before + block.text + case.after)
+    printed, logged = run_text(project, case.before + block.text + case.after)
     assert printed == expected
     lines = [line for line in logged.splitlines() if not line.startswith("INFO:sessions_app.cleanup.")]
     assert lines == list(case.logged)
     assert_removed(case.removed, copies=case.copies)
 
 
-def test_the_fixture_cleans_up_after_all_tests(programs: Programs) -> None:
+def test_the_fixture_cleans_up_after_all_tests(project: Project) -> None:
     fill(Case())
-    (programs.directory / "conftest.py").write_text(BLOCKS["2. Test Environment Cleanup"].text)
-    (programs.directory / "test_shop.py").write_text(
+    (project.directory / "conftest.py").write_text(BLOCKS["2. Test Environment Cleanup"].text)
+    (project.directory / "test_shop.py").write_text(
         f"{IMPORT}\n\ndef test_the_sessions_are_there():\n"
         "    assert SessionManager().get_session_count() == 10\n"
         "\n\ndef test_they_are_still_there():\n    assert len(SessionManager().list_sessions()) == 10\n"
     )
-    printed, _ = programs.run("-m", "pytest", "-s", "-p", "no:cacheprovider")
+    printed, _ = run(project, "-m", "pytest", "-s", "-p", "no:cacheprovider")
     assert "2 passed" in printed
     assert "\nTest cleanup: Deleted 10 sessions\n" in printed
     assert_removed(CAST)
 
 
-def test_a_session_that_is_not_there_is_not_restored(programs: Programs) -> None:
+def test_a_session_that_is_not_there_is_not_restored(project: Project) -> None:
     fill(Case())
     block = BLOCKS["Validation Before Cleanup"]
-    assert programs.run_text(awaiting(block.text)) == (
+    assert run_text(project, awaiting(block.text)) == (
         "Session is invalid, creating new session...\n",
         "",
     )
