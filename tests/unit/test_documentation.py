@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from django.core.management import get_commands, load_command_class
 
+from raptor.core import exceptions
+from raptor.core.session_manager import SessionManager
 from raptor_admin.environment import VARIABLES
 from sessions_app.schedules import PLANNED_TASKS
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 README = (PROJECT_DIR / "README.md").read_text(encoding="utf-8")
 OPERATIONS = (PROJECT_DIR / "docs" / "operations.md").read_text(encoding="utf-8")
+MANAGER = (PROJECT_DIR / "docs" / "session-manager.md").read_text(encoding="utf-8")
+DOCUMENTS = {"README.md": README, "operations.md": OPERATIONS, "session-manager.md": MANAGER}
+DJANGO_ONLY = "RAPTOR_TASK_DEADLINE_SECONDS"
+"""A setting of Django that no environment variable sets."""
+
 COMMANDS = sorted(name for name, app in get_commands().items() if app == "sessions_app")
 
 
@@ -54,7 +63,7 @@ def test_each_option_that_the_readme_names_is_one() -> None:
 
 def test_each_variable_that_the_documents_name_is_a_setting() -> None:
     known = {variable.name for variable in VARIABLES}
-    assert set(re.findall(r"RAPTOR_[A-Z_]+", README + OPERATIONS)) <= known
+    assert set(re.findall(r"RAPTOR_[A-Z_]+", README + OPERATIONS + MANAGER)) <= known | {DJANGO_ONLY}
 
 
 def test_the_two_commands_stand_at_the_top() -> None:
@@ -81,12 +90,12 @@ def test_each_check_is_told() -> None:
     assert told == re.findall(r'id="(sessions_app\.[EW]\d+)"', checks)
 
 
-@pytest.mark.parametrize("text", [README, OPERATIONS], ids=["README.md", "operations.md"])
+@pytest.mark.parametrize("text", DOCUMENTS.values(), ids=DOCUMENTS)
 def test_each_link_leads_to_something(text: str) -> None:
     folder = PROJECT_DIR if text is README else PROJECT_DIR / "docs"
     anchors = {
         re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
-        for heading in re.findall(r"^#+ (.+)$", README + "\n" + OPERATIONS, flags=re.MULTILINE)
+        for heading in re.findall(r"^#+ (.+)$", "\n".join(DOCUMENTS.values()), flags=re.MULTILINE)
     }
     for link in re.findall(r"\]\(([^)]+)\)", text):
         path, _, anchor = link.partition("#")
@@ -95,4 +104,25 @@ def test_each_link_leads_to_something(text: str) -> None:
 
 
 def test_no_path_of_a_developer_is_told() -> None:
-    assert not re.search(r"(?<![\w~.])/(home|root|Users|work|tmp)/", README + OPERATIONS)
+    assert not re.search(r"(?<![\w~.])/(home|root|Users|work|tmp)/", "".join(DOCUMENTS.values()))
+
+
+def test_each_method_of_the_manager_is_told_with_its_arguments() -> None:
+    told = [row[0].strip("`") for row in rows(MANAGER, "All methods")]
+    methods = {name: method for name, method in vars(SessionManager).items() if inspect.isfunction(method)}
+    signatures = [_arguments(method, name) for name, method in methods.items() if not name.startswith("_")]
+    assert sorted(told) == sorted(signatures)
+    assert f"`{_arguments(SessionManager.__init__, 'SessionManager')}`" in MANAGER
+
+
+def _arguments(method: Callable[..., object], name: str) -> str:
+    """A method as the table has it: without self and annotations."""
+    signature = inspect.signature(method)
+    bare = [p.replace(annotation=p.empty) for p in signature.parameters.values() if p.name != "self"]
+    told = signature.replace(parameters=bare, return_annotation=signature.empty)
+    return f"{name}{told}".replace("'", '"')
+
+
+def test_each_exception_of_a_restore_is_told() -> None:
+    told = {row[0].strip("`") for row in rows(MANAGER, "Restore")}
+    assert told == {*exceptions.__all__} - {"SessionException"}

@@ -1,0 +1,137 @@
+"""The examples of docs/session-manager.md, and the block of the guide that restores: as they stand.
+
+Each runs in a process of its own; what needs a browser gets a real one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.documents import put
+from tests.e2e.scripts import PROJECT_DIR, Project
+from tests.e2e.test_real_browsers import browsers
+from tests.guide.blocks import GUIDE, read_blocks
+from tests.guide.programs import IMPORT, awaiting, run, run_text
+
+(VALIDATE_AND_RESTORE,) = (block.text for block in read_blocks(GUIDE) if "await" in block.text)
+SAVE, LAUNCH, CLOSE, RESTORE, CONNECT, CLEAN_UP, FOLDER, THREADS, DJANGO_SETTINGS, FIXTURES = (
+    block.text for block in read_blocks(PROJECT_DIR / "docs" / "session-manager.md")
+)
+
+LAUNCH_MY_SESSION = 'await manager.launch_session("my_session", url="data:text/html,<title>Shop</title>")\n'
+COUNT = f"{IMPORT}print(SessionManager().get_session_count())\n"
+# Playwright's own Chromium need not be there.
+CHROMIUM_OF_THE_TESTS = """
+import functools, os
+from playwright import sync_api
+sync_api.BrowserType.launch = functools.partialmethod(
+    sync_api.BrowserType.launch, executable_path=os.environ["RAPTOR_CHROMIUM"]
+)
+"""
+SAVE_SOME = """
+import warnings
+from tests.pages import FakeBrowser, FakeBrowserType, FakeContext, page
+warnings.simplefilter("ignore")
+firefox = FakeContext(FakeBrowser(ws_endpoint="", browser_type=FakeBrowserType("firefox")))
+manager = SessionManager()
+manager.save_session(page(), "shop")
+manager.save_session(page(), "cart")
+manager.save_session(page(context=firefox), "firefox")
+"""
+
+
+@pytest.fixture(scope="module")
+def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a database that has its tables and nothing else: to make them takes a second."""
+    project = Project(tmp_path_factory.mktemp("new"))
+    assert run_text(project, COUNT) == ("0\n", "")
+    return project.directory / "var"
+
+
+@pytest.fixture
+def project(tmp_path: Path, new_database: Path) -> Iterator[Project]:
+    project = Project(tmp_path)
+    shutil.copytree(new_database, tmp_path / "var")
+    yield project
+    for pid in browsers(project):
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+
+
+def test_the_guide_restores_a_session_of_another_process(project: Project) -> None:
+    assert run_text(project, awaiting(LAUNCH_MY_SESSION)) == ("", "")
+    look = 'print(await names["page"].title())'
+    assert run_text(project, awaiting(VALIDATE_AND_RESTORE, after=look)) == ("Shop\n", "")
+    # It goes on, for the next program.
+    assert len(browsers(project)) == 1
+
+
+def test_the_guide_makes_a_session_anew_where_there_is_none(project: Project) -> None:
+    new = awaiting(VALIDATE_AND_RESTORE + "    " + LAUNCH_MY_SESSION)
+    assert run_text(project, new) == ("Session is invalid, creating new session...\n", "")
+    assert len(browsers(project)) == 1
+    assert run_text(project, new) == ("", "")
+
+
+def test_a_launched_browser_is_saved(project: Project) -> None:
+    assert run_text(project, CHROMIUM_OF_THE_TESTS + SAVE) == ("['shop'] True\n", "")
+
+
+def test_a_browser_goes_on_and_is_restored_until_it_is_closed(project: Project) -> None:
+    assert run_text(project, LAUNCH) == ("", "")
+    assert run_text(project, RESTORE) == ("Checkout\n", "")
+    assert run_text(project, CONNECT) == ("Checkout\n", "")
+    assert run_text(project, CLOSE) == ("", "")
+    assert browsers(project) == []
+    printed, _ = run_text(project, RESTORE)
+    message, title = printed.splitlines()
+    assert message.startswith("The browser of “checkout” does not answer: nothing listens at 127.0.0.1:")
+    assert title == "a new page: log in"
+    assert len(browsers(project)) == 1
+
+
+def test_sessions_are_cleaned_up(project: Project) -> None:
+    run_text(project, IMPORT + SAVE_SOME)
+    assert run_text(project, CLEAN_UP) == ("True False\n0\n1\n1\n", "")
+
+
+def test_a_folder_of_documents_is_taken_in(project: Project) -> None:
+    folder = project.directory / ".raptor" / "sessions"
+    folder.mkdir(parents=True)
+    put(folder, "login")
+    put(folder, "cart")
+    assert run_text(project, FOLDER) == ("sessions ['cart', 'login']\n", "")
+
+
+def test_threads_share_a_manager(project: Project) -> None:
+    run_text(project, IMPORT + SAVE_SOME)
+    assert run_text(project, THREADS) == ("{'cart': True, 'firefox': False, 'shop': True}\n", "")
+
+
+def test_a_django_program_has_its_sessions_in_its_own_database(project: Project) -> None:
+    own = (
+        "SECRET_KEY = 'for tests'\nUSE_TZ = True\n"
+        "DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': 'shop.sqlite3'}}\n"
+    )
+    (project.directory / "shop_settings.py").write_text(DJANGO_SETTINGS + own)
+    set_up = "import os, django\nos.environ['DJANGO_SETTINGS_MODULE'] = 'shop_settings'\ndjango.setup()\n"
+    migrate = "from django.core.management import call_command\ncall_command('migrate', verbosity=0)\n"
+    count = "from sessions_app.models import BrowserSession\nprint(BrowserSession.objects.count())\n"
+    assert run_text(project, set_up + migrate + IMPORT + SAVE_SOME + count) == ("3\n", "")
+    assert run_text(project, COUNT) == ("0\n", "")
+
+
+def test_a_run_of_pytest_leaves_no_session(project: Project) -> None:
+    (project.directory / "test_checkout.py").write_text(
+        f"{FIXTURES}    from tests.pages import page\n    session_manager.save_session(page(), 'checkout')\n"
+    )
+    printed, _ = run(project, "-m", "pytest", "-p", "raptor.pytest_plugin", "-p", "no:cacheprovider")
+    assert "1 passed" in printed
+    assert run_text(project, COUNT) == ("0\n", "")
