@@ -247,9 +247,10 @@ def _until_free(directory: SessionDirectory) -> None:
     begun before."""
     until = time.monotonic() + WAIT_SECONDS
     while True:
-        directory.refresh_from_db(fields=("sync_number",))
+        # Read anew, and not refreshed: the threads that share a manager would spoil each other's claims.
+        own = SessionDirectory.objects.get(pk=directory.pk)
         try:
-            sync_directory(directory, trigger=TRIGGER, actor=user_name())
+            sync_directory(own, trigger=TRIGGER, actor=user_name())
         except DirectoryBusy as busy:
             if time.monotonic() > until:
                 raise SessionException(str(busy)) from None
