@@ -1,4 +1,19 @@
+from pathlib import Path
+from typing import Any
+
 from django.apps import AppConfig
+
+DEFAULTS: dict[str, Any] = {
+    "RAPTOR_VAR_DIR": Path.home() / ".raptor" / "var",
+    "RAPTOR_NAMESPACE": "default",
+    "RAPTOR_MAX_AGE_DAYS": 7.0,
+    "RAPTOR_ARCHIVE_DAYS": 14.0,
+    "RAPTOR_CDP_ALLOWED_HOSTS": ("localhost", "127.0.0.0/8", "::1"),
+    "RAPTOR_MAX_DOCUMENT_BYTES": 5_242_880,
+    "RAPTOR_CHROMIUM": "",
+    "RAPTOR_TASK_DEADLINE_SECONDS": 240,
+}
+"""What holds in a Django project of somebody else's that does not say otherwise."""
 
 
 class SessionsAppConfig(AppConfig):
@@ -7,9 +22,15 @@ class SessionsAppConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from django.conf import settings
         from django.db.models.signals import post_migrate
 
-        from sessions_app import checks  # noqa: F401
         from sessions_app.roles import install_roles
 
+        for name, value in DEFAULTS.items():
+            if not hasattr(settings, name):
+                setattr(settings, name, value)
+        if hasattr(settings, "Q_CLUSTER"):
+            # They are about the worker.
+            from sessions_app import checks  # noqa: F401
         post_migrate.connect(install_roles, sender=self)

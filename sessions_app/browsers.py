@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from sessions_app import probes
-from sessions_app.chromium import POLL_SECONDS, OpenChromium, start, system_programs
+from sessions_app.chromium import (
+    POLL_SECONDS,
+    OpenChromium,
+    read_endpoint,
+    start,
+    system_programs,
+)
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.exceptions import BrowserReplaced, BrowserUnreachable, PageNotFound, SessionException
 from sessions_app.probes import Address, EndpointRefused, Liveness, Probe
@@ -21,14 +28,14 @@ if TYPE_CHECKING:
     AsyncPage = async_api.Page
     SyncPage = sync_api.Page
 
-_T = TypeVar("_T")
-
-CONNECT_MILLISECONDS = 10_000
+CONNECT_MILLISECONDS = 4_000
 CLOSE_SECONDS = 10.0
 
 
 class Driver:
     """Playwright's own process: started when a browser is first touched, ended when told to.
+
+    Each event loop has one of its own, which is to be ended in it: Playwright has no other way.
 
     Args:
         allowed_hosts: Where browsers may be contacted.
@@ -36,49 +43,53 @@ class Driver:
 
     def __init__(self, allowed_hosts: Iterable[str]) -> None:
         self._allowed_hosts = tuple(allowed_hosts)
-        self._playwright: async_api.Playwright | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._starts: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[async_api.Playwright]] = (
+            WeakKeyDictionary()
+        )
 
     async def playwright(self) -> async_api.Playwright:
-        """Give the Playwright of this event loop; that of a loop that has ended went with it."""
+        """Give the Playwright of this event loop, started once however many ask at the same time."""
         loop = asyncio.get_running_loop()
-        if self._playwright is None or self._loop is not loop:
+        start = self._starts.get(loop)
+        if start is None or (start.done() and start.exception() is not None):
             from playwright.async_api import async_playwright
 
-            self._playwright, self._loop = await async_playwright().start(), loop
-        return self._playwright
+            start = self._starts[loop] = loop.create_task(async_playwright().start())
+        # Who gives up waiting does not leave a process behind that nobody knows of.
+        return await asyncio.shield(start)
 
     async def aclose(self) -> None:
         """End Playwright's process. The browsers that it was connected to go on."""
-        playwright, self._playwright = self._playwright, None
-        if playwright is not None and self._loop is asyncio.get_running_loop():
-            await playwright.stop()
+        start = self._starts.pop(asyncio.get_running_loop(), None)
+        if start is not None:
+            await (await start).stop()
 
-    async def connect(self, cdp_url: str, *, name: str) -> async_api.Browser:
+    async def connect(
+        self, cdp_url: str, *, name: str, target_id: object = None, is_to_be_closed: bool = False
+    ) -> async_api.Browser:
         """Connect to the browser of a session, and to no other.
 
         Args:
             name: The session's, for the messages.
+            target_id: That of the page that was saved: it tells the browser where the endpoint does not.
+            is_to_be_closed: Refuse one of which neither tells that it is the same.
         Raises: BrowserUnreachable, BrowserReplaced: it is not there any more, or must not be contacted.
         """
         playwright = await self.playwright()
-        from playwright.async_api import Error
-
         try:
             address = await asyncio.to_thread(probes.resolve, cdp_url, allowed_hosts=self._allowed_hosts)
         except EndpointRefused as reason:
             raise BrowserUnreachable(f"The browser of “{name}” was not contacted: {reason}.") from None
         if not address.browser_id:
             address = await self._found(cdp_url, name=name)
-        try:
-            # A browser answers to its own id only, so this is the one that was saved, or none.
-            return await playwright.chromium.connect_over_cdp(
-                address.socket_url, timeout=CONNECT_MILLISECONDS
-            )
-        except Error as error:
+            await _check_identity(address, name=name, target_id=target_id, is_needed=is_to_be_closed)
+        browser, failure = await _connected(playwright, address.socket_url)
+        if browser is None:
+            # A browser answers to its own id only, so this was not the one that was saved: tell what is.
             await self._found(cdp_url, name=name)
-            told = mask_endpoints(error.message.splitlines()[0], cdp_url=cdp_url)
-            raise BrowserUnreachable(f"The browser of “{name}” cannot be connected to: {told}") from None
+            told = mask_endpoints(failure, cdp_url=cdp_url)
+            raise BrowserUnreachable(f"The browser of “{name}” cannot be connected to: {told}")
+        return browser
 
     async def probe(self, cdp_url: str) -> Probe:
         return await asyncio.to_thread(probes.probe, cdp_url, allowed_hosts=self._allowed_hosts)
@@ -87,33 +98,27 @@ class Driver:
         """Ask a browser where it is; tell what is wrong where it is not there."""
         found = await self.probe(cdp_url)
         if found.liveness is Liveness.REPLACED:
-            raise BrowserReplaced(
-                f"The browser of “{name}” was replaced: {found.because}, and is left alone. Save a new "
-                "session, with launch_session for example."
-            )
+            raise BrowserReplaced(_replaced(name, found.because))
         if found.address is None:
             raise BrowserUnreachable(
-                f"The browser of “{name}” does not answer: {found.because}. It was closed or has crashed. "
-                "The session is kept; launch_session opens a new browser for it."
+                f"The browser of “{name}” does not answer: {found.because}. The session is kept. If its "
+                "browser was closed or has crashed, launch_session opens a new one."
             )
         return found.address
 
-    async def open_chromium(
-        self, profile_dir: Path, *, chosen: str, headless: bool, name: str
-    ) -> tuple[OpenChromium, async_api.Browser]:
-        """Start a Chromium that outlives this program, and connect to it.
+    async def open_chromium(self, profile_dir: Path, *, chosen: str, headless: bool) -> OpenChromium:
+        """Start a Chromium that outlives this program, or find the one that uses the profile already.
 
         Args:
             chosen: The program; where it is blank, that of Playwright or of the system.
         Raises: SessionException: there is no Chromium, or it does not start.
         """
+        endpoint = read_endpoint(profile_dir) or ""
+        # Its session may have been removed while it went on.
+        if (await self.probe(endpoint)).liveness is Liveness.ALIVE:
+            return OpenChromium(endpoint, pid=None)
         program = chosen or await self._program()
-        opened = await asyncio.to_thread(start, program, profile_dir, headless=headless)
-        try:
-            return opened, await self.connect(opened.cdp_url, name=name)
-        except BaseException:
-            opened.kill()
-            raise
+        return await asyncio.to_thread(start, program, profile_dir, headless=headless)
 
     async def _program(self) -> str:
         own = (await self.playwright()).chromium.executable_path
@@ -125,12 +130,13 @@ class Driver:
             )
         return found
 
-    async def close_browser(self, cdp_url: str, *, name: str) -> None:
+    async def close_browser(self, cdp_url: str, *, name: str, target_id: object) -> None:
         """End the browser of a session, and wait until it has let go of its port.
 
-        Raises: BrowserUnreachable, BrowserReplaced: see ``connect``.
+        Raises: BrowserUnreachable, BrowserReplaced: see ``connect``; and nothing is ended that cannot be
+            told from another browser.
         """
-        browser = await self.connect(cdp_url, name=name)
+        browser = await self.connect(cdp_url, name=name, target_id=target_id, is_to_be_closed=True)
         from playwright.async_api import Error
 
         session = await browser.new_browser_cdp_session()
@@ -143,9 +149,49 @@ class Driver:
             await asyncio.sleep(POLL_SECONDS)
 
 
-async def find_page(
-    browser: async_api.Browser, *, name: str, metadata: Mapping[str, Any] | None = None
-) -> async_api.Page:
+async def _connected(
+    playwright: async_api.Playwright, socket_url: str
+) -> tuple[async_api.Browser | None, str]:
+    """Connect, or give the first line of why not: the error itself holds the endpoint."""
+    from playwright.async_api import Error
+
+    try:
+        return await playwright.chromium.connect_over_cdp(socket_url, timeout=CONNECT_MILLISECONDS), ""
+    except Error as error:
+        return None, error.message.splitlines()[0]
+
+
+async def _check_identity(address: Address, *, name: str, target_id: object, is_needed: bool) -> None:
+    """Look for the page that was saved in a browser whose endpoint does not tell which it is."""
+    if target_id:
+        if not await asyncio.to_thread(probes.has_target, address, target_id):
+            because = f"the one at {address.place} does not have the page that was saved"
+            raise BrowserReplaced(_replaced(name, because))
+    elif is_needed:
+        raise SessionException(
+            f"The browser of “{name}” is left alone: nothing that was saved tells it from another one at "
+            f"{address.place}. Restore it and save it again first."
+        )
+
+
+def _replaced(name: str, because: str) -> str:
+    return (
+        f"The browser of “{name}” was replaced: {because}. It is left alone. Save a new session, with "
+        "launch_session for example."
+    )
+
+
+@asynccontextmanager
+async def disconnecting_on_failure(browser: async_api.Browser) -> AsyncIterator[None]:
+    """Let go of a connection that nobody is given."""
+    try:
+        yield
+    except BaseException:
+        await browser.close()
+        raise
+
+
+async def find_page(browser: async_api.Browser, *, name: str, metadata: object = None) -> async_api.Page:
     """Find the page that was saved: by its target, else by its address, else the first one.
 
     Args:
@@ -157,7 +203,7 @@ async def find_page(
         raise PageNotFound(
             f"The browser of “{name}” still runs, but all of its pages were closed. Open one, or close it."
         )
-    saved = metadata or {}
+    saved = metadata if isinstance(metadata, dict) else {}
     # With one page there is nothing to ask, which takes a third of the time of connecting.
     if len(pages) > 1 and (target_id := saved.get("page_target_id")):
         ids = await asyncio.gather(*map(_target_id, pages))

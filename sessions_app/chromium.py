@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import fcntl
 import hashlib
 import os
 import re
@@ -10,9 +12,9 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sessions_app.endpoints import mask_endpoints
@@ -27,6 +29,7 @@ START_SECONDS = 30.0
 POLL_SECONDS = 0.02
 PORT_FILE = "DevToolsActivePort"
 LOG_FILE = "raptor-browser.log"
+LOCK_FILE = "raptor-browser.lock"
 ARGUMENTS = (
     "--remote-debugging-port=0",
     "--no-first-run",
@@ -51,16 +54,20 @@ def _let_go() -> None:
 
 @dataclass(frozen=True)
 class OpenChromium:
-    """A Chromium that listens."""
+    """A Chromium that listens.
 
-    cdp_url: str
-    profile_dir: Path
-    pid: int
+    Args:
+        pid: Its process, where this program has started it.
+    """
 
-    def kill(self) -> None:
-        """End it and its helpers at once."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+    cdp_url: str = field(repr=False)
+    pid: int | None
+
+    def take_back(self) -> None:
+        """End it and its helpers at once, if this program has started it."""
+        if self.pid is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
 
 
 def system_programs() -> Iterator[str]:
@@ -74,6 +81,19 @@ def profile_of(profiles_dir: Path, namespace: str, name: str) -> Path:
     digest = hashlib.sha256(f"{namespace}\0{name}".encode()).hexdigest()[:16]
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:40].strip("-")
     return profiles_dir / f"{readable}-{digest}".lstrip("-")
+
+
+@asynccontextmanager
+async def locked(profile_dir: Path) -> AsyncIterator[None]:
+    """Let one program at a time launch a browser with a profile; the others wait, and find it running."""
+    profile_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (profile_dir / LOCK_FILE).open("w") as lock:
+        while True:
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            await asyncio.sleep(POLL_SECONDS)
+        yield
 
 
 def start(program: str, profile_dir: Path, *, headless: bool) -> OpenChromium:
@@ -94,8 +114,7 @@ def start(program: str, profile_dir: Path, *, headless: bool) -> OpenChromium:
         # Chromium's sandbox does not start as root.
         command.append("--no-sandbox")
     command.append("about:blank")
-    for earlier in _started:
-        earlier.poll()
+    _started[:] = [earlier for earlier in _started if earlier.poll() is None]
     with (profile_dir / LOG_FILE).open("wb") as log:
         try:
             process = subprocess.Popen(
@@ -107,15 +126,15 @@ def start(program: str, profile_dir: Path, *, headless: bool) -> OpenChromium:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         if (endpoint := read_endpoint(profile_dir)) is not None:
-            return OpenChromium(endpoint, profile_dir, process.pid)
+            return OpenChromium(endpoint, process.pid)
         if process.poll() is not None:
-            break
+            raise SessionException(
+                f"Chromium ended at once. {_last_words(profile_dir)}"
+                + ("" if headless else " On a machine without a screen, start it with headless.")
+            )
         time.sleep(POLL_SECONDS)
-    process.kill()
-    raise SessionException(
-        f"Chromium did not start in {START_SECONDS:g} s, or ended at once. {_last_words(profile_dir)} "
-        + ("" if headless else "On a machine without a screen, start it with headless.")
-    )
+    os.killpg(process.pid, signal.SIGKILL)
+    raise SessionException(f"Chromium did not listen within {START_SECONDS:g} s. {_last_words(profile_dir)}")
 
 
 def read_endpoint(profile_dir: Path) -> str | None:

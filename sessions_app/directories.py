@@ -22,7 +22,8 @@ from sessions_app.sync_result import SyncResult
 
 logger = logging.getLogger(__name__)
 
-CLAIM_LAPSES_AFTER = timedelta(minutes=5)
+CLAIM_LAPSES_AFTER = timedelta(seconds=20)
+"""A sync at work renews its claim with each batch; one that was killed holds nobody up for long."""
 
 
 class DirectoryError(Exception):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 from uuid import uuid4
 
-from sessions_app.exceptions import SessionException, SessionInvalid
+from sessions_app.exceptions import (
+    SessionException,
+    told_plainly,
+)
 from sessions_app.session_info import SessionInfo
 from sessions_app.standalone import in_database, set_up, without_blocking
 
@@ -24,8 +26,8 @@ logger = logging.getLogger(__name__)
 class SessionManager:
     """Saves browsers as sessions, restores and removes them.
 
-    Every method but ``restore_session``, ``launch_session``, ``close_session`` and ``aclose`` may be called
-    from anywhere: a script, a thread, a running event loop. What is removed goes to the panel's archive.
+    What is awaited belongs to the event loop in which it is; all else may be called from anywhere: a script,
+    a thread, a running event loop. What is removed goes to the panel's archive.
 
     Args:
         config: Ignored; RAPTOR's own manager has it.
@@ -38,6 +40,7 @@ class SessionManager:
     Raises: SessionException: the folder, the namespace or the database cannot be used.
     """
 
+    @told_plainly
     def __init__(
         self,
         config: object = None,
@@ -71,29 +74,27 @@ class SessionManager:
 
     # Found and told
 
+    @told_plainly
     def list_sessions(self) -> list[str]:
         """Give the names of all sessions, valid or not, sorted."""
         return in_database(self._store.names)
 
+    @told_plainly
     def get_session_info(self, session_name: str) -> SessionInfo | None:
         """Give what a session's document says; None where there is none, or none that can be read."""
-        return in_database(self._info, session_name)
+        return in_database(self._store.find_info, session_name)
 
-    def _info(self, session_name: str) -> SessionInfo | None:
-        from sessions_app import documents
-
-        session = self._store.find(session_name)
-        content = None if session is None else documents.read(bytes(session.document))
-        return None if content is None else SessionInfo.from_dict(content)
-
+    @told_plainly
     def validate_session(self, session_name: str) -> bool:
         """Tell whether there is such a session, and it breaks no rule of validity."""
         session = in_database(self._store.find, session_name)
         return session is not None and not session.problems
 
+    @told_plainly
     def get_session_count(self) -> int:
         return in_database(self._store.count)
 
+    @told_plainly
     def get_storage_size(self) -> int:
         """Give the bytes of all documents."""
         return in_database(self._store.size_bytes)
@@ -105,6 +106,7 @@ class SessionManager:
 
     # Removed
 
+    @told_plainly
     def delete_session(self, session_name: str) -> bool:
         """Remove a session; False where there is none.
 
@@ -112,17 +114,20 @@ class SessionManager:
         """
         return in_database(self._store.delete, session_name)
 
+    @told_plainly
     def cleanup_expired_sessions(self, max_age_days: float | None = None) -> int:
         """Remove sessions last accessed longer ago than that, or of unreadable age; give their number."""
         days = self.max_age_days if max_age_days is None else max_age_days
         return in_database(self._store.remove_expired, days)
 
+    @told_plainly
     def cleanup_invalid_sessions(self) -> int:
         """Remove sessions that break a rule of validity; give their number."""
         return in_database(self._store.remove_invalid)
 
+    @told_plainly
     def cleanup_all_sessions(self) -> int:
-        """Remove all sessions of this namespace, pinned ones too; give their number."""
+        """Remove all sessions of this folder, or else namespace, pinned ones too; give their number."""
         return in_database(self._store.remove_all)
 
     # Saved and restored
@@ -137,6 +142,7 @@ class SessionManager:
         self, page: AsyncPage, session_name: str, metadata: dict[str, Any] | None = None
     ) -> Coroutine[Any, Any, SessionInfo]: ...
 
+    @told_plainly
     def save_session(
         self, page: AsyncPage | SyncPage, session_name: str, metadata: dict[str, Any] | None = None
     ) -> SessionInfo | Coroutine[Any, Any, SessionInfo]:
@@ -152,41 +158,43 @@ class SessionManager:
         """
         from sessions_app import page_facts
 
-        asking = page_facts.ask_page(page)
         if page_facts.is_async(page):
-            return self._save_later(asking, session_name, metadata)
-        return self._warned(in_database(self._save, page_facts.run_now(asking), session_name, metadata))
+            return self._save_later(page, session_name, metadata)
+        with page_facts.telling_failures():
+            facts = page_facts.run_now(page_facts.ask_page(page))
+        return page_facts.warned(in_database(self._save, facts, session_name, metadata))
 
-    async def _save_later(
-        self, asking: Coroutine[Any, Any, PageFacts], session_name: str, metadata: dict[str, Any] | None
-    ) -> SessionInfo:
-        facts = await asking
-        return self._warned(await without_blocking(self._save, facts, session_name, metadata))
+    @told_plainly
+    async def _save_later(self, page: Any, session_name: str, metadata: dict[str, Any] | None) -> SessionInfo:
+        from sessions_app import page_facts
+
+        with page_facts.telling_failures():
+            facts = await page_facts.ask_page(page)
+        return page_facts.warned(await without_blocking(self._save, facts, session_name, metadata))
 
     def _save(self, facts: PageFacts, session_name: str, metadata: dict[str, Any] | None) -> SessionInfo:
-        from sessions_app import documents, page_facts
+        from django.conf import settings
 
+        from sessions_app import page_facts
+
+        if not isinstance(metadata or {}, dict):
+            raise SessionException(f"The metadata of “{session_name}” is no dictionary.")
+        replaced = self._store.find(session_name)
+        endpoint = page_facts.find_endpoint(
+            facts,
+            saved=replaced.cdp_url if replaced else "",
+            allowed_hosts=settings.RAPTOR_CDP_ALLOWED_HOSTS,
+        )
         content = {
             "session_id": str(uuid4()),
-            "cdp_url": page_facts.find_endpoint(facts),
+            "cdp_url": endpoint,
             "browser_type": facts.browser_type,
             "metadata": {**(metadata or {}), **facts.metadata},
         }
-        session = self._store.save(session_name, content)
-        return SessionInfo.from_dict(documents.read(bytes(session.document)) or {})
+        self._store.save(session_name, content)
+        return self._store.get_info(session_name)
 
-    @staticmethod
-    def _warned(info: SessionInfo) -> SessionInfo:
-        from sessions_app.page_facts import HOW_TO_LAUNCH, MissingEndpointWarning
-
-        if not info.cdp_url:
-            warnings.warn(
-                f"The session was saved with the problem missing_cdp_url: {HOW_TO_LAUNCH}",
-                MissingEndpointWarning,
-                stacklevel=3,
-            )
-        return info
-
+    @told_plainly
     async def restore_session(self, session_name: str) -> AsyncPage:
         """Connect to the browser of a session, and give the page that was saved.
 
@@ -197,21 +205,16 @@ class SessionManager:
         """
         from sessions_app import browsers
 
-        info = await without_blocking(self._valid, session_name)
-        browser = await self._get_driver().connect(info.cdp_url, name=session_name)
-        page = await browsers.find_page(browser, name=session_name, metadata=info.metadata)
-        await without_blocking(self._store.touch, session_name)
+        info = await without_blocking(self._store.get_valid_info, session_name)
+        browser = await self._get_driver().connect(
+            info.cdp_url, name=session_name, target_id=info.page_target_id
+        )
+        async with browsers.disconnecting_on_failure(browser):
+            page = await browsers.find_page(browser, name=session_name, metadata=info.metadata)
+            await without_blocking(self._store.touch, session_name)
         return page
 
-    def _valid(self, session_name: str) -> SessionInfo:
-        from sessions_app import documents
-
-        session = self._store.get(session_name)
-        if session.problems:
-            told = " ".join(f"{problem.sentence} ({problem.code})" for problem in session.problem_set)
-            raise SessionInvalid(f"The session “{session_name}” is invalid: {told} Save it again.")
-        return SessionInfo.from_dict(documents.read(bytes(session.document)) or {})
-
+    @told_plainly
     async def launch_session(
         self,
         session_name: str,
@@ -222,7 +225,8 @@ class SessionManager:
     ) -> AsyncPage:
         """Start a Chromium that goes on when this program ends, save it, and give its page.
 
-        Its profile is a folder of its own, which a later launch of the same name takes up again.
+        Its profile is a folder of its own, which a later launch of the same name takes up again; and so is
+        a browser that still runs with it, though its session was removed.
 
         Args:
             url: The page to open first.
@@ -236,21 +240,23 @@ class SessionManager:
 
         await without_blocking(self._store.check_name, session_name)
         driver = self._get_driver()
-        await self._refuse_running(session_name)
         profile_dir = chromium.profile_of(settings.RAPTOR_VAR_DIR / "browsers", self.namespace, session_name)
-        opened, browser = await driver.open_chromium(
-            profile_dir, chosen=settings.RAPTOR_CHROMIUM, headless=headless, name=session_name
-        )
-        try:
-            page = await browsers.find_page(browser, name=session_name)
-            if url:
-                await browsers.open_page(page, url)
-            facts = replace(await ask_page(page), known_endpoint=opened.cdp_url)
-            kept = {**(metadata or {}), "profile_dir": str(profile_dir)}
-            await without_blocking(self._save, facts, session_name, kept)
-        except BaseException:
-            opened.kill()
-            raise
+        async with chromium.locked(profile_dir):
+            await self._refuse_running(session_name)
+            opened = await driver.open_chromium(
+                profile_dir, chosen=settings.RAPTOR_CHROMIUM, headless=headless
+            )
+            try:
+                browser = await driver.connect(opened.cdp_url, name=session_name)
+                page = await browsers.find_page(browser, name=session_name)
+                if url:
+                    await browsers.open_page(page, url)
+                facts = replace(await ask_page(page), known_endpoint=opened.cdp_url)
+                kept = {**(metadata or {}), "profile_dir": str(profile_dir)}
+                await without_blocking(self._save, facts, session_name, kept)
+            except BaseException:
+                opened.take_back()
+                raise
         return page
 
     async def _refuse_running(self, session_name: str) -> None:
@@ -266,13 +272,14 @@ class SessionManager:
                 "close_session to end it first."
             )
 
+    @told_plainly
     async def close_session(self, session_name: str) -> None:
         """End the browser of a session. The session itself is kept, and so is the profile.
 
         Raises: SessionException: there is no such session, or its browser does not answer any more.
         """
-        session = await without_blocking(self._store.get, session_name)
-        await self._get_driver().close_browser(session.cdp_url, name=session_name)
+        info = await without_blocking(self._store.get_info, session_name)
+        await self._get_driver().close_browser(info.cdp_url, name=session_name, target_id=info.page_target_id)
 
     async def aclose(self) -> None:
         """Let go of all browsers, which go on, and end Playwright's process."""

@@ -5,14 +5,18 @@ from __future__ import annotations
 import inspect
 import platform
 import re
-from collections.abc import Coroutine, Iterable
-from dataclasses import dataclass
+import warnings
+from collections.abc import Coroutine, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sessions_app import probes
 from sessions_app.chromium import read_endpoint
-from sessions_app.probes import Liveness, NoAnswer
+from sessions_app.endpoints import mask_endpoints
+from sessions_app.exceptions import MissingEndpointWarning, SessionException
+from sessions_app.session_info import SessionInfo
 
 _T = TypeVar("_T")
 
@@ -27,10 +31,6 @@ HOW_TO_LAUNCH = (
 )
 
 
-class MissingEndpointWarning(UserWarning):
-    """A session was saved of a browser that cannot be connected to later."""
-
-
 @dataclass(frozen=True)
 class PageFacts:
     """What a page and its browser tell about themselves."""
@@ -40,8 +40,8 @@ class PageFacts:
     page_url: str
     page_title: str
     target_id: str = ""
-    command_line: str = ""
-    known_endpoint: str = ""
+    command_line: str = field(default="", repr=False)
+    known_endpoint: str = field(default="", repr=False)
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -73,7 +73,7 @@ async def ask_page(page: Any) -> PageFacts:
         "page_url": page.url,
         "page_title": await _settled(page.title()),
         # Playwright's own browsers have none; wrappers may.
-        "known_endpoint": _text(getattr(browser, "ws_endpoint", "")),
+        "known_endpoint": await _endpoint_told(browser),
     }
     if facts["browser_type"] == "chromium" and not facts["known_endpoint"]:
         facts.update(await _ask_chromium(page, browser))
@@ -94,9 +94,25 @@ async def _settled(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
-def _text(value: Any) -> str:
-    value = value() if callable(value) else value
-    return value if isinstance(value, str) else ""
+async def _endpoint_told(browser: Any) -> str:
+    told = getattr(browser, "ws_endpoint", "")
+    told = await _settled(told() if callable(told) else told)
+    return told if isinstance(told, str) else ""
+
+
+@contextmanager
+def telling_failures() -> Iterator[None]:
+    """Tell of a page that cannot be asked, as one that was closed, by a ``SessionException``."""
+    try:
+        yield
+    except SessionException:
+        raise
+    except Exception as error:
+        # Playwright's own, of either API; its first line says what happened.
+        if not type(error).__module__.startswith("playwright"):
+            raise
+        told = mask_endpoints(str(error).partition("\n")[0])
+        raise SessionException(f"The page cannot be saved: {told}") from None
 
 
 def run_now(coroutine: Coroutine[Any, Any, _T]) -> _T:
@@ -110,15 +126,26 @@ def run_now(coroutine: Coroutine[Any, Any, _T]) -> _T:
     raise RuntimeError("It awaits something, and there is no event loop.")
 
 
-def find_endpoint(facts: PageFacts) -> str:
+def find_endpoint(facts: PageFacts, *, saved: str, allowed_hosts: Iterable[str]) -> str:
     """Find where the browser of a page listens; blank where it does not.
 
     Playwright does not tell. The browser's own command line has a port, or the profile in which the
     browser writes the port down; that this very page is to be found there proves that it is no other's.
+
+    Args:
+        saved: The endpoint of the session that is replaced: a browser on another machine is known by it.
+        allowed_hosts: Where that may be.
     """
     if facts.known_endpoint:
         return facts.known_endpoint
-    return next(filter(None, map(_endpoint_at, _candidates(facts.command_line), [facts.target_id] * 2)), "")
+    for candidate, hosts in (
+        *((candidate, _LOOPBACK) for candidate in _candidates(facts.command_line)),
+        (saved, tuple(allowed_hosts)),
+    ):
+        address = probes.probe(candidate, allowed_hosts=hosts).address if candidate else None
+        if address is not None and probes.has_target(address, facts.target_id):
+            return address.socket_url
+    return ""
 
 
 def _candidates(command_line: str) -> Iterable[str]:
@@ -128,15 +155,12 @@ def _candidates(command_line: str) -> Iterable[str]:
         yield f"http://127.0.0.1:{port[1]}"
 
 
-def _endpoint_at(candidate: str, target_id: str) -> str:
-    if not candidate:
-        return ""
-    found = probes.probe(candidate, allowed_hosts=_LOOPBACK)
-    if found.liveness is not Liveness.ALIVE or found.address is None:
-        return ""
-    try:
-        targets = probes.ask(found.address, "/json/list")
-    except NoAnswer:
-        return ""
-    ids = [target.get("id") for target in targets if isinstance(target, dict)]
-    return found.address.socket_url if target_id in ids else ""
+def warned(info: SessionInfo) -> SessionInfo:
+    """Warn whoever saved a session that cannot be restored, and give it back."""
+    if not info.cdp_url:
+        warnings.warn(
+            f"The session was saved with the problem missing_cdp_url: {HOW_TO_LAUNCH}",
+            MissingEndpointWarning,
+            stacklevel=4,
+        )
+    return info

@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_address
 from typing import Any
@@ -56,7 +56,7 @@ class Address:
     scheme: str
     host: str
     port: int
-    path: str
+    path: str = field(repr=False)
 
     @property
     def place(self) -> str:
@@ -174,6 +174,15 @@ def ask(address: Address, question: str, *, timeout_seconds: float = TIMEOUT_SEC
         return json.loads(body)
     except (ValueError, RecursionError):
         raise NoAnswer(f"what listens at {address.place} is no browser") from None
+
+
+def has_target(address: Address, target_id: object) -> bool:
+    """Tell whether a browser has a page: its id is no other's, so this tells browsers apart."""
+    try:
+        targets = ask(address, "/json/list")
+    except NoAnswer:
+        return False
+    return any(isinstance(target, dict) and target.get("id") == target_id for target in targets)
 
 
 def _read_in_time(response: http.client.HTTPResponse, until: float) -> bytes:

@@ -24,3 +24,9 @@ class SessionInfo:
         """Read a document; keys that it has besides the six are left out."""
         names = {known.name for known in fields(cls)}
         return cls(**{name: value for name, value in data.items() if name in names})
+
+    @property
+    def page_target_id(self) -> object:
+        """What tells the page that was saved from any other; None where it was not saved by this project."""
+        metadata: object = self.metadata
+        return metadata.get("page_target_id") if isinstance(metadata, dict) else None

@@ -8,10 +8,12 @@ share a few connections.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from sessions_app.endpoints import mask_endpoints
@@ -22,6 +24,8 @@ _T = TypeVar("_T")
 
 SETTINGS = "raptor_admin.client_settings"
 THREADS = 4
+MIGRATION_LOCK = 0x52415054
+"""Names the advisory lock of whoever makes the tables."""
 
 
 def set_up() -> None:
@@ -36,10 +40,16 @@ def set_up() -> None:
 
     with _state.lock:
         if not apps.ready:
-            if not settings.configured:
-                os.environ.setdefault("DJANGO_SETTINGS_MODULE", SETTINGS)
-            django.setup()
-            _state.is_own = True
+            has_no_settings = not settings.configured and "DJANGO_SETTINGS_MODULE" not in os.environ
+            if has_no_settings:
+                os.environ["DJANGO_SETTINGS_MODULE"] = SETTINGS
+            try:
+                django.setup()
+            finally:
+                if has_no_settings:
+                    # Programs that this one starts have settings of their own.
+                    del os.environ["DJANGO_SETTINGS_MODULE"]
+            _state.is_own, _state.makes_tables = True, has_no_settings
     if not apps.is_installed("sessions_app"):
         raise SessionException(
             "This program's Django does not know of saved sessions. Add “sessions_app” to INSTALLED_APPS, or "
@@ -90,14 +100,27 @@ def _in_thread(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -
 
 
 def _telling(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    from django.db import DatabaseError
+    from django.db import Error
 
     try:
         return work(*args, **kwargs)
-    except DatabaseError as error:
+    except Error as error:
         # It may quote a whole row.
         told = mask_endpoints(str(error)).strip()
-        raise SessionException(f"The database has refused: {told}") from None
+        raise SessionException(f"The database failed: {told}{_advice()}") from None
+
+
+def _advice() -> str:
+    """Say what to do about a database that a newer package has found."""
+    from django.db import Error, connection
+    from django.db.migrations.executor import MigrationExecutor
+
+    try:
+        executor = MigrationExecutor(connection)
+        is_behind = bool(executor.migration_plan(executor.loader.graph.leaf_nodes("sessions_app")))
+    except Error:
+        return ""
+    return " It is older than this package: run manage.py migrate." if is_behind else ""
 
 
 def _with_tables(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -107,7 +130,7 @@ def _with_tables(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs)
     try:
         return work(*args, **kwargs)
     except DatabaseError:
-        if os.environ.get("DJANGO_SETTINGS_MODULE") != SETTINGS or _has_tables():
+        if not _state.makes_tables or _has_tables():
             raise
     _make_tables()
     return work(*args, **kwargs)
@@ -116,28 +139,41 @@ def _with_tables(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs)
 def _has_tables() -> bool:
     from django.db import connection
 
-    return "sessions_app_browsersession" in connection.introspection.table_names()
+    # Of the last migration that makes one: half of them are none.
+    return "sessions_app_policychange" in connection.introspection.table_names()
 
 
 def _make_tables() -> None:
     """Make the tables of a new database, once, however many processes find it empty."""
-    import fcntl
-
-    from django.conf import settings
     from django.core.management import call_command
 
-    with (settings.RAPTOR_VAR_DIR / "migrate.lock").open("w") as lock:
+    with _alone_with_database():
+        if not _has_tables():
+            call_command("migrate", verbosity=0)
+
+
+@contextmanager
+def _alone_with_database() -> Iterator[None]:
+    from django.db import connection
+
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
+            try:
+                yield
+            finally:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
+        return
+    with open(f"{connection.settings_dict['NAME']}.migrate-lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if _has_tables():
-            return
-        call_command("migrate", verbosity=0)
+        yield
 
 
 class _State:
     """The threads of this process, and their connections."""
 
     def __init__(self) -> None:
-        self.is_own = False
+        self.is_own = self.makes_tables = False
         self.forget()
 
     def forget(self) -> None:
@@ -149,7 +185,15 @@ class _State:
         with self.lock:
             if self.pool is None:
                 self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="raptor-database")
-            return self.pool.submit(work, *args, **kwargs)
+            try:
+                return self.pool.submit(work, *args, **kwargs)
+            except RuntimeError as error:
+                if "shutdown" not in str(error):
+                    raise
+        # The program is ending, and Python gives no work to other threads any more.
+        done: Future[_T] = Future()
+        done.set_result(work(*args, **kwargs))
+        return done
 
     def before_fork(self) -> None:
         """Close what a child must not inherit: two processes on one connection ruin a SQLite database."""
@@ -157,6 +201,12 @@ class _State:
         if self.pool is not None:
             self.pool.shutdown(wait=True)
             self.pool = None
+        # Django refuses to close one where an event loop runs.
+        closing = threading.Thread(target=self._close_all)
+        closing.start()
+        closing.join()
+
+    def _close_all(self) -> None:
         for connection in self.connections:
             connection.inc_thread_sharing()
             connection.close()

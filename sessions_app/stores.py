@@ -29,12 +29,13 @@ from sessions_app.directories import (
     register_directory,
     sync_directory,
 )
-from sessions_app.exceptions import SessionException, SessionNotFound
+from sessions_app.exceptions import SessionException, SessionInvalid, SessionNotFound
 from sessions_app.models import BrowserSession, SessionDirectory
 from sessions_app.models.clock import database_now
-from sessions_app.models.session import NAME_LENGTH
 from sessions_app.saving import current_document, store_document
 from sessions_app.session_files import SUFFIX, SessionFolder
+from sessions_app.session_info import SessionInfo
+from sessions_app.session_names import why_not_a_file_name, why_not_a_name
 
 TRIGGER = "api"
 ATTEMPTS = 5
@@ -42,7 +43,6 @@ ATTEMPTS = 5
 
 WAIT_SECONDS = 60.0
 NAMES_COMPARED = 5_000
-FILE_NAME_BYTES = 255
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class SessionStore:
         return total
 
     def find(self, name: str) -> BrowserSession | None:
-        if _why_not_a_name(name):
+        if why_not_a_name(name):
             return None
         self.sync()
         return self.sessions.filter(name=name).first()
@@ -91,6 +91,28 @@ class SessionStore:
             hint = f" Did you mean {' or '.join(f'“{other}”' for other in close)}?" if close else ""
             raise SessionNotFound(f"There is no session “{name}” in the namespace {self.namespace}.{hint}")
         return session
+
+    def find_info(self, name: str) -> SessionInfo | None:
+        """Give what a session's document says; None where there is none, or none that can be read."""
+        return _info_of(self.find(name))
+
+    def get_info(self, name: str) -> SessionInfo:
+        """As ``find_info``, but one that cannot be read is empty.
+
+        Raises: SessionNotFound: see ``get``.
+        """
+        return _info_of(self.get(name)) or SessionInfo()
+
+    def get_valid_info(self, name: str) -> SessionInfo:
+        """As ``get_info``.
+
+        Raises: SessionNotFound, SessionInvalid: the message tells the problems.
+        """
+        session = self.get(name)
+        if session.problems:
+            told = " ".join(f"{problem.sentence} ({problem.code})" for problem in session.problem_set)
+            raise SessionInvalid(f"The session “{name}” is invalid: {told} Save it again.")
+        return _info_of(session) or SessionInfo()
 
     def save(self, name: str, content: dict[str, Any]) -> BrowserSession:
         """Save a session; one that has the name is replaced, and keeps when it was created, and its pin.
@@ -208,9 +230,9 @@ class SessionStore:
 
         Raises: SessionException: with the reason.
         """
-        reason = _why_not_a_name(name)
+        reason = why_not_a_name(name)
         if not reason and self.directory is not None:
-            reason = _why_not_a_file_name(name)
+            reason = why_not_a_file_name(name)
         if reason:
             raise SessionException(f"{name!r:.80} cannot be the name of a session: {reason}.")
 
@@ -224,6 +246,8 @@ def open_store(*, namespace: str | None, storage_dir: str | Path | None) -> Sess
         if storage_dir is None:
             check_namespace(namespace or "")
             return SessionStore(namespace or settings.RAPTOR_NAMESPACE)
+        if not str(storage_dir).strip():
+            raise SessionException("The folder of a manager cannot be blank: name one, or give none.")
         directory = _registered(Path(storage_dir).expanduser().resolve(), namespace or "")
     except DirectoryError as error:
         raise SessionException(str(error)) from None
@@ -233,9 +257,11 @@ def open_store(*, namespace: str | None, storage_dir: str | Path | None) -> Sess
 
 
 def _registered(folder: Path, namespace: str) -> SessionDirectory:
+    known = SessionDirectory.objects.filter(path=str(folder)).first()
+    if known is not None and namespace in ("", known.namespace):
+        # One that is gone stays gone, or the sessions of an unmounted disk would count as removed.
+        return known
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if SessionDirectory.objects.filter(path=str(folder)).exists():
-        return register_directory(folder, namespace=namespace)
     # Folders have files of the same names: each is a namespace of its own.
     own = f"{folder.name[:60]}-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
     # Not mirrored each minute: the manager looks at it by itself, and it may be gone after the test.
@@ -248,7 +274,9 @@ def _until_free(directory: SessionDirectory) -> None:
     until = time.monotonic() + WAIT_SECONDS
     while True:
         # Read anew, and not refreshed: the threads that share a manager would spoil each other's claims.
-        own = SessionDirectory.objects.get(pk=directory.pk)
+        own = SessionDirectory.objects.filter(pk=directory.pk).first()
+        if own is None:
+            raise SessionException(f"{directory.path} was removed from the panel meanwhile.")
         try:
             sync_directory(own, trigger=TRIGGER, actor=user_name())
         except DirectoryBusy as busy:
@@ -261,25 +289,9 @@ def _until_free(directory: SessionDirectory) -> None:
             return
 
 
-def _why_not_a_name(name: object) -> str:
-    """Say why a session cannot have a name; blank where it can."""
-    if not isinstance(name, str) or not name:
-        return "it is empty" if name == "" else "it is no text"
-    if len(name) > NAME_LENGTH:
-        return f"it has {len(name):,} characters, and at most {NAME_LENGTH} are stored"
-    if "\0" in name or name != name.encode("utf-8", "ignore").decode():
-        return "it holds characters that no database stores"
-    return ""
-
-
-def _why_not_a_file_name(name: str) -> str:
-    if "/" in name:
-        return "in a folder a name is that of a file, and has no slash"
-    if name.startswith("."):
-        return "in a folder a name is that of a file, and begins with no dot"
-    if len((name + SUFFIX).encode()) > FILE_NAME_BYTES:
-        return f"with {SUFFIX} it takes over {FILE_NAME_BYTES} bytes, and files have shorter names"
-    return ""
+def _info_of(session: BrowserSession | None) -> SessionInfo | None:
+    content = None if session is None else documents.read(bytes(session.document))
+    return None if content is None else SessionInfo.from_dict(content)
 
 
 class _PlaceTaken(Exception):

@@ -3,6 +3,7 @@
 from sessions_app.exceptions import (
     BrowserReplaced,
     BrowserUnreachable,
+    MissingEndpointWarning,
     PageNotFound,
     SessionException,
     SessionInvalid,
@@ -12,6 +13,7 @@ from sessions_app.exceptions import (
 __all__ = [
     "BrowserReplaced",
     "BrowserUnreachable",
+    "MissingEndpointWarning",
     "PageNotFound",
     "SessionException",
     "SessionInvalid",

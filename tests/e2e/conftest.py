@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import http.server
+import os
+import signal
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from tests.browser import find_chromium
+from tests.e2e.scripts import Project, browsers
 
 ARGUMENTS = ["--no-sandbox", "--disable-background-networking"]
 
@@ -47,3 +54,38 @@ def page(chromium: Browser, viewport: tuple[int, int]) -> Iterator[Page]:
     yield page
     context.close()
     assert not complaints
+
+
+class _Shop(http.server.BaseHTTPRequestHandler):
+    """Greets whoever has logged in."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        if self.path == "/login":
+            self.send_header("Set-Cookie", "user=ada; Path=/")
+        self.end_headers()
+        is_known = "user=ada" in self.headers.get("Cookie", "")
+        self.wfile.write(
+            f"<title>Shop</title><h1>{'Hello Ada' if is_known else 'Please log in'}</h1>".encode()
+        )
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@pytest.fixture
+def shop() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Shop) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    project = Project(tmp_path)
+    yield project
+    for pid in browsers(project):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import textwrap
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,3 +73,29 @@ class Project:
         assert done.returncode == 0, done.stderr
         lines = [line for line in done.stdout.splitlines() if line.startswith("told:")]
         return [json.loads(line.removeprefix("told:")) for line in lines]
+
+
+def browsers(project: Project) -> list[int]:
+    """The main processes of the browsers that use profiles of the project."""
+    listed = subprocess.run(
+        ["ps", "-A", "-ww", "-o", "pid=,args="], capture_output=True, text=True, check=True
+    ).stdout
+    found = []
+    for line in listed.splitlines():
+        pid, _, command = line.strip().partition(" ")
+        if f"--user-data-dir={project.directory}" in command and "--type=" not in command:
+            found.append(int(pid))
+    return found
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def kill_browser(project: Project) -> None:
+    for pid in browsers(project):
+        os.killpg(pid, signal.SIGKILL)
+    until = time.monotonic() + 10
+    while browsers(project) and time.monotonic() < until:
+        time.sleep(0.01)

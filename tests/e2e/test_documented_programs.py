@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.documents import put
-from tests.e2e.scripts import PROJECT_DIR, Project
-from tests.e2e.test_real_browsers import browsers
+from tests.e2e.scripts import PROJECT_DIR, Project, browsers
 from tests.guide.blocks import GUIDE, read_blocks
 from tests.guide.programs import IMPORT, awaiting, run, run_text
 

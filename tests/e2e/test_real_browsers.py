@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import signal
-import socket
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.scripts import Project
+from tests.e2e.scripts import Project, browsers, is_listening, kill_browser
 
 RESTORE = """
     began = time.monotonic()
@@ -29,54 +24,6 @@ RESTORE = """
     tell(time.monotonic() - began)
     tell(manager.list_sessions())
 """
-
-
-class _Shop(http.server.BaseHTTPRequestHandler):
-    """Greets whoever has logged in."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        if self.path == "/login":
-            self.send_header("Set-Cookie", "user=ada; Path=/")
-        self.end_headers()
-        is_known = "user=ada" in self.headers.get("Cookie", "")
-        self.wfile.write(
-            f"<title>Shop</title><h1>{'Hello Ada' if is_known else 'Please log in'}</h1>".encode()
-        )
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        pass
-
-
-@pytest.fixture
-def shop() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Shop) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
-    project = Project(tmp_path)
-    yield project
-    for pid in browsers(project):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def browsers(project: Project) -> list[int]:
-    """The main processes of the browsers that use profiles of the project."""
-    listed = subprocess.run(
-        ["ps", "-A", "-ww", "-o", "pid=,args="], capture_output=True, text=True, check=True
-    ).stdout
-    found = []
-    for line in listed.splitlines():
-        pid, _, command = line.strip().partition(" ")
-        if f"--user-data-dir={project.directory}" in command and "--type=" not in command:
-            found.append(int(pid))
-    return found
 
 
 @pytest.fixture
@@ -101,19 +48,6 @@ def logged_in(project: Project, shop: str) -> Project:
     assert metadata["host"]
     assert told[1]["cdp_url"].startswith("ws://127.0.0.1:")
     return project
-
-
-def is_listening(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
-
-
-def kill_browser(project: Project) -> None:
-    for pid in browsers(project):
-        os.killpg(pid, signal.SIGKILL)
-    until = time.monotonic() + 10
-    while browsers(project) and time.monotonic() < until:
-        time.sleep(0.01)
 
 
 def test_another_process_is_still_logged_in(logged_in: Project) -> None:

@@ -193,7 +193,18 @@ def test_a_folder_that_is_gone_is_told_and_its_sessions_kept(manager: SessionMan
     assert live() == ["cart"]
 
 
-@pytest.mark.parametrize("path", ["/dev/null", "/dev/null/sessions", "a\0b", "~nobody-of-that-name/x"])
+def test_a_folder_that_is_gone_is_not_made_anew(manager: SessionManager, folder: Path) -> None:
+    """Else a disk that is not mounted would send its sessions to the archive."""
+    save(manager, "cart")
+    folder.rename(folder.with_name("away"))
+    with pytest.raises(SessionException, match="cannot be read"):
+        SessionManager(storage_dir=folder).list_sessions()
+    assert live() == ["cart"]
+
+
+@pytest.mark.parametrize(
+    "path", ["", " ", "/dev/null", "/dev/null/sessions", "a\0b", "~nobody-of-that-name/x"]
+)
 def test_what_cannot_be_a_folder_is_refused(path: str) -> None:
     with pytest.raises(SessionException):
         SessionManager(storage_dir=path)

@@ -46,7 +46,7 @@ def test_a_program_that_cannot_be_run_is_told(tmp_path: Path) -> None:
 def test_a_browser_that_has_ended_is_no_zombie_for_ever(tmp_path: Path) -> None:
     program = tmp_path / "chromium"
     program.write_text(
-        f"#!/bin/sh\nprintf '4711\\n/devtools/browser/1\\n' > {tmp_path}/profile/{chromium.PORT_FILE}\n"
+        f"#!/bin/sh\nprintf '4711\\n/devtools/browser/1\\n' > {tmp_path}/profile/{chromium.PORT_FILE}\nsleep 0.2\n"
     )
     program.chmod(0o700)
     first = chromium.start(str(program), tmp_path / "profile", headless=True)
@@ -55,7 +55,7 @@ def test_a_browser_that_has_ended_is_no_zombie_for_ever(tmp_path: Path) -> None:
     assert waited_for(first.pid, "")
 
 
-def waited_for(pid: int, state: str) -> bool:
+def waited_for(pid: int | None, state: str) -> bool:
     """Wait until a process is in a state, as ps tells it; blank: until it is gone."""
     until = time.monotonic() + 10
     while time.monotonic() < until:

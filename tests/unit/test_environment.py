@@ -7,11 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from raptor_admin.environment import VARIABLES, Environment, read_environment
 from raptor_admin.readers import find_machine_time_zone
 from raptor_admin.secret_key import load_secret_key
+from sessions_app.apps import DEFAULTS
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 
@@ -232,3 +234,18 @@ def test_the_readme_tells_every_variable_with_its_default() -> None:
     readme = (PROJECT_DIR / "README.md").read_text()
     rows = re.findall(r"^\| `(RAPTOR_\w+)` \| (.*?) \|", readme, re.MULTILINE)
     assert rows == [(variable.name, variable.documented_default) for variable in VARIABLES]
+
+
+def test_a_django_project_of_somebody_elses_has_the_same_defaults(tmp_path: Path) -> None:
+    environment = read(tmp_path)
+    same = {name for name in DEFAULTS if name not in ("RAPTOR_VAR_DIR", "RAPTOR_TASK_DEADLINE_SECONDS")}
+    read_values = {name: getattr(environment, name.removeprefix("RAPTOR_").lower()) for name in same}
+    assert read_values == {name: DEFAULTS[name] for name in same}
+    assert DEFAULTS["RAPTOR_TASK_DEADLINE_SECONDS"] == settings.RAPTOR_TASK_DEADLINE_SECONDS
+
+
+def test_a_test_project_may_have_variables_of_its_own(tmp_path: Path) -> None:
+    environ = {"RAPTOR_VAR_DIR": str(tmp_path / "var"), "RAPTOR_BROWSER": "chromium"}
+    with pytest.raises(ImproperlyConfigured, match="RAPTOR_BROWSER"):
+        read_environment(environ, project_dir=tmp_path)
+    assert read_environment(environ, project_dir=tmp_path, knows_all=False).namespace == "default"
