@@ -45,9 +45,8 @@ def test_a_program_that_cannot_be_run_is_told(tmp_path: Path) -> None:
 
 def test_a_browser_that_has_ended_is_no_zombie_for_ever(tmp_path: Path) -> None:
     program = tmp_path / "chromium"
-    program.write_text(
-        f"#!/bin/sh\nprintf '4711\\n/devtools/browser/1\\n' > {tmp_path}/profile/{chromium.PORT_FILE}\nsleep 0.2\n"
-    )
+    port_file = tmp_path / "profile" / chromium.PORT_FILE
+    program.write_text(f"#!/bin/sh\nprintf '4711\\n/devtools/browser/1\\n' > {port_file}\nsleep 0.2\n")
     program.chmod(0o700)
     first = chromium.start(str(program), tmp_path / "profile", headless=True)
     assert waited_for(first.pid, "Z")
