@@ -1,5 +1,7 @@
 """Measures the panel against plain Python and plain SQL, and writes ratios: ``make bench``.
 
+``python -m tests.benchmarks PART …`` measures and prints some parts only, and writes nothing.
+
 Each step has a process of its own, and each that changes a database a copy of its own. A ratio is of
 times of one run, because the machine has other work too; seconds are of no use elsewhere.
 """
@@ -13,7 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +26,7 @@ PROJECT_DIR = Path(__file__).resolve().parents[2]
 DOCUMENT = PROJECT_DIR / "docs" / "benchmarks.md"
 MARKS = ("<!-- measured -->\n", "<!-- end -->\n")
 VENDORS = ("sqlite", "postgresql")
+PARTS = ("sync", "million", "files", "manager")
 SESSIONS = int(os.environ.get("RAPTOR_TEST_BENCH_SESSIONS", "1000000"))
 FEW_SESSIONS = 10_000
 FILES = 100_000
@@ -49,24 +52,27 @@ class Row(NamedTuple):
 HEAD = f"{Row('database', 'what', 'against', 'measured', 'at most')}\n| --- | --- | --- | --- | --- |"
 
 
-def main() -> int:
+def main(parts: list[str]) -> int:
+    if unknown := set(parts) - set(PARTS):
+        print(f"error: {', '.join(sorted(unknown))}: not one of {', '.join(PARTS)}", file=sys.stderr)
+        return 2
     rows = []
     print(HEAD, flush=True)
-    for row in measure():
+    for row in measure(parts or PARTS):
         print(row, flush=True)
         rows.append(row)
-    write(rows)
+    if not parts:
+        write(rows)
     return 0
 
 
-def measure() -> Iterator[Row]:
+def measure(parts: Sequence[str]) -> Iterator[Row]:
     for vendor in VENDORS:
         with tempfile.TemporaryDirectory(prefix="raptor-bench-") as folder:
             bench = Bench(vendor, Path(folder))
             try:
-                yield from bench.sync()
-                yield from bench.million()
-                yield from bench.files()
+                for part in parts:
+                    yield from getattr(bench, part)()
             finally:
                 bench.drop()
 
@@ -85,10 +91,10 @@ class Bench:
             place.drop()
 
     def sync(self) -> Iterator[Row]:
-        place = self._new("sync")
-        for line in self._process(place, "tests.benchmarks.sync").splitlines():
-            yield Row(self.vendor, *json.loads(line))
-        self._drop(place)
+        yield from self._rows_of("sync")
+
+    def manager(self) -> Iterator[Row]:
+        yield from self._rows_of("manager")
 
     def million(self) -> Iterator[Row]:
         master = self._filled(SESSIONS)
@@ -128,6 +134,13 @@ class Bench:
                 "at least 10",
             )
             self._drop(place)
+
+    def _rows_of(self, module: str) -> Iterator[Row]:
+        """Let a module measure on an empty database."""
+        place = self._new(module)
+        for line in self._process(place, f"tests.benchmarks.{module}").splitlines():
+            yield Row(self.vendor, *json.loads(line))
+        self._drop(place)
 
     def _filled(self, sessions: int, layout: str = "scattered") -> Place:
         place = self._new(f"filled{sessions}")
@@ -220,4 +233,4 @@ def _lines(path: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

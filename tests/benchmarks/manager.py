@@ -1,0 +1,123 @@
+"""What a ``SessionManager`` costs a test: a restored browser, and the start of a fresh process.
+
+``python -m tests.benchmarks.manager`` prints the rows of the table as JSON, one a line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.sync import tell
+from tests.browser import find_chromium
+
+RESTORES = 40
+STARTS = 10
+LIMIT = 1.5
+NAME = "checkout"
+
+# The clock begins before the first import that either has to do.
+_TIMED = """
+import time
+began = time.perf_counter()
+{work}
+print(time.perf_counter() - began)
+"""
+_MANAGER = """
+from raptor.core.session_manager import SessionManager
+SessionManager().list_sessions()
+"""
+_DJANGO = """
+import django
+django.setup()
+from sessions_app.models import BrowserSession
+BrowserSession.objects.count()
+"""
+
+
+def measure() -> None:
+    """Measure as a plain program, at the database of the environment, which gets its tables by that."""
+    os.environ.pop("DJANGO_SETTINGS_MODULE", None)
+    from raptor.core.session_manager import SessionManager
+
+    program = find_chromium()
+    assert program is not None, "There is no Chromium: python -m tests.browser finds or installs one."
+    asyncio.run(_measure_restores(SessionManager(), program))
+    _measure_starts()
+
+
+async def _measure_restores(manager: Any, program: str) -> None:
+    """Restore a session against connecting to its browser, by turns, in one running Playwright."""
+    from sessions_app.chromium import start
+
+    with tempfile.TemporaryDirectory(prefix="raptor-bench-profile-", ignore_cleanup_errors=True) as folder:
+        opened = start(program, Path(folder), headless=True)
+        try:
+            playwright = await manager._get_driver().playwright()
+            browser = await playwright.chromium.connect_over_cdp(opened.cdp_url)
+            await manager.save_session(browser.contexts[0].pages[0], NAME)
+            await browser.close()
+
+            async def connect() -> Any:
+                browser = await playwright.chromium.connect_over_cdp(opened.cdp_url)
+                return browser.contexts[0].pages[0]
+
+            async def restore() -> Any:
+                return await manager.restore_session(NAME)
+
+            times, plain_times = await _by_turns(restore, connect)
+        finally:
+            opened.kill()
+            await manager.aclose()
+    against = "connect_over_cdp and the first page"
+    tell(f"restore_session, the fastest of {RESTORES}", against, min(times), min(plain_times), LIMIT)
+    # Of a browser that is connected to again and again, most answers take twice the time of the fastest.
+    median = statistics.median
+    tell("restore_session, the median", against, median(times), median(plain_times), None)
+
+
+async def _by_turns(*works: Callable[[], Awaitable[Any]]) -> list[list[float]]:
+    times: list[list[float]] = [[] for _ in works]
+    for _ in range(RESTORES):
+        for work, taken in zip(works, times, strict=True):
+            began = time.perf_counter()
+            page = await work()
+            taken.append(time.perf_counter() - began)
+            # Else the browser would have more and more clients to tell.
+            await page.context.browser.close()
+    return times
+
+
+def _measure_starts() -> None:
+    """Start fresh processes by turns, and let each time itself."""
+    plain = {**os.environ, "DJANGO_SETTINGS_MODULE": "raptor_admin.settings"}
+    of_manager = {name: value for name, value in plain.items() if name != "DJANGO_SETTINGS_MODULE"}
+    seconds, plain_seconds = [], []
+    for _ in range(STARTS):
+        seconds.append(_seconds_of(_MANAGER, of_manager))
+        plain_seconds.append(_seconds_of(_DJANGO, plain))
+    tell(
+        "first list_sessions of a fresh process",
+        "django.setup() and a count",
+        min(seconds),
+        min(plain_seconds),
+        LIMIT,
+    )
+
+
+def _seconds_of(work: str, environment: dict[str, str]) -> float:
+    command = [sys.executable, "-c", _TIMED.format(work=work)]
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    return float(done.stdout)
+
+
+if __name__ == "__main__":
+    measure()
