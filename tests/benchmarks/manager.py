@@ -75,7 +75,7 @@ async def _measure_restores(manager: Any, program: str) -> None:
 
             times, plain_times = await _by_turns(restore, connect)
         finally:
-            opened.kill()
+            opened.take_back()
             await manager.aclose()
     against = "connect_over_cdp and the first page"
     tell(f"restore_session, the fastest of {RESTORES}", against, min(times), min(plain_times), LIMIT)
