@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +23,8 @@ from sessions_app.sync_result import SyncResult
 
 logger = logging.getLogger(__name__)
 
+WAIT_SECONDS = 60
+POLL_SECONDS = 0.02
 CLAIM_LAPSES_AFTER = timedelta(seconds=20)
 """A sync at work renews its claim with each batch; one that was killed holds nobody up for long."""
 
@@ -104,7 +107,7 @@ def sync_directory(
                 f"{directory.path} cannot be read: {failure.strerror}. Its sessions are kept as they are."
             ) from None
         except ClaimLost:
-            raise DirectoryError(f"Another sync of {directory.path} has taken over from this one.") from None
+            raise DirectoryBusy(f"Another sync of {directory.path} has taken over from this one.") from None
     except Exception as failure:
         # A database's error may quote the row, endpoint included.
         error = mask_endpoints(str(failure))
@@ -112,6 +115,27 @@ def sync_directory(
     finally:
         _release(directory, result, error)
     return result
+
+
+def sync_when_free(directory: SessionDirectory, *, trigger: str, actor: str) -> SyncResult:
+    """Sync a directory; a sync of somebody else's is waited for, and then done again.
+
+    That one may have looked at the files before the caller put one there.
+
+    Raises: DirectoryError: see ``sync_directory``; or the directory is not registered any more.
+    """
+    until = Deadline.after(WAIT_SECONDS)
+    while True:
+        # Read anew, and not refreshed: threads that share a directory would spoil each other's claims.
+        own = SessionDirectory.objects.filter(pk=directory.pk).first()
+        if own is None:
+            raise DirectoryError(f"{directory.path} was removed from the panel meanwhile.")
+        try:
+            return sync_directory(own, trigger=trigger, actor=actor)
+        except DirectoryBusy:
+            if until.has_passed:
+                raise
+        time.sleep(POLL_SECONDS)
 
 
 def sync_enabled(*, trigger: str, actor: str, deadline: Deadline) -> tuple[list[SyncResult], list[str]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,13 +20,13 @@ from django.db.models import QuerySet, Sum
 from sessions_app import documents
 from sessions_app.actors import user_name
 from sessions_app.cleanup import CleanupRefused, plan_cleanup, run_cleanup
+from sessions_app.commits import repeatable_transaction
 from sessions_app.criteria import Criteria, InvalidCriteria
 from sessions_app.directories import (
-    DirectoryBusy,
     DirectoryError,
     check_namespace,
     register_directory,
-    sync_directory,
+    sync_when_free,
 )
 from sessions_app.exceptions import SessionException, SessionInvalid, SessionNotFound
 from sessions_app.models import BrowserSession, SessionDirectory
@@ -41,7 +40,6 @@ TRIGGER = "api"
 ATTEMPTS = 5
 """So often is tried again what somebody else's write came between."""
 
-WAIT_SECONDS = 60.0
 NAMES_COMPARED = 5_000
 
 
@@ -158,9 +156,11 @@ class SessionStore:
     def touch(self, name: str) -> None:
         """Date the last access of a session now.
 
+        A power cut may take that back: a restore does not wait for the disk.
+
         Raises: SessionNotFound: it has been removed meanwhile.
         """
-        with transaction.atomic():
+        with repeatable_transaction():
             session = self._locked(name)
             if session is None:
                 raise SessionNotFound(f"The session “{name}” has just been removed.")
@@ -221,8 +221,12 @@ class SessionStore:
 
     def sync(self) -> None:
         """Take in what others have done to the folder."""
-        if self.directory is not None:
-            _until_free(self.directory)
+        if self.directory is None:
+            return
+        try:
+            sync_when_free(self.directory, trigger=TRIGGER, actor=user_name())
+        except DirectoryError as error:
+            raise SessionException(str(error)) from None
 
     def check_name(self, name: str) -> None:
         """Refuse what cannot be the name of a session here.
@@ -273,27 +277,6 @@ def _only(named: QuerySet[BrowserSession]) -> BrowserSession | None:
     In no order, and without its directory, which few have: with both a touch took a quarter longer.
     """
     return next(iter(named.order_by()), None)
-
-
-def _until_free(directory: SessionDirectory) -> None:
-    """Sync a folder; a sync that somebody else is at is waited for, and then done again: it may have
-    begun before."""
-    until = time.monotonic() + WAIT_SECONDS
-    while True:
-        # Read anew, and not refreshed: the threads that share a manager would spoil each other's claims.
-        own = SessionDirectory.objects.filter(pk=directory.pk).first()
-        if own is None:
-            raise SessionException(f"{directory.path} was removed from the panel meanwhile.")
-        try:
-            sync_directory(own, trigger=TRIGGER, actor=user_name())
-        except DirectoryBusy as busy:
-            if time.monotonic() > until:
-                raise SessionException(str(busy)) from None
-            time.sleep(0.02)
-        except DirectoryError as error:
-            raise SessionException(str(error)) from None
-        else:
-            return
 
 
 def _info_of(session: BrowserSession | None) -> SessionInfo | None:
