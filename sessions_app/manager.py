@@ -191,8 +191,7 @@ class SessionManager:
             "browser_type": facts.browser_type,
             "metadata": {**(metadata or {}), **facts.metadata},
         }
-        self._store.save(session_name, content)
-        return self._store.get_info(session_name)
+        return self._store.save(session_name, content)
 
     @told_plainly
     async def restore_session(self, session_name: str) -> AsyncPage:

@@ -112,8 +112,8 @@ class SessionStore:
             raise SessionInvalid(f"The session “{name}” is invalid: {told} Save it again.")
         return _info_of(session) or SessionInfo()
 
-    def save(self, name: str, content: dict[str, Any]) -> BrowserSession:
-        """Save a session; one that has the name is replaced, and keeps when it was created, and its pin.
+    def save(self, name: str, content: dict[str, Any]) -> SessionInfo:
+        """Save a session, and give what was saved; one that has the name is replaced, and keeps when it was created, and its pin.
 
         Args:
             content: The document, but for the two times.
@@ -124,7 +124,7 @@ class SessionStore:
             self.sync()
             # Somebody saves the name for the first time at the same time: that one is replaced.
             with suppress(IntegrityError, _PlaceTaken):
-                return self._save(name, content)
+                return _info_of(self._save(name, content)) or SessionInfo()
         raise SessionException(
             f"The name “{name}” is taken: by a session of another folder in the namespace {self.namespace}, "
             "or by a file that cannot be read. Choose another name, or another namespace."
