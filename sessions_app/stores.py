@@ -113,7 +113,9 @@ class SessionStore:
         return _info_of(session) or SessionInfo()
 
     def save(self, name: str, content: dict[str, Any]) -> SessionInfo:
-        """Save a session, and give what was saved; one that has the name is replaced, and keeps when it was created, and its pin.
+        """Save a session, and give what was saved.
+
+        One that has the name is replaced; when it was created, and its pin, are kept.
 
         Args:
             content: The document, but for the two times.
