@@ -171,8 +171,8 @@ def test_threads_and_programs_save_touch_and_list_while_sweeps_run(
         f"{THREADS} threads and {PROCESSES} processes saved {len(saved.saves):,} sessions "
         f"{saved.save_count:,} times, touched them {saved.count('touches'):,} times and listed them "
         f"{saved.count('lists'):,} times in {seconds:.0f} s; of {len(saved.aged):,} old ones {taken:,} were "
-        f"swept, {swept['removed']:,} by {swept['sweeps']:,} sweeps of a manager, and {skipped:,} were saved "
-        f"between plan and run"
+        f"swept, {swept['removed']:,} by {swept['sweeps']:,} sweeps of a manager; {skipped:,} were saved, or "
+        "taken by that other sweeper, between plan and run"
     )
     assert skipped, "the sweeps were to race with the saves"
     assert taken > OLD_OF_NOBODY
