@@ -185,11 +185,16 @@ class Mirror:
 
     def _add(self, names: Sequence[str]) -> None:
         for lot in self._read(names):
-            try:
-                self._insert(lot)
-            except IntegrityError:
-                # Rare, so that the names are looked up only then.
-                self._insert(self._without_taken(lot))
+            while lot:
+                try:
+                    self._insert(lot)
+                    break
+                except IntegrityError:
+                    # Rare, so that the names are looked up only then; while they are, another may be taken.
+                    free = self._without_taken(lot)
+                    if len(free) == len(lot):
+                        raise
+                    lot = free
 
     def _insert(self, lot: list[_File]) -> None:
         with repeatable_transaction():
@@ -219,17 +224,19 @@ class Mirror:
             raise ClaimLost
 
     def _without_taken(self, lot: list[_File]) -> list[_File]:
-        """Leave out the files whose names are those of other sessions in the namespace."""
+        """Leave out the files whose names are those of other sessions in the namespace, or of sessions
+        that were saved to this folder meanwhile."""
         namespace = self.directory.namespace
         names = [session_name(file_name) for file_name, _, _ in lot]
         sessions = BrowserSession.objects.filter(namespace=namespace, name__in=names)
-        taken = set(sessions.values_list("name", flat=True))
-        for name in taken:
-            self.result.skip(
-                name + SUFFIX,
-                f"has the name of another session in the namespace {namespace}; "
-                "mirror this folder into a namespace of its own",
-            )
+        taken = dict(sessions.values_list("name", "directory"))
+        for name, owner in taken.items():
+            if owner != self.directory.pk:
+                self.result.skip(
+                    name + SUFFIX,
+                    f"has the name of another session in the namespace {namespace}; "
+                    "mirror this folder into a namespace of its own",
+                )
         return [file for file in lot if session_name(file[0]) not in taken]
 
     def _update(self, changed: dict[str, int]) -> None:

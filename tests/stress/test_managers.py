@@ -19,6 +19,8 @@ from raptor.core.session_manager import SessionManager
 from sessions_app import documents
 from sessions_app.cleanup import plan_cleanup, run_cleanup
 from sessions_app.criteria import Criteria
+from sessions_app.directories import sync_directory
+from sessions_app.mirror import Mirror
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
 from tests.stress.census import NAMESPACE, assert_files_in_step, one_snapshot, start_anew
@@ -171,8 +173,8 @@ def test_threads_and_programs_save_touch_and_list_while_sweeps_run(
         f"{THREADS} threads and {PROCESSES} processes saved {len(saved.saves):,} sessions "
         f"{saved.save_count:,} times, touched them {saved.count('touches'):,} times and listed them "
         f"{saved.count('lists'):,} times in {seconds:.0f} s; of {len(saved.aged):,} old ones {taken:,} were "
-        f"swept, {swept['removed']:,} by {swept['sweeps']:,} sweeps of a manager, and {skipped:,} were saved "
-        f"between plan and run"
+        f"swept, {swept['removed']:,} by {swept['sweeps']:,} sweeps of a manager; {skipped:,} were saved, or "
+        "taken by that other sweeper, between plan and run"
     )
     assert skipped, "the sweeps were to race with the saves"
     assert taken > OLD_OF_NOBODY
@@ -252,3 +254,32 @@ def test_a_program_that_forks_while_its_threads_save_goes_on_in_parent_and_child
     saved = Saved(told["savers"])
     check(saved, SessionManager(**place), began_at)
     tell(f"{CHILDREN} children forked while {FORK_THREADS} threads saved {saved.save_count:,} times")
+
+
+def put_new(directory: SessionDirectory, name: str) -> BrowserSession:
+    """A session of a file, as a manager has just saved it."""
+    return BrowserSession.objects.create(
+        namespace=directory.namespace, name=name, directory=directory, file_name=f"{name}.json"
+    )
+
+
+def test_a_sync_leaves_out_what_is_saved_meanwhile_however_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_anew()
+    manager = SessionManager(storage_dir=tmp_path)
+    directory = SessionDirectory.objects.get()
+    for name in ("first", "second", "third"):
+        put_file(tmp_path, name, old_content(name, is_invalid=False))
+    saved = iter(("first", "second"))
+    insert = Mirror._insert
+
+    def insert_late(mirror: Mirror, lot: list[Any]) -> None:
+        if name := next(saved, ""):
+            Mirror._update(mirror, {f"{name}.json": put_new(directory, name).pk})
+        insert(mirror, lot)
+
+    monkeypatch.setattr(Mirror, "_insert", insert_late)
+    result = sync_directory(directory, trigger="command")
+    assert (result.added, result.skipped) == (1, [])
+    assert manager.list_sessions() == ["first", "second", "third"]
