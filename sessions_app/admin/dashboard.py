@@ -5,20 +5,20 @@ Whoever may not see something does not find it here, nor a number of it.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 
-from sessions_app.admin import presentation
+from sessions_app.admin import charts, presentation
 from sessions_app.admin.base import may_clean_up
 from sessions_app.admin.progress import is_waiting
-from sessions_app.admin.storage import as_of_context, current_figures
+from sessions_app.admin.storage import RANGE, as_of_context, current_figures
 from sessions_app.admin.storage_tables import list_link
 from sessions_app.models import CleanupPolicy, CleanupRun, SessionDirectory
-from sessions_app.storage import Figures
+from sessions_app.storage import Figures, history
 from sessions_app.worker import Worker, WorkerState, worker_state
 
 RUNS_SHOWN = 6
@@ -65,6 +65,8 @@ def dashboard_context(request: HttpRequest) -> dict[str, Any]:
 def _sessions(request: HttpRequest) -> dict[str, Any]:
     found = current_figures(request)
     context: dict[str, Any] = as_of_context(request, found)
+    since = presentation.request_time(request) - timedelta(days=RANGE)
+    context["chart"] = charts.growth(history(since=since), RANGE)
     if found is not None:
         context["tiles"] = _tiles(request, found)
         is_empty = found.report.live.sessions == found.report.archived.sessions == 0

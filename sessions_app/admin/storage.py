@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 
 from django.conf import settings
@@ -19,11 +20,22 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from sessions_app.admin import presentation, storage_tables
+from sessions_app.admin import charts, presentation, storage_tables
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.admin.downloads import harmless
 from sessions_app.models.clock import database_now
-from sessions_app.storage import SMALL_COUNT, Figures, StorageReport, figures
+from sessions_app.storage import (
+    SMALL_COUNT,
+    Figures,
+    StorageReport,
+    figures,
+    freed_by_runs,
+    history,
+)
+
+RANGES = (7, 30, 90)
+"""Days."""
+RANGE = 30
 
 
 def urls(screen: RaptorAdmin) -> list[URLPattern]:
@@ -64,10 +76,23 @@ def as_of_context(request: HttpRequest, found: Figures | None) -> dict[str, obje
 
 def report_page(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
     found = current_figures(request)
-    context = as_of_context(request, found)
+    context = as_of_context(request, found) | _charts(request)
     if found is not None:
         context |= _numbers(request, found)
+        if request.user.has_perm("sessions_app.view_cleanuppolicy"):
+            context["limits"] = storage_tables.limits(found.report)
     return screen.page(request, "browsersession/storage.html", "Storage report", context)
+
+
+def _charts(request: HttpRequest) -> dict[str, object]:
+    """The charts over the days in the address, or over as many as are shown unasked."""
+    asked = request.GET.get("days", "")
+    days = int(asked) if asked in map(str, RANGES) else RANGE
+    since = presentation.request_time(request) - timedelta(days=days)
+    shown = [charts.growth(history(since=since), days)]
+    if request.user.has_perm("sessions_app.view_cleanuprun"):
+        shown.append(charts.freed(freed_by_runs(since=since), days))
+    return {"charts": shown, "ranges": RANGES, "days": days}
 
 
 def _numbers(request: HttpRequest, found: Figures) -> dict[str, object]:

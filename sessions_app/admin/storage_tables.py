@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils.http import urlencode
 
+from sessions_app.admin import presentation
 from sessions_app.criteria import REASONS
+from sessions_app.models import CleanupPolicy
 from sessions_app.storage import AGES, Figures, StorageReport, Total
 
 NAMESPACES_SHOWN = 25
@@ -36,6 +39,16 @@ class Section(NamedTuple):
     caption: str
     head: str
     lines: list[Line]
+
+
+class Limit(NamedTuple):
+    """A condition of a policy, which acts only above it, as a bar."""
+
+    policy: CleanupPolicy
+    told: str
+    used: int
+    allowed: int
+    is_over: bool
 
 
 def list_link(**query: str) -> str:
@@ -92,6 +105,30 @@ def _namespaces(report: StorageReport) -> list[Line]:
         total = Total(sum(other.sessions for other in others), sum(other.bytes for other in others))
         shown.append(Line(f"{len(others):,} other namespace{'' if len(others) == 1 else 's'}", total))
     return shown
+
+
+def limits(report: StorageReport) -> list[Limit]:
+    """What the policies that act above a size allow, and how much of it is used."""
+    policies = CleanupPolicy.objects.exclude(over_count=None, over_bytes=None).order_by("name")
+    found = []
+    for policy in policies:
+        scope = report.by_namespace.get(policy.namespace, Total()) if policy.namespace else report.live
+        if policy.over_count is not None:
+            words = (f"{scope.sessions:,}", f"{policy.over_count:,} sessions")
+            found.append(_limit(policy, scope.sessions, policy.over_count, words))
+        if policy.over_bytes is not None:
+            words = (filesizeformat(scope.bytes), filesizeformat(policy.over_bytes))
+            found.append(_limit(policy, scope.bytes, policy.over_bytes, words))
+    return found
+
+
+def _limit(policy: CleanupPolicy, used: int, allowed: int, words: tuple[str, str]) -> Limit:
+    share = presentation.percent(used, allowed) if allowed else ""
+    is_over = used > allowed
+    share = "over the limit" if is_over else presentation.percent(used, allowed or 1)
+    told = f"{words[0]} of {words[1]}, {share}"
+    # A bar needs a length.
+    return Limit(policy, told, used=used, allowed=allowed or 1, is_over=is_over)
 
 
 def csv_rows(report: StorageReport) -> Iterator[tuple[str, str, int | str, int | str]]:
