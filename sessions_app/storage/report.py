@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from django.db import connection
 from django.db.models import BooleanField, CharField, Count, F, Q, Sum, Value
 from django.db.models.expressions import Case, When
+from django.db.models.functions import Concat
 
 from sessions_app.criteria import Criteria
 from sessions_app.models import ArchivedSession, BrowserSession
@@ -195,7 +196,10 @@ class _Group(NamedTuple):
 
 def _groups(as_of: datetime, max_age_days: float) -> Iterable[_Group]:
     expired = Criteria(expired=True, max_age_days=max_age_days)
-    keys = {
+    keys: dict[str, Any] = {
+        # By the bare column SQLite would read the table in the order of an index that begins with it:
+        # a million sessions then take twice as long, and more where they are not in memory.
+        "group_namespace": Concat("namespace", Value("")),
         "group_browser_type": Case(
             When(browser_type__in=BROWSER_TYPES, then=F("browser_type")),
             default=Value(OTHER_BROWSER_TYPE),
@@ -208,9 +212,9 @@ def _groups(as_of: datetime, max_age_days: float) -> Iterable[_Group]:
         "frees_expired": _flag(expired.matching(as_of)),
         "frees_invalid": _flag(Criteria(invalid=True).matching(as_of)),
     }
-    rows = BrowserSession.objects.order_by().values("namespace", **keys)
+    rows = BrowserSession.objects.order_by().values(**keys)
     totals = {"group_sessions": Count("*"), "group_bytes": Sum("size_bytes")}
-    for row in rows.annotate(**totals).values_list("namespace", *keys, *totals):
+    for row in rows.annotate(**totals).values_list(*keys, *totals):
         yield _Group(*row)
 
 
