@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from django.db.models import F
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
@@ -107,14 +108,21 @@ def _tiles(request: HttpRequest, found: Figures) -> list[Tile]:
 
 
 def _next_sweep(now: datetime) -> dict[str, Any]:
-    scheduled = CleanupPolicy.objects.filter(is_enabled=True, next_run_at__isnull=False)
-    policy = scheduled.exclude(schedule="").order_by("next_run_at").first()
-    if policy is None or policy.next_run_at is None:
-        return {"next_sweep": None, "sees_policies": True}
-    due_at = policy.next_run_at
+    scheduled = CleanupPolicy.objects.filter(is_enabled=True).exclude(schedule="")
+    policy = scheduled.order_by(F("next_run_at").asc(nulls_last=True), "name").first()
+    return {
+        "sees_policies": True,
+        "next_sweep": policy,
+        "next_sweep_when": _when(policy.next_run_at, now) if policy else "",
+    }
+
+
+def _when(due_at: datetime | None, now: datetime) -> str:
+    if due_at is None:
+        # The worker does so within minutes, unless the schedule is one that cannot be read.
+        return "not planned yet"
     wait = presentation.duration(due_at - now)
-    when = f"in {wait}" if due_at > now else f"due for {wait}"
-    return {"next_sweep": policy, "next_sweep_when": presentation.moment(due_at, when), "sees_policies": True}
+    return presentation.moment(due_at, f"in {wait}" if due_at > now else f"due for {wait}")
 
 
 def _runs(request: HttpRequest) -> dict[str, Any]:

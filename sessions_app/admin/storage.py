@@ -123,7 +123,9 @@ def report_json(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
     found = current_figures(request)
     if found is None:
         return _to_report()
-    response = JsonResponse(found.report.to_json(), json_dumps_params={"indent": 2})
+    archived_as_of = (found.archive_as_of or found.report.as_of).isoformat()
+    report = found.report.to_json() | {"archived_as_of": archived_as_of}
+    response = JsonResponse(report, json_dumps_params={"indent": 2})
     return _as_file(response, found.report, "json")
 
 
@@ -134,7 +136,7 @@ def report_csv(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
     response = HttpResponse(content_type="text/csv; charset=utf-8")
     writer = csv.writer(response)
     writer.writerow(["section", "name", "sessions", "bytes"])
-    for section, name, sessions, size_bytes in storage_tables.csv_rows(found.report):
+    for section, name, sessions, size_bytes in storage_tables.csv_rows(found):
         writer.writerow([section, harmless(name), sessions, size_bytes])
     return _as_file(response, found.report, "csv")
 

@@ -131,8 +131,9 @@ def _limit(policy: CleanupPolicy, used: int, allowed: int, words: tuple[str, str
     return Limit(policy, told, used=used, allowed=allowed or 1, is_over=is_over)
 
 
-def csv_rows(report: StorageReport) -> Iterator[tuple[str, str, int | str, int | str]]:
+def csv_rows(figures: Figures) -> Iterator[tuple[str, str, int | str, int | str]]:
     """Section, name, sessions and bytes of each line."""
+    report = figures.report
     named: dict[str, dict[str, Total]] = {
         "total": {
             "sessions": report.live,
@@ -152,4 +153,5 @@ def csv_rows(report: StorageReport) -> Iterator[tuple[str, str, int | str, int |
         for name, total in totals.items():
             yield section, name, total.sessions, total.bytes
     yield "as_of", report.as_of.isoformat(), "", ""
+    yield "archived_as_of", (figures.archive_as_of or report.as_of).isoformat(), "", ""
     yield "total", "on_disk", "", report.disk_bytes

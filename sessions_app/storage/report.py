@@ -124,7 +124,10 @@ class StorageReport:
 
     @classmethod
     def from_stored(cls, stored: dict[str, Any]) -> StorageReport:
-        """Make the report again of what a database has kept as JSON, which keeps no order of keys."""
+        """Make the report again of what a database has kept as JSON, which keeps no order of keys.
+
+        A change of the report's fields comes with a migration that empties ``StorageSnapshot.report``.
+        """
         kept: dict[str, Any] = {name: Total(**stored[name]) for name in _TOTALS}
         kept |= {name: _ordered(_read(stored[name]), order) for name, order in _ORDERS.items()}
         kept["as_of"] = datetime.fromisoformat(stored["as_of"])

@@ -93,6 +93,8 @@ def test_it_tells_runs_the_next_sweep_and_no_endpoint(
 def test_a_sweep_that_is_overdue_says_so(see: Callable[..., str], nightly: CleanupPolicy) -> None:
     CleanupPolicy.objects.filter(pk=nightly.pk).update(next_run_at=AS_OF - timedelta(hours=3))
     assert ">due for 3 hours</time>" in see(INDEX)
+    CleanupPolicy.objects.update(next_run_at=None)
+    assert f"{nightly}</a>, not planned yet" in see(INDEX)
     CleanupPolicy.objects.update(is_enabled=False)
     assert "None: <a" in see(INDEX)
 

@@ -119,17 +119,24 @@ def test_so_many_are_still_counted() -> None:
     assert (found.report.live.sessions, found.is_exact) == (2, True)
 
 
-@pytest.mark.usefixtures("few")
-def test_a_large_archive_leaves_the_live_numbers_exact() -> None:
+@pytest.mark.usefixtures("few", "at_noon")
+def test_a_large_archive_leaves_the_live_numbers_exact(client: Client, see: Any) -> None:
     for _ in range(3):
         make_session(session_id="")
     swept(invalid=True)
-    snap()
+    earlier = AS_OF - timedelta(minutes=10)
+    snap(earlier)
     make_session("new")
     found = figures(as_of=AS_OF, max_age_days=7)
     assert found is not None
     assert (found.report.live.sessions, found.live_as_of) == (1, None)
-    assert (found.report.archived.sessions, found.archive_as_of) == (3, AS_OF)
+    assert (found.report.archived.sessions, found.archive_as_of) == (3, earlier)
+    assert "The archive <strong>as of 11:50</strong>" in see(reverse(PAGE))
+    assert "In the archive, as of 11:50" in see(reverse(PAGE))
+    assert "3 removed, as of 11:50" in see(reverse("admin:index"))
+    report = client.get(reverse(f"{PAGE}_json")).json()
+    assert (report["as_of"], report["archived_as_of"]) == (AS_OF.isoformat(), earlier.isoformat())
+    assert f"archived_as_of,{earlier.isoformat()},," in see(reverse(f"{PAGE}_csv")).splitlines()
 
 
 def test_a_large_table_is_looked_at_in_an_index_and_no_further() -> None:
