@@ -41,6 +41,8 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "django_q",
+    # Chart.js, as static files.
+    "chartkick.django",
     "sessions_app.apps.SessionsAppConfig",
 ]
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib.admin import AdminSite
 from django.http import HttpRequest
+from django.template.response import TemplateResponse
 
 
 class RaptorAdminSite(AdminSite):
@@ -13,6 +14,13 @@ class RaptorAdminSite(AdminSite):
     site_title = "Raptor Admin"
     index_title = "Browser sessions"
     site_url = None
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """Show the dashboard above the list of screens."""
+        # The screens register themselves with this site, so they cannot be there before it.
+        from sessions_app.admin.dashboard import dashboard_context
+
+        return super().index(request, {**dashboard_context(request), **(extra_context or {})})
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
         """List the screens of the panel first; Django's own order is by name."""

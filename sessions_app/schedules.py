@@ -17,6 +17,8 @@ from django_q.models import Schedule
 from sessions_app import policies
 
 ARCHIVE_TIME = time(3, 0)
+FIRST_AFTER = timedelta(minutes=1)
+"""What runs every so many minutes has its first turn soon."""
 # What a person could have changed, and a task would then fail by or run too often.
 _PLAIN: dict[str, Any] = {
     "hook": None,
@@ -47,7 +49,7 @@ class PlannedTask:
         return {**_PLAIN, "schedule_type": kind, "minutes": self.minutes}
 
     def first_run(self, now: datetime) -> datetime:
-        return _next(self.daily_at, now) if self.daily_at else now + timedelta(minutes=self.minutes or 0)
+        return _next(self.daily_at, now) if self.daily_at else now + FIRST_AFTER
 
     def keep(self, next_run: datetime | None, now: datetime) -> datetime:
         """Tell when a schedule should run next, given when it would.
@@ -68,6 +70,7 @@ PLANNED_TASKS = (
     PlannedTask("sync_directories", minutes=1),
     PlannedTask("start_sweeps", minutes=1),
     PlannedTask("tidy_up", minutes=5),
+    PlannedTask("take_snapshot", minutes=15),
     PlannedTask("empty_archive", daily_at=ARCHIVE_TIME),
 )
 # Policies have taken their place.

@@ -16,7 +16,7 @@ from typing import ParamSpec
 from django.conf import settings
 from django_q.tasks import async_task
 
-from sessions_app import cleanup, directories, policies, schedules
+from sessions_app import cleanup, directories, policies, schedules, storage
 from sessions_app.deadline import Deadline
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import CleanupPolicy, CleanupRun
@@ -107,6 +107,15 @@ def empty_archive() -> str:
     before = database_now() - timedelta(days=settings.RAPTOR_ARCHIVE_DAYS)
     deleted, size_bytes = cleanup.empty_archive(before, deadline=_deadline())
     return f"{count_of(deleted, 'session')} deleted from the archive, {size_bytes:,} bytes."
+
+
+@_masked
+def take_snapshot(asked_at: str = "") -> str:
+    """Count all sessions for the screens; many who ask for that at once have one snapshot."""
+    if asked_at and storage.has_snapshot_since(datetime.fromisoformat(asked_at)):
+        return "One was taken meanwhile."
+    taken = storage.take_snapshot(as_of=database_now(), max_age_days=settings.RAPTOR_MAX_AGE_DAYS)
+    return f"{count_of(taken.session_count, 'session')} counted, {taken.size_bytes:,} bytes."
 
 
 @_masked

@@ -22,7 +22,6 @@ VIEWER_PERMISSIONS = (
     "view_cleanuprun",
     "view_cleanuppolicy",
     "view_archivedsession",
-    "view_storagesnapshot",
 )
 OPERATOR_PERMISSIONS = (
     *VIEWER_PERMISSIONS,

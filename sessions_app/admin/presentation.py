@@ -72,6 +72,15 @@ def to_the_minute(instant: datetime) -> str:
     return moment(instant, timezone.localtime(instant).strftime("%Y-%m-%d %H:%M"))
 
 
+def clock(instant: datetime | None, now: datetime) -> str:
+    """The time of day in TIME_ZONE, with the date where it is another; blank for none."""
+    if instant is None:
+        return ""
+    local = timezone.localtime(instant)
+    is_today = local.date() == timezone.localtime(now).date()
+    return local.strftime("%H:%M" if is_today else "%Y-%m-%d %H:%M")
+
+
 def moment(instant: datetime | None, text: str = "") -> str:
     """Mark up an instant; with a text of its own, the exact one shows on hover."""
     if instant is None:

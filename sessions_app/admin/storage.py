@@ -1,148 +1,163 @@
-"""The storage report: a page, and the same numbers as CSV and JSON."""
+"""The storage report: a page, and the same numbers as CSV and JSON.
+
+A large panel has them from its latest snapshot, marked with the instant; who may see the report may have
+the worker take a new one.
+"""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
-from typing import NamedTuple
 
 from django.conf import settings
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.template.defaultfilters import filesizeformat
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.http import urlencode
+from django_q.tasks import async_task
 
+from sessions_app.admin import charts, presentation, storage_tables
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.admin.downloads import harmless
-from sessions_app.admin.presentation import age, request_time
-from sessions_app.criteria import REASONS
-from sessions_app.storage import AGES, StorageReport, Total, storage_report
+from sessions_app.models.clock import database_now
+from sessions_app.storage import (
+    SMALL_COUNT,
+    Figures,
+    StorageReport,
+    figures,
+    freed_by_runs,
+    history,
+)
 
-WOULD_FREE = {"expired": "Expired", "invalid": "Invalid", "either": "Expired or invalid"}
-
-
-class Line(NamedTuple):
-    """A line of a table of the report."""
-
-    label: str
-    total: Total
-    link: str
+RANGES = (7, 30, 90)
+"""Days."""
+RANGE = 30
 
 
 def urls(screen: RaptorAdmin) -> list[URLPattern]:
     """The addresses of the report, beneath those of the screen of sessions."""
-    views = {
+    views: dict[str, tuple[str, Callable[..., HttpResponse]]] = {
         "storage/": ("sessions_app_storage", report_page),
         "storage/report.csv": ("sessions_app_storage_csv", report_csv),
         "storage/report.json": ("sessions_app_storage_json", report_json),
+        "storage/count/": ("sessions_app_storage_count", count_view),
     }
     return [
-        path(route, screen.admin_site.admin_view(partial(view, screen)), name=name)
+        path(route, screen.admin_site.admin_view(partial(_view, screen, view)), name=name)
         for route, (name, view) in views.items()
     ]
 
 
-def report_page(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
-    report = _report(screen, request)
-    context = {
-        "report": report,
-        "summary": _summary(report),
-        "disk": filesizeformat(report.disk_bytes),
-        "sections": _sections(report),
-        "largest": [
-            (session, filesizeformat(session.size_bytes), age(session.last_accessed, report.as_of))
-            for session in report.largest
-        ],
-        "would_free": [Line(label, report.would_free[name], "") for name, label in WOULD_FREE.items()],
+def _view(screen: RaptorAdmin, view: Callable[..., HttpResponse], request: HttpRequest) -> HttpResponse:
+    if not screen.has_view_permission(request):
+        raise PermissionDenied
+    return view(screen, request)
+
+
+def current_figures(request: HttpRequest) -> Figures | None:
+    """The numbers of a page: those of now, or of the latest snapshot; None where there are none yet."""
+    return figures(as_of=presentation.request_time(request), max_age_days=settings.RAPTOR_MAX_AGE_DAYS)
+
+
+def as_of_context(request: HttpRequest, found: Figures | None) -> dict[str, object]:
+    """What a page says of how old its numbers are."""
+    now = presentation.request_time(request)
+    return {
+        "figures": found,
+        "live_as_of": presentation.clock(found.live_as_of, now) if found else "",
+        "archive_as_of": presentation.clock(found.archive_as_of, now) if found else "",
+        "small_count": SMALL_COUNT,
     }
+
+
+def report_page(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
+    found = current_figures(request)
+    context = as_of_context(request, found) | _charts(request)
+    if found is not None:
+        context |= _numbers(request, found)
+        if request.user.has_perm("sessions_app.view_cleanuppolicy"):
+            context["limits"] = storage_tables.limits(found.report)
     return screen.page(request, "browsersession/storage.html", "Storage report", context)
 
 
+def _charts(request: HttpRequest) -> dict[str, object]:
+    """The charts over the days in the address, or over as many as are shown unasked."""
+    asked = request.GET.get("days", "")
+    days = int(asked) if asked in map(str, RANGES) else RANGE
+    since = presentation.request_time(request) - timedelta(days=days)
+    shown = [charts.growth(history(since=since), days)]
+    if request.user.has_perm("sessions_app.view_cleanuprun"):
+        shown.append(charts.freed(freed_by_runs(since=since), days))
+    return {"charts": shown, "ranges": RANGES, "days": days}
+
+
+def _numbers(request: HttpRequest, found: Figures) -> dict[str, object]:
+    report = found.report
+    archived = presentation.clock(found.archive_as_of, presentation.request_time(request))
+    return {
+        "report": report,
+        "summary": storage_tables.summary(
+            found,
+            archive_mark=f", as of {archived}" if archived and not found.live_as_of else "",
+            may_see_archive=request.user.has_perm("sessions_app.view_archivedsession"),
+        ),
+        "disk": filesizeformat(report.disk_bytes),
+        "sections": storage_tables.sections(report),
+        "largest": [
+            (
+                session,
+                filesizeformat(session.size_bytes),
+                presentation.age(session.last_accessed, report.as_of),
+            )
+            for session in report.largest
+        ],
+        "would_free": storage_tables.would_free(report),
+    }
+
+
 def report_json(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
-    report = _report(screen, request)
-    response = JsonResponse(report.to_json(), json_dumps_params={"indent": 2})
-    return _as_file(response, report, "json")
+    found = current_figures(request)
+    if found is None:
+        return _to_report()
+    archived_as_of = (found.archive_as_of or found.report.as_of).isoformat()
+    report = found.report.to_json() | {"archived_as_of": archived_as_of}
+    response = JsonResponse(report, json_dumps_params={"indent": 2})
+    return _as_file(response, found.report, "json")
 
 
 def report_csv(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
-    report = _report(screen, request)
+    found = current_figures(request)
+    if found is None:
+        return _to_report()
     response = HttpResponse(content_type="text/csv; charset=utf-8")
     writer = csv.writer(response)
     writer.writerow(["section", "name", "sessions", "bytes"])
-    for section, name, total in _csv_rows(report):
-        writer.writerow([section, harmless(name), total.sessions, total.bytes])
-    writer.writerow(["total", "on_disk", "", report.disk_bytes])
-    return _as_file(response, report, "csv")
+    for section, name, sessions, size_bytes in storage_tables.csv_rows(found):
+        writer.writerow([section, harmless(name), sessions, size_bytes])
+    return _as_file(response, found.report, "csv")
 
 
-def _report(screen: RaptorAdmin, request: HttpRequest) -> StorageReport:
-    if not screen.has_view_permission(request):
-        raise PermissionDenied
-    return storage_report(as_of=request_time(request), max_age_days=settings.RAPTOR_MAX_AGE_DAYS)
+def count_view(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
+    """Have the worker take a snapshot, and go back to where that was asked for."""
+    if request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    async_task("sessions_app.tasks.take_snapshot", database_now().isoformat())
+    messages.success(request, "The worker counts again. Load the page anew in some seconds.")
+    if request.POST.get("back") == "index":
+        return HttpResponseRedirect(reverse("admin:index"))
+    return _to_report()
+
+
+def _to_report() -> HttpResponse:
+    # It tells what to do where there are no numbers yet.
+    return HttpResponseRedirect(reverse("admin:sessions_app_storage"))
 
 
 def _as_file(response: HttpResponse, report: StorageReport, suffix: str) -> HttpResponse:
     day = timezone.localtime(report.as_of).strftime("%Y-%m-%d")
     response["Content-Disposition"] = f'attachment; filename="raptor-storage-{day}.{suffix}"'
     return response
-
-
-def _list_link(**query: str) -> str:
-    address = reverse("admin:sessions_app_browsersession_changelist")
-    return f"{address}?{urlencode(query)}" if query else address
-
-
-def _summary(report: StorageReport) -> list[Line]:
-    return [
-        Line("Live sessions", report.live, _list_link()),
-        Line(f"Expired, over {report.max_age_days:g} days", report.expired, _list_link(expired="yes")),
-        Line("Invalid", report.invalid, _list_link(problem="any")),
-        Line("Pinned", report.pinned, _list_link(pinned="yes")),
-        Line("In the archive", report.archived, reverse("admin:sessions_app_archivedsession_changelist")),
-    ]
-
-
-def _sections(report: StorageReport) -> list[tuple[str, str, list[Line]]]:
-    """The tables: a caption, the head of the first column, and lines."""
-    return [
-        (
-            "By namespace",
-            "Namespace",
-            [Line(name, total, _list_link(namespace=name)) for name, total in report.by_namespace.items()],
-        ),
-        (
-            "By browser type",
-            "Browser type",
-            [Line(n, total, _list_link(browser_type=n)) for n, total in report.by_browser_type.items()],
-        ),
-        ("By age", "Last accessed", [Line(AGES[name], total, "") for name, total in report.by_age.items()]),
-        (
-            "By problem",
-            "Problem",
-            [
-                Line(REASONS[code].sentence, total, _list_link(problem=code))
-                for code, total in report.by_problem.items()
-            ],
-        ),
-    ]
-
-
-def _csv_rows(report: StorageReport) -> list[tuple[str, str, Total]]:
-    named: dict[str, dict[str, Total]] = {
-        "total": {
-            "sessions": report.live,
-            "expired": report.expired,
-            "invalid": report.invalid,
-            "pinned": report.pinned,
-            "archived": report.archived,
-        },
-        "namespace": report.by_namespace,
-        "browser_type": report.by_browser_type,
-        "age": report.by_age,
-        "problem": report.by_problem,
-        "would_free": report.would_free,
-        "largest": {f"{s.namespace}/{s.name}": Total(1, s.size_bytes) for s in report.largest},
-    }
-    return [(section, name, total) for section, totals in named.items() for name, total in totals.items()]

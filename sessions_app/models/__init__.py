@@ -3,6 +3,7 @@ from sessions_app.models.clock import DatabaseClock
 from sessions_app.models.directory import SessionDirectory
 from sessions_app.models.policy import CleanupPolicy, CleanupStep, PolicyChange
 from sessions_app.models.session import ArchivedSession, BrowserSession, SessionQuerySet, StoredSession
+from sessions_app.models.storage import StorageSnapshot
 
 __all__ = [
     "ArchivedSession",
@@ -15,5 +16,6 @@ __all__ = [
     "PolicyChange",
     "SessionDirectory",
     "SessionQuerySet",
+    "StorageSnapshot",
     "StoredSession",
 ]

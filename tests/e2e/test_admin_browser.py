@@ -30,6 +30,14 @@ CROWD = (
 COUNT_CROWD = (
     "from sessions_app.models import BrowserSession as S; print(S.objects.filter(namespace='crowd').count())"
 )
+SNAPSHOTS = (
+    "from sessions_app.storage import take_snapshot; from django.utils import timezone; "
+    "from datetime import timedelta; now = timezone.now(); "
+    "[take_snapshot(as_of=now - timedelta(hours=n), max_age_days=7) for n in (50, 3, 0)]"
+)
+COUNT_SNAPSHOTS = "from sessions_app.models import StorageSnapshot as S; print(S.objects.count())"
+COLOUR = "canvas => window.Chart.getChart(canvas).data.datasets[0].borderColor"
+DRAWN = "canvas => { const empty = canvas.cloneNode(); return canvas.toDataURL() !== empty.toDataURL(); }"
 PAGES = (
     "",
     "sessions_app/browsersession/",
@@ -196,3 +204,61 @@ def test_the_reports_download(admin: Page, panel: Panel) -> None:
         with admin.expect_download() as download:
             admin.get_by_role("link", name=f"Download {kind}").click()
         assert re.fullmatch(rf"raptor-storage-[\d-]+\.{kind.lower()}", download.value.suggested_filename)
+
+
+@pytest.mark.usefixtures("restored")
+def test_the_charts_are_drawn_and_follow_the_theme(admin: Page, panel: Panel) -> None:
+    panel.manage("cleanup_sessions", "--invalid", "--yes")
+    panel.shell(SNAPSHOTS)
+    for path, names in (("", ["growth"]), ("sessions_app/browsersession/storage/", ["growth", "freed"])):
+        visit(admin, panel, path)
+        for name in names:
+            chart = admin.locator(f"canvas[data-chart={name}]")
+            expect(chart).to_be_visible()
+            colours = set()
+            for theme in ("light", "dark"):
+                admin.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+                admin.wait_for_timeout(100)
+                colours.add(chart.evaluate(COLOUR))
+                assert chart.evaluate(DRAWN)
+            assert len(colours) == 2
+    table = admin.get_by_role("table", name="Sessions and bytes over the last 30 days")
+    expect(table).to_be_hidden()
+    admin.get_by_text("As a table").first.press("Enter")
+    expect(table.get_by_role("rowheader")).not_to_have_count(0)
+
+
+@pytest.mark.parametrize("viewport", [(1440, 900)], ids=["wide"])
+def test_the_report_is_printed_with_its_tables_open(admin: Page, panel: Panel) -> None:
+    panel.shell(SNAPSHOTS)
+    visit(admin, panel, "sessions_app/browsersession/storage/")
+    admin.get_by_role("link", name="7 days", exact=True).click()
+    table = admin.get_by_role("table", name="Sessions and bytes over the last 7 days")
+    admin.evaluate("window.print = () => window.dispatchEvent(new Event('beforeprint'))")
+    admin.get_by_role("button", name="Print").click()
+    expect(table).to_be_visible()
+    admin.emulate_media(media="print")
+    expect(admin.locator("#nav-sidebar")).to_be_hidden()
+    expect(admin.get_by_role("link", name="Download CSV")).to_be_hidden()
+    admin.emulate_media(media="screen")
+    admin.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    expect(table).to_be_hidden()
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("viewport", [(1440, 900)], ids=["wide"])
+def test_the_worker_takes_a_snapshot_and_is_seen_to_run(admin: Page, panel: Panel) -> None:
+    before = int(panel.shell(COUNT_SNAPSHOTS))
+    panel.shell(
+        "from django.utils import timezone; from django_q.models import Schedule; "
+        "assert Schedule.objects.filter(name='take_snapshot').update(next_run=timezone.now()) == 1"
+    )
+    for _ in range(SWEEP_MILLISECONDS // 1_000):
+        if int(panel.shell(COUNT_SNAPSHOTS)) > before:
+            break
+        admin.wait_for_timeout(1_000)
+    assert int(panel.shell(COUNT_SNAPSHOTS)) > before
+    visit(admin, panel, "")
+    expect(admin.get_by_text("Running", exact=True)).to_be_visible()
+    admin.locator(".raptor-tiles").get_by_role("link").nth(2).click()
+    expect(admin).to_have_url(re.compile(r"expired=yes"))

@@ -16,7 +16,7 @@ from tests.integration.commands import run
 pytestmark = pytest.mark.django_db
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-NAMES = ["sync_directories", "start_sweeps", "tidy_up", "empty_archive"]
+NAMES = ["sync_directories", "start_sweeps", "tidy_up", "take_snapshot", "empty_archive"]
 
 
 @pytest.fixture

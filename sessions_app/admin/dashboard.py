@@ -1,0 +1,162 @@
+"""The first page of the panel: what there is, what is due, what waits for a person, who works.
+
+Whoever may not see something does not find it here, nor a number of it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.db.models import F
+from django.http import HttpRequest
+from django.template.defaultfilters import filesizeformat
+from django.urls import reverse
+
+from sessions_app.admin import charts, presentation
+from sessions_app.admin.base import may_clean_up
+from sessions_app.admin.progress import is_waiting
+from sessions_app.admin.storage import RANGE, as_of_context, current_figures
+from sessions_app.admin.storage_tables import list_link
+from sessions_app.models import CleanupPolicy, CleanupRun, SessionDirectory
+from sessions_app.storage import Figures, history
+from sessions_app.worker import Worker, WorkerState, worker_state
+
+RUNS_SHOWN = 6
+HELD_SHOWN = 5
+
+_State = CleanupRun.State
+_WORKER_BADGES = {
+    WorkerState.RUNNING: ("good", "Running"),
+    WorkerState.STARTING: ("quiet", "Starting"),
+    WorkerState.BEHIND: ("stale", "Behind"),
+    WorkerState.STOPPED: ("bad", "Not running"),
+    WorkerState.NEVER: ("bad", "Not set up"),
+}
+
+
+class Tile(NamedTuple):
+    """A number, what it is of, and the way to what is behind it."""
+
+    label: str
+    number: str
+    note: str = ""
+    link: str = ""
+
+
+def dashboard_context(request: HttpRequest) -> dict[str, Any]:
+    """What the page shows to a user, in a number of queries that does not depend on how much there is."""
+    sees = {
+        name: request.user.has_perm(f"sessions_app.view_{name}")
+        for name in ("browsersession", "sessiondirectory", "cleanuprun", "cleanuppolicy")
+    }
+    now = presentation.request_time(request)
+    context: dict[str, Any] = {"shows_dashboard": any(sees.values())}
+    if any(sees.values()):
+        context |= _worker(worker_state(now), now)
+    if sees["browsersession"]:
+        context |= _sessions(request)
+    if sees["cleanuppolicy"]:
+        context |= _next_sweep(now)
+    if sees["cleanuprun"]:
+        context |= _runs(request)
+    return context
+
+
+def _sessions(request: HttpRequest) -> dict[str, Any]:
+    found = current_figures(request)
+    context: dict[str, Any] = as_of_context(request, found)
+    since = presentation.request_time(request) - timedelta(days=RANGE)
+    context["chart"] = charts.growth(history(since=since), RANGE)
+    if found is not None:
+        context["tiles"] = _tiles(request, found)
+        is_empty = found.report.live.sessions == found.report.archived.sessions == 0
+        context["is_first_use"] = is_empty and not SessionDirectory.objects.exists()
+    return context
+
+
+def _tiles(request: HttpRequest, found: Figures) -> list[Tile]:
+    report, storage = found.report, reverse("admin:sessions_app_storage")
+    free = report.would_free["either"]
+    archive_as_of = presentation.clock(found.archive_as_of, presentation.request_time(request))
+    archive_note = f", as of {archive_as_of}" if archive_as_of and not found.live_as_of else ""
+    may_see_archive = request.user.has_perm("sessions_app.view_archivedsession")
+    archive = reverse("admin:sessions_app_archivedsession_changelist") if may_see_archive else ""
+    return [
+        Tile("Sessions", f"{report.live.sessions:,}", f"{report.pinned.sessions:,} pinned", list_link()),
+        Tile("Live size", filesizeformat(report.live.bytes), f"{report.live.bytes:,} bytes", storage),
+        Tile(
+            "Expired",
+            f"{report.expired.sessions:,}",
+            f"last accessed over {report.max_age_days:g} days ago",
+            list_link(expired="yes"),
+        ),
+        Tile("Invalid", f"{report.invalid.sessions:,}", "break a rule", list_link(problem="any")),
+        Tile(
+            "Reclaimable",
+            filesizeformat(free.bytes),
+            f"{free.sessions:,} expired or invalid, not pinned",
+            f"{storage}#would-free",
+        ),
+        Tile(
+            "Archive",
+            filesizeformat(report.archived.bytes),
+            f"{report.archived.sessions:,} removed{archive_note}",
+            archive,
+        ),
+    ]
+
+
+def _next_sweep(now: datetime) -> dict[str, Any]:
+    scheduled = CleanupPolicy.objects.filter(is_enabled=True).exclude(schedule="")
+    policy = scheduled.order_by(F("next_run_at").asc(nulls_last=True), "name").first()
+    return {
+        "sees_policies": True,
+        "next_sweep": policy,
+        "next_sweep_when": _when(policy.next_run_at, now) if policy else "",
+    }
+
+
+def _when(due_at: datetime | None, now: datetime) -> str:
+    if due_at is None:
+        # The worker does so within minutes, unless the schedule is one that cannot be read.
+        return "not planned yet"
+    wait = presentation.duration(due_at - now)
+    return presentation.moment(due_at, f"in {wait}" if due_at > now else f"due for {wait}")
+
+
+def _runs(request: HttpRequest) -> dict[str, Any]:
+    ledger = presentation.without_ids(CleanupRun.objects.defer("skipped_sessions").select_related("policy"))
+    held = list(ledger.filter(state=_State.HELD).order_by("-pk")[: HELD_SHOWN + 1])
+    # A plan that nobody has confirmed is no cleanup yet, and what is held stands above.
+    last = ledger.exclude(state=_State.HELD).exclude(state=_State.PLANNED, queued_at=None).order_by("-pk")
+    may_act = may_clean_up(request) and request.user.has_perm("sessions_app.view_browsersession")
+    page = f"admin:sessions_app_cleanuprun_{'plan' if may_act else 'change'}"
+    return {
+        "sees_runs": True,
+        "held": [
+            (run, presentation.describe_criteria(run), reverse(page, args=[run.pk]))
+            for run in held[:HELD_SHOWN]
+        ],
+        "has_more_held": len(held) > HELD_SHOWN,
+        "runs": [_line(run) for run in last[:RUNS_SHOWN]],
+    }
+
+
+def _line(run: CleanupRun) -> dict[str, Any]:
+    return {
+        "run": run,
+        "state": presentation.state_badge(run, is_queued=is_waiting(run)),
+        "when": presentation.to_the_minute(run.planned_at),
+        "what": presentation.describe_criteria(run),
+        "started_by": presentation.started_by(run),
+        "freed": presentation.size(run.removed_bytes),
+    }
+
+
+def _worker(worker: Worker, now: datetime) -> dict[str, Any]:
+    return {
+        "worker": worker,
+        "worker_badge": presentation.badge(*_WORKER_BADGES[worker.state]),
+        "worker_since": presentation.clock(worker.since, now),
+    }

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+
+
+class StorageSnapshot(models.Model):
+    """What was stored at an instant: the numbers of the charts, and of the screens of a large panel."""
+
+    taken_at = models.DateTimeField("taken", help_text="By the database's clock.")
+    session_count = models.BigIntegerField()
+    size_bytes = models.BigIntegerField()
+    expired_count = models.BigIntegerField()
+    invalid_count = models.BigIntegerField()
+    pinned_count = models.BigIntegerField()
+    reclaimable_count = models.BigIntegerField()
+    reclaimable_bytes = models.BigIntegerField()
+    archived_count = models.BigIntegerField()
+    archived_bytes = models.BigIntegerField()
+    disk_bytes = models.BigIntegerField()
+    report: models.JSONField[dict[str, Any] | None, dict[str, Any] | None] = models.JSONField(
+        null=True, encoder=DjangoJSONEncoder, help_text="All of the report; of the latest snapshot only."
+    )
+
+    class Meta:
+        ordering = ("-id",)
+        # Who may see the sessions may see their numbers.
+        default_permissions = ()
+        indexes = (
+            # Those of the last so many days: the charts.
+            models.Index(fields=("taken_at",), name="snapshot_taken"),
+        )
+
+    def __str__(self) -> str:
+        return f"snapshot of {self.taken_at:%Y-%m-%d %H:%M}"

@@ -1,0 +1,285 @@
+"""The first page of the panel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.template.defaultfilters import filesizeformat
+from django.test import Client
+from django.urls import reverse
+from django_q.models import Schedule, Success
+
+from sessions_app import cleanup, storage
+from sessions_app.criteria import Criteria
+from sessions_app.models import CleanupPolicy, SessionDirectory
+from sessions_app.schedules import sync_schedules
+from sessions_app.storage import snapshots
+from sessions_app.worker import WorkerState, worker_state
+from tests.integration.admin_sessions import AS_OF, LIST, SECRET, make_session
+from tests.integration.policies import make_policy, take
+from tests.integration.sessions import swept
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon")]
+INDEX = "/admin/"
+
+
+def tiles(page: str) -> dict[str, tuple[str, str]]:
+    """The number of each tile, and where it leads."""
+    found = re.findall(
+        r'<dt>([^<]+)</dt><dd class="raptor-big">(?:<a href="([^"]+)">)?([^<]+)(?:</a>)?</dd>', page
+    )
+    return {label: (number.replace("\xa0", " "), link) for label, link, number in found}
+
+
+def limit_to(user: User, *permissions: str) -> None:
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+
+
+def test_each_number_leads_to_the_list_behind_it(see: Callable[..., str]) -> None:
+    make_session("fresh")
+    make_session("old", age=timedelta(days=8))
+    make_session("pinned", age=timedelta(days=8), is_pinned=True)
+    make_session("bad", session_id="")
+    report = storage.storage_report(as_of=AS_OF, max_age_days=7)
+
+    def size(size_bytes: int) -> str:
+        return filesizeformat(size_bytes).replace("\xa0", " ")
+
+    shown = tiles(see(INDEX))
+    assert {label: number for label, (number, _) in shown.items()} == {
+        "Sessions": "4",
+        "Live size": f"{report.live.bytes / 1024:.1f} KB"
+        if report.live.bytes > 1023
+        else f"{report.live.bytes} bytes",
+        "Expired": "2",
+        "Invalid": "1",
+        "Reclaimable": size(report.would_free["either"].bytes),
+        "Archive": "0 bytes",
+    }
+    for label, names in (
+        ("Sessions", {"fresh", "old", "pinned", "bad"}),
+        ("Expired", {"old", "pinned"}),
+        ("Invalid", {"bad"}),
+    ):
+        page = see(shown[label][1])
+        assert set(re.findall(r'change/[^"]*">([a-z]+)</a>', page)) == names
+    assert 'id="would-free"' in see(shown["Reclaimable"][1].partition("#")[0])
+    assert see(shown["Archive"][1])
+    assert see(shown["Live size"][1])
+
+
+def test_it_tells_runs_the_next_sweep_and_no_endpoint(
+    see: Callable[..., str], nightly: CleanupPolicy
+) -> None:
+    sync_schedules(now=AS_OF)
+    make_session("bad", session_id="")
+    make_session("good")
+    run = swept(invalid=True)
+    cleanup.plan_cleanup(Criteria(all=True), trigger="admin")
+    page = see(INDEX)
+    assert f'href="{reverse("admin:sessions_app_cleanuprun_change", args=[run.pk])}">Run {run.pk}</a>' in page
+    assert "1 of 1" in page
+    assert page.count(">Run ") == 1
+    assert f'change/">{nightly}</a>, <time datetime="2026-11-23T02:00:00+00:00"' in page
+    assert ">in 14 hours</time>" in page
+    assert SECRET not in page
+
+
+def test_a_sweep_that_is_overdue_says_so(see: Callable[..., str], nightly: CleanupPolicy) -> None:
+    CleanupPolicy.objects.filter(pk=nightly.pk).update(next_run_at=AS_OF - timedelta(hours=3))
+    assert ">due for 3 hours</time>" in see(INDEX)
+    CleanupPolicy.objects.update(next_run_at=None)
+    assert f"{nightly}</a>, not planned yet" in see(INDEX)
+    CleanupPolicy.objects.update(is_enabled=False)
+    assert "None: <a" in see(INDEX)
+
+
+def test_what_is_held_stands_first_with_the_way_to_decide(
+    client: Client, see: Callable[..., str], operator: User
+) -> None:
+    make_session("bad", session_id="")
+    run = take(make_policy("Careful", "invalid", brake_count=0)).held
+    assert run is not None
+    page = see(INDEX)
+    assert page.index("Waits for a person") < page.index("raptor-tiles")
+    assert run.held_because in page.replace("&#x27;", "'")
+    # Who may not decide sees the run.
+    assert reverse("admin:sessions_app_cleanuprun_change", args=[run.pk]) in page
+    client.force_login(operator)
+    page = client.get(INDEX).content.decode()
+    assert (
+        f'href="{reverse("admin:sessions_app_cleanuprun_plan", args=[run.pk])}">Run {run.pk} of Careful'
+        in page
+    )
+
+
+def test_many_held_plans_do_not_fill_the_page(see: Callable[..., str]) -> None:
+    make_session("bad", session_id="")
+    for n in range(7):
+        take(make_policy(f"Careful {n}", "invalid", brake_count=0))
+    page = see(INDEX)
+    assert page.count(" of Careful ") == 5
+    assert "?outcome=waits" in page
+
+
+class TestFirstUse:
+    def test_it_says_what_to_do(self, see: Callable[..., str], client: Client, operator: User) -> None:
+        assert "Ask an administrator to add the folder" in see(INDEX)
+        client.force_login(operator)
+        page = client.get(INDEX).content.decode()
+        assert reverse("admin:sessions_app_sessiondirectory_add") in page.split("No session yet")[1]
+
+    def test_a_directory_or_a_session_ends_it(self, see: Callable[..., str]) -> None:
+        directory = SessionDirectory.objects.create(path="/x", namespace="x")
+        assert "No session yet" not in see(INDEX)
+        directory.delete()
+        make_session()
+        assert "No session yet" not in see(INDEX)
+
+    def test_sessions_that_are_all_in_the_archive_are_not_none(self, see: Callable[..., str]) -> None:
+        make_session("bad", session_id="")
+        swept(invalid=True)
+        assert "No session yet" not in see(INDEX)
+
+
+class TestWorker:
+    def ended(self, name: str, at: datetime, *, success: bool = True) -> None:
+        key = f"{name}{at:%H%M}"
+        Success.objects.create(
+            id=key, name=key, func=f"sessions_app.tasks.{name}", started=at, stopped=at, success=success
+        )
+        Schedule.objects.filter(name=name).update(task=key)
+
+    def test_one_that_was_never_set_up(self, see: Callable[..., str]) -> None:
+        assert worker_state(AS_OF).state == WorkerState.NEVER
+        assert "manage.py sync_schedules" in see(INDEX)
+
+    def test_one_that_begins(self, see: Callable[..., str]) -> None:
+        sync_schedules(now=AS_OF)
+        assert worker_state(AS_OF).state == WorkerState.STARTING
+        assert "Starting" in see(INDEX)
+
+    def test_one_that_works(self, see: Callable[..., str]) -> None:
+        sync_schedules(now=AS_OF)
+        self.ended("start_sweeps", AS_OF - timedelta(minutes=1))
+        assert worker_state(AS_OF).state == WorkerState.RUNNING
+        page = see(INDEX)
+        assert ">Running</span>" in page
+        assert "make up" not in page
+
+    def test_one_that_has_stopped(self, see: Callable[..., str]) -> None:
+        sync_schedules(now=AS_OF - timedelta(minutes=4))
+        self.ended("start_sweeps", AS_OF - timedelta(minutes=5))
+        assert worker_state(AS_OF).state == WorkerState.STOPPED
+        page = see(INDEX)
+        assert "nothing has been started since 11:57" in page
+        assert "make up" in page
+
+    def test_one_whose_tasks_do_not_end(self, see: Callable[..., str]) -> None:
+        sync_schedules(now=AS_OF)
+        self.ended("take_snapshot", AS_OF - timedelta(minutes=11))
+        assert worker_state(AS_OF).state == WorkerState.BEHIND
+        assert "has ended since 11:49" in see(INDEX)
+
+    def test_a_task_that_fails_is_named(self, see: Callable[..., str]) -> None:
+        sync_schedules(now=AS_OF)
+        self.ended("tidy_up", AS_OF - timedelta(minutes=1), success=False)
+        assert "The last <code>tidy_up</code> failed." in see(INDEX)
+
+    def test_schedules_of_others_tell_nothing(self) -> None:
+        Schedule.objects.create(name="theirs", func="os.getpid", schedule_type=Schedule.HOURLY)
+        assert worker_state(AS_OF).state == WorkerState.NEVER
+
+
+class TestPermissions:
+    @pytest.fixture(autouse=True)
+    def something_of_each(self, nightly: CleanupPolicy) -> None:
+        sync_schedules(now=AS_OF)
+        make_session("bad", session_id="")
+        swept(invalid=True)
+        make_session("bad", session_id="")
+        take(make_policy("Careful", "invalid", brake_count=0))
+
+    @pytest.mark.parametrize(
+        ("permission", "shown"),
+        [
+            ("view_browsersession", {"tiles", "worker"}),
+            ("view_cleanuprun", {"runs", "held", "worker"}),
+            ("view_cleanuppolicy", {"sweep", "worker"}),
+            ("view_sessiondirectory", {"worker"}),
+            ("view_archivedsession", set()),
+        ],
+    )
+    def test_nothing_is_shown_that_the_user_may_not_see(
+        self, client: Client, viewer: User, permission: str, shown: set[str]
+    ) -> None:
+        limit_to(viewer, permission)
+        client.force_login(viewer)
+        page = client.get(INDEX).content.decode()
+        marks = {
+            "tiles": "raptor-tiles",
+            "runs": "Last cleanups",
+            "held": "Waits for a person",
+            "sweep": "Next sweep",
+            "worker": "<dt>Worker</dt>",
+        }
+        assert {name for name, mark in marks.items() if mark in page} == shown
+        # Whatever it leads to can be seen.
+        for address in set(re.findall(r'href="(/admin/[a-z][^"#]*)', page.split('id="content"')[1])):
+            assert client.get(address).status_code == 200, address
+
+    def test_without_any_there_is_no_dashboard(self, client: Client, viewer: User) -> None:
+        viewer.user_permissions.clear()
+        client.force_login(viewer)
+        page = client.get(INDEX).content.decode()
+        assert "raptor-dashboard" not in page
+        assert "permission to view or edit anything" in page
+
+
+class TestQueries:
+    LIMIT = 20
+
+    @pytest.fixture(autouse=True)
+    def at_work(self, nightly: CleanupPolicy) -> None:
+        sync_schedules(now=AS_OF)
+
+    def test_a_page_asks_as_much_however_much_there_is(
+        self, see: Callable[..., str], django_assert_max_num_queries: Any
+    ) -> None:
+        with django_assert_max_num_queries(self.LIMIT):
+            see(INDEX)
+        for n in range(10):
+            make_session(namespace=f"n{n}", session_id="")
+            swept(invalid=True)
+            make_session(namespace=f"n{n}")
+            run = take(make_policy(f"Careful {n}", "all", brake_count=0)).held
+            assert run is not None
+        with django_assert_max_num_queries(self.LIMIT):
+            see(INDEX)
+
+    def test_a_large_panel_asks_less(
+        self, see: Callable[..., str], django_assert_max_num_queries: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(snapshots, "SMALL_COUNT", 2)
+        for _ in range(3):
+            make_session()
+        storage.take_snapshot(as_of=AS_OF - timedelta(minutes=10), max_age_days=7)
+        make_session()
+        with django_assert_max_num_queries(self.LIMIT - 2):
+            page = see(INDEX)
+        assert tiles(page)["Sessions"] == ("3", LIST)
+        assert "<strong>As of 11:50.</strong>" in page
+
+    def test_before_the_first_snapshot_it_says_so(
+        self, see: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(snapshots, "SMALL_COUNT", 0)
+        make_session()
+        page = see(INDEX)
+        assert "have not been counted yet" in page
+        assert "raptor-tiles" not in page

@@ -1,0 +1,242 @@
+"""Snapshots of the report, and the pages that have their numbers from them."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from sessions_app import storage, tasks
+from sessions_app.models import BrowserSession, CleanupRun, StorageSnapshot
+from sessions_app.models.clock import database_now
+from sessions_app.storage import figures, freed_by_runs, history, snapshots, storage_report, take_snapshot
+from tests.integration.admin_sessions import AS_OF, SECRET, make_session
+from tests.integration.sessions import swept
+
+pytestmark = pytest.mark.django_db
+PAGE = "admin:sessions_app_storage"
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over two sessions are many."""
+    monkeypatch.setattr(snapshots, "SMALL_COUNT", 2)
+
+
+def snap(as_of: datetime = AS_OF) -> StorageSnapshot:
+    return take_snapshot(as_of=as_of, max_age_days=7)
+
+
+def test_a_snapshot_is_the_report_of_its_instant() -> None:
+    make_session("old", age=timedelta(days=8))
+    make_session("kept", age=timedelta(days=40), is_pinned=True)
+    make_session("bad", session_id="", namespace="shop", age=timedelta(days=-1))
+    make_session("unreadable", last_accessed="never", browser_type="opera")
+    report = storage_report(as_of=AS_OF, max_age_days=7)
+    taken = snap()
+    assert (taken.taken_at, taken.session_count, taken.size_bytes) == (AS_OF, 4, report.live.bytes)
+    assert (taken.expired_count, taken.invalid_count, taken.pinned_count) == (3, 2, 1)
+    assert taken.reclaimable_count == report.would_free["either"].sessions == 3
+    assert taken.reclaimable_bytes == report.would_free["either"].bytes
+    stored = StorageSnapshot.objects.get().report
+    assert stored is not None
+    kept = storage.StorageReport.from_stored(stored)
+    assert kept == report
+    # No database keeps the order of keys.
+    assert kept.to_json() == report.to_json()
+    assert SECRET not in str(stored)
+
+
+def test_only_the_latest_keeps_its_report() -> None:
+    for hour in range(3):
+        snap(AS_OF + timedelta(hours=hour))
+    kept = StorageSnapshot.objects.order_by("pk").values_list("report", flat=True)
+    assert [report is not None for report in kept] == [False, False, True]
+
+
+def test_what_is_over_two_days_old_is_thinned_to_one_a_day() -> None:
+    snap()
+    latest = StorageSnapshot.objects.get()
+    for quarters in range(1, 4 * 24 * 4):
+        latest.pk, latest.taken_at = None, AS_OF - timedelta(minutes=15 * quarters)
+        latest.save()
+    latest.pk, latest.taken_at = None, AS_OF - timedelta(days=731)
+    latest.save()
+    snap(AS_OF + timedelta(minutes=15))
+    left = list(StorageSnapshot.objects.order_by("taken_at").values_list("taken_at", flat=True))
+    border = AS_OF + timedelta(minutes=15) - timedelta(days=2)
+    daily = [instant for instant in left if instant < border]
+    # The last one of each day that is over; of the day that is passing the border, the last one beyond it.
+    assert [f"{instant:%d %H:%M}" for instant in daily] == ["18 23:45", "19 23:45", "20 12:00"]
+    assert len(left) - len(daily) == 2 * 24 * 4 + 1
+
+
+def test_the_table_stays_small_over_years() -> None:
+    rows = [AS_OF - timedelta(hours=12 * n) for n in range(2 * 800)]
+    snap()
+    latest = StorageSnapshot.objects.get()
+    fields = {f.name: getattr(latest, f.name) for f in StorageSnapshot._meta.fields if f.name != "id"}
+    StorageSnapshot.objects.bulk_create(StorageSnapshot(**{**fields, "taken_at": at}) for at in rows)
+    snap(AS_OF + timedelta(hours=1))
+    assert StorageSnapshot.objects.count() <= 730 + 10
+
+
+def test_a_small_panel_has_exact_numbers_and_needs_no_snapshot(django_assert_max_num_queries: Any) -> None:
+    make_session("one")
+    with django_assert_max_num_queries(6):
+        found = figures(as_of=AS_OF, max_age_days=7)
+    assert found is not None
+    assert found.is_exact
+    assert found.report == storage_report(as_of=AS_OF, max_age_days=7)
+
+
+@pytest.mark.usefixtures("few")
+def test_a_large_panel_has_those_of_its_snapshot(django_assert_max_num_queries: Any) -> None:
+    for _ in range(3):
+        make_session()
+    assert figures(as_of=AS_OF, max_age_days=7) is None
+    snap()
+    make_session()
+    with django_assert_max_num_queries(3):
+        found = figures(as_of=AS_OF + timedelta(hours=1), max_age_days=7)
+    assert found is not None
+    assert (found.report.live.sessions, found.live_as_of) == (3, AS_OF)
+
+
+@pytest.mark.usefixtures("few")
+def test_so_many_are_still_counted() -> None:
+    make_session()
+    make_session()
+    found = figures(as_of=AS_OF, max_age_days=7)
+    assert found is not None
+    assert (found.report.live.sessions, found.is_exact) == (2, True)
+
+
+@pytest.mark.usefixtures("few", "at_noon")
+def test_a_large_archive_leaves_the_live_numbers_exact(client: Client, see: Any) -> None:
+    for _ in range(3):
+        make_session(session_id="")
+    swept(invalid=True)
+    earlier = AS_OF - timedelta(minutes=10)
+    snap(earlier)
+    make_session("new")
+    found = figures(as_of=AS_OF, max_age_days=7)
+    assert found is not None
+    assert (found.report.live.sessions, found.live_as_of) == (1, None)
+    assert (found.report.archived.sessions, found.archive_as_of) == (3, earlier)
+    assert "The archive <strong>as of 11:50</strong>" in see(reverse(PAGE))
+    assert "In the archive, as of 11:50" in see(reverse(PAGE))
+    assert "3 removed, as of 11:50" in see(reverse("admin:index"))
+    report = client.get(reverse(f"{PAGE}_json")).json()
+    assert (report["as_of"], report["archived_as_of"]) == (AS_OF.isoformat(), earlier.isoformat())
+    assert f"archived_as_of,{earlier.isoformat()},," in see(reverse(f"{PAGE}_csv")).splitlines()
+
+
+def test_a_large_table_is_looked_at_in_an_index_and_no_further() -> None:
+    make_session()
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        snapshots._has_few(BrowserSession)
+    (query,) = queries
+    assert "LIMIT 1 OFFSET 20000" in query["sql"]
+    assert "ORDER BY" not in query["sql"]
+
+
+@pytest.mark.usefixtures("few")
+class TestOnTheLargePage:
+    @pytest.fixture(autouse=True)
+    def many(self) -> None:
+        for _ in range(3):
+            make_session(session_id="")
+
+    def test_the_numbers_are_marked_with_their_instant(self, see: Any, at_noon: None) -> None:
+        snap(AS_OF - timedelta(minutes=7))
+        make_session("newest")
+        page = see(reverse(PAGE))
+        assert "<strong>As of 11:53.</strong>" in page
+        assert "newest" not in page
+        rows = see(reverse("admin:sessions_app_storage_csv")).splitlines()
+        assert "total,sessions,3," in rows[1]
+        assert "as_of,2026-11-22T11:53:00+00:00,," in rows
+
+    def test_those_of_another_day_have_their_date(self, see: Any, at_noon: None) -> None:
+        snap(AS_OF - timedelta(days=1))
+        assert "As of 2026-11-21 12:00." in see(reverse(PAGE))
+
+    def test_before_the_first_snapshot_it_says_what_will_be(self, client: Client, see: Any) -> None:
+        assert "have not been counted yet" in see(reverse(PAGE))
+        for name in ("csv", "json"):
+            assert client.get(reverse(f"{PAGE}_{name}"))["Location"] == reverse(PAGE)
+
+    def test_whoever_sees_the_report_can_have_it_taken_again(
+        self, client: Client, viewer: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[tuple[str, ...]] = []
+        monkeypatch.setattr("sessions_app.admin.storage.async_task", lambda *args: asked.append(args))
+        client.force_login(viewer)
+        address = reverse("admin:sessions_app_storage_count")
+        assert client.get(address).status_code == 405
+        assert client.post(address)["Location"] == reverse(PAGE)
+        assert client.post(address, {"back": "index"})["Location"] == reverse("admin:index")
+        assert [task for task, _ in asked] == ["sessions_app.tasks.take_snapshot"] * 2
+        # The first to come counts for both.
+        assert tasks.take_snapshot(asked[0][1]).startswith("3 sessions counted")
+        assert tasks.take_snapshot(asked[1][1]) == "One was taken meanwhile."
+        assert StorageSnapshot.objects.count() == 1
+
+    def test_nobody_else_can(self, client: Client, outsider: User) -> None:
+        User.objects.filter(pk=outsider.pk).update(is_staff=True)
+        client.force_login(outsider)
+        assert client.post(reverse("admin:sessions_app_storage_count")).status_code == 403
+
+
+def test_the_schedule_takes_a_snapshot_each_time() -> None:
+    make_session("one")
+    tasks.take_snapshot()
+    assert tasks.take_snapshot().startswith("1 session counted, ")
+    assert StorageSnapshot.objects.count() == 2
+    assert abs(StorageSnapshot.objects.latest("pk").taken_at - database_now()) < timedelta(minutes=1)
+
+
+def test_the_history_begins_where_it_is_asked_to_and_is_of_a_size_for_a_screen() -> None:
+    snap()
+    latest = StorageSnapshot.objects.get()
+    for minutes in range(1, 400):
+        latest.pk, latest.taken_at = None, AS_OF - timedelta(minutes=minutes)
+        latest.save()
+    points = history(since=AS_OF - timedelta(minutes=50))
+    assert [points[0].taken_at, points[-1].taken_at, len(points)] == [
+        AS_OF - timedelta(minutes=50),
+        AS_OF,
+        51,
+    ]
+    points = history(since=datetime(2020, 1, 1, tzinfo=UTC))
+    assert len(points) <= snapshots.POINTS + 1
+    assert points[-1].taken_at == AS_OF
+    gaps = {later.taken_at - earlier.taken_at for earlier, later in itertools.pairwise(points)}
+    assert gaps == {timedelta(minutes=4)}
+    assert history(since=AS_OF + timedelta(days=1)) == []
+
+
+def test_what_each_run_freed_is_told_less_what_came_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_session("bad", session_id="")
+    run = swept(invalid=True)
+    swept(invalid=True)
+    since = database_now() - timedelta(hours=1)
+    (freed,) = freed_by_runs(since=since)
+    assert (freed.run_id, freed.session_count, freed.size_bytes) == (run.pk, 1, run.removed_bytes)
+    CleanupRun.objects.filter(pk=run.pk).update(restored_count=1, restored_bytes=run.removed_bytes)
+    assert [(f.session_count, f.size_bytes) for f in freed_by_runs(since=since)] == [(0, 0)]
+    make_session("worse", session_id="")
+    swept(invalid=True)
+    monkeypatch.setattr(snapshots, "BARS", 1)
+    assert [f.run_id > run.pk for f in freed_by_runs(since=since)] == [True]
+    assert freed_by_runs(since=since + timedelta(hours=2)) == []
