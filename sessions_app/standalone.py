@@ -11,6 +11,7 @@ import asyncio
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ _T = TypeVar("_T")
 
 SETTINGS = "raptor_admin.client_settings"
 THREADS = 4
+TRUSTED_SECONDS = 1.0
+"""So soon after its last use a connection is not tried before it is used again."""
 MIGRATION_LOCK = 0x52415054
 """Names the advisory lock of whoever makes the tables."""
 
@@ -88,12 +91,13 @@ def _in_thread(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -
     from django.db import connections
 
     connection = connections["default"]
-    _state.connections.add(connection)
-    # Nobody else does so outside of requests: a server that was restarted since is connected to anew.
-    connection.close_if_unusable_or_obsolete()
+    if time.monotonic() - _state.used_at.get(connection, 0.0) > TRUSTED_SECONDS:
+        # Nobody else does so outside of requests: a server that was restarted since is connected to anew.
+        connection.close_if_unusable_or_obsolete()
     try:
         return _telling(_with_tables, work, *args, **kwargs)
     finally:
+        _state.used_at[connection] = time.monotonic()
         if not _state.is_own:
             # The program's own threads keep theirs; one that nobody knows of would be in its way.
             connection.close()
@@ -179,7 +183,7 @@ class _State:
     def forget(self) -> None:
         self.lock = threading.RLock()
         self.pool: ThreadPoolExecutor | None = None
-        self.connections: set[Any] = set()
+        self.used_at: dict[Any, float] = {}
 
     def submit(self, work: Callable[..., _T], *args: Any, **kwargs: Any) -> Future[_T]:
         with self.lock:
@@ -207,10 +211,10 @@ class _State:
         closing.join()
 
     def _close_all(self) -> None:
-        for connection in self.connections:
+        for connection in self.used_at:
             connection.inc_thread_sharing()
             connection.close()
-        self.connections.clear()
+        self.used_at.clear()
 
 
 _state = _State()

@@ -29,7 +29,7 @@ from sessions_app.directories import (
     sync_when_free,
 )
 from sessions_app.exceptions import SessionException, SessionInvalid, SessionNotFound
-from sessions_app.models import BrowserSession, SessionDirectory
+from sessions_app.models import BrowserSession, DatabaseClock, SessionDirectory
 from sessions_app.models.clock import database_now
 from sessions_app.saving import current_document, store_document
 from sessions_app.session_files import SUFFIX, SessionFolder
@@ -135,7 +135,7 @@ class SessionStore:
     def _save(self, name: str, content: dict[str, Any]) -> BrowserSession:
         with transaction.atomic():
             session = self._locked(name)
-            now = database_now()
+            now = session.read_at if session else database_now()
             created_at = session.created_at if session else None
             times = {"created_at": (created_at or now).isoformat(), "last_accessed": now.isoformat()}
             # Before the file: a first save of the name by somebody else is waited for here.
@@ -168,10 +168,12 @@ class SessionStore:
                 raise SessionNotFound(f"The session “{name}” has just been removed.")
             content = documents.read(current_document(session))
             if content is not None:
-                store_document(session, {**content, "last_accessed": database_now().isoformat()})
+                store_document(session, {**content, "last_accessed": session.read_at.isoformat()})
 
-    def _locked(self, name: str) -> BrowserSession | None:
-        return _only(self.sessions.filter(name=name).select_for_update())
+    def _locked(self, name: str) -> Any:
+        """The session of a name, which nobody else writes meanwhile, with the instant as ``read_at``."""
+        named = self.sessions.filter(name=name).annotate(read_at=DatabaseClock())
+        return _only(named.select_for_update())
 
     def delete(self, name: str) -> bool:
         """Move a session to the archive; False where there is none.
