@@ -38,6 +38,11 @@ def request_time(request: HttpRequest) -> datetime:
     return as_of
 
 
+def expiry_cutoff(as_of: datetime) -> datetime:
+    """The last access before which the screens call a session expired."""
+    return as_of - timedelta(days=settings.RAPTOR_MAX_AGE_DAYS)
+
+
 def judge(sessions: QuerySet[Any], as_of: datetime) -> QuerySet[Any]:
     """Add to each session why a cleanup would take it (``reason_bits``), as of an instant (``judged_at``)."""
     criteria = Criteria(expired=True, invalid=True, max_age_days=settings.RAPTOR_MAX_AGE_DAYS)
