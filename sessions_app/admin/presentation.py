@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -285,9 +285,8 @@ def session_rows(sessions: Iterable[Any], bits: str, run: CleanupRun) -> list[Se
     return rows
 
 
-def page_of(request: HttpRequest, items: QuerySet[Any], *, count: int | None = None) -> Page[Any]:
-    """The page that is asked for; where ``count`` is known already, nothing is counted again."""
-    paginator = Paginator(items, ROWS_PER_PAGE)
-    if count is not None:
-        paginator.__dict__["count"] = count
-    return paginator.get_page(request.GET.get("page"))
+def page_of(request: HttpRequest, ids: Sequence[int], rows: QuerySet[Any]) -> tuple[Page[Any], list[Any]]:
+    """The page that is asked for, of keys in their order, and its rows."""
+    page = Paginator(ids, ROWS_PER_PAGE).get_page(request.GET.get("page"))
+    found = {row.pk: row for row in rows.filter(pk__in=list(page))}
+    return page, [found[pk] for pk in page if pk in found]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import reduce
 from operator import and_
 from typing import Any, NamedTuple
@@ -66,9 +67,14 @@ def kept_selection(request: HttpRequest) -> Selection:
     if not selection.text:
         return selection
     as_of = request_time(request)
-    way = _narrowest(selection, selection.conditions(as_of, expiry_cutoff(as_of)), READ_BOUND)
-    last = list(_sessions(way, BY_AGE).values_list("idle_since", "pk")[READ_BOUND - 1 : READ_BOUND + 1])
+    recent = recent_sessions(selection, as_of, expiry_cutoff(as_of))
+    last = list(recent.values_list("idle_since", "pk")[READ_BOUND - 1 : READ_BOUND + 1])
     return replace(selection, since=Since(*last[0]) if len(last) > 1 else None)
+
+
+def recent_sessions(selection: Selection, as_of: datetime, cutoff: datetime) -> QuerySet[BrowserSession]:
+    """The sessions among which those of a selection are looked for, the most recently accessed first."""
+    return _sessions(_narrowest(selection, selection.conditions(as_of, cutoff), READ_BOUND), BY_AGE)
 
 
 def _list(selection: Selection, asked: Mapping[str, Q], order: tuple[str, ...]) -> Listing:

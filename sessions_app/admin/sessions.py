@@ -19,7 +19,7 @@ from sessions_app.admin.base import ReadOnlyAdmin, may_clean_up
 from sessions_app.admin.bounded import is_across
 from sessions_app.admin.detail import session_context
 from sessions_app.admin.session_list import SessionList, kept_selection
-from sessions_app.cleanup import CleanupRefused, plan_cleanup
+from sessions_app.cleanup import CleanupRefused, plan_cleanup, weigh
 from sessions_app.criteria import SELECTION_LIMIT, Criteria, Reason, reasons_in
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.problems import Problem
@@ -129,6 +129,8 @@ class BrowserSessionAdmin(ReadOnlyAdmin):
         try:
             criteria = self._selected(request, queryset)
             run = plan_cleanup(criteria, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username())
+            # All of the scope is counted with the plan, and not by the page of it.
+            weigh(run)
         except (CleanupRefused, InvalidSelection, TooManySelected) as reason:
             self.message_user(request, f"Nothing was done: {reason}", messages.ERROR)
             return None
