@@ -14,14 +14,14 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
-from sessions_app.admin import filters, presentation, storage
+from sessions_app.admin import filters, presentation, run_work, storage
 from sessions_app.admin.base import ReadOnlyAdmin, may_clean_up
 from sessions_app.admin.bounded import is_across
 from sessions_app.admin.detail import session_context
 from sessions_app.admin.session_list import SessionList, kept_selection
-from sessions_app.cleanup import CleanupRefused, plan_cleanup, weigh
+from sessions_app.cleanup import CleanupRefused
 from sessions_app.criteria import SELECTION_LIMIT, Criteria, Reason, reasons_in
-from sessions_app.models import BrowserSession, CleanupRun
+from sessions_app.models import BrowserSession
 from sessions_app.problems import Problem
 from sessions_app.selections import InvalidSelection
 
@@ -127,14 +127,11 @@ class BrowserSessionAdmin(ReadOnlyAdmin):
     @admin.action(description="Clean up selected…", permissions=["clean_up"])
     def clean_up(self, request: HttpRequest, queryset: QuerySet[BrowserSession]) -> HttpResponse | None:
         try:
-            criteria = self._selected(request, queryset)
-            run = plan_cleanup(criteria, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username())
-            # All of the scope is counted with the plan, and not by the page of it.
-            weigh(run)
+            run = run_work.make_plan(request, self._selected(request, queryset))
         except (CleanupRefused, InvalidSelection, TooManySelected) as reason:
             self.message_user(request, f"Nothing was done: {reason}", messages.ERROR)
             return None
-        return HttpResponseRedirect(reverse("admin:sessions_app_cleanuprun_plan", args=[run.pk]))
+        return run_work.to_plan(run)
 
     def _selected(self, request: HttpRequest, queryset: QuerySet[BrowserSession]) -> Criteria:
         """What was selected: all that the filters and the search leave, or the sessions that were ticked."""

@@ -94,7 +94,7 @@ def test_the_scope_is_counted_once_for_all_pages_of_a_plan(at_work: Client, crit
     ],
 )
 def test_a_large_plan_is_not_gone_through_for_its_page(
-    at_work: Client, criteria: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    as_root: Client, criteria: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planned, "BOUND", 10)
     monkeypatch.setattr(planned, "READ_BOUND", 40)
@@ -103,17 +103,17 @@ def test_a_large_plan_is_not_gone_through_for_its_page(
     weigh(run)
     BrowserSession.objects.filter(pk=run.planned_sessions.ids_json[0]).update(is_pinned=True)
     with CaptureQueriesContext(connection) as queries:
-        html = at_work.get(page_of(run)).content.decode()
+        html = as_root.get(page_of(run)).content.decode()
     for sql in (query["sql"] for query in queries if "browsersession" in query["sql"]):
         assert "LIMIT" in sql or '"id" IN (' in sql, sql
     assert "<strong>150 sessions</strong>" in html
     assert "The numbers are those of the plan" in html
     assert re.search("(39|40) of them are listed; the downloads have all.", html)
-    download = at_work.get(f"{RUNS}{run.pk}/sessions.json").getvalue()
+    download = as_root.get(f"{RUNS}{run.pk}/sessions.json").getvalue()
     assert len(json.loads(download)["sessions"]) == 149
     # The number of the page holds, and the one that is left.
-    assert "another number" in at_work.post(page_of(run), {"number": "151"}).content.decode()
-    assert at_work.post(page_of(run), {"number": "150"}).status_code == 302
+    assert "another number" in as_root.post(page_of(run), {"number": "151"}).content.decode()
+    assert as_root.post(page_of(run), {"number": "150"}).status_code == 302
 
 
 @pytest.mark.parametrize("typed", ["", "1,19", "x", "1e2", "²", "9" * 30, "-7", "6", "8"])
