@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ from django.db.models import F, IntegerField, Q, Value
 from django.db.models.expressions import Case, Combinable, When
 
 from sessions_app.problems import UNREADABLE, CodedFlag, Problem, is_expired, is_invalid
+from sessions_app.selections import Selection
 from sessions_app.wording import in_days
 
 MAX_AGE_LIMIT_DAYS = 36_525
@@ -60,6 +61,7 @@ class Criteria:
         invalid: With at least one problem.
         all: Every session in the scope, pinned ones included.
         session_ids: These sessions (primary keys).
+        selection: The sessions that the filters and the search of the list leave. Its namespace is the scope.
         has_vanished: ``session_ids`` are sessions whose files are gone; the mirror's own bookkeeping.
         namespace: Scope; blank for all namespaces.
         browser_type: Scope; blank for all.
@@ -71,6 +73,7 @@ class Criteria:
     invalid: bool = False
     all: bool = False
     session_ids: tuple[int, ...] | None = None
+    selection: Selection | None = None
     has_vanished: bool = False
     max_age_days: float = 7
     namespace: str = ""
@@ -78,10 +81,14 @@ class Criteria:
     directory: int | None = None
 
     def __post_init__(self) -> None:
-        if not (self.expired or self.invalid or self.all or self.session_ids is not None):
+        if not (self.expired or self.invalid or self.all or self.is_by_hand):
             raise InvalidCriteria(
                 "Nothing to clean up was named: choose expired, invalid, all, or select sessions."
             )
+        if self.selection is not None and (
+            self.selection.is_empty or self.selection.namespace != self.namespace
+        ):
+            raise InvalidCriteria("Nothing to clean up was named: filter the list, or select sessions.")
         if not 0 < self.max_age_days <= MAX_AGE_LIMIT_DAYS:
             raise InvalidCriteria(
                 f"A maximum age of {self.max_age_days} days is not possible: "
@@ -89,12 +96,34 @@ class Criteria:
             )
 
     @classmethod
+    def from_selection(cls, selection: Selection, *, max_age_days: float) -> Self:
+        """What the list shows by its filters and its search.
+
+        Raises: InvalidCriteria: none of them is set.
+        """
+        return cls(selection=selection, namespace=selection.namespace, max_age_days=max_age_days)
+
+    @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        ids = data.get("session_ids")
-        return cls(**{**data, "session_ids": None if ids is None else tuple(ids)})
+        ids, selection = data.get("session_ids"), data.get("selection")
+        return cls(
+            **{
+                **data,
+                "session_ids": None if ids is None else tuple(ids),
+                "selection": None if selection is None else Selection.from_json(selection),
+            }
+        )
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        # Without a key for a selection where there is none: so criteria of before are still equal to these.
+        data = {field.name: getattr(self, field.name) for field in fields(self)}
+        selection = data.pop("selection")
+        return data if selection is None else {**data, "selection": selection.to_json()}
+
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether somebody has selected sessions, one by one or by filters."""
+        return self.session_ids is not None or self.selection is not None
 
     def cutoff(self, as_of: datetime) -> datetime:
         """The last access before which a session counts as expired."""
@@ -121,6 +150,8 @@ class Criteria:
             chosen |= is_invalid()
         if self.session_ids is not None:
             chosen |= Q(pk__in=self.session_ids)
+        if self.selection is not None:
+            chosen |= self.selection.matching(as_of, self.cutoff(as_of))
         if self.has_vanished:
             return self.scope() & chosen
         return self.scope() & chosen & Q(is_pinned=False)
@@ -129,7 +160,7 @@ class Criteria:
         """The reason bits of each matching session, as SQL."""
         if self.has_vanished:
             return Value(Reason.VANISHED.value)
-        by_hand = self.all or self.session_ids is not None
+        by_hand = self.all or self.is_by_hand
         mask = ~0 if self.invalid or by_hand else UNREADABLE.value
         bits: Combinable = F("problems").bitand(mask & _PROBLEM_BITS)
         if self.expired and not (self.invalid or by_hand):
@@ -140,7 +171,7 @@ class Criteria:
             bits = bits + Case(expired, default=Value(0), output_field=IntegerField())
         if self.all:
             return bits + Value(Reason.ALL.value)
-        if self.session_ids is not None:
+        if self.is_by_hand:
             return bits + Value(Reason.SELECTED.value)
         return bits
 
@@ -157,6 +188,8 @@ class Criteria:
             chosen.append("invalid")
         if self.session_ids is not None:
             chosen.append(f"{len(self.session_ids):,} selected")
+        if self.selection is not None:
+            chosen.append(self.selection.describe(self.max_age_days))
         text = " or ".join(chosen)
         if self.namespace:
             text += f", in namespace {self.namespace}"

@@ -8,7 +8,7 @@ warnings are told and never cause a removal.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import IntFlag
 from typing import Self
 
@@ -21,6 +21,10 @@ from django.db.models.lookups import Exact
 from sessions_app.endpoints import ENDPOINT_SCHEMES, Endpoint, is_allowed_host
 
 BROWSER_TYPES = ("chromium", "firefox", "webkit")
+
+
+BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+"""Stands for a last access that cannot be read: longer ago than any other."""
 
 
 class CodedFlag(IntFlag):

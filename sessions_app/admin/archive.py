@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
 from sessions_app.admin import filters, presentation
-from sessions_app.admin.base import ReadOnlyAdmin, may_clean_up
+from sessions_app.admin.base import ReadOnlyAdmin, is_id, may_clean_up
+from sessions_app.admin.bounded import BOUND, READ_BOUND, BoundedChangeList, Listing, first_of
 from sessions_app.admin.detail import session_context
 from sessions_app.cleanup import restore_sessions
 from sessions_app.criteria import SELECTION_LIMIT, reasons_in
 from sessions_app.models import ArchivedSession
+
+
+class ArchiveList(BoundedChangeList):
+    """By the time of removal; the sessions of one run by their keys, in the order of which it took them."""
+
+    def columns_of(self, name: str) -> Sequence[str]:
+        return ("pk",) if "run" in self.params else ("removed_at", "pk")
+
+    def look(self, request: HttpRequest) -> Listing:
+        rows = ArchivedSession.objects.order_by(*self.get_ordering(request, self.root_queryset))
+        if (run := self.params.get("run")) is not None:
+            rows = rows.filter(run=int(run)) if is_id(run) else rows.none()
+        rest = [Q(namespace=self.params["namespace"])] if "namespace" in self.params else []
+        rest += [Q(name__icontains=self.query)] if self.query else []
+        bound = READ_BOUND if rest else BOUND
+        found, has_more = first_of(rows, *rest, bound=bound)
+        ids = [pk for (pk,) in found]
+        if not (rest and has_more):
+            return Listing(ids, is_cut=has_more)
+        latest = "last" if self.get_ordering(request, rows)[0].startswith("-") else "first"
+        note = f"Only the {bound:,} that were removed {latest} were looked through: others may match too."
+        return Listing(ids, is_partial=True, notes=[note])
 
 
 @admin.register(ArchivedSession)
@@ -23,6 +47,7 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
     actions = ("bring_back",)
     list_display = ("name", "namespace", "why", "removed", "run_link", "size")
     list_display_links = ("name",)
+    sortable_by = ("removed",)
     list_filter = (filters.NamespaceFilter, filters.RunFilter)
     show_facets = admin.ShowFacets.NEVER
     search_fields = ("name",)
@@ -32,6 +57,9 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ArchivedSession]:
         return super().get_queryset(request).defer("document")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ArchiveList]:
+        return ArchiveList
 
     def has_clean_up_permission(self, request: HttpRequest) -> bool:
         return may_clean_up(request)
@@ -63,12 +91,12 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
     def removed(self, session: ArchivedSession) -> str:
         return presentation.to_the_minute(session.removed_at)
 
-    @admin.display(description="Run", ordering="run_id")
+    @admin.display(description="Run")
     def run_link(self, session: Any) -> str:
         address = reverse("admin:sessions_app_cleanuprun_change", args=[session.run_id])
         return format_html('<a href="{}">Run {}</a>', address, session.run_id)
 
-    @admin.display(description="Size", ordering="size_bytes")
+    @admin.display(description="Size")
     def size(self, session: ArchivedSession) -> str:
         return presentation.size(session.size_bytes)
 

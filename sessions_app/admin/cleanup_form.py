@@ -13,9 +13,8 @@ from django.http import HttpRequest, HttpResponse
 from sessions_app.admin import run_work
 from sessions_app.admin.base import RaptorAdmin, may_clean_up, may_clean_up_all
 from sessions_app.admin.filters import first_namespaces
-from sessions_app.cleanup import CleanupRefused, plan_cleanup
+from sessions_app.cleanup import CleanupRefused
 from sessions_app.criteria import MAX_AGE_LIMIT_DAYS, Criteria, InvalidCriteria
-from sessions_app.models import CleanupRun
 from sessions_app.models.session import NAMESPACE_LENGTH
 from sessions_app.problems import BROWSER_TYPES
 
@@ -75,9 +74,7 @@ def cleanup_form_view(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse
     form = CleanupForm(request.POST or None, initial=initial, may_take_all=may_clean_up_all(request))
     if request.method == "POST" and form.is_valid():
         try:
-            run = plan_cleanup(
-                form.criteria(), trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username()
-            )
+            run = run_work.make_plan(request, form.criteria())
         except (InvalidCriteria, CleanupRefused) as reason:
             messages.error(request, str(reason))
         else:

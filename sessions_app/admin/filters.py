@@ -11,23 +11,16 @@ from django.contrib import admin
 from django.db import connection
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 
 from sessions_app.admin.base import is_id
-from sessions_app.admin.presentation import request_time
-from sessions_app.criteria import Criteria
+from sessions_app.admin.presentation import expiry_cutoff, request_time
 from sessions_app.models import BrowserSession, CleanupRun, SessionDirectory
-from sessions_app.models.session import BEGINNING
-from sessions_app.problems import BROWSER_TYPES, Problem, has_problem, is_expired, is_invalid
+from sessions_app.selections import CHOICES, midnight_before
+from sessions_app.wording import in_days
 
 NAMESPACES_SHOWN = 50
 RUNS_SHOWN = 20
 _Choices = Iterable[tuple[Any, Any]]
-
-
-def label(code: str) -> str:
-    """A public code as a label: short enough for the side of a list."""
-    return code.replace("_", " ").capitalize()
 
 
 class ConditionFilter(admin.SimpleListFilter):
@@ -54,78 +47,47 @@ class DateFilter(ConditionFilter):
 
     def conditions(self, request: HttpRequest) -> dict[str, tuple[str, Q]]:
         as_of = request_time(request)
-        midnight = timezone.localtime(as_of).replace(hour=0, minute=0, second=0, microsecond=0)
-        choices = {"today": ("Today", midnight)}
+        choices = {"today": ("Today", midnight_before(as_of))}
         choices |= {str(days): (f"Last {days} days", as_of - timedelta(days=days)) for days in (7, 30)}
         return {key: (label, Q((f"{self.column}__gte", since))) for key, (label, since) in choices.items()}
 
 
-class ProblemFilter(ConditionFilter):
+class SelectionFilter(ConditionFilter):
+    """A filter of sessions: one of those that a selection keeps."""
+
+    def conditions(self, request: HttpRequest) -> dict[str, tuple[str, Q]]:
+        as_of, max_age_days = request_time(request), settings.RAPTOR_MAX_AGE_DAYS
+        cutoff, limit = expiry_cutoff(as_of), in_days(max_age_days)
+        choices = CHOICES[str(self.parameter_name)].items()
+        return {
+            value: (choice.label.format(limit=limit), choice.condition(as_of, cutoff))
+            for value, choice in choices
+        }
+
+
+class ProblemFilter(SelectionFilter):
     title = "problem"
     parameter_name = "problem"
 
-    def conditions(self, request: HttpRequest) -> dict[str, tuple[str, Q]]:
-        return {
-            "any": ("Any problem", is_invalid()),
-            "none": ("None", Q(problems=0)),
-            **{problem.code: (label(problem.code), has_problem(problem)) for problem in Problem},
-        }
 
-
-class ExpiredFilter(ConditionFilter):
+class ExpiredFilter(SelectionFilter):
     title = "expired"
     parameter_name = "expired"
 
-    def conditions(self, request: HttpRequest) -> dict[str, tuple[str, Q]]:
-        max_age_days = settings.RAPTOR_MAX_AGE_DAYS
-        cutoff = Criteria(expired=True, max_age_days=max_age_days).cutoff(request_time(request))
-        return {
-            "yes": (f"Yes, over {max_age_days:g} days", is_expired(cutoff)),
-            "no": ("No", Q(idle_since__gte=cutoff)),
-        }
 
-
-class LastAccessedFilter(ConditionFilter):
+class LastAccessedFilter(SelectionFilter):
     title = "last accessed"
     parameter_name = "accessed"
 
-    def conditions(self, request: HttpRequest) -> dict[str, tuple[str, Q]]:
-        as_of = request_time(request)
-        midnight = timezone.localtime(as_of).replace(hour=0, minute=0, second=0, microsecond=0)
 
-        def within(days: int) -> Q:
-            return Q(idle_since__gte=as_of - timedelta(days=days), idle_since__lte=as_of)
-
-        return {
-            "today": ("Today", Q(idle_since__gte=midnight, idle_since__lte=as_of)),
-            "7": ("Last 7 days", within(7)),
-            "30": ("Last 30 days", within(30)),
-            "older": (
-                "Over 30 days ago",
-                Q(idle_since__gt=BEGINNING, idle_since__lt=as_of - timedelta(days=30)),
-            ),
-            "future": ("In the future", Q(idle_since__gt=as_of)),
-            "unreadable": ("Cannot be read", Q(idle_since=BEGINNING)),
-        }
-
-
-class BrowserTypeFilter(ConditionFilter):
+class BrowserTypeFilter(SelectionFilter):
     title = "browser type"
     parameter_name = "browser_type"
 
-    def conditions(self, request: HttpRequest) -> dict[str, tuple[str, Q]]:
-        return {
-            **{name: (name, Q(browser_type=name)) for name in BROWSER_TYPES},
-            "other": ("Other", ~Q(browser_type__in=BROWSER_TYPES)),
-        }
 
-
-class PinnedFilter(ConditionFilter):
+class PinnedFilter(SelectionFilter):
     title = "pinned"
     parameter_name = "pinned"
-
-    def conditions(self, request: HttpRequest) -> dict[str, tuple[str, Q]]:
-        return {"yes": ("Yes", Q(is_pinned=True)), "no": ("No", Q(is_pinned=False))}
 
 
 class NamespaceFilter(admin.SimpleListFilter):

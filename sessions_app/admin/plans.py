@@ -6,12 +6,12 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
-from django.db.models import Count, Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
 
 from sessions_app.admin import presentation, run_work
 from sessions_app.admin.base import RaptorAdmin, is_id
+from sessions_app.admin.planned import taken_now
 from sessions_app.admin.progress import Phase, phase_of
 from sessions_app.cleanup import CleanupRefused, approve_cleanup, matching, needs_number, weigh
 from sessions_app.models import BrowserSession, CleanupRun
@@ -61,6 +61,8 @@ def _number_error(run: CleanupRun, typed: str) -> str:
     if not needs_number(run):
         return ""
     digits = typed.strip().replace(",", "")
+    if digits == str(run.matched_count):
+        return ""
     current = matching(run).count()
     if not digits:
         return f"Nothing was removed. Type {current:,} to confirm."
@@ -71,30 +73,30 @@ def _number_error(run: CleanupRun, typed: str) -> str:
 
 
 def _plan_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
-    sessions = matching(run).defer("document").order_by("pk")
-    # One pass for both: over a million sessions, each takes a second.
-    taken = sessions.aggregate(count=Count("pk"), bytes=Sum("size_bytes", default=0))
-    count = taken["count"]
-    judged = sessions.annotate(reason_bits=run.criteria.reasons(run.as_of))
-    page = presentation.page_of(request, judged, count=count)
+    taken = taken_now(run)
+    judged = matching(run).defer("document").annotate(reason_bits=run.criteria.reasons(run.as_of))
+    page, sessions = presentation.page_of(request, taken.listed, judged)
     asks_number = needs_number(run)
     return {
         "run": run,
         "policy": presentation.policy_link(run),
         "has_policy_changed": has_policy_changed(run),
-        "size": filesizeformat(taken["bytes"]),
+        "count": taken.session_count,
+        "size": filesizeformat(taken.size_bytes),
+        "is_as_planned": not taken.is_counted_now,
+        "has_more": taken.session_count > len(taken.listed),
         "as_of": presentation.moment(run.as_of),
         "planned_at": presentation.moment(run.planned_at),
         "reasons": presentation.reason_counts(run.matched_reasons),
-        "changed_count": run.matched_count - count,
+        "changed_count": run.matched_count - taken.session_count,
         "page": page,
-        "rows": presentation.session_rows(page, "reason_bits", run),
+        "rows": presentation.session_rows(sessions, "reason_bits", run),
         "archive_days": settings.RAPTOR_ARCHIVE_DAYS,
         "asks_number": asks_number,
         "may_confirm": run_work.may_take(request, run),
         "typed": request.POST.get("number", ""),
         "is_large": run.matched_count > run_work.REQUEST_SESSIONS,
-        **_scope(run, count),
+        **_scope(run, taken.session_count),
         **_staying(run),
     }
 

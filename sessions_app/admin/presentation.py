@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -36,6 +36,11 @@ def request_time(request: HttpRequest) -> datetime:
     """The instant at which a request judges: taken once, so that all of a page agrees."""
     as_of: datetime = request.__dict__.setdefault("raptor_as_of", timezone.now())
     return as_of
+
+
+def expiry_cutoff(as_of: datetime) -> datetime:
+    """The last access before which the screens call a session expired."""
+    return as_of - timedelta(days=settings.RAPTOR_MAX_AGE_DAYS)
 
 
 def judge(sessions: QuerySet[Any], as_of: datetime) -> QuerySet[Any]:
@@ -280,9 +285,8 @@ def session_rows(sessions: Iterable[Any], bits: str, run: CleanupRun) -> list[Se
     return rows
 
 
-def page_of(request: HttpRequest, items: QuerySet[Any], *, count: int | None = None) -> Page[Any]:
-    """The page that is asked for; where ``count`` is known already, nothing is counted again."""
-    paginator = Paginator(items, ROWS_PER_PAGE)
-    if count is not None:
-        paginator.__dict__["count"] = count
-    return paginator.get_page(request.GET.get("page"))
+def page_of(request: HttpRequest, ids: Sequence[int], rows: QuerySet[Any]) -> tuple[Page[Any], list[Any]]:
+    """The page that is asked for, of keys in their order, and its rows."""
+    page = Paginator(ids, ROWS_PER_PAGE).get_page(request.GET.get("page"))
+    found = {row.pk: row for row in rows.filter(pk__in=list(page))}
+    return page, [found[pk] for pk in page if pk in found]

@@ -43,11 +43,12 @@ class RuleFilter(ConditionFilter):
 
     def conditions(self, request: HttpRequest) -> dict[str, tuple[str, Q]]:
         has_vanished = Q(criteria_json__has_vanished=True)
+        by_hand = Q(criteria_json__session_ids__0__isnull=False) | Q(criteria_json__has_key="selection")
         return {
             "expired": ("Expired", Q(criteria_json__expired=True)),
             "invalid": ("Invalid", Q(criteria_json__invalid=True)),
             "all": ("All sessions", Q(criteria_json__all=True)),
-            "selected": ("Selected", Q(criteria_json__session_ids__0__isnull=False) & ~has_vanished),
+            "selected": ("Selected", by_hand & ~has_vanished),
             "vanished": ("Files gone", has_vanished),
         }
 

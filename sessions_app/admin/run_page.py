@@ -12,6 +12,7 @@ from django.utils.html import format_html
 
 from sessions_app.admin import presentation
 from sessions_app.admin.base import may_clean_up
+from sessions_app.admin.bounded import first_of
 from sessions_app.admin.progress import Phase, progress_of
 from sessions_app.models import ArchivedSession, CleanupRun, PlannedSessions
 from sessions_app.models.clock import database_now
@@ -42,10 +43,19 @@ def run_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     if request.user.has_perm("sessions_app.view_browsersession"):
         context |= _skipped(run)
     if request.user.has_perm("sessions_app.view_archivedsession"):
-        archived = ArchivedSession.objects.filter(run=run).defer("document").order_by("pk")
-        page = presentation.page_of(request, archived)
-        context |= {"page": page, "rows": presentation.session_rows(page, "reasons", run)}
+        context |= _archived(request, run)
     return context
+
+
+def _archived(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
+    archived = ArchivedSession.objects.filter(run=run)
+    found, has_more = first_of(archived.order_by("pk"))
+    page, sessions = presentation.page_of(request, [pk for (pk,) in found], archived.defer("document"))
+    return {
+        "page": page,
+        "has_more": has_more,
+        "rows": presentation.session_rows(sessions, "reasons", run),
+    }
 
 
 def _skipped(run: CleanupRun) -> dict[str, Any]:

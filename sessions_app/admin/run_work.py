@@ -27,10 +27,13 @@ from sessions_app.cleanup import (
     close_cleanup,
     make_again,
     mark_dead_runs,
+    plan_cleanup,
     run_cleanup,
     summary,
     undo_cleanup,
+    weigh,
 )
+from sessions_app.criteria import Criteria
 from sessions_app.deadline import Deadline
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import CleanupRun
@@ -57,6 +60,16 @@ def get_run(request: HttpRequest, run_id: int) -> CleanupRun:
     run = CleanupRun.objects.filter(pk=run_id).first()
     if run is None:
         raise Http404("There is no such run.")
+    return run
+
+
+def make_plan(request: HttpRequest, criteria: Criteria) -> CleanupRun:
+    """Plan what somebody asks for, and count its scope with it: the page of the plan does not go through all.
+
+    Raises: CleanupRefused.
+    """
+    run = plan_cleanup(criteria, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username())
+    weigh(run)
     return run
 
 
@@ -143,6 +156,7 @@ def again_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpRe
     refuse_untakable(request, run)
     try:
         plan = make_again(run, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username())
+        weigh(plan)
     except CleanupRefused as reason:
         messages.error(request, str(reason))
         return to_plan(run)

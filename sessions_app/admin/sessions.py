@@ -14,21 +14,35 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
-from sessions_app.admin import filters, presentation, storage
+from sessions_app.admin import filters, presentation, run_work, storage
 from sessions_app.admin.base import ReadOnlyAdmin, may_clean_up
+from sessions_app.admin.bounded import is_across
 from sessions_app.admin.detail import session_context
-from sessions_app.cleanup import CleanupRefused, plan_cleanup
+from sessions_app.admin.session_list import SessionList, kept_selection
+from sessions_app.cleanup import CleanupRefused
 from sessions_app.criteria import SELECTION_LIMIT, Criteria, Reason, reasons_in
-from sessions_app.models import BrowserSession, CleanupRun
+from sessions_app.models import BrowserSession
 from sessions_app.problems import Problem
+from sessions_app.selections import InvalidSelection
 
 VALIDATED_ROWS = 200
+
+
+class TooManySelected(ValueError):
+    """More sessions were selected than are kept one by one."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"at most {SELECTION_LIMIT:,} sessions can be selected without a filter. Filter the list."
+        )
 
 
 @admin.register(BrowserSession)
 class BrowserSessionAdmin(ReadOnlyAdmin):
     list_display = ("name", "namespace", "status", "why", "browser", "age", "size")
     list_display_links = ("name",)
+    # By name alone no index has the sessions of all namespaces in order.
+    sortable_by = ("namespace", "browser", "age", "size")
     list_filter = (
         filters.ProblemFilter,
         filters.ExpiredFilter,
@@ -37,8 +51,9 @@ class BrowserSessionAdmin(ReadOnlyAdmin):
         filters.NamespaceFilter,
         filters.PinnedFilter,
     )
-    search_fields = ("name", "session_id")
-    search_help_text = "Search by name or session id"
+    # What is searched, and how far, is a matter of the list: see ``session_list``.
+    search_fields = ("name",)
+    search_help_text = "The beginning of a name, or a part of name, host or session id"
     list_per_page = presentation.ROWS_PER_PAGE
     show_full_result_count = False
     # Each choice of each filter would be counted over all sessions.
@@ -49,6 +64,14 @@ class BrowserSessionAdmin(ReadOnlyAdmin):
         # Documents may be of megabytes, and no list shows them.
         sessions = super().get_queryset(request).defer("document")
         return presentation.judge(sessions, presentation.request_time(request))
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[SessionList]:
+        return SessionList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        return queryset, False
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
@@ -103,19 +126,24 @@ class BrowserSessionAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Clean up selected…", permissions=["clean_up"])
     def clean_up(self, request: HttpRequest, queryset: QuerySet[BrowserSession]) -> HttpResponse | None:
+        try:
+            run = run_work.make_plan(request, self._selected(request, queryset))
+        except (CleanupRefused, InvalidSelection, TooManySelected) as reason:
+            self.message_user(request, f"Nothing was done: {reason}", messages.ERROR)
+            return None
+        return run_work.to_plan(run)
+
+    def _selected(self, request: HttpRequest, queryset: QuerySet[BrowserSession]) -> Criteria:
+        """What was selected: all that the filters and the search leave, or the sessions that were ticked."""
+        max_age_days = settings.RAPTOR_MAX_AGE_DAYS
+        if is_across(request):
+            selection = kept_selection(request)
+            if not selection.is_empty:
+                return Criteria.from_selection(selection, max_age_days=max_age_days)
         ids = tuple(queryset.order_by("pk").values_list("pk", flat=True)[: SELECTION_LIMIT + 1])
         if len(ids) > SELECTION_LIMIT:
-            limit = f"at most {SELECTION_LIMIT:,} sessions can be selected at once"
-            message = f"Nothing was done: {limit}. Filter the list further."
-            self.message_user(request, message, messages.ERROR)
-            return None
-        criteria = Criteria(session_ids=ids, max_age_days=settings.RAPTOR_MAX_AGE_DAYS)
-        try:
-            run = plan_cleanup(criteria, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username())
-        except CleanupRefused as reason:
-            self.message_user(request, str(reason), messages.ERROR)
-            return None
-        return HttpResponseRedirect(reverse("admin:sessions_app_cleanuprun_plan", args=[run.pk]))
+            raise TooManySelected
+        return Criteria(session_ids=ids, max_age_days=max_age_days)
 
     @admin.action(description="Validate selected", permissions=["view"])
     def validate(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:

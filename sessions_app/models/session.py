@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
@@ -9,16 +8,13 @@ from django.db.models.expressions import Case, When
 
 from sessions_app.documents import TEXT_LENGTH
 from sessions_app.models.clock import ChangedAtField, DatabaseClock
-from sessions_app.problems import Problem, problems_expression
+from sessions_app.problems import BEGINNING, Problem, problems_expression
 
 if TYPE_CHECKING:
     from sessions_app.models.cleanup import CleanupRun
 
 NAMESPACE_LENGTH = 100
 NAME_LENGTH = 255
-
-BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
-"""Stands for a last access that cannot be read: longer ago than any other."""
 
 
 class StoredSession(models.Model):
@@ -131,29 +127,63 @@ class BrowserSession(StoredSession):
             ("clean_up_all_sessions", "Can clean up all sessions, pinned ones too"),
         )
         constraints = (
-            # Looks one up by its name, and lists a namespace by name.
+            # Looks one up by its name; the list by namespace and name.
             models.UniqueConstraint(fields=("namespace", "name"), name="session_unique_name"),
             models.CheckConstraint(condition=Q(size_bytes__gte=0), name="session_size_not_negative"),
             models.CheckConstraint(condition=~Q(namespace=""), name="session_has_namespace"),
             models.CheckConstraint(condition=~Q(name=""), name="session_has_name"),
         )
+        # The list looks through many entries of an index, and at none of the table: so each that has its
+        # default order has the columns of its other filters too, and the size, by which it is sorted.
         indexes = (
             # The list's default order; expired(cutoff); filters by age.
-            models.Index(fields=("idle_since", "id"), name="session_idle"),
+            models.Index(fields=("idle_since", "id", "problems", "is_pinned"), name="session_idle"),
             # invalid(); the counts for each problem.
-            models.Index(fields=("problems", "id"), condition=Q(problems__gt=0), name="session_invalid"),
+            models.Index(
+                fields=(
+                    "idle_since",
+                    "id",
+                    "problems",
+                    "is_pinned",
+                    "namespace",
+                    "browser_type",
+                    "size_bytes",
+                ),
+                condition=Q(problems__gt=0),
+                name="session_invalid",
+            ),
             # The list and cleanups of a namespace.
-            models.Index(fields=("namespace", "idle_since"), name="session_namespace_idle"),
-            # The list filtered by browser type.
-            models.Index(fields=("browser_type", "idle_since"), name="session_browser_idle"),
+            models.Index(
+                fields=(
+                    "namespace",
+                    "idle_since",
+                    "id",
+                    "problems",
+                    "is_pinned",
+                    "browser_type",
+                    "size_bytes",
+                ),
+                name="session_namespace_idle",
+            ),
+            # The list filtered or sorted by browser type.
+            models.Index(
+                fields=("browser_type", "idle_since", "id", "problems", "is_pinned", "size_bytes"),
+                name="session_browser_idle",
+            ),
             # The largest sessions; the list by size.
             models.Index(fields=("size_bytes", "id"), name="session_size"),
+            # The search for names that begin with a text, whatever order the database gives to texts.
+            models.Index(fields=("name",), opclasses=("varchar_pattern_ops",), name="session_name"),
             # The files that a sync knows of.
             models.Index(
                 fields=("directory",), condition=Q(directory__isnull=False), name="session_directory"
             ),
-            # How many are pinned.
-            models.Index(fields=("id",), condition=Q(is_pinned=True), name="session_pinned"),
+            # The pinned ones, and how many there are.
+            models.Index(
+                fields=("idle_since", "id", "problems", "namespace", "browser_type", "size_bytes"),
+                condition=Q(is_pinned=True),
+                name="session_pinned",
+            ),
         )
 
     def save(self, *args: Any, **kwargs: Any) -> None:

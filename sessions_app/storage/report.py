@@ -16,8 +16,7 @@ from django.db.models.functions import Concat
 
 from sessions_app.criteria import Criteria
 from sessions_app.models import ArchivedSession, BrowserSession
-from sessions_app.models.session import BEGINNING
-from sessions_app.problems import BROWSER_TYPES, Problem, is_expired
+from sessions_app.problems import BEGINNING, BROWSER_TYPES, Problem, is_expired
 
 LARGEST_COUNT = 20
 OTHER_BROWSER_TYPE = "other"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -12,10 +14,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django_q.models import OrmQ
 
-from sessions_app.cleanup import hold, plan_cleanup
+from sessions_app.admin import planned
+from sessions_app.cleanup import hold, plan_cleanup, weigh
 from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, CleanupStep
 from sessions_app.models.clock import database_now
+from sessions_app.selections import Selection
 from tests.integration.admin_sessions import build_session, make_session
 
 RUNS = "/admin/sessions_app/cleanuprun/"
@@ -64,9 +68,7 @@ def test_the_plan_is_set_against_its_scope(at_work: Client) -> None:
 
 
 @pytest.mark.parametrize("criteria", [{"invalid": True}, {"all": True}])
-def test_sessions_are_weighed_once_for_a_page_of_a_plan_and_the_scope_once_for_all(
-    at_work: Client, criteria: dict[str, Any]
-) -> None:
+def test_the_scope_is_counted_once_for_all_pages_of_a_plan(at_work: Client, criteria: dict[str, Any]) -> None:
     make_bad_ones(150, among=320)
     run = plan(**criteria)
 
@@ -76,9 +78,42 @@ def test_sessions_are_weighed_once_for_a_page_of_a_plan_and_the_scope_once_for_a
         sessions = [query["sql"] for query in queries if "browsersession" in query["sql"]]
         return len([sql for sql in sessions if "COUNT(" in sql or "SUM(" in sql])
 
-    assert [passes(1), passes(1), passes(2)] == [2, 1, 1]
+    assert [passes(1), passes(1), passes(2)] == [1, 0, 0]
     run.refresh_from_db()
     assert run.before_count == 320
+
+
+@pytest.mark.parametrize(
+    "criteria",
+    [
+        {"invalid": True},
+        {"all": True},
+        {"expired": True, "invalid": True, "namespace": "default"},
+        {"expired": True, "invalid": True, "browser_type": "chromium"},
+        {"selection": Selection(problem="any", pinned="no")},
+    ],
+)
+def test_a_large_plan_is_not_gone_through_for_its_page(
+    as_root: Client, criteria: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planned, "BOUND", 10)
+    monkeypatch.setattr(planned, "READ_BOUND", 40)
+    make_bad_ones(150, among=150)
+    run = plan(**criteria)
+    weigh(run)
+    BrowserSession.objects.filter(pk=run.planned_sessions.ids_json[0]).update(is_pinned=True)
+    with CaptureQueriesContext(connection) as queries:
+        html = as_root.get(page_of(run)).content.decode()
+    for sql in (query["sql"] for query in queries if "browsersession" in query["sql"]):
+        assert "LIMIT" in sql or '"id" IN (' in sql, sql
+    assert "<strong>150 sessions</strong>" in html
+    assert "The numbers are those of the plan" in html
+    assert re.search("(39|40) of them are listed; the downloads have all.", html)
+    download = as_root.get(f"{RUNS}{run.pk}/sessions.json").getvalue()
+    assert len(json.loads(download)["sessions"]) == 149
+    # The number of the page holds, and the one that is left.
+    assert "another number" in as_root.post(page_of(run), {"number": "151"}).content.decode()
+    assert as_root.post(page_of(run), {"number": "150"}).status_code == 302
 
 
 @pytest.mark.parametrize("typed", ["", "1,19", "x", "1e2", "²", "9" * 30, "-7", "6", "8"])

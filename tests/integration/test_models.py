@@ -12,6 +12,7 @@ from sessions_app.cleanup import run_cleanup
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.problems import Problem, has_problem, is_expired, is_invalid
+from sessions_app.searching import begins_with
 from tests.documents import AS_OF, OLD
 from tests.integration.sessions import archived, live, make_session, plan
 
@@ -128,7 +129,8 @@ INDEXED_QUERIES: dict[str, Callable[[], QuerySet[Any, Any]]] = {
     )[:9],
     "session_size": lambda: BrowserSession.objects.order_by("-size_bytes", "-pk")[:20],
     "session_directory": lambda: BrowserSession.objects.filter(directory_id=1).order_by(),
-    "session_pinned": lambda: BrowserSession.objects.filter(is_pinned=True).order_by("pk").values("pk"),
+    "session_name": lambda: BrowserSession.objects.filter(begins_with("log")).order_by(),
+    "session_pinned": lambda: BrowserSession.objects.filter(is_pinned=True).values("pk")[:100],
 }
 
 

@@ -1,0 +1,58 @@
+"""What a plan would take now, as far as that is told without going through all sessions."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from django.db.models import Q, QuerySet
+
+from sessions_app.admin.bounded import BOUND, READ_BOUND, first_of
+from sessions_app.admin.session_list import recent_sessions
+from sessions_app.cleanup import matching
+from sessions_app.criteria import Criteria
+from sessions_app.models import BrowserSession, CleanupRun, PlannedSessions
+from sessions_app.problems import is_invalid
+
+
+class Taken(NamedTuple):
+    """What a plan takes.
+
+    Args:
+        listed: The keys of its sessions, or of some of them.
+        is_counted_now: Off: the numbers are those of the plan.
+    """
+
+    session_count: int
+    size_bytes: int
+    listed: list[int]
+    is_counted_now: bool
+
+
+def taken_now(run: CleanupRun) -> Taken:
+    """Count what is left of a plan; one of over ``BOUND`` sessions has its own numbers, and some of it."""
+    if run.matched_count > BOUND:
+        return Taken(run.matched_count, run.matched_bytes, _some_of(run), is_counted_now=False)
+    left = matching(run)
+    if planned := PlannedSessions.objects.filter(pk=run.pk).first():
+        left = left.filter(pk__in=planned.ids_json)
+    rows = list(left.order_by("pk").values_list("pk", "size_bytes"))
+    return Taken(len(rows), sum(size for _, size in rows), [pk for pk, _ in rows], is_counted_now=True)
+
+
+def _some_of(run: CleanupRun) -> list[int]:
+    """Give those of a plan that are among the first sessions of an index that leads to it."""
+    criteria = run.criteria
+    is_taken = criteria.matching(run.as_of) & Q(updated_at__lt=run.sealed_at)
+    found, _ = first_of(_sessions(criteria, run), is_taken, bound=READ_BOUND)
+    return [pk for (pk,) in found]
+
+
+def _sessions(criteria: Criteria, run: CleanupRun) -> QuerySet[BrowserSession]:
+    if criteria.selection is not None:
+        return recent_sessions(criteria.selection, run.as_of, criteria.cutoff(run.as_of))
+    sessions = BrowserSession.objects.order_by("idle_since", "pk")
+    if criteria.invalid and not criteria.expired:
+        return sessions.filter(is_invalid())
+    if criteria.namespace:
+        return sessions.filter(namespace=criteria.namespace)
+    return sessions.filter(browser_type=criteria.browser_type) if criteria.browser_type else sessions

@@ -1,0 +1,198 @@
+"""The list of sessions: which index leads to what its filters, its search and its order ask for.
+
+An index that has all of it in order gives the list. Where none has, the sessions that were accessed last
+are looked through, by the index that leaves the fewest, and the page says how far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import reduce
+from operator import and_
+from typing import Any, NamedTuple
+
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+
+from sessions_app.admin.bounded import BOUND, READ_BOUND, BoundedChangeList, Listing, first_of
+from sessions_app.admin.presentation import expiry_cutoff, request_time
+from sessions_app.models import BrowserSession
+from sessions_app.problems import is_invalid
+from sessions_app.searching import mentions
+from sessions_app.selections import CHOICES, Selection, Since
+
+BY_AGE = ("-idle_since", "-pk")
+ORDERS = {
+    "idle_since": ("idle_since", "pk"),
+    "size_bytes": ("size_bytes", "pk"),
+    "browser_type": ("browser_type", "idle_since", "pk"),
+    "namespace": ("namespace", "name"),
+}
+"""What the list can be sorted by: each is an index, read forwards or backwards."""
+
+_RANGES = ("expired", "accessed")
+
+
+class SessionList(BoundedChangeList):
+    def columns_of(self, name: str) -> Sequence[str]:
+        return ORDERS[name]
+
+    @property
+    def keeps_conditions(self) -> bool:
+        return bool(self.has_active_filters or self.query)
+
+    def look(self, request: HttpRequest) -> Listing:
+        order = tuple(self.get_ordering(request, self.root_queryset))
+        selection = known_selection(request)
+        as_of = request_time(request)
+        asked = selection.conditions(as_of, expiry_cutoff(as_of))
+        return _search(selection, asked, order) if selection.text else _list(selection, asked, order)
+
+
+def known_selection(request: HttpRequest) -> Selection:
+    """The filters and the search of the address; a value that is none is left out, as its filter shows."""
+    query = request.GET.dict()
+    unknown = [name for name, choices in CHOICES.items() if query.get(name) not in choices]
+    return Selection.from_address({name: value for name, value in query.items() if name not in unknown})
+
+
+def kept_selection(request: HttpRequest) -> Selection:
+    """What the list is asked for, to be kept: with the place at which its search for parts of texts ends.
+
+    Raises: InvalidSelection: a filter has a value that is none.
+    """
+    selection = Selection.from_address(request.GET.dict())
+    if not selection.text:
+        return selection
+    as_of = request_time(request)
+    recent = recent_sessions(selection, as_of, expiry_cutoff(as_of))
+    last = list(recent.values_list("idle_since", "pk")[READ_BOUND - 1 : READ_BOUND + 1])
+    return replace(selection, since=Since(*last[0]) if len(last) > 1 else None)
+
+
+def recent_sessions(selection: Selection, as_of: datetime, cutoff: datetime) -> QuerySet[BrowserSession]:
+    """The sessions among which those of a selection are looked for, the most recently accessed first."""
+    return _sessions(_narrowest(selection, selection.conditions(as_of, cutoff), READ_BOUND), BY_AGE)
+
+
+def _list(selection: Selection, asked: Mapping[str, Q], order: tuple[str, ...]) -> Listing:
+    for way in _ways(selection, asked, order):
+        if way.is_in_order and way.met.issuperset(asked):
+            found, is_cut = first_of(_sessions(way, order))
+            return Listing([pk for (pk,) in found], is_cut=is_cut)
+    by = order if _by(order) == "idle_since" else BY_AGE
+    # Names are in no index of those that are in order of age.
+    bound = READ_BOUND if _by(order) == "namespace" else BOUND
+    way = _narrowest(selection, asked, bound)
+    found, has_more = first_of(_sessions(way, by), *_rest(way, asked), columns=_columns(order), bound=bound)
+    listing = Listing(_sorted(found, order, by), is_partial=has_more)
+    if has_more:
+        listing.notes.append(f"Only the {_recent(way, bound, by)} were looked through: others may match too.")
+    return listing
+
+
+def _search(selection: Selection, asked: Mapping[str, Q], order: tuple[str, ...]) -> Listing:
+    """Look for names that begin with a text among all, and for parts of texts among the latest sessions."""
+    text, columns = selection.text, _columns(order)
+    way = _narrowest(selection, asked, READ_BOUND)
+    wanted = (*_rest(way, asked), mentions(text))
+    found, has_more = first_of(_sessions(way, BY_AGE), *wanted, columns=columns, bound=READ_BOUND)
+    listing = Listing(_sorted(found, order), is_partial=has_more)
+    where = f"the {_recent(way, READ_BOUND)}"
+    if not has_more:
+        among = "all sessions that meet the filters" if asked else "all sessions"
+        listing.notes.append(f"Searched: name, host and session id of {among}.")
+        return listing
+    named = BrowserSession.objects.filter(name__begins=text).order_by()
+    if named[: READ_BOUND + 1].count() > READ_BOUND:
+        listing.notes += [
+            f"Searched: name, host and session id of {where}.",
+            f"Over {READ_BOUND:,} names begin with “{text}”: write more of the name to find it among all.",
+        ]
+        return listing
+    listing.notes.append(
+        f"Searched: names that begin with “{text}” in all sessions; "
+        f"other matches of name, host and session id among {where}."
+    )
+    begin, _ = first_of(named.order_by(*BY_AGE), *asked.values(), columns=columns, bound=READ_BOUND)
+    # Those that were not found before were accessed earlier than all that were.
+    earlier = set(begin).difference(found)
+    listing.ids = _sorted([*found, *(row for row in begin if row in earlier)], order)
+    return listing
+
+
+class Way(NamedTuple):
+    """An index as a way to the sessions: what it narrows them to, and which filters are met by that."""
+
+    condition: Q
+    met: frozenset[str]
+    is_in_order: bool
+    noun: str
+
+
+def _ways(selection: Selection, asked: Mapping[str, Q], order: tuple[str, ...]) -> Iterator[Way]:
+    """Name the indexes that lead to a selection; those that leave fewer sessions first, as a rule."""
+    by = _by(order)
+    is_by_age = by == "idle_since"
+    ranges = reduce(and_, (asked[name] for name in _RANGES if name in asked), Q())
+    ranges_met = frozenset(asked).intersection(_RANGES)
+    plural = "sessions of that age" if ranges_met else "sessions"
+    if selection.pinned == "yes":
+        yield Way(asked["pinned"] & ranges, ranges_met | {"pinned"}, is_by_age, f"pinned {plural}")
+    if selection.problem not in ("", "none") or selection.browser_type == "other":
+        met = ranges_met | ({"problem"} if selection.problem == "any" else set())
+        yield Way(is_invalid() & ranges, met, is_by_age, f"{plural} with a problem")
+    if selection.namespace:
+        noun = f"{plural} in namespace {selection.namespace}"
+        yield Way(asked["namespace"] & ranges, ranges_met | {"namespace"}, is_by_age, noun)
+        yield Way(asked["namespace"], frozenset({"namespace"}), by == "namespace", noun)
+    if selection.browser_type not in ("", "other"):
+        noun = f"{plural} of browser type {selection.browser_type}"
+        is_in_order = is_by_age or by == "browser_type"
+        yield Way(asked["browser_type"] & ranges, ranges_met | {"browser_type"}, is_in_order, noun)
+    yield Way(ranges, ranges_met, is_by_age, plural)
+    yield Way(Q(), frozenset(), True, "sessions")
+
+
+def _narrowest(selection: Selection, asked: Mapping[str, Q], bound: int) -> Way:
+    """Choose the index to look through: one that leaves so few that all are looked at, or the first."""
+    ways = list(_ways(selection, asked, BY_AGE))
+    for way in ways:
+        if way.condition and _sessions(way, BY_AGE)[: bound + 1].count() <= bound:
+            return way
+    return ways[0]
+
+
+def _sessions(way: Way, order: Sequence[str]) -> QuerySet[BrowserSession]:
+    return BrowserSession.objects.filter(way.condition).order_by(*order)
+
+
+def _rest(way: Way, asked: Mapping[str, Q]) -> list[Q]:
+    return [condition for name, condition in asked.items() if name not in way.met]
+
+
+def _recent(way: Way, bound: int, by: Sequence[str] = BY_AGE) -> str:
+    return f"{bound:,} {'most' if by == BY_AGE else 'least'} recently accessed {way.noun}"
+
+
+def _by(order: Sequence[str]) -> str:
+    return order[0].removeprefix("-")
+
+
+def _columns(order: Sequence[str]) -> list[str]:
+    """What has to be known of sessions that are in order of age, to sort them."""
+    return [column for column in ORDERS[_by(order)] if f"-{column}" not in BY_AGE]
+
+
+def _sorted(
+    found: list[tuple[Any, ...]], order: Sequence[str], found_by: Sequence[str] = BY_AGE
+) -> list[int]:
+    """Sort keys that have their columns beside them and are in order of age."""
+    is_backwards = order[0].startswith("-")
+    if is_backwards != found_by[0].startswith("-"):
+        found = found[::-1]
+    if _by(order) != "idle_since":
+        found = sorted(found, key=lambda row: row[1:], reverse=is_backwards)
+    return [row[0] for row in found]

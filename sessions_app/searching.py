@@ -1,0 +1,87 @@
+"""How sessions are searched for: by the beginning of a name, through an index, or by parts of texts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import CharField, Func, Q, TextField, Value
+from django.db.models.functions import Concat, Lower
+from django.db.models.lookups import Contains, StartsWith
+
+LONGEST_TEXT = 256
+"""One character more than the longest name or session id."""
+
+_LAST_CHARACTER = 0x10FFFF
+_SURROGATES = range(0xD800, 0xE000)
+
+
+def begins_with(text: str) -> Q:
+    """Sessions whose names begin with a text as it is written, in upper or lower case."""
+    return Q(name__begins=text)
+
+
+def mentions(text: str) -> Q:
+    """Sessions with a text in name, session id or host, in whatever case. What of an endpoint no screen
+    shows is not looked at: it could be guessed letter by letter."""
+    parts = Concat(
+        "name", Value("\n"), "session_id", Value("\n"), ShownHost("cdp_url"), output_field=TextField()
+    )
+    return Q(Contains(Lower(parts), text.lower()))
+
+
+@CharField.register_lookup
+class _BeginsWith(StartsWith):
+    """``LIKE 'text%'``, of which PostgreSQL makes a range over the index of names; on SQLite that range,
+    for its own LIKE knows no case."""
+
+    lookup_name = "begins"
+
+    def get_rhs_op(self, connection: Any, rhs: str) -> str:
+        return str(connection.operators["startswith"] % rhs)
+
+    def as_sqlite(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+        column, params = compiler.compile(self.lhs)
+        beyond = _first_beyond(self.rhs)
+        if not beyond:
+            return f"{column} >= %s", [*params, self.rhs]
+        return f"({column} >= %s AND {column} < %s)", [*params, self.rhs, *params, beyond]
+
+
+def _first_beyond(text: str) -> str:
+    """The first text, by code points, after all that begin with one; blank where there is none."""
+    kept = text.rstrip(chr(_LAST_CHARACTER))
+    if not kept:
+        return ""
+    code = ord(kept[-1]) + 1
+    return kept[:-1] + chr(_SURROGATES.stop if code in _SURROGATES else code)
+
+
+class ShownHost(Func):
+    """Host and port of an endpoint as ``Endpoint`` shows them, as SQL; NULL where they are not plain.
+
+    Only an address of a known scheme counts, with letters, digits, dots, dashes and a port of at most five
+    digits before its path. A user, a query or a port that is none may be the secret.
+    """
+
+    output_field = TextField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        url, params = compiler.compile(self.source_expressions[0])
+        rest = f"SUBSTR({url}, INSTR({url}, '://') + 3)"
+        host = f"SUBSTR({rest}, 1, INSTR({rest} || '/', '/') - 1)"
+        sql = (
+            f"CASE WHEN SUBSTR({url}, 1, INSTR({url}, '://')) IN ('ws:', 'wss:', 'http:', 'https:') "
+            f"AND NOT ({host} GLOB '*[^a-zA-Z0-9.:-]*' OR {host} GLOB '*:*[^0-9]*' "
+            f"OR {host} GLOB '*:??????*') THEN {host} END"
+        )
+        return sql, list(params) * sql.count(url)
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        url, params = compiler.compile(self.source_expressions[0])
+        host = f"SPLIT_PART({url}, '/', 3)"
+        sql = (
+            f"CASE WHEN SPLIT_PART({url}, '/', 1) IN ('ws:', 'wss:', 'http:', 'https:') "
+            f"AND SPLIT_PART({url}, '/', 2) = '' "
+            f"AND {host} ~ '^[a-zA-Z0-9.-]*(:[0-9]{{0,5}})?$' THEN {host} END"
+        )
+        return sql, list(params) * sql.count(url)

@@ -1,0 +1,222 @@
+"""What the filters and the search of the list leave: a condition that can be kept, in place of ids.
+
+Each choice of a filter is a range or an equality, so that they combine and use an index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from functools import reduce
+from operator import and_
+from typing import Any, NamedTuple, Self
+
+from django.db.models import Q
+from django.utils import timezone
+
+from sessions_app.endpoints import mask_endpoints
+from sessions_app.problems import BEGINNING, BROWSER_TYPES, Problem, has_problem, is_expired, is_invalid
+from sessions_app.searching import LONGEST_TEXT, begins_with, mentions
+from sessions_app.wording import in_days
+
+
+class InvalidSelection(ValueError):
+    """A filter has a value that it does not offer; the message lists the valid ones."""
+
+
+class Choice(NamedTuple):
+    """A value of a filter: its label beside the list, how a sentence says it, and what it asks for.
+
+    ``{limit}`` in a text stands for the maximum age. The condition is given the instant at which it is
+    judged, and the last access before which a session is expired.
+    """
+
+    label: str
+    words: str
+    condition: Callable[[datetime, datetime], Q]
+
+
+def label_of(code: str) -> str:
+    """A public code as a label: short enough for the side of a list."""
+    return code.replace("_", " ").capitalize()
+
+
+def midnight_before(as_of: datetime) -> datetime:
+    """The beginning of the day in TIME_ZONE."""
+    return timezone.localtime(as_of).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _fixed(condition: Q) -> Callable[[datetime, datetime], Q]:
+    return lambda as_of, cutoff: condition
+
+
+def _within(days: int) -> Callable[[datetime, datetime], Q]:
+    return lambda as_of, cutoff: Q(idle_since__gte=as_of - timedelta(days=days), idle_since__lte=as_of)
+
+
+def _problem(problem: Problem) -> Choice:
+    name = problem.code.replace("_", " ")
+    return Choice(label_of(problem.code), f"with the problem “{name}”", _fixed(has_problem(problem)))
+
+
+CHOICES: dict[str, dict[str, Choice]] = {
+    "problem": {
+        "any": Choice("Any problem", "with any problem", _fixed(is_invalid())),
+        "none": Choice("None", "without a problem", _fixed(Q(problems=0))),
+        **{problem.code: _problem(problem) for problem in Problem},
+    },
+    "expired": {
+        "yes": Choice(
+            "Yes, over {limit}",
+            "expired (last accessed over {limit} ago)",
+            lambda as_of, cutoff: is_expired(cutoff),
+        ),
+        "no": Choice("No", "not expired", lambda as_of, cutoff: Q(idle_since__gte=cutoff)),
+    },
+    "accessed": {
+        "today": Choice(
+            "Today",
+            "last accessed on that day",
+            lambda as_of, cutoff: Q(idle_since__gte=midnight_before(as_of), idle_since__lte=as_of),
+        ),
+        "7": Choice("Last 7 days", "last accessed in the 7 days before", _within(7)),
+        "30": Choice("Last 30 days", "last accessed in the 30 days before", _within(30)),
+        "older": Choice(
+            "Over 30 days ago",
+            "last accessed over 30 days ago",
+            lambda as_of, cutoff: Q(idle_since__gt=BEGINNING, idle_since__lt=as_of - timedelta(days=30)),
+        ),
+        "future": Choice(
+            "In the future", "last accessed in the future", lambda as_of, cutoff: Q(idle_since__gt=as_of)
+        ),
+        "unreadable": Choice("Cannot be read", "of unreadable age", _fixed(Q(idle_since=BEGINNING))),
+    },
+    "browser_type": {
+        **{
+            name: Choice(name, f"of browser type {name}", _fixed(Q(browser_type=name)))
+            for name in BROWSER_TYPES
+        },
+        # Each of them has a problem, and few sessions have: that is an index.
+        "other": Choice(
+            "Other", "of another browser type", _fixed(is_invalid() & ~Q(browser_type__in=BROWSER_TYPES))
+        ),
+    },
+    "pinned": {
+        "yes": Choice("Yes", "pinned", _fixed(Q(is_pinned=True))),
+        "no": Choice("No", "not pinned", _fixed(Q(is_pinned=False))),
+    },
+}
+"""The filters of the list with their values, by the names that stand in its address."""
+
+
+class Since(NamedTuple):
+    """A place in the order of last access: a session is not before it if it was accessed later, or has
+    the same instant and a primary key that is not smaller."""
+
+    at: datetime
+    id: int
+
+    def condition(self) -> Q:
+        after = Q(idle_since__gt=self.at) | Q(idle_since=self.at, pk__gte=self.id)
+        # Said once more as a range, which the index of last accesses takes.
+        return Q(idle_since__gte=self.at) & after
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The values of the list's filters and its search, each blank where it is not asked for.
+
+    Args:
+        problem, expired, accessed, browser_type, pinned: A key of ``CHOICES``.
+        namespace: Any.
+        text: What is searched for: the beginning of a name, or a part of name, host or session id.
+        since: Parts are only looked for in sessions from here on; in all, where it is not given.
+    Raises: InvalidSelection: a filter does not have such a value.
+    """
+
+    problem: str = ""
+    expired: str = ""
+    accessed: str = ""
+    browser_type: str = ""
+    pinned: str = ""
+    namespace: str = ""
+    text: str = ""
+    since: Since | None = None
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if (value := getattr(self, name)) and value not in choices:
+                raise InvalidSelection(f"“{value}” is not one of: {', '.join(choices)} ({name}).")
+
+    @classmethod
+    def from_address(cls, query: Mapping[str, str]) -> Self:
+        """Read the filters and the search (``q``) of an address; what else stands in it is no matter of ours.
+
+        Raises: InvalidSelection.
+        """
+        given: dict[str, Any] = {name: query.get(name, "") for name in (*CHOICES, "namespace")}
+        # Nothing in a column is longer, so what is cut off was found nowhere.
+        return cls(**given, text=query.get("q", "").strip()[:LONGEST_TEXT])
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        since = data.get("since")
+        place = Since(datetime.fromisoformat(since[0]), since[1]) if since else None
+        return cls(**{**data, "since": place})
+
+    def to_json(self) -> dict[str, Any]:
+        given: dict[str, Any] = {f.name: value for f in fields(self) if (value := getattr(self, f.name))}
+        if self.since:
+            given["since"] = [self.since.at.isoformat(), self.since.id]
+        return given
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is asked for: it would leave every session."""
+        return not self.to_json()
+
+    def conditions(self, as_of: datetime, cutoff: datetime) -> dict[str, Q]:
+        """What each filter that is set asks for, by its name, as judged at an instant.
+
+        Args:
+            cutoff: The last access before which a session is expired.
+        """
+        asked = {
+            name: choices[value].condition(as_of, cutoff)
+            for name, choices in CHOICES.items()
+            if (value := getattr(self, name))
+        }
+        return asked | ({"namespace": Q(namespace=self.namespace)} if self.namespace else {})
+
+    def matching(self, as_of: datetime, cutoff: datetime) -> Q:
+        """The sessions that are left."""
+        return reduce(and_, self.conditions(as_of, cutoff).values(), Q()) & self.found()
+
+    def found(self) -> Q:
+        """The sessions that the search finds; all where there is none."""
+        if not self.text:
+            return Q()
+        if self.since is None:
+            return mentions(self.text)
+        return begins_with(self.text) | (self.since.condition() & mentions(self.text))
+
+    def describe(self, max_age_days: float) -> str:
+        """Say what is asked for, but for the namespace, as in “sessions with any problem, not pinned”."""
+        limit = in_days(max_age_days)
+        words = [
+            choices[value].words.format(limit=limit)
+            for name, choices in CHOICES.items()
+            if (value := getattr(self, name))
+        ]
+        if self.text:
+            # Somebody may have looked for an endpoint.
+            text = mask_endpoints(self.text)
+            if self.since is None:
+                words.append(f"with “{text}” in name, host or session id")
+            else:
+                words.append(
+                    f"with a name that begins with “{text}”, or with it in name, host or session id "
+                    f"where accessed since {self.since.at:%Y-%m-%d %H:%M} UTC"
+                )
+        return ", ".join(["sessions", *words]).replace(", ", " ", 1)

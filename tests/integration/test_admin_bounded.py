@@ -1,0 +1,202 @@
+"""What the lists read, however many sessions there are, and what they say of the rest."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from sessions_app.admin import archive, bounded, session_list
+from sessions_app.cleanup import plan_cleanup, run_cleanup
+from sessions_app.criteria import Criteria
+from sessions_app.models import BrowserSession
+from tests.integration.admin_sessions import LIST, build_session, make_session
+from tests.integration.test_admin_sessions import names
+
+pytestmark = pytest.mark.usefixtures("at_noon")
+
+ARCHIVE = "/admin/sessions_app/archivedsession/"
+ADDRESSES = (
+    "",
+    "p=2",
+    "problem=any",
+    "problem=missing_cdp_url&pinned=no",
+    "expired=yes&namespace=n1",
+    "accessed=7&browser_type=firefox&namespace=n2&pinned=yes&problem=none",
+    "browser_type=other",
+    "q=s1",
+    "q=s1&o=-7&expired=no&namespace=n1",
+    "o=2",
+    "o=-2&problem=any",
+    "o=5&browser_type=chromium",
+    "o=-7&namespace=n1",
+)
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds that a test can reach."""
+    for module in (bounded, session_list, archive):
+        monkeypatch.setattr(module, "READ_BOUND", 4)
+        monkeypatch.setattr(module, "BOUND", 10)
+
+
+def crowd(count: int) -> None:
+    BrowserSession.objects.bulk_create(
+        build_session(
+            f"s{n:03}",
+            age=timedelta(hours=n),
+            namespace=f"n{n % 3}",
+            browser_type="firefox" if n % 2 else "chromium",
+            session_id="" if n % 5 == 0 else f"id-of-{n}",
+            is_pinned=n % 7 == 0,
+            metadata={"note": "x" * 9 * n},
+        )
+        for n in range(count)
+    )
+
+
+def notes(html: str) -> str:
+    return " ".join(re.findall(r"<p>(.+?)</p>", html.partition("raptor-looked")[2].partition("</div>")[0]))
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_a_page_takes_few_queries_each_of_which_is_bounded(
+    see: Any, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_list, "READ_BOUND", 40)
+    crowd(300)
+    with CaptureQueriesContext(connection) as queries:
+        html = see(f"{LIST}?{address}")
+    # Login session, user, two for its permissions, namespaces and those of directories, at most two ways
+    # that are weighed, what is listed, and the rows of the page; a search takes two more.
+    assert len(queries) <= 12
+    assert len(html) < 150_000
+    for sql in (query["sql"] for query in queries if "browsersession" in query["sql"]):
+        assert "LIMIT" in sql or '"id" IN (' in sql, sql
+        assert '"document"' not in sql
+
+
+@pytest.mark.parametrize("order", ["", "o=6", "o=-6", "o=2", "o=-2", "o=5", "o=-5", "o=7", "o=-7"])
+@pytest.mark.parametrize("query", ["", "namespace=n1&expired=no", "browser_type=firefox", "problem=any"])
+def test_what_has_an_index_is_read_in_its_order(see: Any, order: str, query: str) -> None:
+    crowd(60)
+    with connection.cursor() as cursor, CaptureQueriesContext(connection) as queries:
+        if connection.vendor == "postgresql":
+            # So few rows are read faster without: the question is whether there is an index at all.
+            for way in ("seqscan", "sort", "bitmapscan"):
+                cursor.execute(f"SET LOCAL enable_{way} TO off")
+        see(f"{LIST}?{order}&{query}")
+    looked = [q["sql"] for q in queries if "is_hit" in q["sql"]]
+    assert len(looked) == 1
+    explain = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
+    with connection.cursor() as cursor:
+        cursor.execute(f"{explain} {looked[0]}")
+        plan = "\n".join(str(row) for row in cursor.fetchall())
+    assert "Sort" not in plan, plan
+    assert "TEMP B-TREE" not in plan, plan
+    assert re.search(r"USING (COVERING )?INDEX|Index (Only )?Scan", plan), plan
+
+
+@pytest.mark.usefixtures("few")
+def test_more_than_are_listed_are_counted_with_a_plus(see: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_list.SessionList, "list_per_page", 6, raising=False)
+    monkeypatch.setattr("sessions_app.admin.sessions.BrowserSessionAdmin.list_per_page", 6)
+    crowd(12)
+    first, last = see(), see(f"{LIST}?p=2")
+    assert re.search(r"10\+\s+browser sessions", first)
+    assert "The first 10 are listed" not in first
+    assert "The first 10 are listed: filter, or sort the other way." in last
+    assert names(first) == {f"s{n:03}" for n in range(6)}
+    assert names(last) == {f"s{n:03}" for n in range(6, 10)}
+    assert names(see(f"{LIST}?o=6&p=1")) == {f"s{n:03}" for n in range(6, 12)}
+
+
+@pytest.mark.usefixtures("few")
+def test_as_many_as_are_listed_are_counted_to_the_last(see: Any) -> None:
+    crowd(10)
+    html = see()
+    assert re.search(r"\s10\s+browser sessions", html)
+    assert "are listed" not in html
+
+
+@pytest.mark.usefixtures("few")
+def test_filters_without_an_index_say_how_far_they_looked(see: Any) -> None:
+    crowd(40)
+    html = see(f"{LIST}?namespace=n1&pinned=no")
+    looked = "Only the 10 most recently accessed sessions in namespace n1 were looked through"
+    assert notes(html) == f"{looked}: others may match too."
+    assert names(html) <= {f"s{n:03}" for n in range(1, 30, 3)}
+    assert re.search(r"\d\+\s+browser sessions", html)
+
+
+@pytest.mark.usefixtures("few")
+def test_a_filter_that_leaves_few_is_looked_through_whole(see: Any) -> None:
+    crowd(40)
+    make_session("lonely", namespace="small", age=timedelta(days=90))
+    html = see(f"{LIST}?namespace=small&pinned=no&problem=none&o=-7")
+    assert names(html) == {"lonely"}
+    assert "looked through" not in html
+
+
+@pytest.mark.usefixtures("few")
+def test_an_order_without_an_index_sorts_what_was_accessed_last(see: Any) -> None:
+    crowd(40)
+    html = see(f"{LIST}?namespace=n1&o=-7")
+    listed = re.findall(r'class="field-name"><a [^>]*>([^<]+)</a>', html)
+    assert listed == [f"s{n:03}" for n in range(28, 0, -3)]
+    assert "10 most recently accessed sessions in namespace n1" in notes(html)
+
+
+@pytest.mark.usefixtures("few")
+def test_a_search_says_what_was_searched(see: Any) -> None:
+    crowd(20)
+    make_session("zebra-1", age=timedelta(days=400))
+    make_session("my-zebra", age=timedelta(days=400))
+    html = see(f"{LIST}?q=zeb")
+    assert names(html) == {"zebra-1"}
+    assert notes(html) == (
+        "Searched: names that begin with “zeb” in all sessions; other matches of name, host and session id "
+        "among the 4 most recently accessed sessions."
+    )
+    assert names(see(f"{LIST}?q=002")) == {"s002"}
+    html = see(f"{LIST}?q=s0")
+    assert names(html) == {"s000", "s001", "s002", "s003"}
+    assert "Over 4 names begin with “s0”" in notes(html)
+    html = see(f"{LIST}?q=zeb&accessed=older")
+    assert names(html) == {"zebra-1", "my-zebra"}
+    assert notes(html) == "Searched: name, host and session id of all sessions that meet the filters."
+
+
+@pytest.mark.usefixtures("few")
+def test_what_a_search_finds_is_sorted(see: Any) -> None:
+    crowd(20)
+    for n in range(3):
+        make_session(f"zebra-{n}", age=timedelta(days=400 - n), namespace=f"z{2 - n}")
+    for order, expected in (
+        ("", ["zebra-2", "zebra-1", "zebra-0"]),
+        ("o=6", ["zebra-2", "zebra-1", "zebra-0"]),
+        ("o=2", ["zebra-2", "zebra-1", "zebra-0"]),
+        ("o=-2", ["zebra-0", "zebra-1", "zebra-2"]),
+        ("o=-6", ["zebra-0", "zebra-1", "zebra-2"]),
+    ):
+        html = see(f"{LIST}?q=zebra&{order}")
+        found = re.findall(r'class="field-name"><a [^>]*>([^<]+)</a>', html)
+        assert found == expected or sorted(found) == sorted(expected), order
+
+
+@pytest.mark.usefixtures("few")
+def test_the_archive_is_bounded_too(as_root: Client) -> None:
+    crowd(20)
+    run = run_cleanup(plan_cleanup(Criteria(all=True), trigger="command"))
+    html = as_root.get(ARCHIVE).content.decode()
+    assert re.search(r"10\+\s+archived sessions", html)
+    html = as_root.get(f"{ARCHIVE}?run={run.pk}").content.decode()
+    assert re.search(r"10\+\s+archived sessions", html)
+    html = as_root.get(f"{ARCHIVE}?q=s01").content.decode()
+    assert notes(html) == "Only the 4 that were removed last were looked through: others may match too."

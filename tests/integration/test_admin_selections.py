@@ -1,0 +1,160 @@
+"""All that match, selected as a condition: what goes is what the preview told, whatever comes meanwhile."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from sessions_app.admin import session_list
+from sessions_app.cleanup import run_cleanup, undo_cleanup
+from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
+from tests.integration.admin_sessions import LIST, build_session, make_session
+
+RUNS = "/admin/sessions_app/cleanuprun/"
+
+
+@pytest.fixture
+def at_work(client: Client, operator: User) -> Client:
+    client.force_login(operator)
+    return client
+
+
+def select_all(client: Client, query: str, action: str = "clean_up") -> Any:
+    first = BrowserSession.objects.order_by("pk").values_list("pk", flat=True)[0]
+    data = {"action": action, "select_across": "1", "index": "0", "_selected_action": [first]}
+    return client.post(f"{LIST}?{query}", data)
+
+
+def planned(client: Client, query: str) -> CleanupRun:
+    response = select_all(client, query)
+    assert response["Location"].endswith("/plan/"), client.get(LIST).content.decode()
+    return CleanupRun.objects.latest("pk")
+
+
+def archived(run: CleanupRun) -> set[str]:
+    return set(ArchivedSession.objects.filter(run=run).values_list("name", flat=True))
+
+
+def test_a_condition_is_kept_and_no_ids(at_work: Client) -> None:
+    BrowserSession.objects.bulk_create(build_session(session_id="") for _ in range(120))
+    make_session("fine")
+    run = planned(at_work, "problem=any&pinned=no&o=2&p=1")
+    assert run.criteria_json["session_ids"] is None
+    assert run.criteria_json["selection"] == {"problem": "any", "pinned": "no"}
+    assert run.matched_count == 120
+    assert run.matched_reasons == {"selected": 120, "missing_session_id": 120}
+    html = at_work.get(f"{RUNS}{run.pk}/plan/").content.decode()
+    assert "Named by: sessions with any problem, not pinned." in html
+
+
+def test_the_list_offers_to_select_all_that_match(at_work: Client) -> None:
+    BrowserSession.objects.bulk_create(build_session(session_id="") for _ in range(120))
+    html = at_work.get(f"{LIST}?problem=any").content.decode()
+    assert "Select all 120 that match" in html
+    assert "All 120 that match selected" in html
+    assert "Select all 120 browser sessions" in at_work.get(LIST).content.decode()
+
+
+def test_more_may_match_than_are_listed(at_work: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_list, "BOUND", 10)
+    BrowserSession.objects.bulk_create(build_session(session_id="") for _ in range(50))
+    html = at_work.get(f"{LIST}?problem=missing_session_id").content.decode()
+    assert "Select all 10+ that match" in html
+    assert planned(at_work, "problem=missing_session_id").matched_count == 50
+
+
+def test_what_comes_changes_or_is_pinned_after_the_preview_stays(at_work: Client) -> None:
+    for name in ("login-1", "login-2", "login-3", "login-4"):
+        make_session(name, namespace="shop", age=timedelta(days=400))
+    make_session("cart-1", namespace="shop")
+    make_session("login-elsewhere", namespace="other")
+    make_session("login-kept", namespace="shop", is_pinned=True)
+    for _ in range(20):
+        make_session(namespace="shop")
+    run = planned(at_work, "namespace=shop&q=login")
+    assert (run.matched_count, run.criteria_json["namespace"]) == (4, "shop")
+    make_session("login-new", namespace="shop")
+    BrowserSession.objects.filter(name="login-2").update(size_bytes=7)
+    BrowserSession.objects.filter(name="login-3").update(is_pinned=True)
+    at_work.post(f"{RUNS}{run.pk}/plan/")
+    run.refresh_from_db()
+    assert (run.state, run.removed_count, run.skipped_count) == ("succeeded", 2, 2)
+    assert archived(run) == {"login-1", "login-4"}
+    assert {skipped["name"]: skipped["because"] for skipped in run.skipped_sessions} == {
+        "login-2": "It was changed after the preview.",
+        "login-3": "It was pinned after the preview.",
+    }
+    undo_cleanup(run)
+    assert BrowserSession.objects.filter(name__startswith="login-").count() == 7
+
+
+def test_a_search_that_ends_somewhere_ends_there_in_the_run_too(
+    at_work: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_list, "READ_BOUND", 3)
+    for hours, name in enumerate(("a-cart", "b", "c-cart", "d-cart", "cart-old")):
+        make_session(name, age=timedelta(hours=hours))
+    for _ in range(10):
+        make_session(age=timedelta(days=300))
+    run = planned(at_work, "q=cart")
+    assert run.matched_count == 3
+    assert "a name that begins with “cart”" in run.criteria.describe()
+    # Others are the latest by now, and the search would end before.
+    for number in range(5):
+        make_session(f"new-cart-{number}", age=timedelta(hours=-1))
+    assert archived(run_cleanup(run)) == {"a-cart", "c-cart", "cart-old"}
+
+
+def test_reasons_are_told_besides(at_work: Client) -> None:
+    make_session("old", age=timedelta(days=4_000), namespace="shop")
+    make_session("fresh", namespace="shop", age=timedelta(days=-3_000))
+    run = planned(at_work, "namespace=shop")
+    assert run.matched_reasons == {"selected": 2, "expired": 1}
+
+
+@pytest.mark.parametrize("query", ["problem=sometimes", "problem=any&expired=x"])
+def test_a_filter_that_is_none_selects_nothing(at_work: Client, query: str) -> None:
+    make_session("bad", session_id="")
+    select_all(at_work, query)
+    assert not CleanupRun.objects.exists()
+    assert "Nothing was done: “" in at_work.get(LIST).content.decode()
+
+
+def test_without_a_filter_all_that_are_listed_are_selected(at_work: Client) -> None:
+    for _ in range(3):
+        make_session()
+    run = planned(at_work, "o=2")
+    assert "selection" not in run.criteria_json
+    assert len(run.criteria_json["session_ids"]) == 3
+
+
+def test_most_of_a_scope_takes_its_number(at_work: Client) -> None:
+    for number in range(3):
+        make_session(session_id="" if number else "id", namespace="shop")
+    run = planned(at_work, "problem=any&namespace=shop")
+    at_work.post(f"{RUNS}{run.pk}/plan/")
+    assert BrowserSession.objects.count() == 3
+    at_work.post(f"{RUNS}{run.pk}/plan/", {"number": "2"})
+    assert BrowserSession.objects.count() == 1
+
+
+def test_the_ledger_finds_it_and_says_what_it_was(at_work: Client) -> None:
+    make_session("bad", session_id="", namespace="shop")
+    run = planned(at_work, "problem=any&namespace=shop")
+    for query in ("rule=selected", "namespace=shop"):
+        html = at_work.get(f"{RUNS}?{query}").content.decode()
+        assert "sessions with any problem, in namespace shop" in html
+    assert f"Run {run.pk}" not in at_work.get(f"{RUNS}?rule=all").content.decode()
+    download = at_work.get(f"{RUNS}export.csv").getvalue().decode()
+    assert "sessions with any problem, in namespace shop" in download
+
+
+def test_validate_takes_what_is_listed(at_work: Client) -> None:
+    for number in range(6):
+        make_session(f"a-{number}", session_id="")
+    response = select_all(at_work, "q=a-", "validate")
+    assert response.context["totals"]["all"] == 6

@@ -1,0 +1,72 @@
+"""What a search looks at: never at what of an endpoint no screen shows."""
+
+from __future__ import annotations
+
+import pytest
+
+from sessions_app.endpoints import Endpoint
+from sessions_app.models import BrowserSession
+from sessions_app.searching import ShownHost, begins_with, mentions
+from tests.integration.admin_sessions import SECRET, build_session, make_session
+
+pytestmark = pytest.mark.django_db
+
+
+def found(text: str) -> set[str]:
+    return set(BrowserSession.objects.filter(mentions(text)).values_list("name", flat=True))
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("ws://127.0.0.1:9222/devtools/browser/x", "127.0.0.1:9222"),
+        ("https://browsers.example:443", "browsers.example:443"),
+        ("http://build-7/", "build-7"),
+        ("wss://user:secret@host:1/x", None),
+        ("ws://host:secret/x", None),
+        ("ws://host:12345678/x", None),
+        ("ws://host?token=secret", None),
+        ("ws://host#secret", None),
+        ("ws://host%2Fsecret/x", None),
+        ("ws:secret", None),
+        ("ws:/secret/x", None),
+        ("secret://host/x", None),
+        ("x/ws://host/y", None),
+        ("//secret/x", None),
+        ("secret", None),
+        ("", None),
+    ],
+)
+def test_a_host_is_searched_only_where_it_is_shown_so(url: str, host: str | None) -> None:
+    session = build_session("one")
+    session.cdp_url = url
+    session.save()
+    assert BrowserSession.objects.values_list(ShownHost("cdp_url"), flat=True).get() == host
+    if host is not None:
+        assert str(Endpoint.parse(url)) == host
+
+
+def test_name_host_and_session_id_are_searched_in_any_case() -> None:
+    make_session("Login-one", session_id="ABC", cdp_url="ws://Build-7:9222/devtools/browser/x")
+    make_session("other", session_id="def")
+    assert found("login") == found("LOGIN") == found("abc") == found("build-7:92") == {"Login-one"}
+    assert found("127.0.0.1:9222") == {"other"}
+    assert found(SECRET) == found("devtools") == found("ws:") == set()
+
+
+@pytest.mark.parametrize("text", ["%", "_", "\\", "a+" * 100])
+def test_signs_of_patterns_stand_for_themselves(text: str) -> None:
+    make_session("plain")
+    assert found(text) == set()
+    assert not BrowserSession.objects.filter(begins_with(text)).exists()
+    make_session(f"{text[:200]}x")
+    assert found(text) == {f"{text[:200]}x"}
+    assert BrowserSession.objects.filter(begins_with(text)).count() == 1
+
+
+@pytest.mark.parametrize("text", ["lo", "LO", "é", "\ud7ff", "\U0010ffff", "z\U0010ffff"])
+def test_the_beginning_of_a_name_is_taken_as_it_is_written(text: str) -> None:
+    for name in (text, f"{text}\U0010ffff", f"{text}a", f"x{text}", "l", "lp", "M", "{"):
+        make_session(name)
+    names = BrowserSession.objects.filter(begins_with(text)).values_list("name", flat=True)
+    assert set(names) == {text, f"{text}\U0010ffff", f"{text}a"}

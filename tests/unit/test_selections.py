@@ -1,0 +1,86 @@
+"""Selections as they are kept, and as they are said in words."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from sessions_app.criteria import Criteria, InvalidCriteria
+from sessions_app.selections import InvalidSelection, Selection, Since
+
+SINCE = Since(datetime(2026, 11, 20, 14, 3, tzinfo=UTC), 17)
+
+
+def test_a_selection_survives_being_stored() -> None:
+    for selection in (
+        Selection(problem="any", namespace="shop"),
+        Selection(text="log", since=SINCE, expired="no", accessed="7", browser_type="other", pinned="no"),
+    ):
+        assert Selection.from_json(json.loads(json.dumps(selection.to_json()))) == selection
+        criteria = Criteria.from_selection(selection, max_age_days=3)
+        assert Criteria.from_json(json.loads(json.dumps(criteria.to_json()))) == criteria
+
+
+def test_criteria_without_a_selection_are_stored_as_they_always_were() -> None:
+    stored = {
+        "expired": True,
+        "invalid": False,
+        "all": False,
+        "session_ids": None,
+        "has_vanished": False,
+        "max_age_days": 7,
+        "namespace": "",
+        "browser_type": "",
+        "directory": None,
+    }
+    assert Criteria.from_json(stored).to_json() == stored
+
+
+def test_a_selection_of_nothing_is_refused_and_never_means_everything() -> None:
+    with pytest.raises(InvalidCriteria, match="filter the list"):
+        Criteria.from_selection(Selection(), max_age_days=7)
+    with pytest.raises(InvalidCriteria):
+        Criteria(selection=Selection(namespace="shop"))
+
+
+def test_a_value_that_a_filter_does_not_have_is_refused_with_those_that_it_has() -> None:
+    with pytest.raises(InvalidSelection, match="“sometimes” is not one of: yes, no"):
+        Selection.from_address({"expired": "sometimes"})
+
+
+def test_an_address_gives_its_filters_and_its_search() -> None:
+    query = {"problem": "any", "namespace": "shop", "q": "  log ", "o": "-7", "p": "3"}
+    assert Selection.from_address(query) == Selection(problem="any", namespace="shop", text="log")
+    assert Selection.from_address({"o": "1"}).is_empty
+
+
+@pytest.mark.parametrize(
+    ("selection", "text"),
+    [
+        (Selection(problem="any", pinned="no"), "sessions with any problem, not pinned"),
+        (Selection(problem="none", namespace="shop"), "sessions without a problem, in namespace shop"),
+        (
+            Selection(problem="missing_cdp_url", browser_type="firefox"),
+            "sessions with the problem “missing cdp url”, of browser type firefox",
+        ),
+        (
+            Selection(expired="yes", accessed="older"),
+            "sessions expired (last accessed over 7 days ago), last accessed over 30 days ago",
+        ),
+        (Selection(text="log"), "sessions with “log” in name, host or session id"),
+        (
+            Selection(text="log", since=SINCE, namespace="shop"),
+            "sessions with a name that begins with “log”, or with it in name, host or session id "  # noqa: ISC004
+            "where accessed since 2026-11-20 14:03 UTC, in namespace shop",
+        ),
+        (
+            Selection(text="ws://127.0.0.1:9222/devtools/browser/0123-4567"),
+            "sessions with “ws://127.0.0.1:9222/…” in name, host or session id",
+        ),
+        (Selection(namespace="shop"), "sessions, in namespace shop"),
+    ],
+)
+def test_a_selection_says_in_words_what_it_leaves(selection: Selection, text: str) -> None:
+    assert Criteria.from_selection(selection, max_age_days=7).describe() == text
