@@ -70,6 +70,10 @@ class StepForm(_StepForm):
 class StepFormSet(_StepFormSet):
     """The steps of a policy; their places are numbered anew, so that two of them can be swapped."""
 
+    def add_fields(self, form: _StepForm, index: int | None) -> None:
+        super().add_fields(form, index)
+        form.fields["DELETE"].widget.attrs["aria-label"] = "Delete this step"
+
     def clean(self) -> None:
         super().clean()
         if not any(self.errors) and not self._kept():

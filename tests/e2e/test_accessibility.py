@@ -1,0 +1,85 @@
+"""Every page as axe-core judges it: names, roles, headings, contrast; wide and narrow, light and dark."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.e2e.panel import PROJECT_DIR, Panel, free_port
+
+FILES = PROJECT_DIR / "tests" / "session_files" / "sessions"
+PASSWORD = "correct horse battery staple"
+PAGES = (
+    "",
+    "password_change/",
+    "auth/group/",
+    "auth/user/",
+    "auth/user/add/",
+    "django_q/failure/",
+    "django_q/schedule/",
+    "django_q/success/",
+    "sessions_app/archivedsession/",
+    "sessions_app/browsersession/",
+    "sessions_app/browsersession/?problem=any&q=a",
+    "sessions_app/browsersession/1/change/",
+    "sessions_app/browsersession/storage/",
+    "sessions_app/cleanuppolicy/",
+    "sessions_app/cleanuppolicy/1/change/",
+    "sessions_app/cleanuppolicy/add/",
+    "sessions_app/cleanuprun/",
+    "sessions_app/cleanuprun/new/",
+    "sessions_app/cleanuprun/1/change/",
+    "sessions_app/cleanuprun/2/plan/",
+    "sessions_app/policychange/",
+    "sessions_app/sessiondirectory/",
+    "sessions_app/sessiondirectory/1/change/",
+    "sessions_app/sessiondirectory/add/",
+)
+
+
+@pytest.fixture(scope="module")
+def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
+    """A panel with sessions, of which a run has removed some and a plan would take others."""
+    panel = Panel(tmp_path_factory.mktemp("panel"), free_port())
+    shutil.copytree(FILES, panel.directory / "home" / ".raptor" / "sessions")
+    try:
+        panel.start_and_wait(RAPTOR_ADMIN_PASSWORD=PASSWORD)
+        panel.manage("cleanup_sessions", "--expired", "--max-age-days", "300", "--yes")
+        panel.manage("cleanup_sessions", "--invalid", "--dry-run")
+        yield panel
+    finally:
+        panel.stop()
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(request: pytest.FixtureRequest, chromium: Browser, viewport: tuple[int, int]) -> Iterator[Page]:
+    width, height = viewport
+    context = chromium.new_context(
+        viewport={"width": width, "height": height}, color_scheme=request.param, reduced_motion="reduce"
+    )
+    yield context.new_page()
+    context.close()
+
+
+def violations(page: Page) -> list[str]:
+    found = Axe().run(page).response["violations"]
+    return [f"{page.url}: {rule['id']}: {node['html'][:200]}" for rule in found for node in rule["nodes"]]
+
+
+def test_no_page_has_a_violation(page: Page, panel: Panel) -> None:
+    page.goto(f"{panel.url}/")
+    found = violations(page)
+    page.get_by_label("Username").fill("admin")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    expect(page).to_have_url(f"{panel.url}/admin/")
+    for path in PAGES:
+        response = page.goto(f"{panel.url}/admin/{path}")
+        assert response is not None
+        assert response.status == 200, path
+        found += violations(page)
+    assert found == []
