@@ -55,6 +55,10 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
     list_per_page = presentation.ROWS_PER_PAGE
     show_full_result_count = False
 
+    class Media:
+        # After Django's own, for it moves the focus to what that has shown.
+        js = ("admin/js/actions.js", "sessions_app/selection.js")
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[ArchivedSession]:
         return super().get_queryset(request).defer("document")
 

@@ -60,6 +60,10 @@ class BrowserSessionAdmin(ReadOnlyAdmin):
     show_facets = admin.ShowFacets.NEVER
     actions = ("clean_up", "validate")
 
+    class Media:
+        # After Django's own, for it moves the focus to what that has shown.
+        js = ("admin/js/actions.js", "sessions_app/selection.js")
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[BrowserSession]:
         # Documents may be of megabytes, and no list shows them.
         sessions = super().get_queryset(request).defer("document")

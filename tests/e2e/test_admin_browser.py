@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.panel import PROJECT_DIR, Panel, free_port
 
@@ -38,9 +38,11 @@ SNAPSHOTS = (
 COUNT_SNAPSHOTS = "from sessions_app.models import StorageSnapshot as S; print(S.objects.count())"
 COLOUR = "canvas => window.Chart.getChart(canvas).data.datasets[0].borderColor"
 DRAWN = "canvas => { const empty = canvas.cloneNode(); return canvas.toDataURL() !== empty.toDataURL(); }"
+KEYS = CROWD.replace("'crowd'", "'keys'").replace("crowd-", "keyed-").replace("range(6000)", "range(150)")
 PAGES = (
     "",
     "sessions_app/browsersession/",
+    "sessions_app/browsersession/?namespace=crowd&pinned=no&q=crowd-1&o=-7",
     "sessions_app/browsersession/storage/",
     "sessions_app/cleanuprun/",
     "sessions_app/cleanuprun/?outcome=waits&planned=7&q=admin",
@@ -157,7 +159,7 @@ def test_a_large_cleanup_is_followed_to_its_end_and_taken_back(admin: Page, pane
     panel.shell(CROWD)
     visit(admin, panel, "sessions_app/browsersession/?namespace=crowd")
     admin.get_by_role("checkbox", name="Select all").check()
-    admin.get_by_role("button", name=re.compile("Select all 6000|across all pages")).click()
+    admin.get_by_role("button", name="Select all 6,000 that match").click()
     admin.get_by_label("Action:").select_option(label="Clean up selected…")
     admin.get_by_role("button", name="Go", exact=True).click()
 
@@ -182,6 +184,55 @@ def test_a_large_cleanup_is_followed_to_its_end_and_taken_back(admin: Page, pane
     expect(admin.get_by_text("Undone", exact=True).first).to_be_visible(timeout=WORK_MILLISECONDS)
     expect(admin.get_by_text("6,000 sessions by admin")).to_be_visible()
     assert panel.shell(COUNT_CROWD) == "6000"
+
+
+def tab_to(page: Page, target: Locator, key: str = "Tab") -> None:
+    """Press a key until the focus is there."""
+    for _ in range(150):
+        page.keyboard.press(key)
+        if target.evaluate("element => element === document.activeElement"):
+            return
+    pytest.fail(f"{key} does not lead to {target}.")
+
+
+@pytest.mark.parametrize("viewport", [(1440, 900)], ids=["wide"])
+def test_all_that_match_are_found_cleaned_up_and_taken_back_by_keyboard_alone(
+    admin: Page, panel: Panel
+) -> None:
+    panel.shell(KEYS)
+    visit(admin, panel, "sessions_app/browsersession/?namespace=keys")
+    tab_to(admin, admin.get_by_role("textbox", name="Search"))
+    admin.keyboard.type("keyed")
+    admin.keyboard.press("Enter")
+    expect(admin.get_by_text("150 results")).to_be_visible()
+    expect(admin.get_by_role("note")).to_contain_text("Searched: name, host and session id")
+
+    tab_to(admin, admin.get_by_role("checkbox", name="Select all"))
+    admin.keyboard.press("Space")
+    told = admin.get_by_role("status")
+    expect(told).to_contain_text("100 of 100 selected")
+    tab_to(admin, admin.get_by_role("button", name="Select all 150 that match"), "Shift+Tab")
+    admin.keyboard.press("Space")
+    expect(told).to_contain_text("All 150 that match selected")
+    expect(admin.get_by_role("button", name="Clear selection")).to_be_focused()
+    tab_to(admin, admin.get_by_label("Action:"), "Shift+Tab")
+    admin.keyboard.type("Clean up")
+    tab_to(admin, admin.get_by_role("button", name="Go", exact=True))
+    admin.keyboard.press("Enter")
+
+    expect(admin.get_by_role("heading", name="Clean up sessions?")).to_be_visible()
+    words = "sessions with “keyed” in name, host or session id, in namespace keys"
+    expect(admin.get_by_text(words)).to_be_visible()
+    # One more comes while somebody reads.
+    panel.shell(KEYS.replace("range(150)", "range(150, 151)"))
+    tab_to(admin, admin.get_by_label("Type the number of sessions to confirm"))
+    admin.keyboard.type("150")
+    admin.keyboard.press("Enter")
+    expect(admin.get_by_text("150 of 150 sessions removed")).to_be_visible()
+
+    tab_to(admin, admin.get_by_role("button", name="Undo"))
+    admin.keyboard.press("Enter")
+    expect(admin.get_by_text("150 of 150 sessions are back.")).to_be_visible()
 
 
 @pytest.mark.usefixtures("restored")
