@@ -72,7 +72,8 @@ class StepFormSet(_StepFormSet):
 
     def add_fields(self, form: _StepForm, index: int | None) -> None:
         super().add_fields(form, index)
-        form.fields["DELETE"].widget.attrs["aria-label"] = "Delete this step"
+        if delete := form.fields.get("DELETE"):
+            delete.widget.attrs["aria-label"] = "Delete this step"
 
     def clean(self) -> None:
         super().clean()
