@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import CharField, Func, Q, TextField, Value
-from django.db.models.functions import Concat, Lower
+from django.db.models import CharField, Func, Q, TextField
+from django.db.models.functions import Lower
 from django.db.models.lookups import Contains, StartsWith
 
 LONGEST_TEXT = 256
@@ -23,10 +23,24 @@ def begins_with(text: str) -> Q:
 def mentions(text: str) -> Q:
     """Sessions with a text in name, session id or host, in whatever case. What of an endpoint no screen
     shows is not looked at: it could be guessed letter by letter."""
-    parts = Concat(
-        "name", Value("\n"), "session_id", Value("\n"), ShownHost("cdp_url"), output_field=TextField()
-    )
-    return Q(Contains(Lower(parts), text.lower()))
+    # An endpoint is taken apart only where the text is somewhere in it.
+    in_host = Q(cdp_url__mentions=text) & Q(_Mentions(ShownHost("cdp_url"), text))
+    return Q(name__mentions=text) | Q(session_id__mentions=text) | in_host
+
+
+@CharField.register_lookup
+@TextField.register_lookup
+class _Mentions(Contains):
+    """``LIKE '%text%'`` in whatever case, as SQLite has it; PostgreSQL compares small letters, which takes
+    a third less than ``ILIKE``."""
+
+    lookup_name = "mentions"
+
+    def get_rhs_op(self, connection: Any, rhs: str) -> str:
+        return str(connection.operators["contains"] % rhs)
+
+    def as_postgresql(self, compiler: Any, connection: Any) -> Any:
+        return type(self)(Lower(self.lhs), self.rhs.lower()).as_sql(compiler, connection)
 
 
 @CharField.register_lookup

@@ -10,10 +10,13 @@ from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 LARGEST_ID_DIGITS = 19
 """Digits of the largest number that a column of 64 bits holds."""
 SEARCHED_WORDS = 20
+SELECT_PAGE = "Select all on this page"
 
 
 def is_id(text: str) -> bool:
@@ -51,6 +54,18 @@ class RaptorAdmin(_ModelAdmin):
         return lookup in self.allowed_lookups or lookup in {
             getattr(filter_, "parameter_name", None) for filter_ in filters
         }
+
+    @admin.display(
+        description=format_html('<input type="checkbox" id="action-toggle" aria-label="{}">', SELECT_PAGE)
+    )
+    def action_checkbox(self, obj: Model) -> SafeString:
+        """Django's own, which makes a form of each: a quarter of the time of a page."""
+        return format_html(
+            '<input type="checkbox" name="{}" value="{}" class="action-select" aria-label="Select {}">',
+            helpers.ACTION_CHECKBOX_NAME,
+            obj.pk,
+            obj,
+        )
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

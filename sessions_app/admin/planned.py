@@ -6,12 +6,15 @@ from typing import NamedTuple
 
 from django.db.models import Q, QuerySet
 
-from sessions_app.admin.bounded import BOUND, READ_BOUND, first_of
+from sessions_app.admin.bounded import first_of
 from sessions_app.admin.session_list import recent_sessions
 from sessions_app.cleanup import matching
 from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession, CleanupRun, PlannedSessions
 from sessions_app.problems import is_invalid
+
+READ_SESSIONS = 1_000
+"""So many sessions are read for the page of a plan; of one that takes more, only some are listed."""
 
 
 class Taken(NamedTuple):
@@ -29,8 +32,8 @@ class Taken(NamedTuple):
 
 
 def taken_now(run: CleanupRun) -> Taken:
-    """Count what is left of a plan; one of over ``BOUND`` sessions has its own numbers, and some of it."""
-    if run.matched_count > BOUND:
+    """Count what is left of a plan; a larger one has its own numbers, and some of its sessions."""
+    if run.matched_count > READ_SESSIONS:
         return Taken(run.matched_count, run.matched_bytes, _some_of(run), is_counted_now=False)
     left = matching(run)
     if planned := PlannedSessions.objects.filter(pk=run.pk).first():
@@ -43,7 +46,7 @@ def _some_of(run: CleanupRun) -> list[int]:
     """Give those of a plan that are among the first sessions of an index that leads to it."""
     criteria = run.criteria
     is_taken = criteria.matching(run.as_of) & Q(updated_at__lt=run.sealed_at)
-    found, _ = first_of(_sessions(criteria, run), is_taken, bound=READ_BOUND)
+    found, _ = first_of(_sessions(criteria, run), is_taken, bound=READ_SESSIONS)
     return [pk for (pk,) in found]
 
 

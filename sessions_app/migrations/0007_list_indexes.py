@@ -32,7 +32,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='browsersession',
-            index=models.Index(fields=['idle_since', 'id', 'problems', 'is_pinned'], name='session_idle'),
+            index=models.Index(fields=['idle_since', 'id', 'problems', 'is_pinned', 'size_bytes'], name='session_idle'),
         ),
         migrations.AddIndex(
             model_name='browsersession',

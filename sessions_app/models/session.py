@@ -137,7 +137,9 @@ class BrowserSession(StoredSession):
         # default order has the columns of its other filters too, and the size, by which it is sorted.
         indexes = (
             # The list's default order; expired(cutoff); filters by age.
-            models.Index(fields=("idle_since", "id", "problems", "is_pinned"), name="session_idle"),
+            models.Index(
+                fields=("idle_since", "id", "problems", "is_pinned", "size_bytes"), name="session_idle"
+            ),
             # invalid(); the counts for each problem.
             models.Index(
                 fields=(

@@ -20,15 +20,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.benchmarks.pages import AGAINST_STOCK, PAGES, STOCK, Server, best_of
 from tests.benchmarks.places import Place, empty_place
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 DOCUMENT = PROJECT_DIR / "docs" / "benchmarks.md"
 MARKS = ("<!-- measured -->\n", "<!-- end -->\n")
 VENDORS = ("sqlite", "postgresql")
-PARTS = ("sync", "million", "files", "manager")
+PARTS = ("sync", "million", "files", "manager", "screens")
 SESSIONS = int(os.environ.get("RAPTOR_TEST_BENCH_SESSIONS", "1000000"))
 FEW_SESSIONS = 10_000
+FEW_ON_SCREENS = 1_000
+KILOBYTE = 1_000
 FILES = 100_000
 ROUNDS = 3
 MEGABYTE = 1024 * 1024
@@ -133,6 +136,27 @@ class Bench:
                 f"{as_files / in_database:.1f} times",
                 "at least 10",
             )
+            self._drop(place)
+
+    def screens(self) -> Iterator[Row]:
+        places = [self._new(f"screens{count}") for count in (SESSIONS, FEW_ON_SCREENS)]
+        for place, count in zip(places, (SESSIONS, FEW_ON_SCREENS), strict=True):
+            self._process(place, "tests.benchmarks.screens", "fill", str(count))
+        servers = [Server(self._environment(place)) for place in places]
+        largest = 0
+        for name, address in PAGES.items():
+            times, size = best_of(servers, [address] * 2)
+            largest = max(largest, size)
+            what = f"page with {SESSIONS:,} sessions: {name}"
+            yield self._ratio(what, f"with {FEW_ON_SCREENS:,}", times[0], times[1], "1.3")
+        yield Row(self.vendor, "largest of these pages", "", f"{largest / KILOBYTE:.0f} kB", "150 kB")
+        for name, (ours, query) in AGAINST_STOCK.items():
+            times, _ = best_of([servers[0]] * 2, [f"{STOCK}{query}", PAGES[ours]])
+            what = f"Django's own list of {SESSIONS:,} sessions: {name}"
+            yield Row(self.vendor, what, "the panel's", f"{times[0] / times[1]:.1f} times", "at least 5")
+        for server in servers:
+            server.close()
+        for place in places:
             self._drop(place)
 
     def _rows_of(self, module: str) -> Iterator[Row]:

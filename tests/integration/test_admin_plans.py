@@ -96,8 +96,7 @@ def test_the_scope_is_counted_once_for_all_pages_of_a_plan(at_work: Client, crit
 def test_a_large_plan_is_not_gone_through_for_its_page(
     as_root: Client, criteria: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planned, "BOUND", 10)
-    monkeypatch.setattr(planned, "READ_BOUND", 40)
+    monkeypatch.setattr(planned, "READ_SESSIONS", 40)
     make_bad_ones(150, among=150)
     run = plan(**criteria)
     weigh(run)

@@ -1,0 +1,83 @@
+"""The pages that are measured, and the processes that serve them.
+
+Two are asked by turns, so that both have the same share of what else the machine does.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+LIST = "/admin/sessions_app/browsersession/"
+STOCK = "/stock/sessions_app/browsersession/"
+PAGES = {
+    "plain": f"{LIST}",
+    "last page": f"{LIST}?p={{last}}",
+    "expired": f"{LIST}?expired=yes",
+    "of a namespace": f"{LIST}?namespace=team-3",
+    "with a problem, not pinned": f"{LIST}?problem=any&pinned=no",
+    "three filters": f"{LIST}?expired=no&browser_type=chromium&problem=none",
+    "search for a part": f"{LIST}?q=cart",
+    "search for a name": f"{LIST}?q={{name}}",
+    "search for a host": f"{LIST}?q=127.0.0.1:9500",
+    "search and a filter": f"{LIST}?q=cart&expired=no",
+    "oldest first": f"{LIST}?o=6",
+    "largest first": f"{LIST}?o=-7",
+    "largest of those not expired": f"{LIST}?o=-7&expired=no",
+    "by namespace": f"{LIST}?o=2",
+    "by browser type": f"{LIST}?o=-5",
+    "plan of the expired": "{plan}",
+    "plan of a selection": "{selection}",
+}
+"""The pages whose time is not to grow: each has as many rows with a thousand sessions as with a million."""
+
+AGAINST_STOCK = {
+    "plain": ("plain", ""),
+    "filtered": ("of a namespace", "?namespace=team-3"),
+    "searched": ("search for a part", "?q=cart"),
+    "sorted": ("largest first", "?o=-5"),
+    "last page": ("last page", "?p={stock_last}"),
+}
+
+ROUNDS = 9
+
+
+class Server:
+    """A process that serves the pages of one database."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "tests.benchmarks.screens", "serve"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._read()
+
+    def ask(self, address: str) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{address}\n")
+        self.process.stdin.flush()
+        return self._read()
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+    def _read(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return answer
+
+
+def best_of(servers: list[Server], addresses: list[str]) -> tuple[list[float], int]:
+    """Ask servers by turns, each for its address: the shortest time of each, and the bytes of the first."""
+    asked = list(zip(servers, addresses, strict=True))
+    rounds = [[server.ask(address) for server, address in asked] for _ in range(ROUNDS)]
+    times = [min(answers[i]["seconds"] for answers in rounds) for i in range(len(asked))]
+    return times, rounds[0][0]["bytes"]

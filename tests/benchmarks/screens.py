@@ -1,0 +1,120 @@
+"""What the pages of the panel are measured by: ``python -m tests.benchmarks.screens STEP …``.
+
+``fill COUNT`` makes sessions; ``serve`` answers each address that comes in with the seconds that its page
+took.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import django
+
+django.setup()
+
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.urls import path
+
+from raptor_admin.urls import urlpatterns as panel_urls
+from sessions_app.cleanup import plan_cleanup, weigh
+from sessions_app.criteria import Criteria
+from sessions_app.models import BrowserSession
+from sessions_app.selections import Selection
+from tests.benchmarks import cleanup
+
+LIST = "/admin/sessions_app/browsersession/"
+
+_VARY = """
+UPDATE {table} SET
+    session_id = CASE WHEN id * 7873 / 1000 % 100 < 20 THEN '' ELSE session_id END,
+    last_accessed = CASE WHEN id * 7907 / 1000 % 100 < 1 THEN NULL ELSE last_accessed END,
+    browser_type = CASE WHEN id * 7901 / 1000 % 100 < 20 THEN 'firefox' ELSE browser_type END,
+    is_pinned = (id * 7883 / 1000 % 100 < 5)
+"""
+
+
+class StockAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """The same columns, filters and search, as Django offers them."""
+
+    list_display = (
+        "name",
+        "namespace",
+        "problems",
+        "is_pinned",
+        "size_bytes",
+        "browser_type",
+        "last_accessed",
+    )
+    list_filter = ("problems", "last_accessed", "browser_type", "namespace", "is_pinned")
+    search_fields = ("name", "session_id")
+    change_list_template = "admin/change_list.html"
+
+
+stock = admin.AdminSite("stock")
+stock.register(BrowserSession, StockAdmin)
+urlpatterns = [*panel_urls, path("stock/", stock.urls)]
+
+
+def fill(count: str) -> None:
+    """Make sessions of all kinds, and two plans."""
+    cleanup.fill(int(count), "scattered")
+    with connection.cursor() as cursor:
+        cursor.execute(_VARY.format(table=BrowserSession._meta.db_table))
+        cursor.execute("ANALYZE" if connection.vendor == "sqlite" else "VACUUM FULL ANALYZE")
+        if connection.vendor == "postgresql":
+            # What was rewritten is not known to be visible to all before.
+            cursor.execute("VACUUM")
+    User.objects.create_superuser("bench")
+
+
+def serve() -> None:
+    """Answer the name of each page with the seconds that it took."""
+    settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
+    settings.ALLOWED_HOSTS = ["testserver"]
+    settings.ROOT_URLCONF = "tests.benchmarks.screens"
+    client = Client()
+    client.force_login(User.objects.get(username="bench"))
+    known = _known(client)
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        address = line.strip().format(**known)
+        began = time.perf_counter()
+        response = client.get(address)
+        seconds = time.perf_counter() - began
+        assert response.status_code == 200, (address, response.status_code)
+        print(json.dumps({"seconds": seconds, "bytes": len(response.content)}), flush=True)
+
+
+def _known(client: Client) -> dict[str, str]:
+    """What addresses are made of, that is not the same for all databases."""
+    plans = (
+        Criteria(expired=True),
+        Criteria.from_selection(Selection(problem="any", pinned="no"), max_age_days=7),
+    )
+    runs = [plan_cleanup(criteria, trigger="admin") for criteria in plans]
+    for run in runs:
+        weigh(run)
+    expired, selection = (f"/admin/sessions_app/cleanuprun/{run.pk}/plan/" for run in runs)
+    lists: list[Any] = [client.get(address) for address in (LIST, "/stock/sessions_app/browsersession/")]
+    last, stock_last = (str(page.context_data["cl"].paginator.num_pages) for page in lists)
+    return {
+        "plan": expired,
+        "selection": selection,
+        "last": last,
+        "stock_last": stock_last,
+        "name": BrowserSession.objects.values_list("name", flat=True).get(pk=500),
+    }
+
+
+if __name__ == "__main__":
+    steps: dict[str, Callable[..., None]] = {"fill": fill, "serve": serve}
+    step, *arguments = sys.argv[1:]
+    steps[step](*arguments)
