@@ -49,6 +49,7 @@ def test_a_condition_is_kept_and_no_ids(at_work: Client) -> None:
     assert run.matched_reasons == {"selected": 120, "missing_session_id": 120}
     html = at_work.get(f"{RUNS}{run.pk}/plan/").content.decode()
     assert "Named by: sessions with any problem, not pinned." in html
+    assert "Pinned sessions that match stay." in html
 
 
 def test_the_list_offers_to_select_all_that_match(at_work: Client) -> None:
