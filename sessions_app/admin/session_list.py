@@ -41,14 +41,15 @@ class SessionList(BoundedChangeList):
 
     @property
     def keeps_conditions(self) -> bool:
-        return bool(self.has_active_filters or self.query)
+        return not self.selection.is_empty
 
     def look(self, request: HttpRequest) -> Listing:
         order = tuple(self.get_ordering(request, self.root_queryset))
-        selection = known_selection(request)
+        self.selection = known_selection(request)
         as_of = request_time(request)
-        asked = selection.conditions(as_of, expiry_cutoff(as_of))
-        return _search(selection, asked, order) if selection.text else _list(selection, asked, order)
+        asked = self.selection.conditions(as_of, expiry_cutoff(as_of))
+        find = _search if self.selection.text else _list
+        return find(self.selection, asked, order)
 
 
 def known_selection(request: HttpRequest) -> Selection:
@@ -158,9 +159,11 @@ def _ways(selection: Selection, asked: Mapping[str, Q], order: tuple[str, ...]) 
 
 def _narrowest(selection: Selection, asked: Mapping[str, Q], bound: int) -> Way:
     """Choose the index to look through: one that leaves so few that all are looked at, or the first."""
-    ways = list(_ways(selection, asked, BY_AGE))
-    for way in ways:
-        if way.condition and _sessions(way, BY_AGE)[: bound + 1].count() <= bound:
+    ways = [way for way in _ways(selection, asked, BY_AGE) if way.is_in_order]
+    # The last two, by age alone and of all, leave no fewer than any of the others.
+    rivals = ways[:-2]
+    for way in rivals if len(rivals) > 1 else ():
+        if _sessions(way, BY_AGE)[: bound + 1].count() <= bound:
             return way
     return ways[0]
 
