@@ -13,9 +13,7 @@ from functools import reduce
 from operator import and_
 from typing import Any
 
-from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
-from django.core.paginator import InvalidPage
 from django.db.models import Case, Q, QuerySet, Value, When
 from django.http import HttpRequest
 
@@ -137,10 +135,8 @@ class BoundedChangeList(ChangeList):
         self.listing = self.look(request)
         ids = self.listing.ids
         self.paginator = self.model_admin.get_paginator(request, ids, self.list_per_page)  # type: ignore[arg-type]
-        try:
-            page = self.paginator.page(self.page_num)
-        except InvalidPage as error:
-            raise IncorrectLookupParameters from error
+        page = self.paginator.get_page(self.page_num)
+        self.page_num = page.number
         rows = {row.pk: row for row in self.root_queryset.filter(pk__in=page.object_list)}
         # One that went a moment ago is not there.
         self.result_list = [rows[pk] for pk in page.object_list if pk in rows]

@@ -36,6 +36,8 @@ _RANGES = ("expired", "accessed")
 
 
 class SessionList(BoundedChangeList):
+    selection: Selection
+
     def columns_of(self, name: str) -> Sequence[str]:
         return ORDERS[name]
 

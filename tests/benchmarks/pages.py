@@ -42,7 +42,8 @@ AGAINST_STOCK = {
     "last page": ("last page", "?p={stock_last}"),
 }
 
-ROUNDS = 9
+ROUNDS = 25
+STOCK_ROUNDS = 5
 
 
 class Server:
@@ -75,9 +76,9 @@ class Server:
         return answer
 
 
-def best_of(servers: list[Server], addresses: list[str]) -> tuple[list[float], int]:
+def best_of(servers: list[Server], addresses: list[str], rounds: int = ROUNDS) -> tuple[list[float], int]:
     """Ask servers by turns, each for its address: the shortest time of each, and the bytes of the first."""
     asked = list(zip(servers, addresses, strict=True))
-    rounds = [[server.ask(address) for server, address in asked] for _ in range(ROUNDS)]
-    times = [min(answers[i]["seconds"] for answers in rounds) for i in range(len(asked))]
-    return times, rounds[0][0]["bytes"]
+    answers = [[server.ask(address) for server, address in asked] for _ in range(rounds)]
+    times = [min(turn[i]["seconds"] for turn in answers) for i in range(len(asked))]
+    return times, answers[0][0]["bytes"]

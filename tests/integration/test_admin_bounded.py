@@ -125,6 +125,11 @@ def test_as_many_as_are_listed_are_counted_to_the_last(see: Any) -> None:
     assert "are listed" not in html
 
 
+def test_a_page_that_is_gone_is_the_last_one(see: Any) -> None:
+    crowd(120)
+    assert names(see(f"{LIST}?p=9&pinned=no")) == names(see(f"{LIST}?p=2&pinned=no")) != set()
+
+
 @pytest.mark.usefixtures("few")
 def test_filters_without_an_index_say_how_far_they_looked(see: Any) -> None:
     crowd(40)
