@@ -21,7 +21,7 @@ BOUND = 10_000
 """So many entries of an index are read in a few milliseconds."""
 
 READ_BOUND = 1_000
-"""So many rows of a table are, which lie anywhere in it: a few times as many are a third of a small page."""
+"""So many rows of a table are, where there are more than ``BOUND``, for they lie anywhere in it."""
 
 
 @dataclass
@@ -46,8 +46,8 @@ class Listing:
 
     @property
     def count_text(self) -> str:
-        """How many match, or at least how many."""
-        return f"{len(self.ids):,}{'' if self.is_whole else '+'}"
+        """How many match, or at least how many; whether none does is a matter of the notes."""
+        return f"{len(self.ids):,}{'+' if self.ids and not self.is_whole else ''}"
 
     @property
     def listed_text(self) -> str:

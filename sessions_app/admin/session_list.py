@@ -71,13 +71,15 @@ def kept_selection(request: HttpRequest) -> Selection:
         return selection
     as_of = request_time(request)
     recent = recent_sessions(selection, as_of, expiry_cutoff(as_of))
-    last = list(recent.values_list("idle_since", "pk")[READ_BOUND - 1 : READ_BOUND + 1])
-    return replace(selection, since=Since(*last[0]) if len(last) > 1 else None)
+    if _has_few(recent):
+        return selection
+    last = recent.values_list("idle_since", "pk")[READ_BOUND - 1]
+    return replace(selection, since=Since(*last))
 
 
 def recent_sessions(selection: Selection, as_of: datetime, cutoff: datetime) -> QuerySet[BrowserSession]:
     """The sessions among which those of a selection are looked for, the most recently accessed first."""
-    return _sessions(_narrowest(selection, selection.conditions(as_of, cutoff), READ_BOUND), BY_AGE)
+    return _sessions(_narrowest(selection, selection.conditions(as_of, cutoff)), BY_AGE)
 
 
 def _list(selection: Selection, asked: Mapping[str, Q], order: tuple[str, ...]) -> Listing:
@@ -88,7 +90,7 @@ def _list(selection: Selection, asked: Mapping[str, Q], order: tuple[str, ...]) 
     by = order if _by(order) == "idle_since" else BY_AGE
     # Names are in no index of those that are in order of age.
     bound = READ_BOUND if _by(order) == "namespace" else BOUND
-    way = _narrowest(selection, asked, bound)
+    way = _narrowest(selection, asked)
     found, has_more = first_of(_sessions(way, by), *_rest(way, asked), columns=_columns(order), bound=bound)
     listing = Listing(_sorted(found, order, by), is_partial=has_more)
     if has_more:
@@ -99,9 +101,12 @@ def _list(selection: Selection, asked: Mapping[str, Q], order: tuple[str, ...]) 
 def _search(selection: Selection, asked: Mapping[str, Q], order: tuple[str, ...]) -> Listing:
     """Look for names that begin with a text among all, and for parts of texts among the latest sessions."""
     text, columns = selection.text, _columns(order)
-    way = _narrowest(selection, asked, READ_BOUND)
+    way = _narrowest(selection, asked)
+    recent = _sessions(way, BY_AGE)
     wanted = (*_rest(way, asked), mentions(text))
-    found, has_more = first_of(_sessions(way, BY_AGE), *wanted, columns=columns, bound=READ_BOUND)
+    # So few that all of them can be read are read, though it takes longer.
+    bound = BOUND if _has_few(recent) else READ_BOUND
+    found, has_more = first_of(recent, *wanted, columns=columns, bound=bound)
     listing = Listing(_sorted(found, order), is_partial=has_more)
     where = f"the {_recent(way, READ_BOUND)}"
     if not has_more:
@@ -159,15 +164,19 @@ def _ways(selection: Selection, asked: Mapping[str, Q], order: tuple[str, ...]) 
     yield Way(Q(), frozenset(), True, "sessions")
 
 
-def _narrowest(selection: Selection, asked: Mapping[str, Q], bound: int) -> Way:
+def _narrowest(selection: Selection, asked: Mapping[str, Q]) -> Way:
     """Choose the index to look through: one that leaves so few that all are looked at, or the first."""
     ways = [way for way in _ways(selection, asked, BY_AGE) if way.is_in_order]
     # The last two, by age alone and of all, leave no fewer than any of the others.
     rivals = ways[:-2]
     for way in rivals if len(rivals) > 1 else ():
-        if _sessions(way, BY_AGE)[: bound + 1].count() <= bound:
+        if _has_few(_sessions(way, BY_AGE)):
             return way
     return ways[0]
+
+
+def _has_few(sessions: QuerySet[BrowserSession]) -> bool:
+    return sessions[: BOUND + 1].count() <= BOUND
 
 
 def _sessions(way: Way, order: Sequence[str]) -> QuerySet[BrowserSession]:

@@ -170,6 +170,12 @@ def test_a_search_says_what_was_searched(see: Any) -> None:
         "among the 4 most recently accessed sessions."
     )
     assert names(see(f"{LIST}?q=002")) == {"s002"}
+    assert names(see(f"{LIST}?q=014")) == set()
+    html = see(f"{LIST}?q=014&namespace=n2")
+    assert (names(html), notes(html)) == (
+        {"s014"},
+        "Searched: name, host and session id of all sessions that meet the filters.",
+    )
     html = see(f"{LIST}?q=s0")
     assert names(html) == {"s000", "s001", "s002", "s003"}
     assert "Over 4 names begin with “s0”" in notes(html)

@@ -97,6 +97,7 @@ def test_a_search_that_ends_somewhere_ends_there_in_the_run_too(
     at_work: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_list, "READ_BOUND", 3)
+    monkeypatch.setattr(session_list, "BOUND", 12)
     for hours, name in enumerate(("a-cart", "b", "c-cart", "d-cart", "cart-old")):
         make_session(name, age=timedelta(hours=hours))
     for _ in range(10):
