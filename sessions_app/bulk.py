@@ -31,6 +31,7 @@ COLUMNS = {
     "created_at": "timestamptz",
     "last_accessed": "timestamptz",
     "is_corrupted": "bool",
+    "metadata_text": "text",
     "document": "bytea",
 }
 Row = tuple[Any, ...]
@@ -83,6 +84,7 @@ def _for_sqlite(fields: DocumentFields, document: bytes) -> Row:
         _as_sqlite_text(fields.created_at),
         _as_sqlite_text(fields.last_accessed),
         int(fields.is_corrupted),
+        fields.metadata_text,
         bytearray(document),
     )
 

@@ -18,6 +18,10 @@ TEXT_LENGTH = 255
 """Longest text in an indexed column, in characters: PostgreSQL refuses index rows over 2,704 bytes."""
 
 
+METADATA_LENGTH = 1_000
+"""Characters of a session's metadata that a search looks through."""
+
+
 class DocumentFields(NamedTuple):
     """What the columns of a session hold of its document; see ``StoredSession``."""
 
@@ -27,12 +31,13 @@ class DocumentFields(NamedTuple):
     created_at: datetime | None
     last_accessed: datetime | None
     is_corrupted: bool
+    metadata_text: str
 
 
 # json.loads looks for options at each call, which is a tenth of reading a small document.
 _decode = json.JSONDecoder().decode
 
-_CORRUPTED = DocumentFields("", "", "", None, None, True)
+_CORRUPTED = DocumentFields("", "", "", None, None, True, "")
 
 
 def read(data: bytes) -> dict[str, Any] | None:
@@ -58,14 +63,53 @@ def parse(data: bytes, *, time_zone: tzinfo) -> DocumentFields:
     if content is None:
         return _CORRUPTED
     get = content.get
+    cdp_url = _text(get("cdp_url"))
     return DocumentFields(
         _shown(get("session_id")),
-        _text(get("cdp_url")),
+        cdp_url,
         _shown(get("browser_type")),
         _instant(get("created_at"), time_zone),
         _instant(get("last_accessed"), time_zone),
         False,
+        metadata_text(get("metadata"), cdp_url=cdp_url),
     )
+
+
+def metadata_text(metadata: object, *, cdp_url: str) -> str:
+    """Give the values in a session's metadata as a text to be searched, one a line, the first ones only.
+
+    Endpoints are masked as on the page of the session: what is not shown there is found by no search, or
+    it could be guessed letter by letter.
+
+    Args:
+        cdp_url: The session's endpoint.
+    """
+    if not isinstance(metadata, dict):
+        return ""
+    # Masked before it is cut: half an endpoint would not be known for one.
+    text = mask_endpoints("\n".join(_values_in(metadata)), cdp_url=cdp_url)
+    return _text(text[:METADATA_LENGTH])
+
+
+def _values_in(metadata: dict[str, Any]) -> list[str]:
+    """Give texts, numbers and the like, at any depth, in their order; none under the name of an endpoint."""
+    values: list[str] = []
+    length = 0
+    left: list[Any] = [metadata]
+    while left and length < METADATA_LENGTH:
+        item = left.pop()
+        if type(item) is str:
+            values.append(item)
+            length += len(item)
+        elif type(item) is dict:
+            if "cdp_url" in "\n".join(item).lower():
+                item = {key: value for key, value in item.items() if key.lower() != "cdp_url"}
+            left += list(item.values())[::-1]
+        elif type(item) is list:
+            left += item[::-1]
+        elif item is not None:
+            left.append(str(item).lower())  # true, as it is written there
+    return values
 
 
 def write(content: dict[str, Any]) -> bytes:

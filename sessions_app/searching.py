@@ -20,12 +20,15 @@ def begins_with(text: str) -> Q:
     return Q(name__begins=text)
 
 
-def mentions(text: str) -> Q:
-    """Sessions with a text in name, session id or host, in whatever case. What of an endpoint no screen
-    shows is not looked at: it could be guessed letter by letter."""
+def mentions(text: str, *, in_metadata: bool = True) -> Q:
+    """Sessions with a text in name, session id, host or a value of the metadata, in whatever case.
+
+    What of an endpoint no screen shows is not looked at: it could be guessed letter by letter.
+    """
     # An endpoint is taken apart only where the text is somewhere in it.
     in_host = Q(cdp_url__mentions=text) & Q(_Mentions(ShownHost("cdp_url"), text))
-    return Q(name__mentions=text) | Q(session_id__mentions=text) | in_host
+    found = Q(name__mentions=text) | Q(session_id__mentions=text) | in_host
+    return found | Q(metadata_text__mentions=text) if in_metadata else found
 
 
 @CharField.register_lookup

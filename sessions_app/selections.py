@@ -130,7 +130,8 @@ class Selection:
     Args:
         problem, expired, accessed, browser_type, pinned: A key of ``CHOICES``.
         namespace: Any.
-        text: What is searched for: the beginning of a name, or a part of name, host or session id.
+        text: What is searched for: the beginning of a name, or a part of name, host, session id or metadata.
+        in_metadata: Off in what was kept before metadata was searched: that finds what it was shown to find.
         since: Parts are only looked for in sessions from here on; in all, where it is not given.
     Raises: InvalidSelection: a filter does not have such a value.
     """
@@ -142,6 +143,7 @@ class Selection:
     pinned: str = ""
     namespace: str = ""
     text: str = ""
+    in_metadata: bool = False
     since: Since | None = None
 
     def __post_init__(self) -> None:
@@ -157,7 +159,8 @@ class Selection:
         """
         given: dict[str, Any] = {name: query.get(name, "") for name in (*CHOICES, "namespace")}
         # Nothing in a column is longer, so what is cut off was found nowhere.
-        return cls(**given, text=query.get("q", "").strip()[:LONGEST_TEXT])
+        text = query.get("q", "").strip()[:LONGEST_TEXT]
+        return cls(**given, text=text, in_metadata=bool(text))
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
@@ -197,9 +200,10 @@ class Selection:
         """The sessions that the search finds; all where there is none."""
         if not self.text:
             return Q()
+        mentioned = mentions(self.text, in_metadata=self.in_metadata)
         if self.since is None:
-            return mentions(self.text)
-        return begins_with(self.text) | (self.since.condition() & mentions(self.text))
+            return mentioned
+        return begins_with(self.text) | (self.since.condition() & mentioned)
 
     def describe(self, max_age_days: float) -> str:
         """Say what is asked for, but for the namespace, as in “sessions with any problem, not pinned”."""
@@ -212,11 +216,12 @@ class Selection:
         if self.text:
             # Somebody may have looked for an endpoint.
             text = mask_endpoints(self.text)
+            places = "name, host, session id or metadata" if self.in_metadata else "name, host or session id"
             if self.since is None:
-                words.append(f"with “{text}” in name, host or session id")
+                words.append(f"with “{text}” in {places}")
             else:
                 words.append(
-                    f"with a name that begins with “{text}”, or with it in name, host or session id "
+                    f"with a name that begins with “{text}”, or with it in {places} "
                     f"where accessed since {self.since.at:%Y-%m-%d %H:%M} UTC"
                 )
         return ", ".join(["sessions", *words]).replace(", ", " ", 1)

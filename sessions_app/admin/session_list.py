@@ -111,18 +111,18 @@ def _search(selection: Selection, asked: Mapping[str, Q], order: tuple[str, ...]
     where = f"the {_recent(way, READ_BOUND)}"
     if not has_more:
         among = "all sessions that meet the filters" if asked else "all sessions"
-        listing.notes.append(f"Searched: name, host and session id of {among}.")
+        listing.notes.append(f"Searched: name, host, session id and metadata of {among}.")
         return listing
     named = BrowserSession.objects.filter(name__begins=text).order_by()
     if named[: READ_BOUND + 1].count() > READ_BOUND:
         listing.notes += [
-            f"Searched: name, host and session id of {where}.",
+            f"Searched: name, host, session id and metadata of {where}.",
             f"Over {READ_BOUND:,} names begin with “{text}”: write more of the name to find it among all.",
         ]
         return listing
     listing.notes.append(
         f"Searched: names that begin with “{text}” in all sessions; "
-        f"other matches of name, host and session id among {where}."
+        f"other matches of name, host, session id and metadata among {where}."
     )
     begin, _ = first_of(named.order_by(*BY_AGE), *asked.values(), columns=columns, bound=READ_BOUND)
     # Those that were not found before were accessed earlier than all that were.

@@ -53,7 +53,7 @@ class BrowserSessionAdmin(ReadOnlyAdmin):
     )
     # What is searched, and how far, is a matter of the list: see ``session_list``.
     search_fields = ("name",)
-    search_help_text = "The beginning of a name, or a part of name, host or session id"
+    search_help_text = "The beginning of a name, or a part of name, host, session id or metadata value"
     list_per_page = presentation.ROWS_PER_PAGE
     show_full_result_count = False
     # Each choice of each filter would be counted over all sessions.

@@ -1,6 +1,7 @@
 from sessions_app.models.cleanup import CleanupRun, PlannedSessions
 from sessions_app.models.clock import DatabaseClock
 from sessions_app.models.directory import SessionDirectory
+from sessions_app.models.namespace import LimitedNamespace
 from sessions_app.models.policy import CleanupPolicy, CleanupStep, PolicyChange
 from sessions_app.models.session import ArchivedSession, BrowserSession, SessionQuerySet, StoredSession
 from sessions_app.models.storage import StorageSnapshot
@@ -12,6 +13,7 @@ __all__ = [
     "CleanupRun",
     "CleanupStep",
     "DatabaseClock",
+    "LimitedNamespace",
     "PlannedSessions",
     "PolicyChange",
     "SessionDirectory",

@@ -38,6 +38,9 @@ class StoredSession(models.Model):
     created_at = models.DateTimeField("created", null=True, blank=True)
     last_accessed = models.DateTimeField(null=True, blank=True)
     is_corrupted = models.BooleanField("corrupted", default=False)
+    metadata_text = models.TextField(
+        blank=True, default="", db_default="", help_text="The values in its metadata, to be searched."
+    )
     is_pinned = models.BooleanField(
         "pinned",
         default=False,
@@ -46,6 +49,15 @@ class StoredSession(models.Model):
     )
     added_at = models.DateTimeField("added", db_default=DatabaseClock(), editable=False)
     updated_at = ChangedAtField("changed", db_default=DatabaseClock(), editable=False)
+    # Its history, besides the instants above. A row of its own for each event would double the work of a run.
+    restored_at = models.DateTimeField(
+        null=True, editable=False, help_text="When it last came back from the archive."
+    )
+    past_runs: models.JSONField[list[int] | None, list[int] | None] = models.JSONField(
+        null=True,
+        editable=False,
+        help_text="The runs that removed it, and of which it came back, by their numbers.",
+    )
 
     directory = models.ForeignKey(
         "sessions_app.SessionDirectory", on_delete=models.PROTECT, null=True, blank=True, db_index=False
@@ -125,6 +137,7 @@ class BrowserSession(StoredSession):
         permissions = (
             ("clean_up_sessions", "Can clean up sessions"),
             ("clean_up_all_sessions", "Can clean up all sessions, pinned ones too"),
+            ("view_endpoint", "Can see the endpoints of sessions, which control their browsers"),
         )
         constraints = (
             # Looks one up by its name; the list by namespace and name.

@@ -42,19 +42,20 @@ EXPIRED = Criteria(expired=True, max_age_days=7)
 # Each row has the columns that its own document gives.
 _FILL = """
 INSERT INTO {live} (namespace, name, size_bytes, session_id, cdp_url, browser_type, created_at,
-    last_accessed, is_corrupted, is_pinned, file_name, document)
+    last_accessed, is_corrupted, is_pinned, file_name, metadata_text, document)
 SELECT 'team-' || (i % 10), word || '-' || substr(token, 1, 8) || '-' || i, length(text), token,
-    url, 'chromium', {at}, {at}, {false}, {false}, '', {bytes}
+    url, 'chromium', {at}, {at}, {false}, {false}, '',
+    'https://shop.example/cart/' || i || ' ' || title, {bytes}
 FROM (
-    SELECT i, word, token, url, age, '{{"session_id": "' || token || '", "cdp_url": "' || url ||
+    SELECT i, word, token, url, age, title, '{{"session_id": "' || token || '", "cdp_url": "' || url ||
         '", "browser_type": "chromium", "created_at": "' || {iso} || '", "last_accessed": "' || {iso} ||
         '", "metadata": {{"page_url": "https://shop.example/cart/' || i || '", "page_title": "' ||
-        substr('{padding}', 1, CAST(i * 37 % 200 AS integer)) || '"}}}}' AS text
+        title || '"}}}}' AS text
     FROM (
         SELECT i, token, CASE i * 31 % 4 WHEN 0 THEN 'login' WHEN 1 THEN 'cart' WHEN 2 THEN 'search'
             ELSE 'checkout' END AS word,
             'ws://127.0.0.1:' || (9000 + i % 1000) || '/devtools/browser/' || token AS url,
-            {age} AS age
+            substr('{padding}', 1, CAST(i * 37 % 200 AS integer)) AS title, {age} AS age
         FROM {numbers}
     ) AS numbered
 ) AS written

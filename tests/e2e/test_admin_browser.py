@@ -205,7 +205,7 @@ def test_all_that_match_are_found_cleaned_up_and_taken_back_by_keyboard_alone(
     admin.keyboard.type("keyed")
     admin.keyboard.press("Enter")
     expect(admin.get_by_text("150 results")).to_be_visible()
-    expect(admin.get_by_role("note")).to_contain_text("Searched: name, host and session id")
+    expect(admin.get_by_role("note")).to_contain_text("Searched: name, host, session id and metadata")
 
     tab_to(admin, admin.get_by_role("checkbox", name="Select all"))
     admin.keyboard.press("Space")
@@ -221,7 +221,7 @@ def test_all_that_match_are_found_cleaned_up_and_taken_back_by_keyboard_alone(
     admin.keyboard.press("Enter")
 
     expect(admin.get_by_role("heading", name="Clean up sessions?")).to_be_visible()
-    words = "sessions with “keyed” in name, host or session id, in namespace keys"
+    words = "sessions with “keyed” in name, host, session id or metadata, in namespace keys"
     expect(admin.get_by_text(words)).to_be_visible()
     # One more comes while somebody reads.
     panel.shell(KEYS.replace("range(150)", "range(150, 151)"))

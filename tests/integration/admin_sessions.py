@@ -35,7 +35,7 @@ def build_session(
             "browser_type": "chromium",
             "created_at": (AS_OF - age).isoformat(),
             "last_accessed": (AS_OF - age).isoformat(),
-            "metadata": {"page_title": "Cart"},
+            "metadata": {"page_title": "Welcome"},
         }
         document = documents.write(content | keys)
     fields = documents.parse(document, time_zone=UTC)

@@ -166,22 +166,24 @@ def test_a_search_says_what_was_searched(see: Any) -> None:
     html = see(f"{LIST}?q=zeb")
     assert names(html) == {"zebra-1"}
     assert notes(html) == (
-        "Searched: names that begin with “zeb” in all sessions; other matches of name, host and session id "
-        "among the 4 most recently accessed sessions."
+        "Searched: names that begin with “zeb” in all sessions; other matches of name, host, session id "
+        "and metadata among the 4 most recently accessed sessions."
     )
     assert names(see(f"{LIST}?q=002")) == {"s002"}
     assert names(see(f"{LIST}?q=014")) == set()
     html = see(f"{LIST}?q=014&namespace=n2")
     assert (names(html), notes(html)) == (
         {"s014"},
-        "Searched: name, host and session id of all sessions that meet the filters.",
+        "Searched: name, host, session id and metadata of all sessions that meet the filters.",
     )
     html = see(f"{LIST}?q=s0")
     assert names(html) == {"s000", "s001", "s002", "s003"}
     assert "Over 4 names begin with “s0”" in notes(html)
     html = see(f"{LIST}?q=zeb&accessed=older")
     assert names(html) == {"zebra-1", "my-zebra"}
-    assert notes(html) == "Searched: name, host and session id of all sessions that meet the filters."
+    assert (
+        notes(html) == "Searched: name, host, session id and metadata of all sessions that meet the filters."
+    )
 
 
 @pytest.mark.usefixtures("few")

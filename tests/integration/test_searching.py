@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from sessions_app.documents import METADATA_LENGTH
 from sessions_app.endpoints import Endpoint
 from sessions_app.models import BrowserSession
 from sessions_app.searching import ShownHost, begins_with, mentions
-from tests.integration.admin_sessions import SECRET, build_session, make_session
+from tests.integration.admin_sessions import ENDPOINT, SECRET, build_session, make_session
 
 pytestmark = pytest.mark.django_db
 
@@ -52,6 +55,41 @@ def test_name_host_and_session_id_are_searched_in_any_case() -> None:
     assert found("login") == found("LOGIN") == found("abc") == found("build-7:92") == {"Login-one"}
     assert found("127.0.0.1:9222") == {"other"}
     assert found(SECRET) == found("devtools") == found("ws:") == set()
+
+
+def test_values_of_the_metadata_are_searched_at_any_depth_and_their_names_are_not() -> None:
+    make_session("one", metadata={"suite": "Smoke", "build": {"number": 4711, "tags": ["nightly", "Zürich"]}})
+    make_session("other", metadata={"suite": "other"})
+    assert found("smoke") == found("711") == found("nightly") == found("zürich"[1:]) == {"one"}
+    assert found("suite") == found("number") == set()
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"again": ENDPOINT},
+        {"cdp_url": f"http://127.0.0.1:9222/{SECRET}"},
+        {"deep": [{"CDP_URL": f"http://127.0.0.1:9222/{SECRET}"}]},
+        {"note": f"the id is {SECRET}, keep it"},
+        {"page_url": f"https://shop.example/?token={SECRET}"},
+        {"title": "x" * (METADATA_LENGTH - 40), "url": ENDPOINT},
+    ],
+)
+def test_no_search_finds_an_endpoint_in_the_metadata(metadata: dict[str, Any]) -> None:
+    make_session("one", metadata=metadata)
+    assert found(SECRET) == found(SECRET[:12]) == found(SECRET[-12:]) == set()
+
+
+@pytest.mark.parametrize("metadata", [None, "smoke", ["smoke"], {"a": "x" * METADATA_LENGTH, "b": "smoke"}])
+def test_what_is_no_metadata_or_too_far_behind_is_not_searched(metadata: object) -> None:
+    make_session("one", metadata=metadata)
+    assert found("smoke") == set()
+    assert len(BrowserSession.objects.get().metadata_text) <= METADATA_LENGTH
+
+
+def test_metadata_that_no_column_holds_is_searched_as_far_as_it_does() -> None:
+    make_session("one", metadata={"a": "smo\0ke", "b": "\ud800 tail"})
+    assert found("tail") == {"one"}
 
 
 @pytest.mark.parametrize("text", ["%", "_", "\\", "a+" * 100])

@@ -94,6 +94,7 @@ def test_the_columns_hold_what_the_document_says() -> None:
         datetime(2026, 11, 20, 9, tzinfo=UTC),
         datetime(2026, 11, 21, 12, tzinfo=UTC),
         False,
+        "staging",
     )
 
 

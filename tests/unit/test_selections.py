@@ -52,7 +52,9 @@ def test_a_value_that_a_filter_does_not_have_is_refused_with_those_that_it_has()
 
 def test_an_address_gives_its_filters_and_its_search() -> None:
     query = {"problem": "any", "namespace": "shop", "q": "  log ", "o": "-7", "p": "3"}
-    assert Selection.from_address(query) == Selection(problem="any", namespace="shop", text="log")
+    assert Selection.from_address(query) == Selection(
+        problem="any", namespace="shop", text="log", in_metadata=True
+    )
     assert Selection.from_address({"o": "1"}).is_empty
 
 
@@ -70,6 +72,10 @@ def test_an_address_gives_its_filters_and_its_search() -> None:
             "sessions expired (last accessed over 7 days ago), last accessed over 30 days ago",
         ),
         (Selection(text="log"), "sessions with “log” in name, host or session id"),
+        (
+            Selection(text="log", in_metadata=True),
+            "sessions with “log” in name, host, session id or metadata",
+        ),
         (
             Selection(text="log", since=SINCE, namespace="shop"),
             "sessions with a name that begins with “log”, or with it in name, host or session id "  # noqa: ISC004

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from django.db import models
+
+from sessions_app.models.session import NAMESPACE_LENGTH
+
+
+class LimitedNamespace(models.Model):
+    """A namespace that only the members of some groups see and clean up; see ``sessions_app.limits``."""
+
+    namespace = models.CharField(
+        max_length=NAMESPACE_LENGTH,
+        unique=True,
+        help_text="It need not have sessions yet. Written exactly as sessions and directories have it.",
+    )
+    # Not a relation: the tables are also those of test projects, which have no django.contrib.auth.
+    group_ids: models.JSONField[list[int], list[int]] = models.JSONField(
+        "groups", default=list, help_text="Primary keys of groups."
+    )
+
+    class Meta:
+        ordering = ("namespace",)
+        constraints = (models.CheckConstraint(condition=~models.Q(namespace=""), name="limit_has_namespace"),)
+
+    def __str__(self) -> str:
+        return self.namespace

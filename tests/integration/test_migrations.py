@@ -1,0 +1,38 @@
+"""What upgrades do to the rows that are there."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+from django.apps import apps
+from django.db import connection
+
+from sessions_app.cleanup import run_cleanup
+from sessions_app.models import ArchivedSession, BrowserSession
+from tests.integration.sessions import OLD, archived, live, make_session, plan, swept
+
+pytestmark = pytest.mark.django_db
+
+
+def test_the_text_that_is_searched_is_taken_from_the_documents_and_plans_still_hold() -> None:
+    filling = importlib.import_module("sessions_app.migrations.0009_fill_metadata_text")
+    make_session("swept", **OLD, metadata={"suite": "smoke"})
+    swept()
+    make_session("old", **OLD, metadata={"suite": "smoke"})
+    make_session("none", metadata=None)
+    BrowserSession.objects.create(namespace="shop", name="corrupted", is_corrupted=True, document=b"{")
+    run = plan(expired=True, invalid=True)
+    with connection.cursor() as cursor:
+        for model in (BrowserSession, ArchivedSession):
+            cursor.execute(f"UPDATE {model._meta.db_table} SET metadata_text = ''")
+    filling.CHUNK_ROWS = 2
+    filling.fill_metadata_text(apps, connection.schema_editor())
+    assert set(BrowserSession.objects.values_list("name", "metadata_text")) == {
+        ("old", "smoke"),
+        ("none", ""),
+        ("corrupted", ""),
+    }
+    assert ArchivedSession.objects.get().metadata_text == "smoke"
+    assert run_cleanup(run).removed_count == 2
+    assert (live(), archived()) == (["none"], ["corrupted", "old", "swept"])
