@@ -13,7 +13,7 @@ from django.db.models.expressions import Case, Combinable, When
 
 from sessions_app.problems import UNREADABLE, CodedFlag, Problem, is_expired, is_invalid
 from sessions_app.selections import Selection
-from sessions_app.wording import in_days
+from sessions_app.wording import count_of, in_days
 
 MAX_AGE_LIMIT_DAYS = 36_525
 SELECTION_LIMIT = 10_000
@@ -64,6 +64,7 @@ class Criteria:
         selection: The sessions that the filters and the search of the list leave. Its namespace is the scope.
         has_vanished: ``session_ids`` are sessions whose files are gone; the mirror's own bookkeeping.
         namespace: Scope; blank for all namespaces.
+        not_namespaces: Scope: these are left out, for they are hidden from who asks (``limits``).
         browser_type: Scope; blank for all.
         directory: Scope: the session directory (primary key) that its sessions are mirrored from.
     Raises: InvalidCriteria: no criterion is given, or a value is out of range.
@@ -77,6 +78,7 @@ class Criteria:
     has_vanished: bool = False
     max_age_days: float = 7
     namespace: str = ""
+    not_namespaces: tuple[str, ...] = ()
     browser_type: str = ""
     directory: int | None = None
 
@@ -111,14 +113,18 @@ class Criteria:
                 **data,
                 "session_ids": None if ids is None else tuple(ids),
                 "selection": None if selection is None else Selection.from_json(selection),
+                "not_namespaces": tuple(data.get("not_namespaces", ())),
             }
         )
 
     def to_json(self) -> dict[str, Any]:
-        # Without a key for a selection where there is none: so criteria of before are still equal to these.
         data = {field.name: getattr(self, field.name) for field in fields(self)}
-        selection = data.pop("selection")
-        return data if selection is None else {**data, "selection": selection.to_json()}
+        # Without a key for what is not given and was not known once: criteria of then are equal to these.
+        later: dict[str, Any] = {
+            "selection": self.selection and self.selection.to_json(),
+            "not_namespaces": list(self.not_namespaces),
+        }
+        return {name: value for name, value in (data | later).items() if name not in later or value}
 
     @property
     def is_by_hand(self) -> bool:
@@ -129,10 +135,16 @@ class Criteria:
         """The last access before which a session counts as expired."""
         return as_of - timedelta(days=self.max_age_days)
 
+    def reaches(self, namespace: str) -> bool:
+        """Whether sessions of a namespace may be taken."""
+        return self.namespace in ("", namespace) and namespace not in self.not_namespaces
+
     def scope(self) -> Q:
         scope = Q()
         if self.namespace:
             scope &= Q(namespace=self.namespace)
+        if self.not_namespaces:
+            scope &= ~Q(namespace__in=self.not_namespaces)
         if self.browser_type:
             scope &= Q(browser_type=self.browser_type)
         if self.directory is not None:
@@ -177,8 +189,11 @@ class Criteria:
 
     def describe(self) -> str:
         """Say in a line what is asked for."""
-        if self.has_vanished:
-            return "sessions whose files are gone"
+        return (
+            "sessions whose files are gone" if self.has_vanished else self._chosen() + self._scope_in_words()
+        )
+
+    def _chosen(self) -> str:
         chosen = []
         if self.all:
             chosen.append("all sessions")
@@ -190,9 +205,14 @@ class Criteria:
             chosen.append(f"{len(self.session_ids):,} selected")
         if self.selection is not None:
             chosen.append(self.selection.describe(self.max_age_days))
-        text = " or ".join(chosen)
+        return " or ".join(chosen)
+
+    def _scope_in_words(self) -> str:
+        text = ""
         if self.namespace:
             text += f", in namespace {self.namespace}"
+        elif self.not_namespaces:
+            text += f", but not in {count_of(len(self.not_namespaces), 'limited namespace')}"
         if self.browser_type:
             text += f", of browser type {self.browser_type}"
         if self.directory is not None:

@@ -288,7 +288,7 @@ class Mirror:
         self._renew_claim()
         still_live = BrowserSession.objects.filter(pk__in=ids).values_list("pk", flat=True)
         if vanished := tuple(still_live):
-            criteria = Criteria(session_ids=vanished, has_vanished=True)
+            criteria = Criteria(session_ids=vanished, has_vanished=True, namespace=self.directory.namespace)
             plan = plan_cleanup(criteria, trigger=trigger, actor=actor)
             run = run_cleanup(plan, deadline=self.deadline)
             self.result.vanished += run.removed_count

@@ -2,9 +2,18 @@
 
 from django.contrib import admin
 
-from sessions_app.admin import archive, cleanup, directories, policies, policy_changes, queue, sessions
+from sessions_app.admin import (
+    archive,
+    cleanup,
+    directories,
+    limits,
+    policies,
+    policy_changes,
+    queue,
+    sessions,
+)
 
-__all__ = ["archive", "cleanup", "directories", "policies", "policy_changes", "queue", "sessions"]
+__all__ = ["archive", "cleanup", "directories", "limits", "policies", "policy_changes", "queue", "sessions"]
 
 # What is deleted in bulk goes through cleanups, which can be seen before.
 admin.site.disable_action("delete_selected")

@@ -15,6 +15,7 @@ from sessions_app.admin import filters, presentation
 from sessions_app.admin.base import ReadOnlyAdmin, is_id, may_clean_up
 from sessions_app.admin.bounded import BOUND, READ_BOUND, BoundedChangeList, Listing, first_of
 from sessions_app.admin.detail import session_context
+from sessions_app.admin.sight import hidden_from, is_seen, seen
 from sessions_app.cleanup import restore_sessions
 from sessions_app.criteria import SELECTION_LIMIT, reasons_in
 from sessions_app.models import ArchivedSession
@@ -32,6 +33,7 @@ class ArchiveList(BoundedChangeList):
             rows = rows.filter(run=int(run)) if is_id(run) else rows.none()
         rest = [Q(namespace=self.params["namespace"])] if "namespace" in self.params else []
         rest += [Q(name__icontains=self.query)] if self.query else []
+        rest += [is_seen(request)] if hidden_from(request) else []
         bound = READ_BOUND if rest else BOUND
         found, has_more = first_of(rows, *rest, bound=bound)
         ids = [pk for (pk,) in found]
@@ -60,7 +62,7 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
         js = ("admin/js/actions.js", "sessions_app/selection.js")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ArchivedSession]:
-        return super().get_queryset(request).defer("document")
+        return seen(request, super().get_queryset(request)).defer("document")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ArchiveList]:
         return ArchiveList

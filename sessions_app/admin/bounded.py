@@ -55,25 +55,46 @@ class Listing:
 
 
 def first_of(
-    rows: QuerySet[Any], *rest: Q, columns: Sequence[str] = (), bound: int | None = None
+    rows: QuerySet[Any],
+    *rest: Q,
+    columns: Sequence[str] = (),
+    bound: int | None = None,
+    ranges: Sequence[Q] = (),
 ) -> tuple[list[tuple[Any, ...]], bool]:
     """Give the keys of the first rows, and whether there are more.
 
     Args:
         rows: In an order, and by conditions, that an index has.
+        ranges: See ``merged``.
         rest: Other conditions: of the first rows, those that meet them are given.
         columns: What is given beside each key.
         bound: So many rows at most; ``BOUND`` where not given.
     """
     bound = bound or BOUND
-    if not rest:
-        read = list(rows.values_list("pk", *columns)[: bound + 1])
+    wanted = ("pk", *columns)
+    if not (rest or ranges):
+        read = list(rows.values_list(*wanted)[: bound + 1])
         return read[:bound], len(read) > bound
     # As a column, not as a condition: the database would read on until it had found enough.
-    is_hit = Case(When(reduce(and_, rest), then=Value(1)), default=Value(0))
-    found = rows.annotate(is_hit=is_hit).values_list("is_hit", "pk", *columns)
-    read = list(found[: bound + 1])
-    return [row[1:] for row in read[:bound] if row[0]], len(read) > bound
+    is_hit = Case(When(reduce(and_, rest), then=Value(1)), default=Value(0)) if rest else Value(1)
+    read = list(merged(rows.annotate(is_hit=is_hit), ranges, ("is_hit", *wanted))[: bound + 1])
+    return [row[1 : 1 + len(wanted)] for row in read[:bound] if row[0]], len(read) > bound
+
+
+def merged(rows: QuerySet[Any], ranges: Sequence[Q], columns: Sequence[str]) -> QuerySet[Any]:
+    """Give columns of the rows that meet one of some conditions; of all rows, where there are none.
+
+    Each condition is a range of an index that has the rows in their order. The database reads each as far as
+    it is needed, where it would sort all that meet an OR.
+    """
+    if not ranges:
+        return rows.values_list(*columns)
+    order = [str(column) for column in rows.query.order_by]
+    # What several queries are sorted by together has to be read by each of them.
+    sorted_by = [column.removeprefix("-") for column in order]
+    read = (*columns, *(column for column in sorted_by if column not in columns))
+    first, *others = [rows.filter(range_).order_by().values_list(*read) for range_ in ranges]
+    return first.union(*others, all=True).order_by(*order) if others else first.order_by(*order)
 
 
 def is_across(request: HttpRequest) -> bool:

@@ -19,6 +19,7 @@ from sessions_app.admin.cleanup_form import cleanup_form_view
 from sessions_app.admin.plans import plan_view
 from sessions_app.admin.progress import is_waiting, progress_view
 from sessions_app.admin.run_page import run_context
+from sessions_app.admin.sight import seen_runs
 from sessions_app.models import CleanupRun
 
 
@@ -56,7 +57,8 @@ class CleanupRunAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CleanupRun]:
         # Up to a thousand names and ten thousand ids, which no list shows.
-        return presentation.without_ids(super().get_queryset(request).defer("skipped_sessions"))
+        runs = seen_runs(request, super().get_queryset(request))
+        return presentation.without_ids(runs.defer("skipped_sessions"))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from sessions_app.admin import run_work
 from sessions_app.admin.base import RaptorAdmin, may_clean_up, may_clean_up_all
 from sessions_app.admin.filters import first_namespaces
+from sessions_app.admin.sight import hidden_from
 from sessions_app.cleanup import CleanupRefused
 from sessions_app.criteria import MAX_AGE_LIMIT_DAYS, Criteria, InvalidCriteria
 from sessions_app.models.session import NAMESPACE_LENGTH
@@ -80,5 +81,5 @@ def cleanup_form_view(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse
         else:
             return run_work.to_plan(run)
     fields = [form[name] for name in ("max_age_days", "namespace", "browser_type")]
-    context = {"form": form, "fields": fields, "namespaces": first_namespaces()}
+    context = {"form": form, "fields": fields, "namespaces": first_namespaces(hidden_from(request))}
     return screen.page(request, "cleanuprun/new.html", "Clean up…", context)

@@ -16,6 +16,7 @@ from django.urls import reverse
 from sessions_app.admin import charts, presentation
 from sessions_app.admin.base import may_clean_up
 from sessions_app.admin.progress import is_waiting
+from sessions_app.admin.sight import hidden_from, reaches_hidden, seen, seen_runs
 from sessions_app.admin.storage import RANGE, as_of_context, current_figures
 from sessions_app.admin.storage_tables import list_link
 from sessions_app.models import CleanupPolicy, CleanupRun, SessionDirectory
@@ -57,7 +58,7 @@ def dashboard_context(request: HttpRequest) -> dict[str, Any]:
     if sees["browsersession"]:
         context |= _sessions(request)
     if sees["cleanuppolicy"]:
-        context |= _next_sweep(now)
+        context |= _next_sweep(request, now)
     if sees["cleanuprun"]:
         context |= _runs(request)
     return context
@@ -67,7 +68,7 @@ def _sessions(request: HttpRequest) -> dict[str, Any]:
     found = current_figures(request)
     context: dict[str, Any] = as_of_context(request, found)
     since = presentation.request_time(request) - timedelta(days=RANGE)
-    context["chart"] = charts.growth(history(since=since), RANGE)
+    context["chart"] = charts.growth(history(since=since, hidden=hidden_from(request)), RANGE)
     if found is not None:
         context["tiles"] = _tiles(request, found)
         is_empty = found.report.live.sessions == found.report.archived.sessions == 0
@@ -107,8 +108,8 @@ def _tiles(request: HttpRequest, found: Figures) -> list[Tile]:
     ]
 
 
-def _next_sweep(now: datetime) -> dict[str, Any]:
-    scheduled = CleanupPolicy.objects.filter(is_enabled=True).exclude(schedule="")
+def _next_sweep(request: HttpRequest, now: datetime) -> dict[str, Any]:
+    scheduled = seen(request, CleanupPolicy.objects.filter(is_enabled=True)).exclude(schedule="")
     policy = scheduled.order_by(F("next_run_at").asc(nulls_last=True), "name").first()
     return {
         "sees_policies": True,
@@ -126,21 +127,27 @@ def _when(due_at: datetime | None, now: datetime) -> str:
 
 
 def _runs(request: HttpRequest) -> dict[str, Any]:
-    ledger = presentation.without_ids(CleanupRun.objects.defer("skipped_sessions").select_related("policy"))
+    runs = seen_runs(request, CleanupRun.objects.defer("skipped_sessions").select_related("policy"))
+    ledger = presentation.without_ids(runs)
     held = list(ledger.filter(state=_State.HELD).order_by("-pk")[: HELD_SHOWN + 1])
     # A plan that nobody has confirmed is no cleanup yet, and what is held stands above.
     last = ledger.exclude(state=_State.HELD).exclude(state=_State.PLANNED, queued_at=None).order_by("-pk")
     may_act = may_clean_up(request) and request.user.has_perm("sessions_app.view_browsersession")
-    page = f"admin:sessions_app_cleanuprun_{'plan' if may_act else 'change'}"
     return {
         "sees_runs": True,
         "held": [
-            (run, presentation.describe_criteria(run), reverse(page, args=[run.pk]))
+            (run, presentation.describe_criteria(run), _page_of(request, run, may_act=may_act))
             for run in held[:HELD_SHOWN]
         ],
         "has_more_held": len(held) > HELD_SHOWN,
         "runs": [_line(run) for run in last[:RUNS_SHOWN]],
     }
+
+
+def _page_of(request: HttpRequest, run: CleanupRun, *, may_act: bool) -> str:
+    """The plan of a held run for who may approve it, else its page."""
+    may_act = may_act and not reaches_hidden(request, presentation.criteria_of(run))
+    return reverse(f"admin:sessions_app_cleanuprun_{'plan' if may_act else 'change'}", args=[run.pk])
 
 
 def _line(run: CleanupRun) -> dict[str, Any]:

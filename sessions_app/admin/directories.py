@@ -18,6 +18,7 @@ from django.views.decorators.http import require_POST
 
 from sessions_app.admin import presentation
 from sessions_app.admin.base import RaptorAdmin
+from sessions_app.admin.sight import hidden_from, seen
 from sessions_app.directories import DirectoryError, register_directory, sync_directory
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
@@ -32,6 +33,9 @@ else:
 
 
 class SessionDirectoryForm(_Form):
+    hidden: frozenset[str] = frozenset()
+    """Namespaces that the user does not see."""
+
     class Meta:
         model = SessionDirectory
         fields = ("path", "namespace", "is_enabled")
@@ -49,7 +53,9 @@ class SessionDirectoryForm(_Form):
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        if "path" in cleaned and "namespace" in cleaned:
+        if cleaned.get("namespace") in self.hidden:
+            self.add_error("namespace", "This namespace is limited to others. Choose another one.")
+        elif "path" in cleaned and "namespace" in cleaned:
             try:
                 # Asks the one place that has the rules, and keeps nothing yet.
                 with transaction.atomic():
@@ -82,7 +88,14 @@ class SessionDirectoryAdmin(RaptorAdmin):
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         # Path and namespace stay once there are sessions, so there is nothing to validate.
-        return super().get_form(request, obj, change, **kwargs | ({"form": forms.ModelForm} if obj else {}))
+        if obj:
+            return super().get_form(request, obj, change, **kwargs | {"form": forms.ModelForm})
+        form: Any = super().get_form(request, obj, change, **kwargs)
+        form.hidden = hidden_from(request)
+        return form
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[SessionDirectory]:
+        return seen(request, super().get_queryset(request))
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         added = ("path", "namespace", "is_enabled")
@@ -138,7 +151,7 @@ class SessionDirectoryAdmin(RaptorAdmin):
     def sync_view(self, request: HttpRequest, directory_id: int) -> HttpResponse:
         if not self.has_sync_permission(request):
             raise PermissionDenied
-        directory = SessionDirectory.objects.filter(pk=directory_id).first()
+        directory = self.get_queryset(request).filter(pk=directory_id).first()
         if directory is None:
             raise Http404("There is no such session directory.")
         self._sync(request, directory)

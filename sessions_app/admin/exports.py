@@ -8,13 +8,14 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.db.models import F
-from django.http import Http404, HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest, StreamingHttpResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.admin.downloads import by_id, csv_file, filtered, json_file
 from sessions_app.admin.presentation import describe_criteria, request_time
+from sessions_app.admin.sight import get_seen_run, hidden_from, seen, seen_names
 from sessions_app.cleanup import matching
 from sessions_app.criteria import reasons_in
 from sessions_app.endpoints import mask_endpoints
@@ -46,30 +47,32 @@ def urls(screen: RaptorAdmin) -> list[URLPattern]:
 
 def sessions_csv(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> StreamingHttpResponse:
     run = _get_run(screen, request, run_id)
-    return csv_file(f"raptor-run-{run.pk}", SESSION_COLUMNS, _sessions(run))
+    return csv_file(f"raptor-run-{run.pk}", SESSION_COLUMNS, _sessions(request, run))
 
 
 def sessions_json(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> StreamingHttpResponse:
     """One object; ``skipped`` names the sessions that a run left, and says why, to those who see sessions."""
     run = _get_run(screen, request, run_id)
-    named = run.skipped_sessions if _sees_skipped(request) else None
+    named = seen_names(request, run.skipped_sessions) if _sees_skipped(request) else None
     head = {
         "run": run.pk,
         "state": run.state,
         "as_of": run.as_of.isoformat(),
-        "criteria": run.criteria_json,
+        "criteria": _criteria(request, run),
         "matched": run.matched_count,
         "removed": run.removed_count,
         "skipped": {"count": run.skipped_count, "sessions": named},
     }
-    return json_file(f"raptor-run-{run.pk}", head, "sessions", _sessions(run))
+    return json_file(f"raptor-run-{run.pk}", head, "sessions", _sessions(request, run))
 
 
 def skipped_csv(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> StreamingHttpResponse:
     run = _get_run(screen, request, run_id)
     if not _sees_skipped(request):
         raise PermissionDenied
-    return csv_file(f"raptor-run-{run.pk}-skipped", SKIPPED_COLUMNS, run.skipped_sessions)
+    return csv_file(
+        f"raptor-run-{run.pk}-skipped", SKIPPED_COLUMNS, seen_names(request, run.skipped_sessions)
+    )
 
 
 def ledger_csv(screen: RaptorAdmin, request: HttpRequest) -> StreamingHttpResponse:
@@ -82,13 +85,21 @@ def ledger_json(screen: RaptorAdmin, request: HttpRequest) -> StreamingHttpRespo
 
 
 def _get_run(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> CleanupRun:
-    run = CleanupRun.objects.filter(pk=run_id).first()
-    needed = "view_browsersession" if run is None or run.state in _PLANS else "view_archivedsession"
-    if not (screen.has_view_permission(request, run) and request.user.has_perm(f"sessions_app.{needed}")):
+    if not screen.has_view_permission(request):
         raise PermissionDenied
-    if run is None:
-        raise Http404("There is no such run.")
+    run = get_seen_run(request, run_id)
+    needed = "view_browsersession" if run.state in _PLANS else "view_archivedsession"
+    if not request.user.has_perm(f"sessions_app.{needed}"):
+        raise PermissionDenied
     return run
+
+
+def _criteria(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
+    """What was asked for, without the names of namespaces that are hidden from who reads it."""
+    left_out = run.criteria_json.get("not_namespaces")
+    if not left_out:
+        return run.criteria_json
+    return run.criteria_json | {"not_namespaces": sorted(set(left_out) - hidden_from(request))}
 
 
 def _sees_skipped(request: HttpRequest) -> bool:
@@ -96,14 +107,14 @@ def _sees_skipped(request: HttpRequest) -> bool:
     return request.user.has_perm("sessions_app.view_browsersession")
 
 
-def _sessions(run: CleanupRun) -> Iterator[dict[str, Any]]:
+def _sessions(request: HttpRequest, run: CleanupRun) -> Iterator[dict[str, Any]]:
     rows: Iterable[Any]
     if run.state in _PLANS:
         planned = matching(run).annotate(reason_bits=run.criteria.reasons(run.as_of))
-        rows = by_id(planned.only(*_READ_COLUMNS))
+        rows = by_id(seen(request, planned.only(*_READ_COLUMNS)))
     else:
         archived = ArchivedSession.objects.filter(run=run).annotate(reason_bits=F("reasons"))
-        rows = by_id(archived.only(*_READ_COLUMNS))
+        rows = by_id(seen(request, archived.only(*_READ_COLUMNS)))
     for row in rows:
         yield {
             "namespace": row.namespace,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from django.http import HttpRequest
 
 from sessions_app.admin.base import is_id
 from sessions_app.admin.presentation import expiry_cutoff, request_time
+from sessions_app.admin.sight import hidden_from, seen_runs
 from sessions_app.models import BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.selections import CHOICES, midnight_before
 from sessions_app.wording import in_days
@@ -97,7 +98,7 @@ class NamespaceFilter(admin.SimpleListFilter):
     parameter_name = "namespace"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> _Choices:
-        found = first_namespaces()
+        found = first_namespaces(hidden_from(request))
         chosen = self.value()
         return [(name, name) for name in (found if chosen is None or chosen in found else [*found, chosen])]
 
@@ -113,7 +114,8 @@ class RunFilter(admin.SimpleListFilter):
     parameter_name = "run"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> _Choices:
-        runs = CleanupRun.objects.filter(removed_count__gt=0).values_list("pk", flat=True)
+        removed = CleanupRun.objects.filter(removed_count__gt=0)
+        runs = seen_runs(request, removed).values_list("pk", flat=True)
         found = [str(pk) for pk in runs[:RUNS_SHOWN]]
         chosen = self.value()
         return [
@@ -127,8 +129,11 @@ class RunFilter(admin.SimpleListFilter):
         return queryset.filter(run=int(value)) if is_id(value) else queryset.none()
 
 
-def first_namespaces() -> list[str]:
+def first_namespaces(hidden: Collection[str] = ()) -> list[str]:
     """List the first namespaces by name: those of live sessions, and of directories that have none yet.
+
+    Args:
+        hidden: Those that are left out.
 
     Each step is one look into the unique index, which begins with the namespace; SELECT DISTINCT would read
     that index whole.
@@ -140,8 +145,16 @@ def first_namespaces() -> list[str]:
             f"SELECT (SELECT MIN(namespace) FROM {name} AS other WHERE other.namespace > found.namespace) "
             "FROM found WHERE found.namespace IS NOT NULL) "
             "SELECT namespace FROM found WHERE namespace IS NOT NULL LIMIT %s",
-            [NAMESPACES_SHOWN],
+            [NAMESPACES_SHOWN + len(hidden)],
         )
         found = {row[0] for row in cursor.fetchall()}
     directories = SessionDirectory.objects.order_by().values_list("namespace", flat=True).distinct()
-    return sorted(found.union(directories[:NAMESPACES_SHOWN]))[:NAMESPACES_SHOWN]
+    found.update(directories[: NAMESPACES_SHOWN + len(hidden)])
+    return sorted(found.difference(hidden))[:NAMESPACES_SHOWN]
+
+
+def has_namespace(namespace: str) -> bool:
+    """Whether a session or a directory is in a namespace."""
+    return any(
+        model.objects.filter(namespace=namespace).exists() for model in (BrowserSession, SessionDirectory)
+    )

@@ -7,11 +7,12 @@ from typing import NamedTuple
 from django.db.models import Q, QuerySet
 
 from sessions_app.admin.bounded import first_of
-from sessions_app.admin.session_list import recent_sessions
+from sessions_app.admin.session_list import ask, some_of
 from sessions_app.cleanup import matching
 from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession, CleanupRun, PlannedSessions
 from sessions_app.problems import is_invalid
+from sessions_app.selections import Selection
 
 READ_SESSIONS = 1_000
 """So many sessions are read for the page of a plan; of one that takes more, only some are listed."""
@@ -46,13 +47,16 @@ def _some_of(run: CleanupRun) -> list[int]:
     """Give those of a plan that are among the first sessions of an index that leads to it."""
     criteria = run.criteria
     is_taken = criteria.matching(run.as_of) & Q(updated_at__lt=run.sealed_at)
-    found, _ = first_of(_sessions(criteria, run), is_taken, bound=READ_SESSIONS)
+    if criteria.selection is not None or criteria.not_namespaces:
+        selection = criteria.selection or Selection(namespace=criteria.namespace)
+        asked = ask(selection, run.as_of, criteria.cutoff(run.as_of), criteria.not_namespaces)
+        is_oldest_first = criteria.selection is None
+        return some_of(asked, is_taken, is_oldest_first=is_oldest_first, bound=READ_SESSIONS)
+    found, _ = first_of(_sessions(criteria), is_taken, bound=READ_SESSIONS)
     return [pk for (pk,) in found]
 
 
-def _sessions(criteria: Criteria, run: CleanupRun) -> QuerySet[BrowserSession]:
-    if criteria.selection is not None:
-        return recent_sessions(criteria.selection, run.as_of, criteria.cutoff(run.as_of))
+def _sessions(criteria: Criteria) -> QuerySet[BrowserSession]:
     sessions = BrowserSession.objects.order_by("idle_since", "pk")
     if criteria.invalid and not criteria.expired:
         return sessions.filter(is_invalid())

@@ -18,6 +18,7 @@ from sessions_app.admin import presentation
 from sessions_app.admin.base import RaptorAdmin, may_clean_up
 from sessions_app.admin.policy_changes import what_changed
 from sessions_app.admin.policy_form import PolicyForm, StepInline
+from sessions_app.admin.sight import hidden_from, seen, seen_changes, seen_runs
 from sessions_app.cleanup import why_busy
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, PolicyChange
 from sessions_app.models.clock import database_now
@@ -59,14 +60,10 @@ class CleanupPolicyAdmin(RaptorAdmin):
         """Each policy with its last run and the plan that waits for a person, in the one query."""
         runs = CleanupRun.objects.filter(policy=OuterRef("pk"))
         last = runs.order_by("-due_at", "-step_position")
-        annotated: QuerySet[CleanupPolicy] = (
-            super()
-            .get_queryset(request)
-            .annotate(
-                last_run_id=Subquery(last.values("pk")[:1]),
-                last_run_state=Subquery(last.values("state")[:1]),
-                held_run_id=Subquery(runs.filter(state=_State.HELD).order_by("-pk").values("pk")[:1]),
-            )
+        annotated: QuerySet[CleanupPolicy] = seen(request, super().get_queryset(request)).annotate(
+            last_run_id=Subquery(last.values("pk")[:1]),
+            last_run_state=Subquery(last.values("state")[:1]),
+            held_run_id=Subquery(runs.filter(state=_State.HELD).order_by("-pk").values("pk")[:1]),
         )
         return annotated
 
@@ -80,16 +77,23 @@ class CleanupPolicyAdmin(RaptorAdmin):
         return super().has_add_permission(request) and may_clean_up(request)
 
     def has_change_permission(self, request: HttpRequest, obj: CleanupPolicy | None = None) -> bool:
-        return super().has_change_permission(request, obj) and may_clean_up(request)
+        may_change = super().has_change_permission(request, obj) and may_clean_up(request)
+        return may_change and not _reaches_hidden(request, obj)
 
-    def has_run_permission(self, request: HttpRequest) -> bool:
-        return self.has_view_permission(request) and may_clean_up(request)
+    def has_run_permission(self, request: HttpRequest, obj: CleanupPolicy) -> bool:
+        may_run = self.has_view_permission(request) and may_clean_up(request)
+        return may_run and not _reaches_hidden(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: CleanupPolicy | None = None) -> bool:
         """A policy with runs stays, for the ledger names it; it can be disabled."""
         if not (super().has_delete_permission(request, obj) and may_clean_up(request)):
             return False
-        return obj is None or not obj.runs.exists()
+        return obj is None or not (_reaches_hidden(request, obj) or obj.runs.exists())
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form: Any = super().get_form(request, obj, change, **kwargs)
+        form.hidden = hidden_from(request)
+        return form
 
     @admin.display(description="When", ordering="schedule")
     def rhythm(self, policy: CleanupPolicy) -> str:
@@ -142,18 +146,20 @@ class CleanupPolicyAdmin(RaptorAdmin):
     def _below(self, request: HttpRequest, obj: CleanupPolicy) -> dict[str, Any]:
         # A form with a mistake has written on the object: what holds is in the database.
         policy: Any = obj if request.method == "GET" else self.get_queryset(request).get(pk=obj.pk)
-        below = {
-            "preview": policies.preview(policy, is_by_hand=not policy.schedule),
-            "can_run": self.has_run_permission(request),
+        below: dict[str, Any] = {
+            "reaches_hidden": _reaches_hidden(request, policy),
+            "can_run": self.has_run_permission(request, policy),
             "has_runs": policy.last_run_id is not None,
             "may_see_runs": _may_see_runs(request),
             "may_see_changes": request.user.has_perm("sessions_app.view_policychange"),
         }
+        if not below["reaches_hidden"]:
+            below["preview"] = policies.preview(policy, is_by_hand=not policy.schedule)
         if below["may_see_runs"]:
-            runs = _latest_runs(policy)
+            runs = seen_runs(request, policy.runs.all()).order_by("-due_at", "-step_position")[:LATEST_COUNT]
             below["runs"] = [(_link_to(run), presentation.state_badge(run), run) for run in runs]
         if below["may_see_changes"]:
-            changes = policy.changes.all()[:LATEST_COUNT]
+            changes = seen_changes(request, policy.changes.all())[:LATEST_COUNT]
             below["changes"] = [(change, what_changed(change)) for change in changes]
         return below
 
@@ -181,9 +187,9 @@ class CleanupPolicyAdmin(RaptorAdmin):
 
     def run_now_view(self, request: HttpRequest, policy_id: int) -> HttpResponse:
         """Show what a sweep would take now; on POST, let the worker take it."""
-        if not self.has_run_permission(request):
+        policy = self.get_queryset(request).filter(pk=policy_id).first()
+        if not may_clean_up(request) or (policy and not self.has_run_permission(request, policy)):
             raise PermissionDenied
-        policy = CleanupPolicy.objects.filter(pk=policy_id).first()
         if policy is None:
             raise Http404("There is no such policy.")
         if request.method == "POST":
@@ -219,6 +225,11 @@ class CleanupPolicyAdmin(RaptorAdmin):
         return HttpResponseRedirect(reverse("admin:sessions_app_cleanuppolicy_change", args=[policy.pk]))
 
 
+def _reaches_hidden(request: HttpRequest, policy: CleanupPolicy | None) -> bool:
+    """Whether a policy is one of all namespaces, of which the user does not see some."""
+    return policy is not None and policy.namespace == "" and bool(hidden_from(request))
+
+
 def _may_see_runs(request: HttpRequest) -> bool:
     return request.user.has_perm("sessions_app.view_cleanuprun")
 
@@ -230,10 +241,6 @@ def _instant(text: str) -> datetime | None:
     except ValueError:
         return None
     return instant if instant.tzinfo else None
-
-
-def _latest_runs(policy: CleanupPolicy) -> QuerySet[CleanupRun]:
-    return policy.runs.order_by("-due_at", "-step_position")[:LATEST_COUNT]
 
 
 def _address_of_run(run_id: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import FieldDoesNotExist
+from django.db.models import QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
@@ -17,6 +18,7 @@ from sessions_app.admin import presentation
 from sessions_app.admin.base import ReadOnlyAdmin
 from sessions_app.admin.downloads import by_id, csv_file, filtered, json_file
 from sessions_app.admin.filters import DateFilter
+from sessions_app.admin.sight import seen_changes
 from sessions_app.models import CleanupPolicy, CleanupStep, PolicyChange
 
 COLUMNS = ("change", "changed_at", "policy", "action", "actor", "what", "before", "after")
@@ -63,6 +65,9 @@ class PolicyChangeAdmin(ReadOnlyAdmin):
             ),
             *super().get_urls(),
         ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PolicyChange]:
+        return seen_changes(request, super().get_queryset(request))
 
     def export_csv(self, request: HttpRequest) -> StreamingHttpResponse:
         return csv_file(_file_name(request), COLUMNS, map(_flat, self._records(request)))

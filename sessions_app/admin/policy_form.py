@@ -24,6 +24,9 @@ else:
 
 
 class PolicyForm(_PolicyForm):
+    hidden: frozenset[str] = frozenset()
+    """Namespaces that the user does not see."""
+
     class Meta:
         model = CleanupPolicy
         exclude = ("next_run_at",)
@@ -31,6 +34,16 @@ class PolicyForm(_PolicyForm):
             "over_bytes": "A step is taken only while the documents in its scope hold more: 10 MB are "
             "10485760. Blank: always."
         }
+
+    def clean_namespace(self) -> str:
+        namespace: str = self.cleaned_data["namespace"]
+        if namespace in self.hidden:
+            raise forms.ValidationError("This namespace is limited to others. Choose another one.")
+        if not namespace and self.hidden:
+            raise forms.ValidationError(
+                "Name a namespace: some are limited to others, and a policy of all would clean them up too."
+            )
+        return namespace
 
     def clean_schedule(self) -> str:
         schedule = " ".join(self.cleaned_data["schedule"].split())

@@ -182,10 +182,15 @@ def without_ids(runs: QuerySet[CleanupRun]) -> QuerySet[CleanupRun]:
     return light
 
 
+def criteria_of(run: Any) -> Criteria:
+    """What was asked for, of a run that was read ``without_ids``: as many ids as there were, but others."""
+    ids = None if run.selected_count is None else range(run.selected_count)
+    return Criteria.from_json({**run.criteria_without_ids, "session_ids": ids})
+
+
 def describe_criteria(run: Any) -> str:
     """Say in a line what was asked for, of a run that was read ``without_ids``."""
-    ids = None if run.selected_count is None else range(run.selected_count)
-    return Criteria.from_json({**run.criteria_without_ids, "session_ids": ids}).describe()
+    return criteria_of(run).describe()
 
 
 def took(run: CleanupRun) -> str:

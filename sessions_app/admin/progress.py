@@ -8,11 +8,12 @@ from enum import StrEnum
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, JsonResponse
+from django.http import HttpRequest, JsonResponse
 from django.template.defaultfilters import filesizeformat
 
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.admin.presentation import duration
+from sessions_app.admin.sight import get_seen_run
 from sessions_app.models import CleanupRun
 from sessions_app.models.clock import database_now
 
@@ -74,11 +75,9 @@ class Progress:
 
 
 def progress_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> JsonResponse:
-    run = CleanupRun.objects.filter(pk=run_id).first()
-    if not screen.has_view_permission(request, run):
+    if not screen.has_view_permission(request):
         raise PermissionDenied
-    if run is None:
-        raise Http404("There is no such run.")
+    run = get_seen_run(request, run_id)
     return JsonResponse(progress_of(run, database_now()).to_json())
 
 

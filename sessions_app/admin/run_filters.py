@@ -11,6 +11,7 @@ from django.http import HttpRequest
 
 from sessions_app.admin.base import is_id
 from sessions_app.admin.filters import ConditionFilter, DateFilter, first_namespaces
+from sessions_app.admin.sight import hidden_from, seen
 from sessions_app.models import CleanupPolicy, CleanupRun
 
 _State = CleanupRun.State
@@ -61,7 +62,8 @@ class ScopeFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[Any, Any]]:
         # Those of live sessions are offered to those who see them.
-        found = first_namespaces() if request.user.has_perm("sessions_app.view_browsersession") else []
+        hidden = hidden_from(request)
+        found = first_namespaces(hidden) if request.user.has_perm("sessions_app.view_browsersession") else []
         chosen = self.value()
         names = [*found, chosen] if chosen and chosen not in found else found
         return [("", "Not limited to one"), *((name, name) for name in names)]
@@ -76,7 +78,7 @@ class PolicyFilter(admin.SimpleListFilter):
     parameter_name = "policy"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[Any, Any]]:
-        policies = CleanupPolicy.objects.values_list("pk", "name")
+        policies = seen(request, CleanupPolicy.objects.all()).values_list("pk", "name")
         return [("none", "None"), *((str(pk), name) for pk, name in policies)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:

@@ -12,8 +12,9 @@ from django.utils.html import format_html
 
 from sessions_app.admin import presentation
 from sessions_app.admin.base import may_clean_up
-from sessions_app.admin.bounded import first_of
+from sessions_app.admin.bounded import BOUND, READ_BOUND, first_of
 from sessions_app.admin.progress import Phase, progress_of
+from sessions_app.admin.sight import hidden_from, is_seen, reaches_hidden, seen_names
 from sessions_app.models import ArchivedSession, CleanupRun, PlannedSessions
 from sessions_app.models.clock import database_now
 
@@ -34,14 +35,15 @@ def run_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
         "last_seen": run.heartbeat_at and timezone.localtime(run.heartbeat_at).strftime("%H:%M:%S"),
         "facts": _facts(run),
         "reasons": presentation.reason_counts(run.removed_reasons or run.matched_reasons),
-        "can_clean_up": may_clean_up(request),
+        "can_clean_up": may_clean_up(request) and not reaches_hidden(request, run.criteria),
+        "reaches_hidden": reaches_hidden(request, run.criteria),
         "is_stopped": is_still and run.is_resumable and run.state != _State.PLANNED,
         "is_undoable": is_still and run.is_undoable,
         "closed_at": presentation.moment(run.closed_at),
         "archive_days": settings.RAPTOR_ARCHIVE_DAYS,
     }
     if request.user.has_perm("sessions_app.view_browsersession"):
-        context |= _skipped(run)
+        context |= _skipped(request, run)
     if request.user.has_perm("sessions_app.view_archivedsession"):
         context |= _archived(request, run)
     return context
@@ -49,7 +51,8 @@ def run_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
 
 def _archived(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     archived = ArchivedSession.objects.filter(run=run)
-    found, has_more = first_of(archived.order_by("pk"))
+    left = [is_seen(request)] if hidden_from(request) else []
+    found, has_more = first_of(archived.order_by("pk"), *left, bound=READ_BOUND if left else BOUND)
     page, sessions = presentation.page_of(request, [pk for (pk,) in found], archived.defer("document"))
     return {
         "page": page,
@@ -58,8 +61,8 @@ def _archived(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     }
 
 
-def _skipped(run: CleanupRun) -> dict[str, Any]:
-    named = run.skipped_sessions
+def _skipped(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
+    named = seen_names(request, run.skipped_sessions)
     note = ""
     if run.skipped_count > len(named):
         is_listed = run.matched_count <= PlannedSessions.LIMIT

@@ -14,12 +14,13 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Q
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django_q.tasks import async_task
 
 from sessions_app.admin.base import RaptorAdmin, may_clean_up, may_clean_up_all
 from sessions_app.admin.progress import QUEUE_LIMIT, last_worked_at
+from sessions_app.admin.sight import get_seen_run, refuse_hidden, within_sight
 from sessions_app.cleanup import (
     CannotUndo,
     CleanupRefused,
@@ -57,18 +58,20 @@ def get_run(request: HttpRequest, run_id: int) -> CleanupRun:
     """
     if not (may_clean_up(request) and request.user.has_perm("sessions_app.view_browsersession")):
         raise PermissionDenied
-    run = CleanupRun.objects.filter(pk=run_id).first()
-    if run is None:
-        raise Http404("There is no such run.")
+    run = get_seen_run(request, run_id)
+    refuse_hidden(request, run)
     return run
 
 
 def make_plan(request: HttpRequest, criteria: Criteria) -> CleanupRun:
-    """Plan what somebody asks for, and count its scope with it: the page of the plan does not go through all.
+    """Plan what somebody asks for, of what they see, and count its scope with it: the page of the plan does
+    not go through all.
 
-    Raises: CleanupRefused.
+    Raises: CleanupRefused, InvalidCriteria.
     """
-    run = plan_cleanup(criteria, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username())
+    run = plan_cleanup(
+        within_sight(request, criteria), trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username()
+    )
     weigh(run)
     return run
 

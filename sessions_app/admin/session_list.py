@@ -6,7 +6,7 @@ are looked through, by the index that leaves the fewest, and the page says how f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import reduce
@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
-from sessions_app.admin.bounded import BOUND, READ_BOUND, BoundedChangeList, Listing, first_of
+from sessions_app.admin.bounded import BOUND, READ_BOUND, BoundedChangeList, Listing, first_of, merged
+from sessions_app.admin.filters import NAMESPACES_SHOWN, first_namespaces
 from sessions_app.admin.presentation import expiry_cutoff, request_time
+from sessions_app.admin.sight import hidden_from
 from sessions_app.models import BrowserSession
 from sessions_app.problems import is_invalid
 from sessions_app.searching import mentions
@@ -33,6 +35,8 @@ ORDERS = {
 """What the list can be sorted by: each is an index, read forwards or backwards."""
 
 _RANGES = ("expired", "accessed")
+SEEN = "seen"
+"""Stands among the filters for the namespaces that the user sees, where some are hidden."""
 
 
 class SessionList(BoundedChangeList):
@@ -48,10 +52,34 @@ class SessionList(BoundedChangeList):
     def look(self, request: HttpRequest) -> Listing:
         order = tuple(self.get_ordering(request, self.root_queryset))
         self.selection = known_selection(request)
-        as_of = request_time(request)
-        asked = self.selection.conditions(as_of, expiry_cutoff(as_of))
-        find = _search if self.selection.text else _list
-        return find(self.selection, asked, order)
+        asked = _asked_by(request, self.selection)
+        return (_search if self.selection.text else _list)(asked, order)
+
+
+class Asked(NamedTuple):
+    """What a list is asked for.
+
+    Args:
+        conditions: What each filter asks for, by its name; ``SEEN`` where some namespaces are hidden.
+        namespaces: Those that are seen, where some are hidden and these are few.
+    """
+
+    selection: Selection
+    conditions: dict[str, Q]
+    namespaces: tuple[str, ...] = ()
+
+
+def ask(selection: Selection, as_of: datetime, cutoff: datetime, hidden: Collection[str]) -> Asked:
+    """Put a selection into conditions, as judged at an instant, that leave out hidden namespaces."""
+    conditions = selection.conditions(as_of, cutoff)
+    if selection.namespace in hidden:
+        # As one that is not there.
+        conditions["namespace"] = Q(pk__in=[])
+    elif hidden and not selection.namespace:
+        conditions[SEEN] = ~Q(namespace__in=sorted(hidden))
+        seen = first_namespaces(hidden)
+        return Asked(selection, conditions, tuple(seen) if len(seen) < NAMESPACES_SHOWN else ())
+    return Asked(selection, conditions)
 
 
 def known_selection(request: HttpRequest) -> Selection:
@@ -69,48 +97,54 @@ def kept_selection(request: HttpRequest) -> Selection:
     selection = Selection.from_address(request.GET.dict())
     if not selection.text:
         return selection
-    as_of = request_time(request)
-    recent = recent_sessions(selection, as_of, expiry_cutoff(as_of))
-    if _has_few(recent):
+    way = _narrowest(_asked_by(request, selection))
+    if _has_few(way):
         return selection
-    last = recent.values_list("idle_since", "pk")[READ_BOUND - 1]
-    return replace(selection, since=Since(*last))
+    recent, _ = _first(way, BY_AGE, columns=("idle_since",), bound=READ_BOUND)
+    pk, idle_since = recent[-1]
+    return replace(selection, since=Since(idle_since, pk))
 
 
-def recent_sessions(selection: Selection, as_of: datetime, cutoff: datetime) -> QuerySet[BrowserSession]:
-    """The sessions among which those of a selection are looked for, the most recently accessed first."""
-    return _sessions(_narrowest(selection, selection.conditions(as_of, cutoff)), BY_AGE)
+def _asked_by(request: HttpRequest, selection: Selection) -> Asked:
+    as_of = request_time(request)
+    return ask(selection, as_of, expiry_cutoff(as_of), hidden_from(request))
 
 
-def _list(selection: Selection, asked: Mapping[str, Q], order: tuple[str, ...]) -> Listing:
-    for way in _ways(selection, asked, order):
-        if way.is_in_order and way.met.issuperset(asked):
-            found, is_cut = first_of(_sessions(way, order))
+def some_of(asked: Asked, wanted: Q, *, is_oldest_first: bool, bound: int) -> list[int]:
+    """Give the keys of those that are wanted of so many sessions, by age, at most."""
+    order = ORDERS["idle_since"] if is_oldest_first else BY_AGE
+    found, _ = _first(_narrowest(asked), order, wanted, bound=bound)
+    return [pk for (pk,) in found]
+
+
+def _list(asked: Asked, order: tuple[str, ...]) -> Listing:
+    for way in _ways(asked, order):
+        if way.is_in_order and way.met.issuperset(asked.conditions):
+            found, is_cut = _first(way, order)
             return Listing([pk for (pk,) in found], is_cut=is_cut)
     by = order if _by(order) == "idle_since" else BY_AGE
-    # Names are in no index of those that are in order of age.
-    bound = READ_BOUND if _by(order) == "namespace" else BOUND
-    way = _narrowest(selection, asked)
-    found, has_more = first_of(_sessions(way, by), *_rest(way, asked), columns=_columns(order), bound=bound)
+    way = _narrowest(asked)
+    # Names are in no index of those that are in order of age, and namespaces in some.
+    is_in_index = _by(order) != "namespace" and (way.has_namespace or SEEN not in asked.conditions)
+    bound = BOUND if is_in_index else READ_BOUND
+    found, has_more = _first(way, by, *_rest(way, asked), columns=_columns(order), bound=bound)
     listing = Listing(_sorted(found, order, by), is_partial=has_more)
     if has_more:
         listing.notes.append(f"Only the {_recent(way, bound, by)} were looked through: others may match too.")
     return listing
 
 
-def _search(selection: Selection, asked: Mapping[str, Q], order: tuple[str, ...]) -> Listing:
+def _search(asked: Asked, order: tuple[str, ...]) -> Listing:
     """Look for names that begin with a text among all, and for parts of texts among the latest sessions."""
-    text, columns = selection.text, _columns(order)
-    way = _narrowest(selection, asked)
-    recent = _sessions(way, BY_AGE)
-    wanted = (*_rest(way, asked), mentions(text))
+    text, columns = asked.selection.text, _columns(order)
+    way = _narrowest(asked)
     # So few that all of them can be read are read, though it takes longer.
-    bound = BOUND if _has_few(recent) else READ_BOUND
-    found, has_more = first_of(recent, *wanted, columns=columns, bound=bound)
+    bound = BOUND if _has_few(way) else READ_BOUND
+    found, has_more = _first(way, BY_AGE, *_rest(way, asked), mentions(text), columns=columns, bound=bound)
     listing = Listing(_sorted(found, order), is_partial=has_more)
     where = f"the {_recent(way, READ_BOUND)}"
     if not has_more:
-        among = "all sessions that meet the filters" if asked else "all sessions"
+        among = "all sessions that meet the filters" if asked.conditions.keys() - {SEEN} else "all sessions"
         listing.notes.append(f"Searched: name, host, session id and metadata of {among}.")
         return listing
     named = BrowserSession.objects.filter(name__begins=text).order_by()
@@ -124,7 +158,8 @@ def _search(selection: Selection, asked: Mapping[str, Q], order: tuple[str, ...]
         f"Searched: names that begin with “{text}” in all sessions; "
         f"other matches of name, host, session id and metadata among {where}."
     )
-    begin, _ = first_of(named.order_by(*BY_AGE), *asked.values(), columns=columns, bound=READ_BOUND)
+    conditions = asked.conditions.values()
+    begin, _ = first_of(named.order_by(*BY_AGE), *conditions, columns=columns, bound=READ_BOUND)
     # Those that were not found before were accessed earlier than all that were.
     earlier = set(begin).difference(found)
     listing.ids = _sorted([*found, *(row for row in begin if row in earlier)], order)
@@ -132,59 +167,74 @@ def _search(selection: Selection, asked: Mapping[str, Q], order: tuple[str, ...]
 
 
 class Way(NamedTuple):
-    """An index as a way to the sessions: what it narrows them to, and which filters are met by that."""
+    """An index as a way to the sessions: what it narrows them to, and which filters are met by that.
+
+    Args:
+        has_namespace: Whether the index has the namespace as well.
+        ranges: See ``bounded.merged``.
+    """
 
     condition: Q
     met: frozenset[str]
     is_in_order: bool
     noun: str
+    has_namespace: bool = False
+    ranges: tuple[Q, ...] = ()
 
 
-def _ways(selection: Selection, asked: Mapping[str, Q], order: tuple[str, ...]) -> Iterator[Way]:
+def _ways(asked: Asked, order: tuple[str, ...]) -> Iterator[Way]:
     """Name the indexes that lead to a selection; those that leave fewer sessions first, as a rule."""
+    selection, conditions = asked.selection, asked.conditions
     by = _by(order)
     is_by_age = by == "idle_since"
-    ranges = reduce(and_, (asked[name] for name in _RANGES if name in asked), Q())
-    ranges_met = frozenset(asked).intersection(_RANGES)
-    plural = "sessions of that age" if ranges_met else "sessions"
+    ages = reduce(and_, (conditions[name] for name in _RANGES if name in conditions), Q())
+    ages_met = frozenset(conditions).intersection(_RANGES)
+    plural = "sessions of that age" if ages_met else "sessions"
     if selection.pinned == "yes":
-        yield Way(asked["pinned"] & ranges, ranges_met | {"pinned"}, is_by_age, f"pinned {plural}")
+        yield Way(conditions["pinned"] & ages, ages_met | {"pinned"}, is_by_age, f"pinned {plural}", True)
     if selection.problem not in ("", "none") or selection.browser_type == "other":
-        met = ranges_met | ({"problem"} if selection.problem == "any" else set())
-        yield Way(is_invalid() & ranges, met, is_by_age, f"{plural} with a problem")
+        met = ages_met | ({"problem"} if selection.problem == "any" else set())
+        yield Way(is_invalid() & ages, met, is_by_age, f"{plural} with a problem", True)
     if selection.namespace:
         noun = f"{plural} in namespace {selection.namespace}"
-        yield Way(asked["namespace"] & ranges, ranges_met | {"namespace"}, is_by_age, noun)
-        yield Way(asked["namespace"], frozenset({"namespace"}), by == "namespace", noun)
+        yield Way(conditions["namespace"] & ages, ages_met | {"namespace"}, is_by_age, noun, True)
+        yield Way(conditions["namespace"], frozenset({"namespace"}), by == "namespace", noun, True)
+    if asked.namespaces:
+        ranges = tuple(Q(namespace=namespace) for namespace in asked.namespaces)
+        yield Way(ages, ages_met | {SEEN}, is_by_age, plural, True, ranges)
     if selection.browser_type not in ("", "other"):
         noun = f"{plural} of browser type {selection.browser_type}"
         is_in_order = is_by_age or by == "browser_type"
-        yield Way(asked["browser_type"] & ranges, ranges_met | {"browser_type"}, is_in_order, noun)
-    yield Way(ranges, ranges_met, is_by_age, plural)
+        yield Way(conditions["browser_type"] & ages, ages_met | {"browser_type"}, is_in_order, noun)
+    yield Way(ages, ages_met, is_by_age, plural)
     yield Way(Q(), frozenset(), True, "sessions")
 
 
-def _narrowest(selection: Selection, asked: Mapping[str, Q]) -> Way:
+def _narrowest(asked: Asked) -> Way:
     """Choose the index to look through: one that leaves so few that all are looked at, or the first."""
-    ways = [way for way in _ways(selection, asked, BY_AGE) if way.is_in_order]
+    ways = [way for way in _ways(asked, BY_AGE) if way.is_in_order]
     # The last two, by age alone and of all, leave no fewer than any of the others.
     rivals = ways[:-2]
     for way in rivals if len(rivals) > 1 else ():
-        if _has_few(_sessions(way, BY_AGE)):
+        if _has_few(way):
             return way
     return ways[0]
 
 
-def _has_few(sessions: QuerySet[BrowserSession]) -> bool:
-    return sessions[: BOUND + 1].count() <= BOUND
+def _has_few(way: Way) -> bool:
+    return merged(_sessions(way, BY_AGE), way.ranges, ("pk",))[: BOUND + 1].count() <= BOUND
 
 
 def _sessions(way: Way, order: Sequence[str]) -> QuerySet[BrowserSession]:
     return BrowserSession.objects.filter(way.condition).order_by(*order)
 
 
-def _rest(way: Way, asked: Mapping[str, Q]) -> list[Q]:
-    return [condition for name, condition in asked.items() if name not in way.met]
+def _first(way: Way, order: Sequence[str], *rest: Q, **limits: Any) -> tuple[list[tuple[Any, ...]], bool]:
+    return first_of(_sessions(way, order), *rest, ranges=way.ranges, **limits)
+
+
+def _rest(way: Way, asked: Asked) -> list[Q]:
+    return [condition for name, condition in asked.conditions.items() if name not in way.met]
 
 
 def _recent(way: Way, bound: int, by: Sequence[str] = BY_AGE) -> str:

@@ -19,8 +19,9 @@ from sessions_app.admin.base import ReadOnlyAdmin, may_clean_up
 from sessions_app.admin.bounded import is_across
 from sessions_app.admin.detail import session_context
 from sessions_app.admin.session_list import SessionList, kept_selection
+from sessions_app.admin.sight import seen
 from sessions_app.cleanup import CleanupRefused
-from sessions_app.criteria import SELECTION_LIMIT, Criteria, Reason, reasons_in
+from sessions_app.criteria import SELECTION_LIMIT, Criteria, InvalidCriteria, Reason, reasons_in
 from sessions_app.models import BrowserSession
 from sessions_app.problems import Problem
 from sessions_app.selections import InvalidSelection
@@ -66,7 +67,7 @@ class BrowserSessionAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BrowserSession]:
         # Documents may be of megabytes, and no list shows them.
-        sessions = super().get_queryset(request).defer("document")
+        sessions = seen(request, super().get_queryset(request)).defer("document")
         return presentation.judge(sessions, presentation.request_time(request))
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[SessionList]:
@@ -132,7 +133,7 @@ class BrowserSessionAdmin(ReadOnlyAdmin):
     def clean_up(self, request: HttpRequest, queryset: QuerySet[BrowserSession]) -> HttpResponse | None:
         try:
             run = run_work.make_plan(request, self._selected(request, queryset))
-        except (CleanupRefused, InvalidSelection, TooManySelected) as reason:
+        except (CleanupRefused, InvalidCriteria, InvalidSelection, TooManySelected) as reason:
             self.message_user(request, f"Nothing was done: {reason}", messages.ERROR)
             return None
         return run_work.to_plan(run)

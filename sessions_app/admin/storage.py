@@ -23,6 +23,8 @@ from django_q.tasks import async_task
 from sessions_app.admin import charts, presentation, storage_tables
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.admin.downloads import harmless
+from sessions_app.admin.sight import hidden_from, seen, seen_runs
+from sessions_app.models import CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.storage import (
     SMALL_COUNT,
@@ -60,7 +62,11 @@ def _view(screen: RaptorAdmin, view: Callable[..., HttpResponse], request: HttpR
 
 def current_figures(request: HttpRequest) -> Figures | None:
     """The numbers of a page: those of now, or of the latest snapshot; None where there are none yet."""
-    return figures(as_of=presentation.request_time(request), max_age_days=settings.RAPTOR_MAX_AGE_DAYS)
+    return figures(
+        as_of=presentation.request_time(request),
+        max_age_days=settings.RAPTOR_MAX_AGE_DAYS,
+        hidden=hidden_from(request),
+    )
 
 
 def as_of_context(request: HttpRequest, found: Figures | None) -> dict[str, object]:
@@ -80,7 +86,10 @@ def report_page(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
     if found is not None:
         context |= _numbers(request, found)
         if request.user.has_perm("sessions_app.view_cleanuppolicy"):
-            context["limits"] = storage_tables.limits(found.report)
+            policies = seen(request, CleanupPolicy.objects.all())
+            # How much of the limit of all is used is not told by what is seen of it.
+            policies = policies.exclude(namespace="") if hidden_from(request) else policies
+            context["limits"] = storage_tables.limits(found.report, policies)
     return screen.page(request, "browsersession/storage.html", "Storage report", context)
 
 
@@ -89,9 +98,10 @@ def _charts(request: HttpRequest) -> dict[str, object]:
     asked = request.GET.get("days", "")
     days = int(asked) if asked in map(str, RANGES) else RANGE
     since = presentation.request_time(request) - timedelta(days=days)
-    shown = [charts.growth(history(since=since), days)]
+    shown = [charts.growth(history(since=since, hidden=hidden_from(request)), days)]
     if request.user.has_perm("sessions_app.view_cleanuprun"):
-        shown.append(charts.freed(freed_by_runs(since=since), days))
+        runs = seen_runs(request, CleanupRun.objects.all())
+        shown.append(charts.freed(freed_by_runs(runs, since=since), days))
     return {"charts": shown, "ranges": RANGES, "days": days}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from django.db.models import QuerySet
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -107,11 +108,10 @@ def _namespaces(report: StorageReport) -> list[Line]:
     return shown
 
 
-def limits(report: StorageReport) -> list[Limit]:
-    """What the policies that act above a size allow, and how much of it is used."""
-    policies = CleanupPolicy.objects.exclude(over_count=None, over_bytes=None).order_by("name")
+def limits(report: StorageReport, policies: QuerySet[CleanupPolicy]) -> list[Limit]:
+    """What those of some policies that act above a size allow, and how much of it is used."""
     found = []
-    for policy in policies:
+    for policy in policies.exclude(over_count=None, over_bytes=None).order_by("name"):
         scope = report.by_namespace.get(policy.namespace, Total()) if policy.namespace else report.live
         if policy.over_count is not None:
             words = (f"{scope.sessions:,}", f"{policy.over_count:,} sessions")

@@ -4,14 +4,8 @@ Nothing here changes a session. No page reads a large table: above ``SMALL_COUNT
 numbers of the latest snapshot, which the worker takes by schedule, or when somebody asks for one.
 """
 
-from sessions_app.storage.report import (
-    AGES,
-    LargeSession,
-    StorageReport,
-    Total,
-    disk_bytes,
-    storage_report,
-)
+from sessions_app.storage.counting import disk_bytes, storage_report
+from sessions_app.storage.report import AGES, LargeSession, StorageReport, Total
 from sessions_app.storage.snapshots import (
     SMALL_COUNT,
     Figures,

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import transaction
-from django.db.models import F, Model
+from django.db.models import F, Model, QuerySet
 from django.utils import timezone
 
-from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, StorageSnapshot
-from sessions_app.storage.report import StorageReport, storage_report
+from sessions_app.models import (
+    ArchivedSession,
+    BrowserSession,
+    CleanupRun,
+    LimitedNamespace,
+    StorageSnapshot,
+)
+from sessions_app.storage.counting import largest, report_with_parts, storage_report
+from sessions_app.storage.report import StorageReport
 
 SMALL_COUNT = 20_000
 """So many sessions are counted while somebody waits for a page; more are counted by the worker."""
@@ -57,25 +65,40 @@ class Freed(NamedTuple):
     size_bytes: int
 
 
-def figures(*, as_of: datetime, max_age_days: float) -> Figures | None:
+def figures(*, as_of: datetime, max_age_days: float, hidden: Collection[str] = ()) -> Figures | None:
     """Give the numbers of now where they can be counted at once, else those of the latest snapshot.
 
-    Seven queries at most, and none reads more than ``SMALL_COUNT`` sessions.
+    Eight queries at most, and none reads more than ``SMALL_COUNT`` sessions.
 
-    Returns: None where there is too much to be counted and no snapshot yet.
+    Args:
+        hidden: Namespaces that are left out.
+    Returns: None where there is too much to be counted and no snapshot yet that can tell.
     """
     has_few_live, has_few_archived = _has_few(BrowserSession), _has_few(ArchivedSession)
     if has_few_live and has_few_archived:
-        return Figures(storage_report(as_of=as_of, max_age_days=max_age_days))
+        return Figures(storage_report(as_of=as_of, max_age_days=max_age_days, hidden=hidden))
     snapshot = StorageSnapshot.objects.filter(report__isnull=False).first()
-    if snapshot is None or snapshot.report is None:
+    kept = None if snapshot is None else _kept_report(snapshot, hidden)
+    if snapshot is None or kept is None:
         return None
-    kept = StorageReport.from_stored(snapshot.report)
     if has_few_live:
-        report = storage_report(as_of=as_of, max_age_days=max_age_days, archived=kept.archived)
+        report = storage_report(as_of=as_of, max_age_days=max_age_days, archived=kept.archived, hidden=hidden)
         return Figures(report, archive_as_of=snapshot.taken_at)
     # The archive is told as it was at the same instant: so the page is of one instant.
     return Figures(kept, live_as_of=snapshot.taken_at, archive_as_of=snapshot.taken_at)
+
+
+def _kept_report(snapshot: StorageSnapshot, hidden: Collection[str]) -> StorageReport | None:
+    """Give the report of a snapshot; None where it does not know what of it is of the hidden namespaces."""
+    stored = snapshot.report or {}
+    of_limited = stored.get("of_limited", {})
+    if not of_limited.keys() >= set(hidden):
+        return None
+    report = StorageReport.from_stored(stored["whole"])
+    if not hidden:
+        return report
+    report = report.without({name: StorageReport.from_stored(of_limited[name]) for name in hidden})
+    return replace(report, largest=largest(hidden))
 
 
 def _has_few(model: type[Model]) -> bool:
@@ -93,7 +116,8 @@ def take_snapshot(*, as_of: datetime, max_age_days: float) -> StorageSnapshot:
         as_of: By the database's clock.
         max_age_days: Age above which a session counts as expired.
     """
-    report = storage_report(as_of=as_of, max_age_days=max_age_days)
+    limited = list(LimitedNamespace.objects.values_list("namespace", flat=True))
+    report, parts = report_with_parts(limited, as_of=as_of, max_age_days=max_age_days)
     reclaimable = report.would_free["either"]
     with transaction.atomic():
         snapshot = StorageSnapshot.objects.create(
@@ -108,11 +132,22 @@ def take_snapshot(*, as_of: datetime, max_age_days: float) -> StorageSnapshot:
             archived_count=report.archived.sessions,
             archived_bytes=report.archived.bytes,
             disk_bytes=report.disk_bytes,
-            report=report.to_stored(),
+            of_limited={name: _point(part) for name, part in parts.items()},
+            report={
+                "whole": report.to_stored(),
+                "of_limited": {name: part.to_stored() for name, part in parts.items()},
+            },
         )
         StorageSnapshot.objects.filter(pk__lt=snapshot.pk, report__isnull=False).update(report=None)
         _thin_out(as_of)
     return snapshot
+
+
+def _point(report: StorageReport) -> dict[str, int]:
+    """The numbers of a point of the charts, but for its instant."""
+    live, archived = report.live, report.archived
+    numbers = (live.sessions, live.bytes, archived.sessions, archived.bytes)
+    return dict(zip(Point._fields[1:], numbers, strict=True))
 
 
 def _thin_out(now: datetime) -> None:
@@ -133,10 +168,22 @@ def has_snapshot_since(instant: datetime) -> bool:
     return StorageSnapshot.objects.filter(taken_at__gt=instant).exists()
 
 
-def history(*, since: datetime) -> list[Point]:
-    """Give the snapshots from an instant on, the oldest first: at most ``POINTS``, and the latest."""
+def history(*, since: datetime, hidden: Collection[str] = ()) -> list[Point]:
+    """Give the snapshots from an instant on, the oldest first: at most ``POINTS``, and the latest.
+
+    Args:
+        hidden: Namespaces that are left out; a snapshot of before one of them was limited is, too.
+    """
     rows = StorageSnapshot.objects.filter(taken_at__gte=since).order_by("taken_at", "pk")
-    found = [Point(*row) for row in rows.values_list(*Point._fields)]
+    if hidden:
+        known = rows.values_list("of_limited", *Point._fields)
+        found = [
+            _less(Point(*row), of_limited, hidden)
+            for of_limited, *row in known
+            if of_limited.keys() >= set(hidden)
+        ]
+    else:
+        found = [Point(*row) for row in rows.values_list(*Point._fields)]
     if len(found) <= POINTS:
         return found
     apart = (found[-1].taken_at - found[0].taken_at) / POINTS
@@ -147,9 +194,14 @@ def history(*, since: datetime) -> list[Point]:
     return chosen[::-1]
 
 
-def freed_by_runs(*, since: datetime) -> list[Freed]:
-    """Give the runs from an instant on that removed something, the oldest first: the last ``BARS``."""
-    runs = CleanupRun.objects.filter(planned_at__gte=since, removed_count__gt=0)
+def _less(point: Point, of_limited: dict[str, dict[str, int]], hidden: Collection[str]) -> Point:
+    out = {name: sum(of_limited[namespace][name] for namespace in hidden) for name in Point._fields[1:]}
+    return point._replace(**{name: getattr(point, name) - number for name, number in out.items()})
+
+
+def freed_by_runs(runs: QuerySet[CleanupRun], *, since: datetime) -> list[Freed]:
+    """Give those runs from an instant on that removed something, the oldest first: the last ``BARS``."""
+    removed = runs.filter(planned_at__gte=since, removed_count__gt=0)
     left = (F("removed_count") - F("restored_count"), F("removed_bytes") - F("restored_bytes"))
-    rows = runs.order_by("-planned_at", "-pk").values_list("pk", "planned_at", *left)[:BARS]
+    rows = removed.order_by("-planned_at", "-pk").values_list("pk", "planned_at", *left)[:BARS]
     return [Freed(*row) for row in rows][::-1]

@@ -34,6 +34,8 @@ PAGES = (
     "sessions_app/cleanuprun/new/",
     "sessions_app/cleanuprun/1/change/",
     "sessions_app/cleanuprun/2/plan/",
+    "sessions_app/limitednamespace/",
+    "sessions_app/limitednamespace/add/",
     "sessions_app/policychange/",
     "sessions_app/sessiondirectory/",
     "sessions_app/sessiondirectory/1/change/",

@@ -10,10 +10,10 @@ import pytest
 import time_machine
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import User
+    from django.contrib.auth.models import Group, User
     from django.test import Client
 
-    from sessions_app.models import CleanupPolicy, SessionDirectory
+    from sessions_app.models import CleanupPolicy, LimitedNamespace, SessionDirectory
 
 
 @pytest.fixture
@@ -83,3 +83,46 @@ def directory(folder: Path) -> SessionDirectory:
     from sessions_app.directories import register_directory
 
     return register_directory(folder, namespace="shop")
+
+
+@pytest.fixture
+def team(db: None) -> Group:
+    from django.contrib.auth.models import Group
+
+    return Group.objects.create(name="Payments team")
+
+
+@pytest.fixture
+def limit(team: Group) -> LimitedNamespace:
+    """The namespace “payments”, which only a team sees."""
+    from sessions_app.models import LimitedNamespace
+
+    return LimitedNamespace.objects.create(namespace="payments", group_ids=[team.pk])
+
+
+@pytest.fixture
+def other(operator: User) -> User:
+    """Cleans up all, and manages all policies and directories, but is not of the team."""
+    from django.contrib.auth.models import Group, User
+
+    operator.groups.add(Group.objects.get(name="Administrator"))
+    return User.objects.get(pk=operator.pk)
+
+
+@pytest.fixture
+def as_other(client: Client, other: User) -> Client:
+    client.force_login(other)
+    return client
+
+
+@pytest.fixture
+def as_member(root: User, team: Group) -> Client:
+    """May do the same, and is of the team."""
+    from django.contrib.auth.models import Group, User
+    from django.test import Client
+
+    member = User.objects.create_user("member", is_staff=True)
+    member.groups.add(team, Group.objects.get(name="Administrator"))
+    client = Client()
+    client.force_login(member)
+    return client

@@ -108,8 +108,8 @@ def test_the_list_takes_a_fixed_number_of_queries_and_reads_no_document(see: Any
         html = see()
     assert len(names(html)) == 100
     assert len(html) < 150_000
-    # Login session, user, two for its permissions, count, rows, namespaces and those of directories.
-    assert len(queries) <= 8
+    # Login session, user, two for its permissions, limits, keys, rows, namespaces and those of directories.
+    assert len(queries) <= 9
     assert not [query for query in queries if '"document"' in query["sql"]]
 
 

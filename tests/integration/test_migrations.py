@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import pytest
 from django.apps import apps
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 
 def test_the_text_that_is_searched_is_taken_from_the_documents_and_plans_still_hold() -> None:
-    filling = importlib.import_module("sessions_app.migrations.0009_fill_metadata_text")
+    filling: Any = importlib.import_module("sessions_app.migrations.0009_fill_metadata_text")
     make_session("swept", **OLD, metadata={"suite": "smoke"})
     swept()
     make_session("old", **OLD, metadata={"suite": "smoke"})

@@ -47,7 +47,7 @@ def test_a_snapshot_is_the_report_of_its_instant() -> None:
     assert taken.reclaimable_bytes == report.would_free["either"].bytes
     stored = StorageSnapshot.objects.get().report
     assert stored is not None
-    kept = storage.StorageReport.from_stored(stored)
+    kept = storage.StorageReport.from_stored(stored["whole"])
     assert kept == report
     # No database keeps the order of keys.
     assert kept.to_json() == report.to_json()
@@ -231,12 +231,14 @@ def test_what_each_run_freed_is_told_less_what_came_back(monkeypatch: pytest.Mon
     run = swept(invalid=True)
     swept(invalid=True)
     since = database_now() - timedelta(hours=1)
-    (freed,) = freed_by_runs(since=since)
+    (freed,) = freed_by_runs(CleanupRun.objects.all(), since=since)
     assert (freed.run_id, freed.session_count, freed.size_bytes) == (run.pk, 1, run.removed_bytes)
     CleanupRun.objects.filter(pk=run.pk).update(restored_count=1, restored_bytes=run.removed_bytes)
-    assert [(f.session_count, f.size_bytes) for f in freed_by_runs(since=since)] == [(0, 0)]
+    assert [
+        (f.session_count, f.size_bytes) for f in freed_by_runs(CleanupRun.objects.all(), since=since)
+    ] == [(0, 0)]
     make_session("worse", session_id="")
     swept(invalid=True)
     monkeypatch.setattr(snapshots, "BARS", 1)
-    assert [f.run_id > run.pk for f in freed_by_runs(since=since)] == [True]
-    assert freed_by_runs(since=since + timedelta(hours=2)) == []
+    assert [f.run_id > run.pk for f in freed_by_runs(CleanupRun.objects.all(), since=since)] == [True]
+    assert freed_by_runs(CleanupRun.objects.all(), since=since + timedelta(hours=2)) == []

@@ -1,0 +1,80 @@
+"""Namespaces that are limited to groups: who sees them, and so who cleans them up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth.models import Group
+from django.http import HttpRequest
+from django_q.tasks import async_task
+
+from sessions_app.admin import presentation
+from sessions_app.admin.base import RaptorAdmin
+from sessions_app.admin.filters import has_namespace
+from sessions_app.models import LimitedNamespace
+
+if TYPE_CHECKING:
+    _Form = forms.ModelForm[LimitedNamespace]
+else:
+    _Form = forms.ModelForm
+
+
+class LimitForm(_Form):
+    groups = forms.ModelMultipleChoiceField(
+        queryset=Group.objects.order_by("name"),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="Their members see its sessions and may clean them up, as far as their permissions go. "
+        "None: superusers alone do.",
+    )
+
+    class Meta:
+        model = LimitedNamespace
+        fields = ("namespace",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial.setdefault("groups", self.instance.group_ids)
+
+    def save(self, commit: bool = True) -> LimitedNamespace:
+        self.instance.group_ids = sorted(group.pk for group in self.cleaned_data["groups"])
+        return super().save(commit)
+
+
+@admin.register(LimitedNamespace)
+class LimitedNamespaceAdmin(RaptorAdmin):
+    form = LimitForm
+    search_fields = ("namespace",)
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    list_per_page = presentation.ROWS_PER_PAGE
+
+    def get_list_display(self, request: HttpRequest) -> tuple[Any, ...]:
+        return ("namespace", _members(request))
+
+    def save_model(self, request: HttpRequest, obj: LimitedNamespace, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if not has_namespace(obj.namespace):
+            told = f"No session and no directory is in the namespace {obj.namespace} yet. Is it written so?"
+            self.message_user(request, told, messages.WARNING)
+        # A large panel tells its numbers without this namespace from the next snapshot on.
+        async_task("sessions_app.tasks.take_snapshot")
+
+
+def _members(request: HttpRequest) -> Callable[[LimitedNamespace], str]:
+    """The column that names the groups; their names are read once for all rows."""
+    kept = request.__dict__
+    if "raptor_members" not in kept:
+        names = dict(Group.objects.values_list("pk", "name"))
+
+        @admin.display(description="Seen by members of")
+        def members(limit: LimitedNamespace) -> str:
+            found = sorted(names[pk] for pk in limit.group_ids if pk in names)
+            return ", ".join(found) or "No group: superusers alone"
+
+        kept["raptor_members"] = members
+    column: Callable[[LimitedNamespace], str] = kept["raptor_members"]
+    return column

@@ -1,0 +1,89 @@
+"""What of the panel a user sees: all but the namespaces that are limited to groups of others.
+
+A run over all namespaces is seen, for it has taken what everybody sees as well; but its lists leave out what
+is hidden, and only who sees all that it reaches acts on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model, Q, QuerySet
+from django.http import Http404, HttpRequest
+
+from sessions_app.criteria import Criteria, InvalidCriteria
+from sessions_app.limits import hidden_namespaces
+from sessions_app.models import CleanupRun, PolicyChange
+
+_ModelT = TypeVar("_ModelT", bound=Model)
+
+
+def hidden_from(request: HttpRequest) -> frozenset[str]:
+    """The namespaces that the user does not see; asked for once in a request."""
+    if "raptor_hidden" not in request.__dict__:
+        request.__dict__["raptor_hidden"] = hidden_namespaces(request.user)
+    hidden: frozenset[str] = request.__dict__["raptor_hidden"]
+    return hidden
+
+
+def is_seen(request: HttpRequest) -> Q:
+    """The rows with a namespace of their own that the user sees; nothing is asked where all are."""
+    hidden = hidden_from(request)
+    return ~Q(namespace__in=sorted(hidden)) if hidden else Q()
+
+
+def seen(request: HttpRequest, rows: QuerySet[_ModelT]) -> QuerySet[_ModelT]:
+    """Leave out the rows of namespaces that are hidden from the user."""
+    return rows.filter(is_seen(request))
+
+
+def seen_runs(request: HttpRequest, runs: QuerySet[CleanupRun]) -> QuerySet[CleanupRun]:
+    """Leave out the runs over a namespace that is hidden from the user."""
+    hidden = hidden_from(request)
+    return runs.exclude(criteria_json__namespace__in=sorted(hidden)) if hidden else runs
+
+
+def seen_changes(request: HttpRequest, changes: QuerySet[PolicyChange]) -> QuerySet[PolicyChange]:
+    """Leave out the changes of policies that were, or became, those of a namespace hidden from the user."""
+    hidden = sorted(hidden_from(request))
+    if not hidden:
+        return changes
+    return changes.exclude(before_json__namespace__in=hidden).exclude(after_json__namespace__in=hidden)
+
+
+def get_seen_run(request: HttpRequest, run_id: int) -> CleanupRun:
+    """Raises: Http404: there is no such run, or none that the user sees."""
+    run = seen_runs(request, CleanupRun.objects.filter(pk=run_id)).first()
+    if run is None:
+        raise Http404("There is no such run.")
+    return run
+
+
+def within_sight(request: HttpRequest, criteria: Criteria) -> Criteria:
+    """Limit what somebody asks for to what they see.
+
+    Raises: InvalidCriteria: it is a namespace that they do not see, or that is not there.
+    """
+    hidden = hidden_from(request)
+    if criteria.namespace in hidden:
+        raise InvalidCriteria(f"You see no session in the namespace {criteria.namespace}.")
+    return replace(criteria, not_namespaces=tuple(sorted(hidden)))
+
+
+def reaches_hidden(request: HttpRequest, criteria: Criteria) -> bool:
+    """Whether criteria may take sessions that the user does not see."""
+    return any(map(criteria.reaches, hidden_from(request)))
+
+
+def refuse_hidden(request: HttpRequest, run: CleanupRun) -> None:
+    """Raises: PermissionDenied: the run reaches namespaces that the user does not see."""
+    if reaches_hidden(request, run.criteria):
+        raise PermissionDenied("It reaches namespaces that are limited to others.")
+
+
+def seen_names(request: HttpRequest, named: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out the sessions, by their namespace, that the user does not see."""
+    hidden = hidden_from(request)
+    return [session for session in named if session["namespace"] not in hidden]

@@ -1,0 +1,277 @@
+"""Namespaces that are limited to groups: others neither see nor clean them up."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from sessions_app.admin import bounded, session_list
+from sessions_app.criteria import Criteria
+from sessions_app.limits import hidden_namespaces
+from sessions_app.models import (
+    ArchivedSession,
+    BrowserSession,
+    CleanupRun,
+    LimitedNamespace,
+)
+from tests.integration.admin_sessions import LIST, build_session, make_session, page_of
+from tests.integration.sessions import live, swept
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon", "limit")]
+
+RUNS = "/admin/sessions_app/cleanuprun/"
+OLD = timedelta(days=9)
+
+
+def html_of(client: Client, address: str) -> str:
+    response = client.get(address)
+    assert response.status_code == 200, address
+    return response.content.decode()
+
+
+def names(html: str) -> list[str]:
+    return re.findall(r'class="field-name"><a [^>]*>([^<]+)</a>', html)
+
+
+def test_superusers_and_members_see_a_limited_namespace_and_nobody_else(
+    root: User, other: User, team: Group, outsider: User
+) -> None:
+    assert hidden_namespaces(root) == frozenset()
+    assert hidden_namespaces(other) == hidden_namespaces(outsider) == {"payments"}
+    other.groups.add(team)
+    assert hidden_namespaces(other) == frozenset()
+    LimitedNamespace.objects.update(group_ids=[])
+    assert hidden_namespaces(other) == {"payments"}
+    team.delete()
+    assert hidden_namespaces(other) == {"payments"}
+
+
+def test_the_list_leaves_out_what_is_limited_to_others(as_other: Client, as_member: Client) -> None:
+    make_session("ours")
+    make_session("theirs", namespace="payments")
+    for query in (
+        "",
+        "?q=s",
+        "?q=theirs",
+        "?problem=none",
+        "?pinned=no",
+        "?o=-7",
+        "?o=2",
+        "?browser_type=chromium",
+    ):
+        html = html_of(as_other, LIST + query)
+        assert "theirs" not in names(html), query
+        assert "namespace=payments" not in html
+        assert "payments</td>" not in html
+        assert "theirs" in names(html_of(as_member, LIST + query)), query
+    assert names(html_of(as_other, LIST)) == ["ours"]
+    html = html_of(as_other, f"{LIST}?namespace=payments")
+    assert names(html) == []
+    assert "No session matches" in html
+
+
+def test_the_page_of_a_session_that_is_limited_to_others_is_not_there(as_other: Client) -> None:
+    session = make_session("theirs", namespace="payments")
+    assert as_other.get(page_of(session)).status_code == 302
+    for action in ("pin", "history", "delete"):
+        response = as_other.post(f"{LIST}{session.pk}/{action}/", {"pin": "1"})
+        assert response.status_code in (302, 403, 404), action
+    session.refresh_from_db()
+    assert not session.is_pinned
+
+
+@pytest.mark.parametrize("criteria", [["expired"], ["invalid"], ["all"], ["expired", "invalid"]])
+def test_a_cleanup_leaves_what_is_limited_to_others(as_other: Client, criteria: list[str]) -> None:
+    for name, namespace in (("ours", "default"), ("theirs", "payments")):
+        make_session(name, namespace=namespace, age=OLD, session_id="")
+    response = as_other.post(f"{RUNS}new/", {"what": criteria, "max_age_days": "7"})
+    run = CleanupRun.objects.get()
+    html = html_of(as_other, response["Location"])
+    assert "<strong>1 session</strong>" in html
+    assert "1 limited namespace" in html
+    assert "theirs" not in html
+    assert "payments" not in html
+    as_other.post(response["Location"], {"number": "1"})
+    run.refresh_from_db()
+    assert (run.state, run.removed_count, run.before_count, run.after_count) == ("succeeded", 1, 1, 0)
+    assert live() == ["theirs"]
+    as_other.post(f"{RUNS}{run.pk}/undo/")
+    assert live() == ["ours", "theirs"]
+
+
+def test_a_cleanup_of_a_namespace_that_is_limited_to_others_is_as_of_one_that_is_not_there(
+    as_other: Client,
+) -> None:
+    make_session("theirs", namespace="payments", age=OLD)
+    response = as_other.post(
+        f"{RUNS}new/", {"what": ["expired"], "max_age_days": "7", "namespace": "payments"}
+    )
+    assert "You see no session in the namespace payments" in response.content.decode()
+    data = {"action": "clean_up", "select_across": "1", "_selected_action": ["1"]}
+    as_other.post(f"{LIST}?namespace=payments", data)
+    assert not CleanupRun.objects.exists()
+
+
+def test_all_that_match_and_what_is_ticked_leave_out_what_is_limited_to_others(as_other: Client) -> None:
+    ours = make_session("ours", age=OLD)
+    theirs = make_session("theirs", namespace="payments", age=OLD)
+    for data in (
+        {"select_across": "1", "_selected_action": [ours.pk]},
+        {"_selected_action": [ours.pk, theirs.pk]},
+    ):
+        response = as_other.post(f"{LIST}?expired=yes", {"action": "clean_up", **data})
+        run = CleanupRun.objects.latest("pk")
+        assert response["Location"].endswith(f"/{run.pk}/plan/")
+        assert (run.matched_count, run.criteria.not_namespaces) == (1, ("payments",))
+    as_other.post(response["Location"])
+    assert live() == ["theirs"]
+
+
+def test_a_run_over_all_namespaces_is_seen_without_what_is_hidden_and_not_acted_on(
+    as_other: Client, as_member: Client
+) -> None:
+    make_session("ours", age=OLD)
+    make_session("theirs", namespace="payments", age=OLD)
+    run = swept(expired=True)
+    page = f"{RUNS}{run.pk}/change/"
+    html = html_of(as_other, page)
+    assert "It reaches namespaces that are limited to others." in html
+    assert "ours" in html
+    assert "theirs" not in html
+    assert f"{run.pk}/undo/" not in html
+    for action in ("undo", "resume", "close", "again", "protect", "plan"):
+        response = as_other.post(f"{RUNS}{run.pk}/{action}/")
+        assert response.status_code == 403
+        assert "limited to others" in response.content.decode()
+    download = json.loads(as_other.get(f"{RUNS}{run.pk}/sessions.json").getvalue())
+    assert [session["name"] for session in download["sessions"]] == ["ours"]
+    assert b"theirs" not in as_other.get(f"{RUNS}{run.pk}/sessions.csv").getvalue()
+    html = html_of(as_member, page)
+    assert "theirs" in html
+    assert f"{run.pk}/undo/" in html
+    as_member.post(f"{RUNS}{run.pk}/undo/")
+    assert live() == ["ours", "theirs"]
+
+
+def test_skipped_sessions_that_are_hidden_are_not_named(as_other: Client) -> None:
+    run = swept(expired=True)
+    named = [
+        {"namespace": namespace, "name": name, "because": "It was pinned after the preview."}
+        for namespace, name in (("default", "ours"), ("payments", "theirs"))
+    ]
+    CleanupRun.objects.filter(pk=run.pk).update(skipped_sessions=named, skipped_count=2, matched_count=2)
+    for address in ("change/", "sessions.json", "skipped.csv"):
+        response = as_other.get(f"{RUNS}{run.pk}/{address}")
+        text = (response.getvalue() if response.streaming else response.content).decode()
+        assert "ours" in text, address
+        assert "theirs" not in text, address
+
+
+def test_runs_of_a_namespace_that_is_limited_to_others_are_not_there(
+    as_other: Client, as_member: Client
+) -> None:
+    make_session("theirs", namespace="payments", age=OLD)
+    run = swept(expired=True, namespace="payments")
+    html = html_of(as_other, RUNS)
+    assert f"Run {run.pk}<" not in html
+    assert "payments" not in html
+    assert "0 cleanup runs" in html
+    for address in ("export.csv", "export.json"):
+        assert b"payments" not in as_other.get(f"{RUNS}{address}").getvalue()
+    assert as_other.get(f"{RUNS}{run.pk}/change/").status_code == 302
+    for address in ("progress/", "sessions.csv", "sessions.json", "skipped.csv"):
+        assert as_other.get(f"{RUNS}{run.pk}/{address}").status_code == 404
+    assert as_other.post(f"{RUNS}{run.pk}/undo/").status_code == 404
+    assert "payments" in html_of(as_member, RUNS)
+    assert "payments" not in html_of(as_other, "/admin/")
+    assert "payments" in html_of(as_member, "/admin/")
+
+
+def test_a_download_does_not_name_what_was_hidden_from_who_planned(
+    as_other: Client, as_member: Client
+) -> None:
+    make_session("ours", age=OLD)
+    as_other.post(f"{RUNS}new/", {"what": ["expired"], "max_age_days": "7"})
+    address = f"{RUNS}{CleanupRun.objects.get().pk}/sessions.json"
+    assert json.loads(as_other.get(address).getvalue())["criteria"]["not_namespaces"] == []
+    assert json.loads(as_member.get(address).getvalue())["criteria"]["not_namespaces"] == ["payments"]
+
+
+def test_the_archive_leaves_out_what_is_limited_to_others(as_other: Client, as_member: Client) -> None:
+    make_session("ours", age=OLD)
+    make_session("theirs", namespace="payments", age=OLD)
+    run = swept(expired=True)
+    archive = "/admin/sessions_app/archivedsession/"
+    theirs = ArchivedSession.objects.get(name="theirs")
+    for query in ("", f"?run={run.pk}", "?namespace=payments", "?q=theirs"):
+        assert "theirs" not in names(html_of(as_other, archive + query)), query
+        assert "theirs" in names(html_of(as_member, archive + query)), query
+    assert as_other.get(f"{archive}{theirs.pk}/change/").status_code == 302
+    as_other.post(archive, {"action": "bring_back", "_selected_action": [theirs.pk]})
+    as_other.post(
+        f"{archive}?run={run.pk}", {"action": "bring_back", "select_across": "1", "_selected_action": [1]}
+    )
+    assert live() == ["ours"]
+
+
+def test_what_is_limited_after_the_preview_is_not_taken_by_who_no_longer_sees_it(as_other: Client) -> None:
+    LimitedNamespace.objects.all().delete()
+    make_session("theirs", namespace="payments", age=OLD)
+    plan = as_other.post(f"{RUNS}new/", {"what": ["expired"], "max_age_days": "7"})["Location"]
+    LimitedNamespace.objects.create(namespace="payments")
+    assert as_other.post(plan, {"number": "1"}).status_code == 403
+    assert live() == ["theirs"]
+
+
+@pytest.mark.parametrize("is_few", [True, False])
+def test_newer_sessions_that_are_hidden_do_not_hide_the_others(
+    as_other: Client, monkeypatch: pytest.MonkeyPatch, is_few: bool
+) -> None:
+    """Most sessions are of others, and the list is still that of the first ones of its order."""
+    monkeypatch.setattr(bounded, "BOUND", 10)
+    monkeypatch.setattr(session_list, "BOUND", 10)
+    monkeypatch.setattr(session_list, "READ_BOUND", 10)
+    if not is_few:
+        monkeypatch.setattr(session_list, "NAMESPACES_SHOWN", 1)
+    BrowserSession.objects.bulk_create(build_session(f"t{n}", namespace="payments") for n in range(30))
+    for n in range(6):
+        make_session(f"ours-{n}", namespace=f"team-{n % 3}", age=timedelta(days=n + 1))
+    html = html_of(as_other, LIST)
+    if not is_few:
+        assert names(html) == []
+        assert "Only the 10 most recently accessed sessions were looked through" in html
+        assert names(html_of(as_other, f"{LIST}?namespace=team-1")) == ["ours-1", "ours-4"]
+        return
+    assert names(html) == [f"ours-{n}" for n in range(6)]
+    assert "looked through" not in html
+    assert names(html_of(as_other, f"{LIST}?o=6")) == [f"ours-{n}" for n in reversed(range(6))]
+    assert set(names(html_of(as_other, f"{LIST}?q=ours"))) == {f"ours-{n}" for n in range(6)}
+    assert names(html_of(as_other, f"{LIST}?expired=no&browser_type=chromium&o=-7"))
+
+
+def test_what_some_do_not_see_costs_no_query_for_each_namespace(as_other: Client, other: User) -> None:
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            html_of(as_other, LIST)
+        return len(captured)
+
+    make_session("ours")
+    few = queries()
+    for n in range(20):
+        make_session(namespace=f"team-{n}")
+        LimitedNamespace.objects.create(namespace=f"limited-{n}")
+    assert queries() == few
+
+
+def test_criteria_say_whether_they_reach_a_namespace() -> None:
+    assert Criteria(all=True).reaches("payments")
+    assert Criteria(all=True, namespace="payments").reaches("payments")
+    assert not Criteria(all=True, namespace="shop").reaches("payments")
+    assert not Criteria(all=True, not_namespaces=("payments",)).reaches("payments")

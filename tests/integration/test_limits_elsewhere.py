@@ -1,0 +1,187 @@
+"""Limited namespaces on the other screens: storage, directories, policies, and the limits themselves."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, Permission, User
+from django.test import Client
+
+from sessions_app.directories import register_directory
+from sessions_app.limits import hidden_namespaces
+from sessions_app.models import (
+    CleanupPolicy,
+    LimitedNamespace,
+    PolicyChange,
+    SessionDirectory,
+)
+from tests.integration.admin_sessions import AS_OF, LIST, make_session
+from tests.integration.sessions import swept
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon", "limit")]
+
+RUNS = "/admin/sessions_app/cleanuprun/"
+OLD = timedelta(days=9)
+
+
+def html_of(client: Client, address: str) -> str:
+    response = client.get(address)
+    assert response.status_code == 200, address
+    return response.content.decode()
+
+
+def names(html: str) -> list[str]:
+    return re.findall(r'class="field-name"><a [^>]*>([^<]+)</a>', html)
+
+
+def test_the_storage_report_counts_what_is_seen(as_other: Client, as_member: Client) -> None:
+    make_session("ours", age=OLD)
+    for number in range(3):
+        make_session(f"theirs-{number}", namespace="payments", age=OLD, is_pinned=number == 0)
+    swept(expired=True, namespace="payments")
+    address = f"{LIST}storage/report.json"
+    seen, whole = (json.loads(client.get(address).content) for client in (as_other, as_member))
+    assert (seen["sessions"], seen["archived"]["sessions"], seen["pinned"]) == (1, 0, 0)
+    assert (whole["sessions"], whole["archived"]["sessions"], whole["pinned"]) == (2, 2, 1)
+    for page in (f"{LIST}storage/", "/admin/", f"{LIST}storage/report.csv"):
+        text = as_other.get(page).content.decode()
+        assert "theirs" not in text, page
+        assert "payments" not in text, page
+
+
+def test_directories_of_a_namespace_that_is_limited_to_others_are_not_there(
+    as_other: Client, as_member: Client, tmp_path: Any
+) -> None:
+    screen = "/admin/sessions_app/sessiondirectory/"
+    directory = register_directory(tmp_path, namespace="payments")
+    assert str(tmp_path) not in html_of(as_other, screen)
+    assert str(tmp_path) in html_of(as_member, screen)
+    assert as_other.get(f"{screen}{directory.pk}/change/").status_code == 302
+    assert as_other.post(f"{screen}{directory.pk}/sync/").status_code == 404
+    folder = tmp_path / "another"
+    folder.mkdir()
+    html = as_other.post(f"{screen}add/", {"path": str(folder), "namespace": "payments"}).content.decode()
+    assert "limited to others" in html
+    assert SessionDirectory.objects.count() == 1
+
+
+def policy_data(policy: CleanupPolicy | None = None, **changes: str) -> dict[str, str]:
+    return {
+        "name": policy.name if policy else "New",
+        "namespace": policy.namespace if policy else "",
+        "brake_percent": "50",
+        "steps-TOTAL_FORMS": "1",
+        "steps-INITIAL_FORMS": "0",
+        "steps-0-criterion": "expired",
+        **changes,
+    }
+
+
+def test_a_policy_of_all_namespaces_is_only_for_who_sees_all(as_other: Client, as_member: Client) -> None:
+    screen = "/admin/sessions_app/cleanuppolicy/"
+    nightly = CleanupPolicy.objects.get(name="Nightly sweep")
+    make_session("theirs", namespace="payments", age=OLD)
+    html = html_of(as_other, f"{screen}{nightly.pk}/change/")
+    assert "only who sees them may change or run it" in html
+    assert "What it would take now" not in html
+    assert "Run now" not in html
+    assert as_other.get(f"{screen}{nightly.pk}/run/").status_code == 403
+    assert as_other.post(f"{screen}{nightly.pk}/run/").status_code == 403
+    assert as_other.post(f"{screen}{nightly.pk}/change/", policy_data(nightly)).status_code == 403
+    assert "Run now" in html_of(as_member, f"{screen}{nightly.pk}/change/")
+
+
+@pytest.mark.parametrize(("namespace", "told"), [("", "Name a namespace"), ("payments", "limited to others")])
+def test_no_policy_is_made_that_takes_what_is_limited_to_others(
+    as_other: Client, as_member: Client, namespace: str, told: str
+) -> None:
+    address = "/admin/sessions_app/cleanuppolicy/add/"
+    assert told in as_other.post(address, policy_data(namespace=namespace)).content.decode()
+    assert not CleanupPolicy.objects.filter(name="New").exists()
+    assert as_member.post(address, policy_data(namespace=namespace)).status_code == 302
+    html = html_of(as_other, "/admin/sessions_app/cleanuppolicy/")
+    assert ("New" in names(html)) is (namespace == "")
+
+
+def test_policies_of_a_namespace_that_is_limited_to_others_are_not_there(
+    as_other: Client, as_member: Client
+) -> None:
+    as_member.post("/admin/sessions_app/cleanuppolicy/add/", policy_data(namespace="payments"))
+    policy = CleanupPolicy.objects.get(name="New")
+    change = PolicyChange.objects.get(policy=policy)
+    screen = "/admin/sessions_app/cleanuppolicy/"
+    assert as_other.get(f"{screen}{policy.pk}/change/").status_code == 302
+    assert as_other.get(f"{screen}{policy.pk}/run/").status_code == 404
+    assert "New" not in html_of(as_other, screen)
+    changes = "/admin/sessions_app/policychange/"
+    assert "payments" not in html_of(as_other, changes)
+    assert b"payments" not in as_other.get(f"{changes}export.csv").getvalue()
+    assert as_other.get(f"{changes}{change.pk}/change/").status_code == 302
+    assert "payments" in html_of(as_member, changes)
+
+
+def test_a_limit_is_made_in_the_panel_by_who_has_the_permission(
+    as_root: Client, as_other: Client, other: User, team: Group
+) -> None:
+    screen = "/admin/sessions_app/limitednamespace/"
+    client = Client()
+    client.force_login(other)
+    assert client.get(screen).status_code == 403
+    as_root.force_login(User.objects.get(username="root"))
+    html = html_of(as_root, screen)
+    assert "Payments team" in html
+    make_session(namespace="search")
+    response = as_root.post(f"{screen}add/", {"namespace": "search", "groups": [team.pk]}, follow=True)
+    assert "was added successfully" in response.content.decode()
+    assert "Is it written so?" not in response.content.decode()
+    limit = LimitedNamespace.objects.get(namespace="search")
+    assert limit.group_ids == [team.pk]
+    assert hidden_namespaces(other) == {"payments", "search"}
+    assert "checked" in html_of(as_root, f"{screen}{limit.pk}/change/")
+    response = as_root.post(f"{screen}add/", {"namespace": "serach"}, follow=True)
+    assert "Is it written so?" in response.content.decode()
+    assert "superusers alone" in html_of(as_root, screen)
+    other.user_permissions.add(*Permission.objects.filter(codename__endswith="_limitednamespace"))
+    assert "payments" in html_of(client, screen)
+
+
+def test_a_snapshot_knows_what_of_it_is_of_a_limited_namespace(
+    as_other: Client, as_member: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sessions_app import storage, tasks
+    from sessions_app.storage import figures, history, snapshots
+
+    make_session("ours", age=OLD)
+    make_session("ours-too", age=OLD, session_id="")
+    for number in range(3):
+        make_session(f"theirs-{number}", namespace="payments", age=OLD, browser_type="firefox")
+    swept(expired=True, namespace="payments", browser_type="firefox")
+    make_session("theirs-large", namespace="payments", metadata={"x": "y" * 5_000})
+    exact = storage.storage_report(as_of=AS_OF, max_age_days=7, hidden={"payments"})
+    assert exact.by_namespace.keys() == {"default"}
+    monkeypatch.setattr(snapshots, "SMALL_COUNT", 1)
+    hidden = frozenset({"payments"})
+    assert figures(as_of=AS_OF, max_age_days=7, hidden=hidden) is None
+    for _ in range(2):
+        tasks.take_snapshot()
+    found = figures(as_of=AS_OF, max_age_days=7, hidden=hidden)
+    assert found is not None
+    assert found.report.to_json() | {"as_of": "", "disk_bytes": 0} == exact.to_json() | {
+        "as_of": "",
+        "disk_bytes": 0,
+    }
+    assert (found.report.live.sessions, found.report.archived.sessions) == (2, 0)
+    points = history(since=AS_OF - timedelta(days=1), hidden=hidden)
+    assert [(point.session_count, point.archived_count) for point in points] == [(2, 0)] * 2
+    html = html_of(as_other, f"{LIST}storage/")
+    assert "theirs" not in html
+    assert "payments" not in html
+    # Of a namespace that was limited since, the snapshot does not know.
+    LimitedNamespace.objects.create(namespace="default")
+    assert figures(as_of=AS_OF, max_age_days=7, hidden=hidden | {"default"}) is None
+    assert history(since=AS_OF - timedelta(days=1), hidden=hidden | {"default"}) == []
+    assert "have not been counted yet" in html_of(as_other, f"{LIST}storage/")
