@@ -120,13 +120,13 @@ def some_of(asked: Asked, wanted: Q, *, is_oldest_first: bool, bound: int) -> li
 def _list(asked: Asked, order: tuple[str, ...]) -> Listing:
     for way in _ways(asked, order):
         if way.is_in_order and way.met.issuperset(asked.conditions):
-            found, is_cut = _first(way, order)
+            found, is_cut = _first(way, order, bound=way.bound)
             return Listing([pk for (pk,) in found], is_cut=is_cut)
     by = order if _by(order) == "idle_since" else BY_AGE
     way = _narrowest(asked)
     # Names are in no index of those that are in order of age, and namespaces in some.
     is_in_index = _by(order) != "namespace" and (way.has_namespace or SEEN not in asked.conditions)
-    bound = BOUND if is_in_index else READ_BOUND
+    bound = way.bound if is_in_index else READ_BOUND
     found, has_more = _first(way, by, *_rest(way, asked), columns=_columns(order), bound=bound)
     listing = Listing(_sorted(found, order, by), is_partial=has_more)
     if has_more:
@@ -139,7 +139,7 @@ def _search(asked: Asked, order: tuple[str, ...]) -> Listing:
     text, columns = asked.selection.text, _columns(order)
     way = _narrowest(asked)
     # So few that all of them can be read are read, though it takes longer.
-    bound = BOUND if _has_few(way) else READ_BOUND
+    bound = way.bound if _has_few(way) else READ_BOUND
     found, has_more = _first(way, BY_AGE, *_rest(way, asked), mentions(text), columns=columns, bound=bound)
     listing = Listing(_sorted(found, order), is_partial=has_more)
     where = f"the {_recent(way, READ_BOUND)}"
@@ -181,6 +181,11 @@ class Way(NamedTuple):
     has_namespace: bool = False
     ranges: tuple[Q, ...] = ()
 
+    @property
+    def bound(self) -> int:
+        """So many sessions are read by it; to merge ranges of a generated column, SQLite reads the table."""
+        return READ_BOUND if self.ranges else BOUND
+
 
 def _ways(asked: Asked, order: tuple[str, ...]) -> Iterator[Way]:
     """Name the indexes that lead to a selection; those that leave fewer sessions first, as a rule."""
@@ -200,8 +205,9 @@ def _ways(asked: Asked, order: tuple[str, ...]) -> Iterator[Way]:
         yield Way(conditions["namespace"] & ages, ages_met | {"namespace"}, is_by_age, noun, True)
         yield Way(conditions["namespace"], frozenset({"namespace"}), by == "namespace", noun, True)
     if asked.namespaces:
-        ranges = tuple(Q(namespace=namespace) for namespace in asked.namespaces)
-        yield Way(ages, ages_met | {SEEN}, is_by_age, plural, True, ranges)
+        first, *others = (Q(namespace=namespace) for namespace in asked.namespaces)
+        condition, ranges = (ages, (first, *others)) if others else (ages & first, ())
+        yield Way(condition, ages_met | {SEEN}, is_by_age, plural, True, ranges)
     if selection.browser_type not in ("", "other"):
         noun = f"{plural} of browser type {selection.browser_type}"
         is_in_order = is_by_age or by == "browser_type"
@@ -222,7 +228,7 @@ def _narrowest(asked: Asked) -> Way:
 
 
 def _has_few(way: Way) -> bool:
-    return merged(_sessions(way, BY_AGE), way.ranges, ("pk",))[: BOUND + 1].count() <= BOUND
+    return merged(_sessions(way, BY_AGE), way.ranges, ("pk",))[: way.bound + 1].count() <= way.bound
 
 
 def _sessions(way: Way, order: Sequence[str]) -> QuerySet[BrowserSession]:
