@@ -98,7 +98,8 @@ def merged(rows: QuerySet[Any], ranges: Sequence[Q], columns: Sequence[str]) -> 
     first, *others = [
         rows.filter(range_).order_by().annotate(**sorted_by).values_list(*read) for range_ in ranges
     ]
-    return first.union(*others, all=True).order_by(*map("".join, zip(signs, sorted_by, strict=True)))
+    found: QuerySet[Any] = first.union(*others, all=True)
+    return found.order_by(*map("".join, zip(signs, sorted_by, strict=True)))
 
 
 def is_across(request: HttpRequest) -> bool:
