@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from datetime import timedelta
 
 import pytest
@@ -23,21 +22,9 @@ from sessions_app.models import (
 )
 from tests.integration.admin_sessions import LIST, build_session, make_session, page_of
 from tests.integration.sessions import live, swept
+from tests.integration.shown import OLD, RUNS, html_of, names
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon", "limit")]
-
-RUNS = "/admin/sessions_app/cleanuprun/"
-OLD = timedelta(days=9)
-
-
-def html_of(client: Client, address: str) -> str:
-    response = client.get(address)
-    assert response.status_code == 200, address
-    return response.content.decode()
-
-
-def names(html: str) -> list[str]:
-    return re.findall(r'class="field-name"><a [^>]*>([^<]+)</a>', html)
 
 
 def test_superusers_and_members_see_a_limited_namespace_and_nobody_else(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from datetime import timedelta
 from typing import Any
 
@@ -21,21 +20,9 @@ from sessions_app.models import (
 )
 from tests.integration.admin_sessions import AS_OF, LIST, make_session
 from tests.integration.sessions import swept
+from tests.integration.shown import OLD, html_of, names
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon", "limit")]
-
-RUNS = "/admin/sessions_app/cleanuprun/"
-OLD = timedelta(days=9)
-
-
-def html_of(client: Client, address: str) -> str:
-    response = client.get(address)
-    assert response.status_code == 200, address
-    return response.content.decode()
-
-
-def names(html: str) -> list[str]:
-    return re.findall(r'class="field-name"><a [^>]*>([^<]+)</a>', html)
 
 
 def test_the_storage_report_counts_what_is_seen(as_other: Client, as_member: Client) -> None:
