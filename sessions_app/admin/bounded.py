@@ -14,6 +14,7 @@ from operator import and_
 from typing import Any
 
 from django.contrib.admin.views.main import ChangeList
+from django.db import connection
 from django.db.models import Case, ExpressionWrapper, F, Q, QuerySet, TextField, Value, When
 from django.http import HttpRequest
 
@@ -65,41 +66,51 @@ def first_of(
 
     Args:
         rows: In an order, and by conditions, that an index has.
-        ranges: See ``merged``.
+        ranges: Only rows that meet one of these; see ``merged``.
         rest: Other conditions: of the first rows, those that meet them are given.
         columns: What is given beside each key.
         bound: So many rows at most; ``BOUND`` where not given.
     """
     bound = bound or BOUND
-    wanted = ("pk", *columns)
-    if not (rest or ranges):
-        read = list(rows.values_list(*wanted)[: bound + 1])
+    if ranges:
+        keys = merged(rows, ranges, bound + 1)
+        found = rows.filter(*rest, pk__in=keys[:bound]).order_by().values_list("pk", *columns)
+        by_key = {row[0]: row for row in found}
+        return [by_key[key] for key in keys if key in by_key], len(keys) > bound
+    if not rest:
+        read = list(rows.values_list("pk", *columns)[: bound + 1])
         return read[:bound], len(read) > bound
     # As a column, not as a condition: the database would read on until it had found enough.
-    is_hit = Case(When(reduce(and_, rest), then=Value(1)), default=Value(0)) if rest else Value(1)
-    read = list(merged(rows.annotate(is_hit=is_hit), ranges, ("is_hit", *wanted))[: bound + 1])
-    return [row[1 : 1 + len(wanted)] for row in read[:bound] if row[0]], len(read) > bound
+    is_hit = Case(When(reduce(and_, rest), then=Value(1)), default=Value(0))
+    hits = rows.annotate(is_hit=is_hit).values_list("is_hit", "pk", *columns)
+    read = list(hits[: bound + 1])
+    return [row[1:] for row in read[:bound] if row[0]], len(read) > bound
 
 
-def merged(rows: QuerySet[Any], ranges: Sequence[Q], columns: Sequence[str]) -> QuerySet[Any]:
-    """Give columns of the rows that meet one of some conditions; of all rows, where there are none.
+def merged(rows: QuerySet[Any], ranges: Sequence[Q], count: int) -> list[int]:
+    """Give the keys of the first rows that meet one of some conditions, in the order of the rows.
 
-    Each condition is a range of an index that has the rows in their order. The database reads each as far as
-    it is needed, where it would sort all that meet an OR.
+    Each condition is a range of an index that has the rows in their order: the database reads so many of each
+    at most, where it would sort all that meet an OR.
     """
-    if not ranges:
-        return rows.values_list(*columns)
-    order = [str(column).removeprefix("-") for column in rows.query.order_by]
-    signs = ["-" if str(column).startswith("-") else "" for column in rows.query.order_by]
+    order = [str(column) for column in rows.query.order_by]
     # What several queries are sorted by together has to be read by each. As texts, for it is of no other use,
-    # and Django takes 3 µs to make an instant of one of SQLite's, which reads it in the table, not the index.
-    sorted_by = {f"by_{name}": ExpressionWrapper(F(name), output_field=TextField()) for name in order}
-    read = [*columns, *sorted_by]
-    first, *others = [
-        rows.filter(range_).order_by().annotate(**sorted_by).values_list(*read) for range_ in ranges
-    ]
-    found: QuerySet[Any] = first.union(*others, all=True)
-    return found.order_by(*map("".join, zip(signs, sorted_by, strict=True)))
+    # and Django takes 3 µs to make an instant of one of SQLite's.
+    names = {column: f"by_{column.removeprefix('-')}" for column in order}
+    read = {
+        name: ExpressionWrapper(F(column.removeprefix("-")), output_field=TextField())
+        for column, name in names.items()
+    }
+    parts = [rows.filter(range_).annotate(**read).values_list("pk", *read) for range_ in ranges]
+    if connection.features.supports_slicing_ordering_in_compound:
+        # PostgreSQL sorts all of the ranges else.
+        parts = [part[:count] for part in parts]
+    else:
+        # SQLite merges them, each as far as it is needed.
+        parts = [part.order_by() for part in parts]
+    first, *others = parts
+    in_order = [f"-{name}" if column.startswith("-") else name for column, name in names.items()]
+    return [row[0] for row in first.union(*others, all=True).order_by(*in_order)[:count]]
 
 
 def is_across(request: HttpRequest) -> bool:

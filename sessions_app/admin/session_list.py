@@ -228,7 +228,9 @@ def _narrowest(asked: Asked) -> Way:
 
 
 def _has_few(way: Way) -> bool:
-    return merged(_sessions(way, BY_AGE), way.ranges, ("pk",))[: way.bound + 1].count() <= way.bound
+    sessions, count = _sessions(way, BY_AGE), way.bound + 1
+    left = len(merged(sessions, way.ranges, count)) if way.ranges else sessions[:count].count()
+    return left <= way.bound
 
 
 def _sessions(way: Way, order: Sequence[str]) -> QuerySet[BrowserSession]:

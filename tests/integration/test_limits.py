@@ -250,6 +250,7 @@ def test_what_some_do_not_see_costs_no_query_for_each_namespace(as_other: Client
         return len(captured)
 
     make_session("ours")
+    make_session("more", namespace="search")
     few = queries()
     for n in range(20):
         make_session(namespace=f"team-{n}")
