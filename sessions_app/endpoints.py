@@ -79,9 +79,9 @@ def mask_endpoints(text: str, *, cdp_url: str = "") -> str:
         cdp_url: The endpoint of the session that the text is about: it and the secret at its end are
             hidden wherever they stand, whatever they look like there.
     """
-    for secret in _secrets_in(cdp_url.strip()):
-        if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, "…")
+    for part in _secrets_in(cdp_url.strip()):
+        if len(part) >= _SHORTEST_SECRET:
+            text = text.replace(part, "…")
     if not _may_hold_one(text.lower()):
         return text
     for secret, shown in (
