@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from datetime import UTC, datetime, tzinfo
 from typing import Any, NamedTuple
 
@@ -37,6 +38,7 @@ class DocumentFields(NamedTuple):
 # json.loads looks for options at each call, which is a tenth of reading a small document.
 _decode = json.JSONDecoder().decode
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CORRUPTED = DocumentFields("", "", "", None, None, True, "")
 
 
@@ -99,7 +101,8 @@ def _values_in(metadata: dict[str, Any]) -> list[str]:
     while left and length < METADATA_LENGTH:
         item = left.pop()
         if type(item) is str:
-            values.append(item)
+            # As a page shows it: an address goes on behind a line break, though a mask would end there.
+            values.append(item if item.isprintable() else _CONTROL.sub(_escaped, item))
             length += len(item)
         elif type(item) is dict:
             if "cdp_url" in "\n".join(item).lower():
@@ -110,6 +113,10 @@ def _values_in(metadata: dict[str, Any]) -> list[str]:
         elif item is not None:
             left.append(str(item).lower())  # true, as it is written there
     return values
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return character[0].encode("unicode_escape").decode("ascii")
 
 
 def write(content: dict[str, Any]) -> bytes:

@@ -55,14 +55,17 @@ def _networks(allowed_hosts: tuple[str, ...]) -> list[IPv4Network | IPv6Network]
     return networks
 
 
-_SLASH = r"(?:\\?/|\\u002[fF])"
+# A slash, escaped as often as texts within texts are; without an end, rows of backslashes would take long.
+_SLASH = r"(?:\\{0,7}/|\\{1,7}u002[fF])"
 _USER = r"(?:[^\s/\"'\\]*@)?"
 _SOCKET_ADDRESS = re.compile(rf"(?i)(wss?:{_SLASH}{{2}}){_USER}([^\s/?#\"'\\]*)[^\s\"']*")
 _OTHER_USER = re.compile(rf"(?i)(https?:{_SLASH}{{2}})(?:[^\s/\"'\\]*@)")
 _DEVTOOLS_PATH = re.compile(rf"(?i)({_SLASH}devtools{_SLASH})[^\s\"']+")
 # Between the parts of an address, besides the slash.
 _SEPARATORS = "?=&#"
-_SECRET_VALUE = re.compile(r"(?i)([?&][\w-]*(?:token|key|secret|passw|auth)[\w-]*=)[^\s&#\"'\\]+")
+# Possessive: given back letter by letter, a long name would be tried at each of its letters.
+_VALUE = re.compile(r"([?&])([\w-]++)=[^\s&#\"'\\]+")
+_SECRET_NAME = re.compile(r"(?i)token|key|secret|passw|auth")
 
 
 # Shorter ones than any browser's secret would be found everywhere.
@@ -88,10 +91,9 @@ def mask_endpoints(text: str, *, cdp_url: str = "") -> str:
         (_SOCKET_ADDRESS, r"\1\2/…"),
         (_OTHER_USER, r"\1…@"),
         (_DEVTOOLS_PATH, r"\1…"),
-        (_SECRET_VALUE, r"\1…"),
     ):
         text = secret.sub(shown, text)
-    return text
+    return _VALUE.sub(lambda found: f"{found[1]}{found[2]}=…" if _SECRET_NAME.search(found[2]) else found[0], text)
 
 
 def _secrets_in(cdp_url: str) -> list[str]:

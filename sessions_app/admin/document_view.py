@@ -61,9 +61,11 @@ def _masked(value: Any) -> Any:
 
 
 def _masked_member(key: str, value: Any) -> Any:
-    if key.lower() == "cdp_url" and isinstance(value, str) and value.strip():
+    if key.lower() != "cdp_url":
+        return _masked(value)
+    if isinstance(value, str):
         return _masked_address(value)
-    return _masked(value)
+    return "…" if value else value
 
 
 def _masked_address(cdp_url: str) -> str:
