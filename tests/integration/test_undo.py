@@ -91,7 +91,7 @@ def test_sweep_undo_and_sweep_again_works() -> None:
 def test_a_session_keeps_which_runs_it_came_back_from_and_when_it_last_did() -> None:
     session = make_session("old", **OLD)
     assert (session.past_runs, session.restored_at) == (None, None)
-    came_back_from = []
+    came_back_from: list[int] = []
     for undo in (undo_cleanup, lambda run: restore_sessions([session.pk])):
         before = database_now()
         run = swept()
