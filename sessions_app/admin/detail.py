@@ -73,9 +73,10 @@ def _facts(session: StoredSession, as_of: datetime, *, offers_endpoint: bool) ->
 def _with_button(host: str, session: StoredSession) -> str:
     # Of the form with the token against forgery, at the top of the page.
     return format_html(
-        '{} <button class="button" form="session-actions" formaction="{}">Show endpoint</button>',
+        '{} <button class="button raptor-plain" form="session-actions" formaction="{}">{}</button>',
         host,
         reverse("admin:sessions_app_browsersession_endpoint", args=[session.pk]),
+        "Show endpoint",
     )
 
 

@@ -43,7 +43,7 @@ def test_who_has_the_permission_is_shown_the_endpoint_and_it_is_logged(
         response = client.post(address_of(session))
     assert response.status_code == 200
     shown = response.content.decode()
-    assert f"<code>{ENDPOINT}</code>" in shown
+    assert f'<code class="raptor-endpoint">{ENDPOINT}</code>' in shown
     # Nowhere else on the page.
     assert shown.count(SECRET) == 1
     assert "Whoever has it controls the browser" in shown
@@ -145,4 +145,4 @@ def test_the_archive_never_offers_it(client: Client, root: User) -> None:
 def test_markup_in_an_endpoint_is_escaped(client: Client, root: User) -> None:
     client.force_login(root)
     html = client.post(address_of(make_session(cdp_url="ws://h:1/<script>x"))).content.decode()
-    assert "<code>ws://h:1/&lt;script&gt;x</code>" in html
+    assert '<code class="raptor-endpoint">ws://h:1/&lt;script&gt;x</code>' in html
