@@ -93,7 +93,9 @@ def mask_endpoints(text: str, *, cdp_url: str = "") -> str:
         (_DEVTOOLS_PATH, r"\1…"),
     ):
         text = secret.sub(shown, text)
-    return _VALUE.sub(lambda found: f"{found[1]}{found[2]}=…" if _SECRET_NAME.search(found[2]) else found[0], text)
+    return _VALUE.sub(
+        lambda found: f"{found[1]}{found[2]}=…" if _SECRET_NAME.search(found[2]) else found[0], text
+    )
 
 
 def _secrets_in(cdp_url: str) -> list[str]:

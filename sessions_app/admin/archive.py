@@ -15,6 +15,7 @@ from sessions_app.admin import filters, presentation
 from sessions_app.admin.base import ReadOnlyAdmin, is_id, may_clean_up
 from sessions_app.admin.bounded import BOUND, READ_BOUND, BoundedChangeList, Listing, first_of
 from sessions_app.admin.detail import session_context
+from sessions_app.admin.history import history_context, removal_reasons
 from sessions_app.admin.sight import hidden_from, is_seen, seen
 from sessions_app.cleanup import restore_sessions
 from sessions_app.criteria import SELECTION_LIMIT, reasons_in
@@ -111,11 +112,8 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
         context["removal"] = {
             "run": session.run,
             "at": presentation.moment(session.removed_at),
-            "reasons": presentation.explain(
-                session.reasons,
-                session.last_accessed,
-                as_of=session.run.as_of,
-                max_age_days=session.run.criteria.max_age_days,
-            ),
+            "reasons": removal_reasons(session),
+            "is_linked": request.user.has_perm("sessions_app.view_cleanuprun"),
         }
+        context |= history_context(request, session)
         return self.page(request, "session.html", session.name, context)

@@ -34,6 +34,11 @@ def may_clean_up_all(request: HttpRequest) -> bool:
     return may_clean_up(request) and request.user.has_perm("sessions_app.clean_up_all_sessions")
 
 
+def may_see_endpoints(request: HttpRequest) -> bool:
+    """Whether the user may be shown what gives control of a browser. No role has this."""
+    return request.user.has_perm("sessions_app.view_endpoint")
+
+
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Any]
 else:

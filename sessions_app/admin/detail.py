@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.conf import settings
+from django.urls import reverse
+from django.utils.html import format_html
 
 from sessions_app.admin import presentation
 from sessions_app.admin.document_view import show_document
@@ -21,11 +23,14 @@ class Finding(NamedTuple):
     advice: str
 
 
-def session_context(session: Any, bits: int, *, as_of: datetime) -> dict[str, Any]:
+def session_context(
+    session: Any, bits: int, *, as_of: datetime, offers_endpoint: bool = False
+) -> dict[str, Any]:
     """Gather what is told of a session, judged at an instant.
 
     Args:
         bits: Why it is invalid or expired, as ``criteria.reasons_in`` reads it.
+        offers_endpoint: Put a button beside the host that shows the whole endpoint.
     """
     warnings = warnings_of(
         browser_type=session.browser_type,
@@ -37,7 +42,7 @@ def session_context(session: Any, bits: int, *, as_of: datetime) -> dict[str, An
     return {
         "session": session,
         "verdicts": presentation.verdicts(bits),
-        "facts": _facts(session, as_of),
+        "facts": _facts(session, as_of, offers_endpoint=offers_endpoint),
         "problems": [Finding(found.sentence, found.advice) for found in Problem(session.problems)],
         "expiry": _expiry(session, bits, as_of),
         "warnings": [Finding(found.sentence, found.advice) for found in warnings],
@@ -45,12 +50,13 @@ def session_context(session: Any, bits: int, *, as_of: datetime) -> dict[str, An
     }
 
 
-def _facts(session: StoredSession, as_of: datetime) -> list[tuple[str, str]]:
+def _facts(session: StoredSession, as_of: datetime, *, offers_endpoint: bool) -> list[tuple[str, str]]:
+    host = presentation.host(session.cdp_url)
     facts = [
         ("Namespace", session.namespace),
         ("Session id", session.session_id or presentation.NONE),
         ("Browser type", session.browser_type or presentation.NONE),
-        ("Host", presentation.host(session.cdp_url)),
+        ("Host", _with_button(host, session) if offers_endpoint else host),
         ("Created", presentation.moment(session.created_at)),
         ("Last accessed", presentation.moment(session.last_accessed)),
         ("Age", presentation.age(session.last_accessed, as_of)),
@@ -62,6 +68,16 @@ def _facts(session: StoredSession, as_of: datetime) -> list[tuple[str, str]]:
     if session.directory is not None:
         facts += [("Session directory", session.directory.path), ("File", session.file_name)]
     return facts
+
+
+def _with_button(host: str, session: StoredSession) -> str:
+    # Of the form with the token against forgery, at the top of the page.
+    return format_html(
+        '{} <button class="button raptor-plain" form="session-actions" formaction="{}">{}</button>',
+        host,
+        reverse("admin:sessions_app_browsersession_endpoint", args=[session.pk]),
+        "Show endpoint",
+    )
 
 
 def _expiry(session: StoredSession, bits: int, as_of: datetime) -> str:

@@ -98,9 +98,13 @@ def moment(instant: datetime | None, text: str = "") -> str:
     )
 
 
+def unknown() -> str:
+    return format_html('<span class="raptor-quiet">{}</span>', "unknown")
+
+
 def age(instant: datetime | None, as_of: datetime) -> str:
     if instant is None:
-        return format_html('<span class="raptor-quiet">{}</span>', "unknown")
+        return unknown()
     span = duration(as_of - instant)
     return moment(instant, f"in {span}" if instant > as_of else span)
 

@@ -1,4 +1,4 @@
-"""The list of sessions, the page of one, and what is done with those that are selected."""
+"""The list of sessions, and what is done with those that are selected."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern
 from django.utils.html import format_html
-from django.views.decorators.http import require_POST
 
 from sessions_app.admin import filters, presentation, run_work, storage
-from sessions_app.admin.base import ReadOnlyAdmin, may_clean_up
 from sessions_app.admin.bounded import is_across
-from sessions_app.admin.detail import session_context
 from sessions_app.admin.session_list import SessionList, kept_selection
+from sessions_app.admin.session_page import SessionPages
 from sessions_app.admin.sight import seen
 from sessions_app.cleanup import CleanupRefused
 from sessions_app.criteria import SELECTION_LIMIT, Criteria, InvalidCriteria, Reason, reasons_in
@@ -39,7 +36,7 @@ class TooManySelected(ValueError):
 
 
 @admin.register(BrowserSession)
-class BrowserSessionAdmin(ReadOnlyAdmin):
+class BrowserSessionAdmin(SessionPages):
     list_display = ("name", "namespace", "status", "why", "browser", "age", "size")
     list_display_links = ("name",)
     # By name alone no index has the sessions of all namespaces in order.
@@ -87,18 +84,7 @@ class BrowserSessionAdmin(ReadOnlyAdmin):
             return None
 
     def get_urls(self) -> list[URLPattern]:
-        pin = self.admin_site.admin_view(require_POST(self.pin_view))
-        return [
-            *storage.urls(self),
-            path("<path:object_id>/pin/", pin, name="sessions_app_browsersession_pin"),
-            *super().get_urls(),
-        ]
-
-    def has_clean_up_permission(self, request: HttpRequest) -> bool:
-        return may_clean_up(request)
-
-    def has_pin_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("sessions_app.change_browsersession")
+        return [*storage.urls(self), *self.page_urls(), *super().get_urls()]
 
     @admin.display(description="Status")
     def status(self, session: Any) -> str:
@@ -167,24 +153,3 @@ class BrowserSessionAdmin(ReadOnlyAdmin):
         ]
         context = {"rows": rows, "totals": totals, "as_of": as_of, "rows_limit": VALIDATED_ROWS}
         return self.page(request, "browsersession/validate.html", "Validate sessions", context)
-
-    def show(self, request: HttpRequest, session: Any) -> HttpResponse:
-        context = session_context(session, session.reason_bits, as_of=session.judged_at)
-        context["can_pin"] = self.has_pin_permission(request)
-        return self.page(request, "session.html", session.name, context)
-
-    def pin_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Pin a session, or unpin it."""
-        session = self.get_viewable(request, object_id)
-        if session is None:
-            raise Http404
-        if not self.has_pin_permission(request):
-            raise PermissionDenied
-        is_pinned = request.POST.get("pin") == "1"
-        # update() dates the change, so that a plan made before no longer takes the session.
-        if not BrowserSession.objects.filter(pk=session.pk).update(is_pinned=is_pinned):
-            return self.gone(request, object_id)
-        self.log_change(request, session, "Pinned." if is_pinned else "Unpinned.")
-        text = "is pinned: only a cleanup of “all” removes it." if is_pinned else "is no longer pinned."
-        self.message_user(request, f"{session.name} {text}", messages.SUCCESS)
-        return HttpResponseRedirect(reverse("admin:sessions_app_browsersession_change", args=[session.pk]))

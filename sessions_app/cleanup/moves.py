@@ -14,6 +14,8 @@ from django.db.models import (
     BooleanField,
     Count,
     Exists,
+    Func,
+    JSONField,
     Model,
     OuterRef,
     QuerySet,
@@ -31,6 +33,22 @@ _STAMP_COLUMNS = ("file_inode", "file_modified_ns", "file_changed_ns")
 _LIVE = BrowserSession._meta.db_table
 _ARCHIVE = ArchivedSession._meta.db_table
 _Statement = tuple[str, tuple[Any, ...]]
+
+
+class _Appended(Func):
+    """A list as JSON, or NULL where there is none yet, and one number more at its end."""
+
+    output_field = JSONField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, tuple[Any, ...]]:
+        return self._fill("JSON_INSERT(COALESCE({}, '[]'), '$[#]', {})", compiler)
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, tuple[Any, ...]]:
+        return self._fill("(COALESCE({}, '[]'::jsonb) || TO_JSONB({}))", compiler)
+
+    def _fill(self, template: str, compiler: Any) -> tuple[str, tuple[Any, ...]]:
+        (numbers, params), (number, more_params) = map(compiler.compile, self.get_source_expressions())
+        return template.format(numbers, number), (*params, *more_params)
 
 
 def move_to_archive(
@@ -70,14 +88,22 @@ def move_to_live(sessions: QuerySet[ArchivedSession]) -> tuple[int, int]:
     """Move archived sessions to the live table, but for those whose names are taken; transaction as above.
 
     A mirrored session comes without its file's stamp: the file is owed (``files.write_owed_files``).
-    It is dated now, so that no plan made while it was away takes it.
+    It is dated now, so that no plan made while it was away takes it. Its history is written here: that it
+    is back, and from which run.
 
     Returns: Number of sessions that are back, and bytes of their documents.
     """
     no_stamp = {name: Value(None, output_field=BigIntegerField()) for name in _STAMP_COLUMNS}
     # Locked, for somebody may bring one of them back, or empty the archive, at the same time.
     locked = sessions.order_by("pk").select_for_update()
-    insert, params = _insert_select(BrowserSession, locked, updated_at=DatabaseClock(), **no_stamp)
+    insert, params = _insert_select(
+        BrowserSession,
+        locked,
+        updated_at=DatabaseClock(),
+        restored_at=DatabaseClock(),
+        past_runs=_Appended("past_runs", "run_id"),
+        **no_stamp,
+    )
     # Only a name can be taken, for an id is never given twice.
     insert += " ON CONFLICT DO NOTHING"
     if connection.vendor != "postgresql":

@@ -84,4 +84,8 @@ def test_no_page_has_a_violation(page: Page, panel: Panel) -> None:
         assert response is not None
         assert response.status == 200, path
         found += violations(page)
+    page.goto(f"{panel.url}/admin/sessions_app/browsersession/1/change/")
+    page.get_by_role("button", name="Show endpoint").click()
+    expect(page.get_by_role("heading", name="Endpoint")).to_be_visible()
+    found += violations(page)
     assert found == []

@@ -1,4 +1,4 @@
-"""The page of a session: its problems, its document whatever is in it, and its pin."""
+"""The page of a session: its problems, its document whatever is in it, its pin and its cleanup."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from sessions_app.models import BrowserSession
+from sessions_app.models import BrowserSession, CleanupRun
 from tests.integration.admin_sessions import LIST, make_session, nested, page_of
 
 pytestmark = pytest.mark.usefixtures("at_noon")
@@ -73,6 +73,44 @@ def test_a_session_is_pinned_and_unpinned_by_who_may_change_it(
         assert client.post(address, {"pin": "1" if value else "0"}).status_code == 302
         assert BrowserSession.objects.get().is_pinned is value
         assert BrowserSession.objects.get().updated_at >= changed_at
+
+
+def test_a_session_is_cleaned_up_from_its_page_by_way_of_a_plan(client: Client, operator: User) -> None:
+    session, other = make_session(), make_session()
+    address = f"{LIST}{session.pk}/clean-up/"
+    client.force_login(operator)
+    assert f'formaction="{address}">Clean up…</button>' in client.get(page_of(session)).content.decode()
+    plan = client.post(address)["Location"]
+    run = CleanupRun.objects.get()
+    assert plan == f"/admin/sessions_app/cleanuprun/{run.pk}/plan/"
+    assert (run.state, run.trigger, run.actor) == (CleanupRun.State.PLANNED, "admin", "operator")
+    assert (run.criteria.session_ids, run.matched_count) == ((session.pk,), 1)
+    assert BrowserSession.objects.count() == 2
+    client.post(plan)
+    assert list(BrowserSession.objects.all()) == [other]
+
+
+def test_a_pinned_session_is_not_planned_but_told(client: Client, operator: User) -> None:
+    session = make_session("kept", is_pinned=True)
+    client.force_login(operator)
+    response = client.post(f"{LIST}{session.pk}/clean-up/", follow=True)
+    assert response.redirect_chain == [(page_of(session), 302)]
+    assert "“kept” is pinned: unpin it first." in response.content.decode()
+    assert not CleanupRun.objects.exists()
+
+
+def test_a_session_is_cleaned_up_by_post_and_by_who_may(
+    client: Client, operator: User, viewer: User, outsider: User
+) -> None:
+    address = f"{LIST}{make_session().pk}/clean-up/"
+    for user, status in ((outsider, 302), (viewer, 403)):
+        client.force_login(user)
+        assert client.post(address).status_code == status
+    assert "Clean up…" not in client.get(address.replace("clean-up", "change")).content.decode()
+    client.force_login(operator)
+    assert client.get(address).status_code == 405
+    assert client.post(f"{LIST}999999/clean-up/").status_code == 404
+    assert not CleanupRun.objects.exists()
 
 
 @pytest.mark.parametrize("address", ["add/", "1/delete/"])

@@ -36,7 +36,9 @@ from tests.integration.sessions import (
 pytestmark = pytest.mark.django_db
 
 State = CleanupRun.State
-STORED = [f.attname for f in StoredSession._meta.local_concrete_fields if f.attname != "updated_at"]
+# What an undo sets anew: when the row was written, and its history.
+DATED = ("updated_at", "restored_at", "past_runs")
+STORED = [f.attname for f in StoredSession._meta.local_concrete_fields if f.attname not in DATED]
 
 
 def rows() -> list[dict[str, Any]]:
@@ -84,6 +86,26 @@ def test_sweep_undo_and_sweep_again_works() -> None:
         assert run.removed_count == 3
         undo_cleanup(run)
         assert (len(live()), archived()) == (3, [])
+
+
+def test_a_session_keeps_which_runs_it_came_back_from_and_when_it_last_did() -> None:
+    session = make_session("old", **OLD)
+    assert (session.past_runs, session.restored_at) == (None, None)
+    came_back_from: list[int] = []
+    for undo in (undo_cleanup, lambda run: restore_sessions([session.pk])):
+        before = database_now()
+        run = swept()
+        # The archive keeps what it had.
+        assert ArchivedSession.objects.get().past_runs == (came_back_from or None)
+        undo(run)
+        came_back_from.append(run.pk)
+        back = BrowserSession.objects.get()
+        assert back.past_runs == came_back_from
+        assert back.restored_at is not None
+        assert before <= back.restored_at <= database_now()
+    run = swept()
+    away = ArchivedSession.objects.get()
+    assert (away.past_runs, away.restored_at, away.run_id) == (came_back_from, back.restored_at, run.pk)
 
 
 def test_a_name_that_was_taken_meanwhile_is_left_in_the_archive() -> None:

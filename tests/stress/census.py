@@ -19,8 +19,15 @@ from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, Ses
 from tests.documents import AS_OF, OLD, document_bytes, put
 
 NAMESPACE = "shop"
-# What an undo may set anew: when the row was written, and the stamp of the file that it wrote.
-_DATED = ("updated_at", "file_inode", "file_modified_ns", "file_changed_ns")
+# What an undo may set anew: when the row was written, its history, and the stamp of the file that it wrote.
+_DATED = (
+    "updated_at",
+    "restored_at",
+    "past_runs",
+    "file_inode",
+    "file_modified_ns",
+    "file_changed_ns",
+)
 _KEPT = tuple(
     field.attname for field in StoredSession._meta.local_concrete_fields if field.attname not in _DATED
 )

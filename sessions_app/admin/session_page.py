@@ -1,0 +1,121 @@
+"""The page of a live session, and what its buttons do."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.views.decorators.http import require_POST
+
+from sessions_app.admin import run_work
+from sessions_app.admin.base import ReadOnlyAdmin, may_clean_up, may_see_endpoints
+from sessions_app.admin.detail import session_context
+from sessions_app.admin.history import ENDPOINT_SHOWN, history_context
+from sessions_app.cleanup import CleanupRefused
+from sessions_app.criteria import Criteria
+from sessions_app.models import BrowserSession
+
+logger = logging.getLogger(__name__)
+
+
+class SessionPages(ReadOnlyAdmin):
+    """What the screen of sessions has of a single one."""
+
+    def page_urls(self) -> list[URLPattern]:
+        actions = {"pin": self.pin_view, "clean_up": self.clean_up_view, "endpoint": self.endpoint_view}
+        return [
+            path(
+                f"<path:object_id>/{name.replace('_', '-')}/",
+                self.admin_site.admin_view(require_POST(view)),
+                name=f"sessions_app_browsersession_{name}",
+            )
+            for name, view in actions.items()
+        ]
+
+    def has_clean_up_permission(self, request: HttpRequest) -> bool:
+        return may_clean_up(request)
+
+    def has_pin_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("sessions_app.change_browsersession")
+
+    def show(self, request: HttpRequest, session: Any, *, endpoint: str = "") -> HttpResponse:
+        """The page of a session; with its whole endpoint for who has asked for that."""
+        offers_endpoint = bool(session.cdp_url.strip()) and not endpoint and may_see_endpoints(request)
+        context = session_context(
+            session, session.reason_bits, as_of=session.judged_at, offers_endpoint=offers_endpoint
+        )
+        context |= {
+            "can_pin": self.has_pin_permission(request),
+            "can_clean_up": self.has_clean_up_permission(request),
+            "offers_endpoint": offers_endpoint,
+            "endpoint": endpoint,
+            **history_context(request, session),
+        }
+        return self.page(request, "session.html", session.name, context)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Lead to the history on the page: Django's own tells everybody who was shown an endpoint."""
+        page = reverse("admin:sessions_app_browsersession_change", args=[object_id])
+        return HttpResponseRedirect(f"{page}#history")
+
+    def clean_up_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Plan to remove a session; it goes when somebody has looked at the plan."""
+        session = self._to_act_on(request, object_id, is_allowed=self.has_clean_up_permission(request))
+        if session.is_pinned:
+            self.message_user(request, f"“{session.name}” is pinned: unpin it first.", messages.WARNING)
+            return _to_page(session)
+        chosen = Criteria(session_ids=(session.pk,), max_age_days=settings.RAPTOR_MAX_AGE_DAYS)
+        try:
+            run = run_work.make_plan(request, chosen)
+        except CleanupRefused as reason:
+            self.message_user(request, f"Nothing was done: {reason}", messages.ERROR)
+            return _to_page(session)
+        return run_work.to_plan(run)
+
+    def endpoint_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show the whole endpoint of a session, once that is logged."""
+        session = self._to_act_on(request, object_id, is_allowed=may_see_endpoints(request))
+        if not session.cdp_url.strip():
+            self.message_user(request, f"“{session.name}” has no endpoint.", messages.WARNING)
+            return _to_page(session)
+        self.log_change(request, session, ENDPOINT_SHOWN)
+        # A name may hold a line break, and would forge a line of the log.
+        logger.info("The endpoint of %r was shown to %s", str(session), request.user.get_username())
+        response = self.show(request, session, endpoint=session.cdp_url)
+        response["Cache-Control"] = "no-store"
+        return response
+
+    def pin_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Pin a session, or unpin it."""
+        session = self._to_act_on(request, object_id, is_allowed=self.has_pin_permission(request))
+        is_pinned = request.POST.get("pin") == "1"
+        # update() dates the change, so that a plan made before no longer takes the session.
+        if not BrowserSession.objects.filter(pk=session.pk).update(is_pinned=is_pinned):
+            return self.gone(request, object_id)
+        self.log_change(request, session, "Pinned." if is_pinned else "Unpinned.")
+        text = "is pinned: only a cleanup of “all” removes it." if is_pinned else "is no longer pinned."
+        self.message_user(request, f"{session.name} {text}", messages.SUCCESS)
+        return _to_page(session)
+
+    def _to_act_on(self, request: HttpRequest, object_id: str, *, is_allowed: bool) -> Any:
+        """The session of a page on which something was clicked.
+
+        Raises: PermissionDenied, Http404.
+        """
+        session = self.get_viewable(request, object_id)
+        if session is None:
+            raise Http404
+        if not is_allowed:
+            raise PermissionDenied
+        return session
+
+
+def _to_page(session: BrowserSession) -> HttpResponse:
+    return HttpResponseRedirect(reverse("admin:sessions_app_browsersession_change", args=[session.pk]))
