@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sessions_app.models import LimitedNamespace
+from sessions_app.models import BrowserSession, LimitedNamespace, SessionDirectory
 
 
 def hidden_namespaces(user: Any) -> frozenset[str]:
@@ -20,3 +20,9 @@ def hidden_namespaces(user: Any) -> frozenset[str]:
         return frozenset()
     own = set(user.groups.values_list("pk", flat=True))
     return frozenset(namespace for namespace, group_ids in limits if own.isdisjoint(group_ids))
+
+
+def has_namespace(namespace: str) -> bool:
+    """Whether a session or a directory is in a namespace."""
+    found = (model.objects.filter(namespace=namespace) for model in (BrowserSession, SessionDirectory))
+    return any(rows.exists() for rows in found)

@@ -16,10 +16,10 @@ from sessions_app.admin.base import ReadOnlyAdmin, is_id, may_clean_up
 from sessions_app.admin.bounded import BOUND, READ_BOUND, BoundedChangeList, Listing, first_of
 from sessions_app.admin.detail import session_context
 from sessions_app.admin.history import history_context, removal_reasons
-from sessions_app.admin.sight import hidden_from, is_seen, seen
+from sessions_app.admin.sight import hidden_from, is_seen, seen, seen_runs
 from sessions_app.cleanup import restore_sessions
 from sessions_app.criteria import SELECTION_LIMIT, reasons_in
-from sessions_app.models import ArchivedSession
+from sessions_app.models import ArchivedSession, CleanupRun
 
 
 class ArchiveList(BoundedChangeList):
@@ -31,7 +31,8 @@ class ArchiveList(BoundedChangeList):
     def look(self, request: HttpRequest) -> Listing:
         rows = ArchivedSession.objects.order_by(*self.get_ordering(request, self.root_queryset))
         if (run := self.params.get("run")) is not None:
-            rows = rows.filter(run=int(run)) if is_id(run) else rows.none()
+            runs = seen_runs(request, CleanupRun.objects.filter(pk=int(run) if is_id(run) else 0))
+            rows = rows.filter(run__in=list(runs.values_list("pk", flat=True)))
         rest = [Q(namespace=self.params["namespace"])] if "namespace" in self.params else []
         rest += [Q(name__icontains=self.query)] if self.query else []
         rest += [is_seen(request)] if hidden_from(request) else []

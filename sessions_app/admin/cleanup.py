@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
@@ -19,8 +20,14 @@ from sessions_app.admin.cleanup_form import cleanup_form_view
 from sessions_app.admin.plans import plan_view
 from sessions_app.admin.progress import is_waiting, progress_view
 from sessions_app.admin.run_page import run_context
-from sessions_app.admin.sight import seen_runs
+from sessions_app.admin.sight import conceal, seen_runs
 from sessions_app.models import CleanupRun
+
+
+class RunList(ChangeList):
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list = [conceal(request, run) for run in self.result_list]
 
 
 @admin.register(CleanupRun)
@@ -59,6 +66,9 @@ class CleanupRunAdmin(ReadOnlyAdmin):
         # Up to a thousand names and ten thousand ids, which no list shows.
         runs = seen_runs(request, super().get_queryset(request))
         return presentation.without_ids(runs.defer("skipped_sessions"))
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[RunList]:
+        return RunList
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -138,4 +148,7 @@ class CleanupRunAdmin(ReadOnlyAdmin):
         return presentation.took(run)
 
     def show(self, request: HttpRequest, run: CleanupRun) -> HttpResponse:
-        return self.page(request, "cleanuprun/run.html", f"Run {run.pk}", run_context(request, run))
+        # Read whole, for the page has all of it.
+        whole = CleanupRun.objects.select_related("policy").get(pk=run.pk)
+        context = run_context(request, conceal(request, whole))
+        return self.page(request, "cleanuprun/run.html", f"Run {run.pk}", context)

@@ -16,7 +16,7 @@ from django.urls import reverse
 from sessions_app.admin import charts, presentation
 from sessions_app.admin.base import may_clean_up
 from sessions_app.admin.progress import is_waiting
-from sessions_app.admin.sight import hidden_from, reaches_hidden, seen, seen_runs
+from sessions_app.admin.sight import conceal, hidden_from, reaches_hidden, seen, seen_runs
 from sessions_app.admin.storage import RANGE, as_of_context, current_figures
 from sessions_app.admin.storage_tables import list_link
 from sessions_app.models import CleanupPolicy, CleanupRun, SessionDirectory
@@ -129,7 +129,9 @@ def _when(due_at: datetime | None, now: datetime) -> str:
 def _runs(request: HttpRequest) -> dict[str, Any]:
     runs = seen_runs(request, CleanupRun.objects.defer("skipped_sessions").select_related("policy"))
     ledger = presentation.without_ids(runs)
-    held = list(ledger.filter(state=_State.HELD).order_by("-pk")[: HELD_SHOWN + 1])
+    held = [
+        conceal(request, run) for run in ledger.filter(state=_State.HELD).order_by("-pk")[: HELD_SHOWN + 1]
+    ]
     # A plan that nobody has confirmed is no cleanup yet, and what is held stands above.
     last = ledger.exclude(state=_State.HELD).exclude(state=_State.PLANNED, queued_at=None).order_by("-pk")
     may_act = may_clean_up(request) and request.user.has_perm("sessions_app.view_browsersession")
@@ -140,7 +142,7 @@ def _runs(request: HttpRequest) -> dict[str, Any]:
             for run in held[:HELD_SHOWN]
         ],
         "has_more_held": len(held) > HELD_SHOWN,
-        "runs": [_line(run) for run in last[:RUNS_SHOWN]],
+        "runs": [_line(conceal(request, run)) for run in last[:RUNS_SHOWN]],
     }
 
 

@@ -51,11 +51,15 @@ class SessionDirectoryForm(_Form):
         except (OSError, RuntimeError) as error:
             raise forms.ValidationError(f"{folder} cannot be read: {error}.") from None
 
+    def _is_hidden(self, path: str) -> bool:
+        """Whether the folder is mirrored out of sight: all that is told then is that it is there already."""
+        return SessionDirectory.objects.filter(path=path, namespace__in=self.hidden).exists()
+
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if cleaned.get("namespace") in self.hidden:
             self.add_error("namespace", "This namespace is limited to others. Choose another one.")
-        elif "path" in cleaned and "namespace" in cleaned:
+        elif "path" in cleaned and "namespace" in cleaned and not self._is_hidden(cleaned["path"]):
             try:
                 # Asks the one place that has the rules, and keeps nothing yet.
                 with transaction.atomic():

@@ -15,7 +15,7 @@ from django.utils import timezone
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.admin.downloads import by_id, csv_file, filtered, json_file
 from sessions_app.admin.presentation import describe_criteria, request_time
-from sessions_app.admin.sight import get_seen_run, hidden_from, seen, seen_names
+from sessions_app.admin.sight import conceal, get_seen_run, hidden_from, seen, seen_names
 from sessions_app.cleanup import matching
 from sessions_app.criteria import reasons_in
 from sessions_app.endpoints import mask_endpoints
@@ -96,10 +96,12 @@ def _get_run(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> CleanupR
 
 def _criteria(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     """What was asked for, without the names of namespaces that are hidden from who reads it."""
-    left_out = run.criteria_json.get("not_namespaces")
-    if not left_out:
-        return run.criteria_json
-    return run.criteria_json | {"not_namespaces": sorted(set(left_out) - hidden_from(request))}
+    criteria: dict[str, Any] = conceal(request, run).criteria_json
+    if "not_namespaces" in criteria:
+        criteria = criteria | {
+            "not_namespaces": sorted(set(criteria["not_namespaces"]) - hidden_from(request))
+        }
+    return criteria
 
 
 def _sees_skipped(request: HttpRequest) -> bool:
@@ -129,7 +131,8 @@ def _sessions(request: HttpRequest, run: CleanupRun) -> Iterator[dict[str, Any]]
 
 def _ledger(screen: RaptorAdmin, request: HttpRequest) -> Iterator[dict[str, Any]]:
     runs = filtered(screen, request).defer("skipped_sessions").select_related("policy")
-    return ({name: read(run) for name, read in _LEDGER.items()} for run in by_id(runs, is_newest_first=True))
+    shown = (conceal(request, run) for run in by_id(runs, is_newest_first=True))
+    return ({name: read(run) for name, read in _LEDGER.items()} for run in shown)
 
 
 def _ledger_name(request: HttpRequest) -> str:

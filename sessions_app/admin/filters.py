@@ -151,10 +151,3 @@ def first_namespaces(hidden: Collection[str] = ()) -> list[str]:
     directories = SessionDirectory.objects.order_by().values_list("namespace", flat=True).distinct()
     found.update(directories[: NAMESPACES_SHOWN + len(hidden)])
     return sorted(found.difference(hidden))[:NAMESPACES_SHOWN]
-
-
-def has_namespace(namespace: str) -> bool:
-    """Whether a session or a directory is in a namespace."""
-    return any(
-        model.objects.filter(namespace=namespace).exists() for model in (BrowserSession, SessionDirectory)
-    )

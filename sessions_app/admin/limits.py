@@ -13,7 +13,7 @@ from django_q.tasks import async_task
 
 from sessions_app.admin import presentation
 from sessions_app.admin.base import RaptorAdmin
-from sessions_app.admin.filters import has_namespace
+from sessions_app.limits import has_namespace
 from sessions_app.models import LimitedNamespace
 
 if TYPE_CHECKING:

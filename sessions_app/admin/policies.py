@@ -58,7 +58,7 @@ class CleanupPolicyAdmin(RaptorAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CleanupPolicy]:
         """Each policy with its last run and the plan that waits for a person, in the one query."""
-        runs = CleanupRun.objects.filter(policy=OuterRef("pk"))
+        runs = seen_runs(request, CleanupRun.objects.filter(policy=OuterRef("pk")))
         last = runs.order_by("-due_at", "-step_position")
         annotated: QuerySet[CleanupPolicy] = seen(request, super().get_queryset(request)).annotate(
             last_run_id=Subquery(last.values("pk")[:1]),

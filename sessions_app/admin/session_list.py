@@ -147,11 +147,11 @@ def _search(asked: Asked, order: tuple[str, ...]) -> Listing:
         among = "all sessions that meet the filters" if asked.conditions.keys() - {SEEN} else "all sessions"
         listing.notes.append(f"Searched: name, host, session id and metadata of {among}.")
         return listing
-    named = BrowserSession.objects.filter(name__begins=text).order_by()
-    if named[: READ_BOUND + 1].count() > READ_BOUND:
+    named = _named(asked)
+    if named is None:
         listing.notes += [
             f"Searched: name, host, session id and metadata of {where}.",
-            f"Over {READ_BOUND:,} names begin with “{text}”: write more of the name to find it among all.",
+            f"Too many names begin with “{text}”: write more of the name to find it among all.",
         ]
         return listing
     listing.notes.append(
@@ -164,6 +164,18 @@ def _search(asked: Asked, order: tuple[str, ...]) -> Listing:
     earlier = set(begin).difference(found)
     listing.ids = _sorted([*found, *(row for row in begin if row in earlier)], order)
     return listing
+
+
+def _named(asked: Asked) -> QuerySet[BrowserSession] | None:
+    """The sessions with names that begin with the text, where these are few enough to be read."""
+    named = BrowserSession.objects.filter(name__begins=asked.selection.text).order_by()
+    if SEEN not in asked.conditions:
+        return named if named[: READ_BOUND + 1].count() <= READ_BOUND else None
+    # The names of sessions that are hidden stand in the way, but only so many of them.
+    found, has_more = first_of(named.order_by("name", "pk"), asked.conditions[SEEN])
+    if has_more or len(found) > READ_BOUND:
+        return None
+    return named.filter(pk__in=[pk for (pk,) in found])
 
 
 class Way(NamedTuple):

@@ -17,7 +17,7 @@ from sessions_app.admin.base import ReadOnlyAdmin, may_clean_up, may_see_endpoin
 from sessions_app.admin.detail import session_context
 from sessions_app.admin.history import ENDPOINT_SHOWN, history_context
 from sessions_app.cleanup import CleanupRefused
-from sessions_app.criteria import Criteria
+from sessions_app.criteria import Criteria, InvalidCriteria
 from sessions_app.models import BrowserSession
 
 logger = logging.getLogger(__name__)
@@ -71,10 +71,14 @@ class SessionPages(ReadOnlyAdmin):
         if session.is_pinned:
             self.message_user(request, f"“{session.name}” is pinned: unpin it first.", messages.WARNING)
             return _to_page(session)
-        chosen = Criteria(session_ids=(session.pk,), max_age_days=settings.RAPTOR_MAX_AGE_DAYS)
+        chosen = Criteria(
+            session_ids=(session.pk,),
+            namespace=session.namespace,
+            max_age_days=settings.RAPTOR_MAX_AGE_DAYS,
+        )
         try:
             run = run_work.make_plan(request, chosen)
-        except CleanupRefused as reason:
+        except (CleanupRefused, InvalidCriteria) as reason:
             self.message_user(request, f"Nothing was done: {reason}", messages.ERROR)
             return _to_page(session)
         return run_work.to_plan(run)

@@ -131,10 +131,13 @@ class BrowserSessionAdmin(SessionPages):
             selection = kept_selection(request)
             if not selection.is_empty:
                 return Criteria.from_selection(selection, max_age_days=max_age_days)
-        ids = tuple(queryset.order_by("pk").values_list("pk", flat=True)[: SELECTION_LIMIT + 1])
-        if len(ids) > SELECTION_LIMIT:
+        ticked = list(queryset.order_by("pk").values_list("pk", "namespace")[: SELECTION_LIMIT + 1])
+        if len(ticked) > SELECTION_LIMIT:
             raise TooManySelected
-        return Criteria(session_ids=ids, max_age_days=max_age_days)
+        namespaces = {namespace for _, namespace in ticked}
+        # The scope, where it is one: so who sees it, and no other, may tell and undo it.
+        scope = namespaces.pop() if len(namespaces) == 1 else ""
+        return Criteria(session_ids=tuple(pk for pk, _ in ticked), namespace=scope, max_age_days=max_age_days)
 
     @admin.action(description="Validate selected", permissions=["view"])
     def validate(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:

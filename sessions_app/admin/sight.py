@@ -14,9 +14,10 @@ from django.db.models import Model, Q, QuerySet
 from django.http import Http404, HttpRequest
 
 from sessions_app.criteria import Criteria, InvalidCriteria
-from sessions_app.limits import hidden_namespaces
+from sessions_app.limits import has_namespace, hidden_namespaces
 from sessions_app.models import CleanupRun, PolicyChange
 
+CONCEALED = "Something went wrong in it. Who sees all of its namespaces can read what."
 _ModelT = TypeVar("_ModelT", bound=Model)
 
 
@@ -67,8 +68,10 @@ def within_sight(request: HttpRequest, criteria: Criteria) -> Criteria:
     Raises: InvalidCriteria: it is a namespace that they do not see, or that is not there.
     """
     hidden = hidden_from(request)
-    if criteria.namespace in hidden:
-        raise InvalidCriteria(f"You see no session in the namespace {criteria.namespace}.")
+    if criteria.namespace and (criteria.namespace in hidden or not has_namespace(criteria.namespace)):
+        raise InvalidCriteria(
+            f"No session is in the namespace {criteria.namespace}. Check how it is written."
+        )
     return replace(criteria, not_namespaces=tuple(sorted(hidden)))
 
 
@@ -81,6 +84,38 @@ def refuse_hidden(request: HttpRequest, run: CleanupRun) -> None:
     """Raises: PermissionDenied: the run reaches namespaces that the user does not see."""
     if reaches_hidden(request, run.criteria):
         raise PermissionDenied("It reaches namespaces that are limited to others.")
+
+
+def conceal(request: HttpRequest, run: Any) -> Any:
+    """Take out of a run that is to be shown, and not saved, what tells of namespaces hidden from the user.
+
+    That is the name of a policy that has become one of theirs, and, where the run reaches them, what somebody
+    searched for or ticked, and the errors, which name folders.
+    """
+    hidden = hidden_from(request)
+    if not hidden:
+        return run
+    if run.policy is not None and run.policy.namespace in hidden:
+        run.policy = None
+    # A list reads the criteria without the ids, under another name.
+    read = [name for name in ("criteria_without_ids", "criteria_json") if name in run.__dict__]
+    criteria = getattr(run, read[0])
+    if not any(map(Criteria.from_json({**criteria, "session_ids": ()}).reaches, hidden)):
+        return run
+    run.error, run.earlier_errors = (CONCEALED if text else "" for text in (run.error, run.earlier_errors))
+    for name in read:
+        setattr(run, name, _without_selected(getattr(run, name)))
+    return run
+
+
+def _without_selected(criteria: dict[str, Any]) -> dict[str, Any]:
+    """Leave out which sessions somebody has selected, but for their number."""
+    changed: dict[str, Any] = {}
+    if criteria.get("session_ids") is not None:
+        changed["session_ids"] = [0] * len(criteria["session_ids"])
+    if "text" in criteria.get("selection", {}):
+        changed["selection"] = {**criteria["selection"], "text": "…"}
+    return criteria | changed
 
 
 def seen_names(request: HttpRequest, named: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -231,8 +231,8 @@ def test_the_page_takes_no_more_queries_for_a_longer_history(
 
     undo_cleanup(swept())
     once = queries_of_the_page()
-    # The login and the user, permissions of the user and of groups, the session, the log and the runs.
-    assert len(once) == 7
+    # Login and user, permissions of the user and of groups, limits, the session, the log and the runs.
+    assert len(once) == 8
     for _ in range(3):
         undo_cleanup(swept())
     often = queries_of_the_page()

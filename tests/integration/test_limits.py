@@ -11,7 +11,8 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from sessions_app.admin import bounded, session_list
+from sessions_app.admin import archive, bounded, session_list
+from sessions_app.cleanup import run_cleanup
 from sessions_app.criteria import Criteria
 from sessions_app.limits import hidden_namespaces
 from sessions_app.models import (
@@ -97,12 +98,18 @@ def test_a_cleanup_of_a_namespace_that_is_limited_to_others_is_as_of_one_that_is
     as_other: Client,
 ) -> None:
     make_session("theirs", namespace="payments", age=OLD)
-    response = as_other.post(
-        f"{RUNS}new/", {"what": ["expired"], "max_age_days": "7", "namespace": "payments"}
-    )
-    assert "You see no session in the namespace payments" in response.content.decode()
-    data = {"action": "clean_up", "select_across": "1", "_selected_action": ["1"]}
-    as_other.post(f"{LIST}?namespace=payments", data)
+    across = {"action": "clean_up", "select_across": "1", "_selected_action": ["1"]}
+    told = []
+    for namespace in ("payments", "nowhere"):
+        form = {"what": ["expired"], "max_age_days": "7", "namespace": namespace}
+        responses = (
+            as_other.post(f"{RUNS}new/", form),
+            as_other.post(f"{LIST}?namespace={namespace}", across, follow=True),
+        )
+        messages = [str(message) for r in responses for message in r.context["messages"]]
+        assert "No session is in the namespace" in messages[0]
+        told.append([message.replace(namespace, "…") for message in messages])
+    assert told[0] == told[1]
     assert not CleanupRun.objects.exists()
 
 
@@ -263,3 +270,46 @@ def test_criteria_say_whether_they_reach_a_namespace() -> None:
     assert Criteria(all=True, namespace="payments").reaches("payments")
     assert not Criteria(all=True, namespace="shop").reaches("payments")
     assert not Criteria(all=True, not_namespaces=("payments",)).reaches("payments")
+
+
+def test_what_others_did_by_hand_to_what_is_hidden_is_not_told(as_other: Client, as_member: Client) -> None:
+    sessions = [make_session(f"theirs-{n}", namespace="payments") for n in range(3)]
+    ticked = [session.pk for session in sessions]
+    as_member.post(LIST, {"action": "clean_up", "_selected_action": ticked})
+    assert CleanupRun.objects.get().criteria.namespace == "payments"
+    across = {"action": "clean_up", "select_across": "1", "_selected_action": ticked}
+    as_member.post(f"{LIST}?q=theirs", across)
+    run = CleanupRun.objects.latest("pk")
+    run_cleanup(run)
+    CleanupRun.objects.update(error="Files in /srv/theirs could not be removed", earlier_errors="/srv/theirs")
+    shown = [html_of(as_other, address) for address in (RUNS, f"{RUNS}{run.pk}/change/", "/admin/")]
+    downloads = (f"{RUNS}{run.pk}/sessions.json", f"{RUNS}export.csv", f"{RUNS}export.json")
+    shown += [as_other.get(address).getvalue().decode() for address in downloads]
+    assert not [text for text in shown if "theirs" in text]
+    assert "Who sees all of its namespaces can read what." in shown[1]
+    assert html_of(as_member, f"{RUNS}{run.pk}/change/").count("theirs") > 2
+
+
+def test_hidden_sessions_do_not_keep_a_search_from_a_name(
+    as_other: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_list, "READ_BOUND", 10)
+    BrowserSession.objects.bulk_create(build_session(f"ours-{n}") for n in range(30))
+    BrowserSession.objects.bulk_create(
+        build_session(f"zz-{n}", namespace="payments", age=OLD) for n in range(12)
+    )
+    make_session("zz-mine", age=timedelta(days=3))
+    html = html_of(as_other, f"{LIST}?q=zz")
+    assert names(html) == ["zz-mine"]
+    assert "Too many names" not in html
+
+
+def test_a_list_of_a_hidden_run_says_nothing_of_its_size(
+    as_other: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "READ_BOUND", 3)
+    for n in range(6):
+        make_session(f"theirs-{n}", namespace="payments", age=OLD)
+    run = swept(expired=True, namespace="payments")
+    pages = [html_of(as_other, f"/admin/sessions_app/archivedsession/?run={pk}") for pk in (run.pk, 9999)]
+    assert not ["looked through" for html in pages if "looked through" in html]

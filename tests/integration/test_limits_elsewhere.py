@@ -10,17 +10,20 @@ import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
+from sessions_app.cleanup import plan_cleanup
+from sessions_app.criteria import Criteria
 from sessions_app.directories import register_directory
 from sessions_app.limits import hidden_namespaces
 from sessions_app.models import (
     CleanupPolicy,
+    CleanupRun,
     LimitedNamespace,
     PolicyChange,
     SessionDirectory,
 )
 from tests.integration.admin_sessions import AS_OF, LIST, make_session
 from tests.integration.sessions import swept
-from tests.integration.shown import OLD, html_of, names
+from tests.integration.shown import OLD, RUNS, html_of, names
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon", "limit")]
 
@@ -53,6 +56,9 @@ def test_directories_of_a_namespace_that_is_limited_to_others_are_not_there(
     folder.mkdir()
     html = as_other.post(f"{screen}add/", {"path": str(folder), "namespace": "payments"}).content.decode()
     assert "limited to others" in html
+    html = as_other.post(f"{screen}add/", {"path": str(tmp_path), "namespace": "shop"}).content.decode()
+    assert "already exists" in html
+    assert "payments" not in html
     assert SessionDirectory.objects.count() == 1
 
 
@@ -109,6 +115,32 @@ def test_policies_of_a_namespace_that_is_limited_to_others_are_not_there(
     assert b"payments" not in as_other.get(f"{changes}export.csv").getvalue()
     assert as_other.get(f"{changes}{change.pk}/change/").status_code == 302
     assert "payments" in html_of(as_member, changes)
+
+
+def test_a_policy_that_moved_out_of_sight_or_into_it_tells_nothing_of_what_is_hidden(
+    as_other: Client, as_member: Client
+) -> None:
+    for before, now in (("", "payments"), ("payments", "default")):
+        policy = CleanupPolicy.objects.create(name=f"wipe of {now}", namespace=before)
+        due_at = AS_OF + timedelta(minutes=policy.pk)
+        run = plan_cleanup(
+            Criteria(invalid=True, namespace=before),
+            trigger="schedule",
+            step=policy.steps.create(criterion="invalid"),
+            due_at=due_at,
+        )
+        CleanupRun.objects.filter(pk=run.pk).update(state="held")
+        CleanupPolicy.objects.filter(pk=policy.pk).update(namespace=now)
+        policies = html_of(as_other, "/admin/sessions_app/cleanuppolicy/")
+        ledger = html_of(as_other, RUNS)
+        if now == "payments":
+            pages = (ledger, html_of(as_other, "/admin/"), html_of(as_other, f"{RUNS}{run.pk}/change/"))
+            export = as_other.get(f"{RUNS}export.json").getvalue().decode()
+            assert not [text for text in (*pages, export, policies) if policy.name in text]
+            assert policy.name in html_of(as_member, RUNS)
+        else:
+            assert "Waits for a person" not in policies[policies.index("<tbody>") :]
+            assert f"Run {run.pk}<" not in policies + ledger
 
 
 def test_a_limit_is_made_in_the_panel_by_who_has_the_permission(

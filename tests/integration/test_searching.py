@@ -72,11 +72,14 @@ def test_values_of_the_metadata_are_searched_at_any_depth_and_their_names_are_no
         {"deep": [{"CDP_URL": f"http://127.0.0.1:9222/{SECRET}"}]},
         {"note": f"the id is {SECRET}, keep it"},
         {"page_url": f"https://shop.example/?token={SECRET}"},
+        {"log": f"ws://127.0.0.1:9222/devtools/browser/\n{SECRET}"},
+        {"log": f"ws://user:\t{SECRET}@host/"},
+        {"log": f"/devtools/\r{SECRET}"},
         {"title": "x" * (METADATA_LENGTH - 40), "url": ENDPOINT},
     ],
 )
 def test_no_search_finds_an_endpoint_in_the_metadata(metadata: dict[str, Any]) -> None:
-    make_session("one", metadata=metadata)
+    make_session("one", metadata=metadata, cdp_url="" if "log" in metadata else ENDPOINT)
     assert found(SECRET) == found(SECRET[:12]) == found(SECRET[-12:]) == set()
 
 

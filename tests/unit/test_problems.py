@@ -117,3 +117,27 @@ def test_no_secret_of_an_endpoint_is_left_in_a_text(text: str) -> None:
 def test_other_addresses_are_left_as_they_are() -> None:
     text = '{"page_url": "https://shop.example/cart?item=7"}'
     assert mask_endpoints(text) == text
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        r"ws:\/\/h:1\/devtools\/browser\/secret",
+        r"ws:\\/\\/h:1\\/devtools\\/browser\\/secret",
+        r"ws:\u002f\u002fh:1\u002fsecret",
+        r"wss:\\u002F\\u002Fh:1\\u002Fsecret",
+    ],
+)
+def test_an_address_in_a_text_within_a_text_is_masked(address: str) -> None:
+    masked = mask_endpoints(f'{{"inner": "{address}"}}')
+    assert "secret" not in masked
+    assert "h:1/…" in masked
+
+
+@pytest.mark.parametrize(
+    "piece", ["token", "a-", "?a", "ws:/", "ws:\\", "\\", "\\u002f", "@", "/devtools", "https://a:"]
+)
+def test_no_text_makes_a_mask_take_more_than_its_length(piece: str) -> None:
+    """A pattern that tries again from each letter would take hours of these megabytes."""
+    for beginning in ("?", "ws:", "ws://", "/devtools"):
+        assert mask_endpoints(beginning + piece * (1_000_000 // len(piece)))
