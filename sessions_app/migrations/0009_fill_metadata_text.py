@@ -1,4 +1,5 @@
-"""Takes the text that is searched out of the documents that are there, and drops the report of before."""
+"""Takes the text that is searched out of the documents that are there; says of runs over vanished files in
+which namespace these were, so that a limit of it holds for them; and drops the report of before."""
 
 from typing import Any
 
@@ -35,6 +36,17 @@ def _metadata_text(document: bytes) -> str:
     )
 
 
+def name_vanished_namespaces(apps: Any, schema_editor: Any) -> None:
+    archived = apps.get_model("sessions_app", "ArchivedSession").objects.order_by("pk")
+    runs = apps.get_model("sessions_app", "CleanupRun").objects
+    for run in runs.filter(criteria_json__has_vanished=True, criteria_json__namespace=""):
+        # They were of one directory, and so of one namespace.
+        session = archived.filter(run_id=run.pk).only("namespace").first()
+        if session is not None:
+            run.criteria_json = {**run.criteria_json, "namespace": session.namespace}
+            run.save(update_fields=["criteria_json"])
+
+
 def drop_report(apps: Any, schema_editor: Any) -> None:
     apps.get_model("sessions_app", "StorageSnapshot").objects.update(report=None)
 
@@ -44,5 +56,6 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.RunPython(fill_metadata_text, migrations.RunPython.noop),
+        migrations.RunPython(name_vanished_namespaces, migrations.RunPython.noop),
         migrations.RunPython(drop_report, migrations.RunPython.noop),
     ]

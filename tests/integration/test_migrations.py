@@ -37,3 +37,14 @@ def test_the_text_that_is_searched_is_taken_from_the_documents_and_plans_still_h
     assert ArchivedSession.objects.get().metadata_text == "smoke"
     assert run_cleanup(run).removed_count == 2
     assert (live(), archived()) == (["none"], ["corrupted", "old", "swept"])
+
+
+def test_runs_over_vanished_files_are_given_the_namespace_of_these() -> None:
+    filling: Any = importlib.import_module("sessions_app.migrations.0009_fill_metadata_text")
+    gone, other = (make_session(name, namespace=name) for name in ("gone", "other"))
+    vanished = swept(session_ids=(gone.pk,), has_vanished=True)
+    by_hand = swept(session_ids=(other.pk,))
+    filling.name_vanished_namespaces(apps, connection.schema_editor())
+    for run in (vanished, by_hand):
+        run.refresh_from_db()
+    assert (vanished.criteria.namespace, by_hand.criteria.namespace) == ("gone", "")
