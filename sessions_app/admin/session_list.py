@@ -48,10 +48,13 @@ class SessionList(BoundedChangeList):
     def look(self, request: HttpRequest) -> Listing:
         order = tuple(self.get_ordering(request, self.root_queryset))
         self.selection = known_selection(request)
-        as_of = request_time(request)
-        asked = self.selection.conditions(as_of, expiry_cutoff(as_of))
-        find = _search if self.selection.text else _list
-        return find(self.selection, asked, order)
+        return listing_of(self.selection, request_time(request), order)
+
+
+def listing_of(selection: Selection, as_of: datetime, order: tuple[str, ...]) -> Listing:
+    """What is listed of a selection."""
+    find = _search if selection.text else _list
+    return find(selection, selection.conditions(as_of, expiry_cutoff(as_of)), order)
 
 
 def known_selection(request: HttpRequest) -> Selection:
@@ -71,7 +74,7 @@ def kept_selection(request: HttpRequest) -> Selection:
         return selection
     as_of = request_time(request)
     recent = recent_sessions(selection, as_of, expiry_cutoff(as_of))
-    if _has_few(recent):
+    if has_few(recent):
         return selection
     last = recent.values_list("idle_since", "pk")[READ_BOUND - 1]
     return replace(selection, since=Since(*last))
@@ -105,7 +108,7 @@ def _search(selection: Selection, asked: Mapping[str, Q], order: tuple[str, ...]
     recent = _sessions(way, BY_AGE)
     wanted = (*_rest(way, asked), mentions(text))
     # So few that all of them can be read are read, though it takes longer.
-    bound = BOUND if _has_few(recent) else READ_BOUND
+    bound = BOUND if has_few(recent) else READ_BOUND
     found, has_more = first_of(recent, *wanted, columns=columns, bound=bound)
     listing = Listing(_sorted(found, order), is_partial=has_more)
     where = f"the {_recent(way, READ_BOUND)}"
@@ -170,12 +173,38 @@ def _narrowest(selection: Selection, asked: Mapping[str, Q]) -> Way:
     # The last two, by age alone and of all, leave no fewer than any of the others.
     rivals = ways[:-2]
     for way in rivals if len(rivals) > 1 else ():
-        if _has_few(_sessions(way, BY_AGE)):
+        if has_few(_sessions(way, BY_AGE)):
             return way
     return ways[0]
 
 
-def _has_few(sessions: QuerySet[BrowserSession]) -> bool:
+class Entries(NamedTuple):
+    """What is looked through in order of age, and what else is asked of each."""
+
+    way: Way
+    rest: Sequence[Q]
+
+    @property
+    def rows(self) -> QuerySet[BrowserSession]:
+        return _sessions(self.way, BY_AGE)
+
+
+def entries_of(selection: Selection, asked: Mapping[str, Q]) -> Entries:
+    way = _narrowest(selection, asked)
+    rest = _rest(way, asked)
+    return Entries(way, [*rest, mentions(selection.text)] if selection.text else rest)
+
+
+def entries_of_choice(selection: Selection, name: str, asked: Mapping[str, Q]) -> Entries:
+    """The entries of the first index that a filter narrows, or else of the first: no other is weighed."""
+    others = {other: condition for other, condition in asked.items() if other != name}
+    without = list(_ways(selection.taking(name, ""), others, BY_AGE))
+    ways = [way for way in _ways(selection, asked, BY_AGE) if way.is_in_order]
+    way = next((way for way in ways if way not in without), ways[0])
+    return Entries(way, _rest(way, asked))
+
+
+def has_few(sessions: QuerySet[BrowserSession]) -> bool:
     return sessions[: BOUND + 1].count() <= BOUND
 
 

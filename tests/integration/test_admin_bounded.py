@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from sessions_app.admin import archive, bounded, session_list
+from sessions_app.admin import archive, bounded, facets, session_list
 from sessions_app.cleanup import plan_cleanup, run_cleanup
 from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession
@@ -41,7 +41,7 @@ ADDRESSES = (
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds that a test can reach."""
-    for module in (bounded, session_list, archive):
+    for module in (bounded, session_list, facets, archive):
         monkeypatch.setattr(module, "READ_BOUND", 4)
         monkeypatch.setattr(module, "BOUND", 10)
 

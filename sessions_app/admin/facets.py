@@ -1,0 +1,187 @@
+"""How many sessions each choice of a filter would leave: exact up to a bound, and told as “10,000+” beyond.
+
+Where the other filters leave few, one read of these counts all choices. Of more, each choice is counted in
+the index that leads to it, and no further than the bound, so that no count takes longer the more sessions
+there are. A search is not made again for each choice: what it found is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import reduce
+from operator import and_
+from typing import NamedTuple
+
+from django.db import connection
+from django.db.models import Case, Q, QuerySet, Value, When
+from django.http import HttpRequest
+
+from sessions_app.admin.bounded import BOUND, READ_BOUND, Listing
+from sessions_app.admin.presentation import NONE, expiry_cutoff, request_time
+from sessions_app.admin.session_list import (
+    BY_AGE,
+    Entries,
+    SessionList,
+    Way,
+    entries_of,
+    entries_of_choice,
+    has_few,
+    listing_of,
+)
+from sessions_app.models import BrowserSession
+from sessions_app.selections import Selection
+
+
+class Choice(NamedTuple):
+    """A value of a filter."""
+
+    name: str
+    value: str
+
+
+class Count(NamedTuple):
+    """So many at least; exactly so many where it is whole."""
+
+    number: int
+    is_whole: bool
+
+    def __str__(self) -> str:
+        if self.is_whole:
+            return f"{self.number:,}"
+        # That none was found among the first of many does not say that there is none.
+        return f"{self.number:,}+" if self.number else NONE
+
+
+class CountedList(SessionList):
+    """The list of sessions, which can tell what each choice of its filters would leave."""
+
+    _counts: dict[Choice, Count] | None = None
+
+    def count_of(self, request: HttpRequest, name: str, value: str) -> Count:
+        if self._counts is None:
+            offered = [
+                Choice(spec.parameter_name, value)  # type: ignore[attr-defined]
+                for spec in self.filter_specs
+                for value, _ in spec.lookup_choices  # type: ignore[attr-defined]
+                # A blank one, which only an address can have, asks for nothing.
+                if value
+            ]
+            self._counts = count_choices(self.selection, self.listing, offered, request_time(request))
+        return self._counts.get(Choice(name, value), Count(0, is_whole=False))
+
+
+def count_choices(
+    selection: Selection, listing: Listing, offered: Iterable[Choice], as_of: datetime
+) -> dict[Choice, Count]:
+    """Count what would be listed with each choice, the other filters and the search as they are.
+
+    Args:
+        listing: What is listed of the selection.
+        offered: The choices of all filters.
+    """
+    groups: dict[Selection, list[Choice]] = {}
+    for choice in offered:
+        # All filters that are off have the same others.
+        groups.setdefault(selection.taking(choice.name, ""), []).append(choice)
+    counts: dict[Choice, Count] = {}
+    for others, choices in groups.items():
+        asked = [_Asked.of(others, choice, as_of) for choice in choices]
+        entries = entries_of(others, _conditions(others, as_of))
+        if has_few(entries.rows):
+            numbers = _count_few(entries, asked)
+        elif others.text:
+            found = listing if others == selection else listing_of(others, as_of, BY_AGE)
+            numbers = _count_found(found, asked)
+        else:
+            numbers = _count_many(entries, asked)
+        counts |= zip(choices, numbers, strict=True)
+    return counts
+
+
+class _Asked(NamedTuple):
+    """What is asked for if a choice is taken."""
+
+    name: str
+    selection: Selection
+    conditions: Mapping[str, Q]
+
+    @classmethod
+    def of(cls, others: Selection, choice: Choice, as_of: datetime) -> _Asked:
+        selection = others.taking(*choice)
+        return cls(choice.name, selection, _conditions(selection, as_of))
+
+
+def _conditions(selection: Selection, as_of: datetime) -> dict[str, Q]:
+    return selection.conditions(as_of, expiry_cutoff(as_of))
+
+
+def _count_few(others: Entries, asked: Sequence[_Asked]) -> list[Count]:
+    first = others.rows[: BOUND + 1]
+    return [Count(number, is_whole=True) for number in _tally(first, others.rest, asked)]
+
+
+def _count_found(found: Listing, asked: Sequence[_Asked]) -> list[Count]:
+    """Count among those that a search has found in what it looked through."""
+    # Of no keys Django makes no query.
+    rows = BrowserSession.objects.filter(pk__in=found.ids or [0]).order_by()
+    return [Count(number, found.is_whole) for number in _tally(rows, [], asked)]
+
+
+def _tally(rows: QuerySet[BrowserSession], rest: Sequence[Q], asked: Sequence[_Asked]) -> list[int]:
+    """How many of a few rows that meet the rest meet each of what is asked for, in one query."""
+    hits = {f"is_{n}": _hit(one.conditions[one.name]) for n, one in enumerate(asked)}
+    inner = rows.annotate(is_left=_hit(*rest), **hits).values("is_left", *hits)
+    sql, params = inner.query.sql_with_params()
+    sums = ", ".join(map(_sum, hits))
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {sums} FROM ({sql}) AS few WHERE is_left = 1", params)  # noqa: S608
+        return list(cursor.fetchone())
+
+
+def _count_many(others: Entries, asked: Sequence[_Asked]) -> list[Count]:
+    """Count each in its own index, and in that of the others where its own has to be looked through."""
+    wanted: dict[Way, dict[int, Sequence[Q]]] = {}
+    for n, (name, selection, conditions) in enumerate(asked):
+        own = entries_of_choice(selection, name, conditions)
+        wanted.setdefault(own.way, {})[n] = own.rest
+        if own.rest:
+            wanted.setdefault(others.way, {})[n] = [*others.rest, conditions[name]]
+    found: dict[int, list[Count]] = {n: [] for n in range(len(asked))}
+    for rests, counts in zip(wanted.values(), _read(wanted), strict=True):
+        for n, count in zip(rests, counts, strict=True):
+            found[n].append(count)
+    return [max(counts, key=lambda count: (count.is_whole, count.number)) for counts in found.values()]
+
+
+def _read(wanted: Mapping[Way, Mapping[int, Sequence[Q]]]) -> list[list[Count]]:
+    """Count in the first entries of each index those that meet each of its conditions; all in one query."""
+    most = max(map(len, wanted.values()))
+    # Entries that are only counted are read in a tenth of the time of those that are looked at.
+    bounds = [READ_BOUND if any(rests.values()) else BOUND for rests in wanted.values()]
+    parts, params = [], []
+    for n, ((way, rests), bound) in enumerate(zip(wanted.items(), bounds, strict=True)):
+        hits = {f"is_{i}": _hit(*rest) for i, rest in rests.items()}
+        first = Entries(way, ()).rows.annotate(**hits).values(*hits)[: bound + 1]
+        sql, given = first.query.sql_with_params()
+        # All parts of a union have as many columns.
+        sums = [_sum(hit) for hit in hits] + ["0"] * (most - len(hits))
+        parts.append(f"SELECT {n}, COUNT(*), {', '.join(sums)} FROM ({sql}) AS first_{n}")  # noqa: S608
+        params += given
+    with connection.cursor() as cursor:
+        cursor.execute(" UNION ALL ".join(parts), params)
+        lines = sorted(cursor.fetchall())
+    return [
+        [Count(min(number, bound), is_whole=read <= bound) for number in numbers[: len(rests)]]
+        for rests, bound, (_, read, *numbers) in zip(wanted.values(), bounds, lines, strict=True)
+    ]
+
+
+def _sum(column: str) -> str:
+    # Of no rows there is no sum.
+    return f"COALESCE(SUM({column}), 0)"
+
+
+def _hit(*conditions: Q) -> Case | Value:
+    # As a column, not as a condition: see ``first_of``.
+    return Case(When(reduce(and_, conditions), then=Value(1)), default=Value(0)) if conditions else Value(1)
