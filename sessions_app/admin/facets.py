@@ -1,8 +1,9 @@
-"""How many sessions each choice of a filter would leave: exact up to a bound, and told as “10,000+” beyond.
+"""How many sessions each choice of a filter would leave: exact up to a bound, and told as “1,000+” beyond.
 
 Where the other filters leave few, one read of these counts all choices. Of more, each choice is counted in
 the index that leads to it, and no further than the bound, so that no count takes longer the more sessions
-there are. A search is not made again for each choice: what it found is counted.
+there are: 0.3 ms at a million on SQLite, where ten times the bound takes 2.5 ms. A search is not made again
+for each choice: what it found is counted.
 """
 
 from __future__ import annotations
@@ -140,13 +141,11 @@ def _tally(rows: QuerySet[BrowserSession], rest: Sequence[Q], asked: Sequence[_A
 
 
 def _count_many(others: Entries, asked: Sequence[_Asked]) -> list[Count]:
-    """Count each in its own index, and in that of the others where its own has to be looked through."""
+    """Count each in the index that leads to it, and where that has not all of it in theirs too."""
     wanted: dict[Way, dict[int, Sequence[Q]]] = {}
-    for n, (name, selection, conditions) in enumerate(asked):
-        own = entries_of_choice(selection, name, conditions)
-        wanted.setdefault(own.way, {})[n] = own.rest
-        if own.rest:
-            wanted.setdefault(others.way, {})[n] = [*others.rest, conditions[name]]
+    for n, one in enumerate(asked):
+        for way, rest in _looked_through(others, one):
+            wanted.setdefault(way, {})[n] = rest
     found: dict[int, list[Count]] = {n: [] for n in range(len(asked))}
     for rests, counts in zip(wanted.values(), _read(wanted), strict=True):
         for n, count in zip(rests, counts, strict=True):
@@ -154,15 +153,26 @@ def _count_many(others: Entries, asked: Sequence[_Asked]) -> list[Count]:
     return [max(counts, key=lambda count: (count.is_whole, count.number)) for counts in found.values()]
 
 
+def _looked_through(others: Entries, asked: _Asked) -> list[Entries]:
+    """What a choice is counted in; the rows of the table are not read for a column that an index lacks."""
+    name, selection, conditions = asked
+    own = entries_of_choice(selection, name, conditions)
+    theirs = Entries(others.way, [*others.rest, conditions[name]])
+    if name == "browser_type" and "namespace" in conditions:
+        # The index of browser types has no namespaces, but theirs has browser types.
+        return [theirs]
+    if not own.rest or name in ("browser_type", "namespace"):
+        return [own]
+    return [own, theirs]
+
+
 def _read(wanted: Mapping[Way, Mapping[int, Sequence[Q]]]) -> list[list[Count]]:
     """Count in the first entries of each index those that meet each of its conditions; all in one query."""
     most = max(map(len, wanted.values()))
-    # Entries that are only counted are read in a tenth of the time of those that are looked at.
-    bounds = [READ_BOUND if any(rests.values()) else BOUND for rests in wanted.values()]
     parts, params = [], []
-    for n, ((way, rests), bound) in enumerate(zip(wanted.items(), bounds, strict=True)):
+    for n, (way, rests) in enumerate(wanted.items()):
         hits = {f"is_{i}": _hit(*rest) for i, rest in rests.items()}
-        first = Entries(way, ()).rows.annotate(**hits).values(*hits)[: bound + 1]
+        first = Entries(way, ()).rows.annotate(**hits).values(*hits)[: READ_BOUND + 1]
         sql, given = first.query.sql_with_params()
         # All parts of a union have as many columns.
         sums = [_sum(hit) for hit in hits] + ["0"] * (most - len(hits))
@@ -172,8 +182,8 @@ def _read(wanted: Mapping[Way, Mapping[int, Sequence[Q]]]) -> list[list[Count]]:
         cursor.execute(" UNION ALL ".join(parts), params)
         lines = sorted(cursor.fetchall())
     return [
-        [Count(min(number, bound), is_whole=read <= bound) for number in numbers[: len(rests)]]
-        for rests, bound, (_, read, *numbers) in zip(wanted.values(), bounds, lines, strict=True)
+        [Count(min(number, READ_BOUND), is_whole=read <= READ_BOUND) for number in numbers[: len(rests)]]
+        for rests, (_, read, *numbers) in zip(wanted.values(), lines, strict=True)
     ]
 
 

@@ -33,6 +33,8 @@ ORDERS = {
 """What the list can be sorted by: each is an index, read forwards or backwards."""
 
 _RANGES = ("expired", "accessed")
+_LOWER = ("idle_since__gt", "idle_since__gte")
+_UPPER = ("idle_since__lt", "idle_since__lte")
 
 
 class SessionList(BoundedChangeList):
@@ -147,7 +149,7 @@ def _ways(selection: Selection, asked: Mapping[str, Q], order: tuple[str, ...]) 
     """Name the indexes that lead to a selection; those that leave fewer sessions first, as a rule."""
     by = _by(order)
     is_by_age = by == "idle_since"
-    ranges = reduce(and_, (asked[name] for name in _RANGES if name in asked), Q())
+    ranges = _as_one_range([asked[name] for name in _RANGES if name in asked])
     ranges_met = frozenset(asked).intersection(_RANGES)
     plural = "sessions of that age" if ranges_met else "sessions"
     if selection.pinned == "yes":
@@ -165,6 +167,24 @@ def _ways(selection: Selection, asked: Mapping[str, Q], order: tuple[str, ...]) 
         yield Way(asked["browser_type"] & ranges, ranges_met | {"browser_type"}, is_in_order, noun)
     yield Way(ranges, ranges_met, is_by_age, plural)
     yield Way(Q(), frozenset(), True, "sessions")
+
+
+def _as_one_range(ranges: Sequence[Q]) -> Q:
+    """The part that ranges of the last access have in common, as one: of two limits on one side, SQLite
+    would seek by either, and read all that the other leaves out."""
+    if len(ranges) < 2:
+        return reduce(and_, ranges, Q())
+    limits: list[Any] = [limit for one in ranges for limit in one.children]
+    lower = [(at, how == "idle_since__gt") for how, at in limits if how not in _UPPER]
+    upper = [(at, how != "idle_since__lt") for how, at in limits if how not in _LOWER]
+    common = Q()
+    if lower:
+        at, is_open = max(lower)
+        common &= Q(idle_since__gt=at) if is_open else Q(idle_since__gte=at)
+    if upper:
+        at, is_closed = min(upper)
+        common &= Q(idle_since__lte=at) if is_closed else Q(idle_since__lt=at)
+    return common
 
 
 def _narrowest(selection: Selection, asked: Mapping[str, Q]) -> Way:

@@ -110,7 +110,8 @@ def test_each_count_is_right_or_said_to_be_a_beginning(
 
 def test_what_an_index_has_is_counted_to_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (bounded, session_list, facets):
-        monkeypatch.setattr(module, "BOUND", 80)
+        monkeypatch.setattr(module, "BOUND", 90)
+        monkeypatch.setattr(module, "READ_BOUND", 80)
     crowd(400)
     for selection in (Selection(), Selection(expired="no"), Selection(namespace="n1")):
         counts = counted(selection)
