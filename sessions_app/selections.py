@@ -6,7 +6,7 @@ Each choice of a filter is a range or an equality, so that they combine and use 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from functools import reduce
 from operator import and_
@@ -178,6 +178,11 @@ class Selection:
     def is_empty(self) -> bool:
         """Whether nothing is asked for: it would leave every session."""
         return not self.to_json()
+
+    def taking(self, name: str, value: str) -> Self:
+        """The same with another value of one filter; blank for none."""
+        taken: dict[str, Any] = {name: value}
+        return replace(self, **taken)
 
     def conditions(self, as_of: datetime, cutoff: datetime) -> dict[str, Q]:
         """What each filter that is set asks for, by its name, as judged at an instant.

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from django.db.models import Q, QuerySet
 
 from sessions_app.admin.bounded import first_of
-from sessions_app.admin.session_list import ask, some_of
+from sessions_app.admin.session_list import some_of
+from sessions_app.admin.ways import ask
 from sessions_app.cleanup import matching
 from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession, CleanupRun, PlannedSessions

@@ -14,7 +14,8 @@ from django.utils.html import format_html
 
 from sessions_app.admin import filters, presentation, run_work, storage
 from sessions_app.admin.bounded import is_across
-from sessions_app.admin.session_list import SessionList, kept_selection
+from sessions_app.admin.facets import CountedList
+from sessions_app.admin.session_list import kept_selection
 from sessions_app.admin.session_page import SessionPages
 from sessions_app.admin.sight import seen
 from sessions_app.cleanup import CleanupRefused
@@ -54,8 +55,8 @@ class BrowserSessionAdmin(SessionPages):
     search_help_text = "The beginning of a name, or a part of name, host, session id or metadata value"
     list_per_page = presentation.ROWS_PER_PAGE
     show_full_result_count = False
-    # Each choice of each filter would be counted over all sessions.
-    show_facets = admin.ShowFacets.NEVER
+    # They are ours, and bounded: see ``facets``.
+    show_facets = admin.ShowFacets.ALLOW
     actions = ("clean_up", "validate")
 
     class Media:
@@ -67,8 +68,8 @@ class BrowserSessionAdmin(SessionPages):
         sessions = seen(request, super().get_queryset(request)).defer("document")
         return presentation.judge(sessions, presentation.request_time(request))
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[SessionList]:
-        return SessionList
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[CountedList]:
+        return CountedList
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

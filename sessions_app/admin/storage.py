@@ -12,7 +12,6 @@ from datetime import timedelta
 from functools import partial
 
 from django.conf import settings
-from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.template.defaultfilters import filesizeformat
@@ -22,6 +21,7 @@ from django_q.tasks import async_task
 
 from sessions_app.admin import charts, presentation, storage_tables
 from sessions_app.admin.base import RaptorAdmin
+from sessions_app.admin.counting import counted_view, wait_of, waiting_page
 from sessions_app.admin.downloads import harmless
 from sessions_app.admin.sight import hidden_from, seen, seen_runs
 from sessions_app.models import CleanupPolicy, CleanupRun
@@ -47,6 +47,7 @@ def urls(screen: RaptorAdmin) -> list[URLPattern]:
         "storage/report.csv": ("sessions_app_storage_csv", report_csv),
         "storage/report.json": ("sessions_app_storage_json", report_json),
         "storage/count/": ("sessions_app_storage_count", count_view),
+        "storage/counted/": ("sessions_app_storage_counted", counted_view),
     }
     return [
         path(route, screen.admin_site.admin_view(partial(_view, screen, view)), name=name)
@@ -77,6 +78,7 @@ def as_of_context(request: HttpRequest, found: Figures | None) -> dict[str, obje
         "live_as_of": presentation.clock(found.live_as_of, now) if found else "",
         "archive_as_of": presentation.clock(found.archive_as_of, now) if found else "",
         "small_count": SMALL_COUNT,
+        "wait": None if found and found.is_exact else wait_of(request),
     }
 
 
@@ -152,14 +154,13 @@ def report_csv(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
 
 
 def count_view(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
-    """Have the worker take a snapshot, and go back to where that was asked for."""
+    """Have the worker take a snapshot, and go back to where that was asked for, to wait for it."""
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
-    async_task("sessions_app.tasks.take_snapshot", database_now().isoformat())
-    messages.success(request, "The worker counts again. Load the page anew in some seconds.")
-    if request.POST.get("back") == "index":
-        return HttpResponseRedirect(reverse("admin:index"))
-    return _to_report()
+    asked_at = database_now()
+    async_task("sessions_app.tasks.take_snapshot", asked_at.isoformat())
+    back = "admin:index" if request.POST.get("back") == "index" else "admin:sessions_app_storage"
+    return HttpResponseRedirect(waiting_page(back, asked_at))
 
 
 def _to_report() -> HttpResponse:

@@ -14,6 +14,9 @@ from typing import Any
 LIST = "/admin/sessions_app/browsersession/"
 STOCK = "/stock/sessions_app/browsersession/"
 PAGES = {
+    "dashboard": "/admin/",
+    "storage report": f"{LIST}storage/",
+    "list with counts": f"{LIST}?_facets=True",
     "plain": f"{LIST}",
     "last page": f"{LIST}?p={{last}}",
     "expired": f"{LIST}?expired=yes",
@@ -32,7 +35,18 @@ PAGES = {
     "plan of the expired": "{plan}",
     "plan of a selection": "{selection}",
 }
-"""The pages whose time is not to grow: each has as many rows with a thousand sessions as with a million."""
+"""The pages whose time is not to grow: each has as many rows with a thousand sessions as with a million.
+
+The first two count a thousand while somebody waits; of a million they show the latest snapshot.
+"""
+
+WITH_COUNTS = {
+    "plain": f"{LIST}?_facets=True",
+    "with a problem, not pinned": f"{LIST}?problem=any&pinned=no&_facets=True",
+    "three filters": f"{LIST}?expired=no&browser_type=chromium&problem=none&_facets=True",
+    "search and a filter": f"{LIST}?q=cart&expired=no&_facets=True",
+}
+"""Pages whose filters have counts, against those without."""
 
 AGAINST_STOCK = {
     "plain": ("plain", ""),

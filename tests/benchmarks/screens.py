@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import django
@@ -27,10 +28,13 @@ from raptor_admin.urls import urlpatterns as panel_urls
 from sessions_app.cleanup import plan_cleanup, weigh
 from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession
+from sessions_app.models.clock import database_now
 from sessions_app.selections import Selection
+from sessions_app.storage import take_snapshot
 from tests.benchmarks import cleanup
 
 LIST = "/admin/sessions_app/browsersession/"
+SNAPSHOTS = 3
 
 _VARY = """
 UPDATE {table} SET
@@ -64,7 +68,7 @@ urlpatterns = [*panel_urls, path("stock/", stock.urls)]
 
 
 def fill(count: str) -> None:
-    """Make sessions of all kinds, and two plans."""
+    """Make sessions of all kinds, and the snapshots that the charts and the pages of a large panel are of."""
     cleanup.fill(int(count), "scattered")
     with connection.cursor() as cursor:
         cursor.execute(_VARY.format(table=BrowserSession._meta.db_table))
@@ -72,6 +76,9 @@ def fill(count: str) -> None:
         if connection.vendor == "postgresql":
             # What was rewritten is not known to be visible to all before.
             cursor.execute("VACUUM")
+    now = database_now()
+    for days_ago in range(SNAPSHOTS):
+        take_snapshot(as_of=now - timedelta(days=SNAPSHOTS - 1 - days_ago), max_age_days=7)
     User.objects.create_superuser("bench")
 
 

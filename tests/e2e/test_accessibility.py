@@ -24,6 +24,7 @@ PAGES = (
     "django_q/success/",
     "sessions_app/archivedsession/",
     "sessions_app/browsersession/",
+    "sessions_app/browsersession/?_facets=True",
     "sessions_app/browsersession/?problem=any&q=a",
     "sessions_app/browsersession/1/change/",
     "sessions_app/browsersession/storage/",

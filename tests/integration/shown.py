@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
+import pytest
 from django.test import Client
+
+from sessions_app.admin import archive, bounded, facets, session_list, ways
 
 RUNS = "/admin/sessions_app/cleanuprun/"
 OLD = timedelta(days=9)
@@ -20,3 +23,10 @@ def html_of(client: Client, address: str) -> str:
 def names(html: str) -> list[str]:
     """The names in the list of a page."""
     return re.findall(r'class="field-name"><a [^>]*>([^<]+)</a>', html)
+
+
+def set_bounds(monkeypatch: pytest.MonkeyPatch, **bounds: int) -> None:
+    """Let lists read fewer rows: ``BOUND``, ``READ_BOUND`` and the like, wherever they are used."""
+    for module in (archive, bounded, facets, session_list, ways):
+        for name in bounds.keys() & vars(module).keys():
+            monkeypatch.setattr(module, name, bounds[name])

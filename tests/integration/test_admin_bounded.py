@@ -11,11 +11,13 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from sessions_app.admin import archive, bounded, session_list
+from sessions_app.admin import session_list
 from sessions_app.cleanup import plan_cleanup, run_cleanup
 from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession
-from tests.integration.admin_sessions import LIST, build_session, make_session
+from sessions_app.selections import CHOICES, Selection
+from tests.integration.admin_sessions import AS_OF, LIST, build_session, make_session
+from tests.integration.shown import set_bounds
 from tests.integration.test_admin_sessions import names
 
 pytestmark = pytest.mark.usefixtures("at_noon")
@@ -41,9 +43,7 @@ ADDRESSES = (
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds that a test can reach."""
-    for module in (bounded, session_list, archive):
-        monkeypatch.setattr(module, "READ_BOUND", 4)
-        monkeypatch.setattr(module, "BOUND", 10)
+    set_bounds(monkeypatch, BOUND=10, READ_BOUND=4)
 
 
 def crowd(count: int) -> None:
@@ -69,7 +69,7 @@ def notes(html: str) -> str:
 def test_a_page_takes_few_queries_each_of_which_is_bounded(
     see: Any, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_list, "READ_BOUND", 40)
+    set_bounds(monkeypatch, READ_BOUND=40)
     crowd(300)
     with CaptureQueriesContext(connection) as queries:
         html = see(f"{LIST}?{address}")
@@ -101,6 +101,22 @@ def test_what_has_an_index_is_read_in_its_order(see: Any, order: str, query: str
     assert "Sort" not in plan, plan
     assert "TEMP B-TREE" not in plan, plan
     assert re.search(r"USING (COVERING )?INDEX|Index (Only )?Scan", plan), plan
+
+
+@pytest.mark.parametrize("expired", CHOICES["expired"])
+@pytest.mark.parametrize("accessed", CHOICES["accessed"])
+def test_two_ranges_of_the_last_access_are_read_as_one(see: Any, expired: str, accessed: str) -> None:
+    for hours in (-1, 1, 100, 200, 2_000):
+        make_session(f"s{hours}", age=timedelta(hours=hours))
+    make_session("unreadable", last_accessed="never")
+    with CaptureQueriesContext(connection) as queries:
+        html = see(f"{LIST}?expired={expired}&accessed={accessed}")
+    (looked,) = [q["sql"] for q in queries if re.search(r"^SELECT (?!COUNT).* LIMIT 10*01$", q["sql"])]
+    for limit in ('"idle_since" >', '"idle_since" <'):
+        assert looked.count(limit) <= 1, looked
+    selection = Selection(expired=expired, accessed=accessed)
+    matching = BrowserSession.objects.filter(selection.matching(AS_OF, AS_OF - timedelta(days=7)))
+    assert names(html) == set(matching.values_list("name", flat=True))
 
 
 @pytest.mark.usefixtures("few")

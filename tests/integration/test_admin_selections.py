@@ -9,10 +9,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from sessions_app.admin import session_list
 from sessions_app.cleanup import run_cleanup, undo_cleanup
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
 from tests.integration.admin_sessions import LIST, build_session, make_session
+from tests.integration.shown import set_bounds
 
 RUNS = "/admin/sessions_app/cleanuprun/"
 
@@ -61,7 +61,7 @@ def test_the_list_offers_to_select_all_that_match(at_work: Client) -> None:
 
 
 def test_more_may_match_than_are_listed(at_work: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_list, "BOUND", 10)
+    set_bounds(monkeypatch, BOUND=10)
     BrowserSession.objects.bulk_create(build_session(session_id="") for _ in range(50))
     html = at_work.get(f"{LIST}?problem=missing_session_id").content.decode()
     assert "Select all 10+ that match" in html
@@ -96,8 +96,7 @@ def test_what_comes_changes_or_is_pinned_after_the_preview_stays(at_work: Client
 def test_a_search_that_ends_somewhere_ends_there_in_the_run_too(
     at_work: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_list, "READ_BOUND", 3)
-    monkeypatch.setattr(session_list, "BOUND", 12)
+    set_bounds(monkeypatch, BOUND=12, READ_BOUND=3)
     for hours, name in enumerate(("a-cart", "b", "c-cart", "d-cart", "cart-old")):
         make_session(name, age=timedelta(hours=hours))
     for _ in range(10):

@@ -11,7 +11,6 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from sessions_app.admin import archive, bounded, session_list
 from sessions_app.cleanup import run_cleanup
 from sessions_app.criteria import Criteria
 from sessions_app.limits import hidden_namespaces
@@ -23,7 +22,7 @@ from sessions_app.models import (
 )
 from tests.integration.admin_sessions import LIST, build_session, make_session, page_of
 from tests.integration.sessions import live, swept
-from tests.integration.shown import OLD, RUNS, html_of, names
+from tests.integration.shown import OLD, RUNS, html_of, names, set_bounds
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon", "limit")]
 
@@ -229,11 +228,9 @@ def test_newer_sessions_that_are_hidden_do_not_hide_the_others(
     as_other: Client, monkeypatch: pytest.MonkeyPatch, is_few: bool
 ) -> None:
     """Most sessions are of others, and the list is still that of the first ones of its order."""
-    monkeypatch.setattr(bounded, "BOUND", 10)
-    monkeypatch.setattr(session_list, "BOUND", 10)
-    monkeypatch.setattr(session_list, "READ_BOUND", 10)
+    set_bounds(monkeypatch, BOUND=10, READ_BOUND=10)
     if not is_few:
-        monkeypatch.setattr(session_list, "NAMESPACES_SHOWN", 1)
+        set_bounds(monkeypatch, NAMESPACES_SHOWN=1)
     BrowserSession.objects.bulk_create(build_session(f"t{n}", namespace="payments") for n in range(30))
     for n in range(6):
         make_session(f"ours-{n}", namespace=f"team-{n % 3}", age=timedelta(days=n + 1))
@@ -293,7 +290,7 @@ def test_what_others_did_by_hand_to_what_is_hidden_is_not_told(as_other: Client,
 def test_hidden_sessions_do_not_keep_a_search_from_a_name(
     as_other: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_list, "READ_BOUND", 10)
+    set_bounds(monkeypatch, READ_BOUND=10)
     BrowserSession.objects.bulk_create(build_session(f"ours-{n}") for n in range(30))
     BrowserSession.objects.bulk_create(
         build_session(f"zz-{n}", namespace="payments", age=OLD) for n in range(12)
@@ -307,7 +304,7 @@ def test_hidden_sessions_do_not_keep_a_search_from_a_name(
 def test_a_list_of_a_hidden_run_says_nothing_of_its_size(
     as_other: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "READ_BOUND", 3)
+    set_bounds(monkeypatch, READ_BOUND=3)
     for n in range(6):
         make_session(f"theirs-{n}", namespace="payments", age=OLD)
     run = swept(expired=True, namespace="payments")

@@ -184,8 +184,9 @@ class TestOnTheLargePage:
         client.force_login(viewer)
         address = reverse("admin:sessions_app_storage_count")
         assert client.get(address).status_code == 405
-        assert client.post(address)["Location"] == reverse(PAGE)
-        assert client.post(address, {"back": "index"})["Location"] == reverse("admin:index")
+        for back, page in (("", reverse(PAGE)), ("index", reverse("admin:index"))):
+            location = client.post(address, {"back": back})["Location"]
+            assert location.partition("?")[0] == page
         assert [task for task, _ in asked] == ["sessions_app.tasks.take_snapshot"] * 2
         # The first to come counts for both.
         assert tasks.take_snapshot(asked[0][1]).startswith("3 sessions counted")

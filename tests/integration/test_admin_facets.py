@@ -1,0 +1,241 @@
+"""The counts beside the choices of the filters: right, or told as no more than a beginning."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from sessions_app.admin import ways
+from sessions_app.admin.facets import Choice, Count, count_choices
+from sessions_app.admin.presentation import expiry_cutoff
+from sessions_app.admin.session_list import listing_of
+from sessions_app.models import BrowserSession, CleanupRun
+from sessions_app.selections import CHOICES, Selection
+from tests.integration.admin_sessions import AS_OF, LIST, build_session, make_session
+from tests.integration.shown import set_bounds
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon")]
+
+CUTOFF = AS_OF - timedelta(days=7)
+NAMESPACES = ("n0", "n1", "n2", "empty")
+OFFERED = [
+    *(Choice(name, value) for name, choices in CHOICES.items() for value in choices),
+    *(Choice("namespace", value) for value in NAMESPACES),
+]
+SELECTIONS = 16
+# Bounds that some of the counts reach, and others do not.
+BOUNDS = [(10_000, 1_000), (80, 30), (10, 4)]
+
+
+KINDS: tuple[dict[str, Any], ...] = (
+    {},
+    {},
+    {"browser_type": "firefox"},
+    {"browser_type": "opera", "session_id": ""},
+    {"cdp_url": ""},
+    {"last_accessed": "never"},
+)
+
+
+def crowd(count: int) -> None:
+    """Sessions of all kinds, which no two filters divide alike."""
+    chance = random.Random(7)
+    BrowserSession.objects.bulk_create(
+        build_session(
+            f"{chance.choice(('cart', 'login'))}-{n:03}",
+            age=timedelta(hours=chance.choice((-5, 1, 30, 100, 300, 2_000))),
+            namespace=f"n{chance.randrange(3)}",
+            is_pinned=chance.random() < 0.2,
+            **chance.choice(KINDS),
+        )
+        for n in range(count)
+    )
+
+
+def some_selections() -> list[Selection]:
+    chance = random.Random(8)
+    found = [Selection()]
+    for _ in range(SELECTIONS - 1):
+        given: dict[str, Any] = dict(chance.sample(OFFERED, chance.randrange(1, 4)))
+        if chance.random() < 0.4:
+            given["text"] = chance.choice(("cart", "n-00", "1", "zebra"))
+        found.append(Selection(**given, in_metadata="text" in given))
+    return found
+
+
+def counted(selection: Selection, *hidden: str) -> dict[Choice, Count]:
+    def ask(selection: Selection) -> ways.Asked:
+        return ways.ask(selection, AS_OF, expiry_cutoff(AS_OF), hidden)
+
+    return count_choices(selection, listing_of(ask(selection), ways.BY_AGE), OFFERED, ask=ask)
+
+
+def brute_force(selection: Selection, choice: Choice, *hidden: str) -> int:
+    given = {**selection.to_json(), choice.name: choice.value}
+    seen = BrowserSession.objects.exclude(namespace__in=hidden)
+    return seen.filter(Selection(**given).matching(AS_OF, CUTOFF)).count()
+
+
+def choices_in(page: str) -> dict[str, list[str]]:
+    """The choices of each filter as the page has them."""
+    sidebar = page.partition('id="changelist-filter"')[2]
+    return {
+        title: re.findall(r'<a href="\?[^"]*">([^<]*)</a></li>', part)
+        for title, part in re.findall(r'data-filter-title="([^"]*)"(.*?)</details>', sidebar, re.DOTALL)
+    }
+
+
+@pytest.mark.parametrize(("bound", "read_bound"), BOUNDS)
+def test_each_count_is_right_or_said_to_be_a_beginning(
+    monkeypatch: pytest.MonkeyPatch, bound: int, read_bound: int
+) -> None:
+    set_bounds(monkeypatch, BOUND=bound, READ_BOUND=read_bound)
+    crowd(400)
+    whole = 0
+    for selection in some_selections():
+        for choice, count in counted(selection).items():
+            expected = brute_force(selection, choice)
+            if count.is_whole:
+                assert count.number == expected, (selection, choice)
+            else:
+                assert count.number <= expected, (selection, choice)
+            whole += count.is_whole
+    assert whole == SELECTIONS * len(OFFERED) if bound > 400 else 0 < whole < SELECTIONS * len(OFFERED)
+
+
+@pytest.mark.parametrize("hidden", [("n1",), ("n0", "n2"), ("n0", "n1", "n2", "n3")])
+@pytest.mark.parametrize(("bound", "read_bound"), BOUNDS)
+def test_what_is_hidden_is_not_counted(
+    monkeypatch: pytest.MonkeyPatch, hidden: tuple[str, ...], bound: int, read_bound: int
+) -> None:
+    set_bounds(monkeypatch, BOUND=bound, READ_BOUND=read_bound)
+    crowd(400)
+    for selection in some_selections()[:12]:
+        for choice, count in counted(selection, *hidden).items():
+            expected = brute_force(selection, choice, *hidden)
+            assert count.number == expected if count.is_whole else count.number <= expected, (
+                selection,
+                choice,
+            )
+
+
+def test_what_an_index_has_is_counted_to_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_bounds(monkeypatch, BOUND=90, READ_BOUND=80)
+    crowd(400)
+    for selection in (Selection(), Selection(expired="no"), Selection(namespace="n1")):
+        counts = counted(selection)
+        for name in ("expired", "accessed", "namespace"):
+            for choice in (one for one in OFFERED if one.name == name):
+                expected = brute_force(selection, choice)
+                assert counts[choice] == Count(min(expected, 80), is_whole=expected <= 80), choice
+
+
+def test_a_count_says_what_it_knows() -> None:
+    assert str(Count(1_234, is_whole=True)) == "1,234"
+    assert str(Count(0, is_whole=True)) == "0"
+    assert str(Count(1_000, is_whole=False)) == "1,000+"
+    assert str(Count(0, is_whole=False)) == "–"  # noqa: RUF001
+
+
+class TestOnThePage:
+    @pytest.fixture(autouse=True)
+    def sessions(self) -> None:
+        make_session("one")
+        make_session("two", namespace="shop", is_pinned=True, age=timedelta(days=9))
+        make_session("bad", namespace="shop", session_id="")
+
+    def test_they_are_shown_on_demand(self, see: Callable[..., str]) -> None:
+        page = see()
+        assert choices_in(page)["pinned"] == ["All", "Yes", "No"]
+        (link,) = re.findall(r'href="(\?[^"]*)" class="viewlink"', page)
+        assert link == "?_facets=True"
+        page = see(f"{LIST}{link}")
+        assert choices_in(page)["pinned"] == ["All", "Yes (1)", "No (2)"]
+        assert choices_in(page)["namespace"] == ["All", "default (1)", "shop (2)"]
+        assert 'href="?" class="hidelink"' in page
+
+    def test_each_is_what_the_list_has_when_it_is_taken(self, see: Callable[..., str]) -> None:
+        page = see(f"{LIST}?_facets=True&namespace=shop")
+        links = re.findall(r'<a href="(\?[^"]*)">[^<]* \((\d+)\)</a>', page)
+        assert len(links) == 24
+        for link, number in links:
+            assert "_facets=True" in link
+            listed = see(LIST + link.replace("&amp;", "&"))
+            assert len(re.findall('class="action-select"', listed)) == int(number), link
+
+    def test_they_stay_through_filters_and_searches(self, see: Callable[..., str]) -> None:
+        page = see(f"{LIST}?_facets=True&q=o&pinned=yes&o=-7")
+        assert '<input type="hidden" name="_facets" value="True">' in page
+        assert '(<a href="?_facets=True">Show all</a>)' in page
+        assert "_facets=True" in re.findall(r'href="([^"]*)">&#10006; Clear', page)[0]
+        (hide,) = re.findall(r'href="(\?[^"]*)" class="hidelink"', page)
+        assert hide == "?o=-7&amp;pinned=yes&amp;q=o"
+        assert '<a href="?_facets=True">Show all sessions</a>' in see(f"{LIST}?_facets=True&q=zebra")
+
+    @pytest.mark.parametrize(
+        "query", ["namespace=", "namespace=%20", "problem=wrong", "pinned=&q=%20", "p=x"]
+    )
+    def test_an_odd_address_has_them_too(self, see: Callable[..., str], query: str) -> None:
+        assert choices_in(see(f"{LIST}?_facets=1&{query}"))["expired"][0] == "All"
+
+    def test_what_is_selected_with_them_is_the_same(self, client: Client, operator: User) -> None:
+        client.force_login(operator)
+        data = {"action": "clean_up", "select_across": "1", "_selected_action": ["1"]}
+        for facets_too in ("", "&_facets=True"):
+            response = client.post(f"{LIST}?namespace=shop&pinned=no{facets_too}", data)
+            assert "/plan/" in response["Location"]
+        one, other = CleanupRun.objects.order_by("pk").values_list("criteria_json", "matched_count")
+        assert one == other
+        assert one[1] == 1
+
+    def test_other_lists_have_none(self, client: Client, root: User) -> None:
+        client.force_login(root)
+        for name in ("archivedsession", "cleanuprun"):
+            page = client.get(f"/admin/sessions_app/{name}/?_facets=True").content.decode()
+            assert "viewlink" not in page
+            assert "hidelink" not in page
+
+
+@pytest.mark.parametrize(
+    ("query", "limit"),
+    [
+        ("", 11),
+        ("expired=yes", 14),
+        ("pinned=no&problem=any&namespace=n1", 24),
+        ("problem=any&expired=no&accessed=7&browser_type=firefox&pinned=yes&namespace=n1", 45),
+        ("q=cart", 13),
+        ("q=cart&pinned=no&problem=any&namespace=n1", 40),
+    ],
+)
+@pytest.mark.parametrize("bound", [10_000, 10])
+def test_they_take_few_queries_each_of_which_is_bounded(
+    see: Any, monkeypatch: pytest.MonkeyPatch, query: str, limit: int, bound: int
+) -> None:
+    set_bounds(monkeypatch, BOUND=bound, READ_BOUND=min(bound, 40))
+    crowd(300)
+    with CaptureQueriesContext(connection) as queries:
+        see(f"{LIST}?{query}&_facets=True")
+    assert len(queries) <= limit
+    for sql in (query["sql"] for query in queries if "browsersession" in query["sql"]):
+        reads = sql.count('FROM "sessions_app_browsersession"')
+        assert '"id" IN (' in sql or sql.count("LIMIT") >= reads > 0 or "RECURSIVE" in sql, sql
+        assert '"document"' not in sql
+
+
+def test_so_many_namespaces_as_are_offered_are_counted_in_one_query(see: Any, monkeypatch: Any) -> None:
+    set_bounds(monkeypatch, BOUND=10)
+    for n in range(60):
+        make_session(f"s{n}", namespace=f"n{n:02}")
+    with CaptureQueriesContext(connection) as queries:
+        page = see(f"{LIST}?_facets=True")
+    assert choices_in(page)["namespace"][1:] == [f"n{n:02} (1)" for n in range(50)]
+    assert len(queries) <= 11
