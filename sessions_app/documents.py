@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, tzinfo
 from typing import Any, NamedTuple
 
@@ -78,7 +79,7 @@ def parse(data: bytes, *, time_zone: tzinfo) -> DocumentFields:
 
 
 def metadata_text(metadata: object, *, cdp_url: str) -> str:
-    """Give the values in a session's metadata as a text to be searched, one a line, the first ones only.
+    """Give the values in a session's metadata as a text to be searched, the first ones only.
 
     Endpoints are masked as on the page of the session: what is not shown there is found by no search, or
     it could be guessed letter by letter.
@@ -88,31 +89,34 @@ def metadata_text(metadata: object, *, cdp_url: str) -> str:
     """
     if not isinstance(metadata, dict):
         return ""
+    text = " ".join(_values_in(metadata))
+    if not text.isprintable():
+        # As a page shows it: an address goes on behind a line break, though a mask would end there.
+        text = _CONTROL.sub(_escaped, text)
     # Masked before it is cut: half an endpoint would not be known for one.
-    text = mask_endpoints("\n".join(_values_in(metadata)), cdp_url=cdp_url)
-    return _text(text[:METADATA_LENGTH])
+    return _text(mask_endpoints(text, cdp_url=cdp_url)[:METADATA_LENGTH])
 
 
 def _values_in(metadata: dict[str, Any]) -> list[str]:
-    """Give texts, numbers and the like, at any depth, in their order; none under the name of an endpoint."""
+    """Give texts, numbers and the like, those that lie deeper last; none under the name of an endpoint."""
     values: list[str] = []
-    length = 0
     left: list[Any] = [metadata]
-    while left and length < METADATA_LENGTH:
-        item = left.pop()
-        if type(item) is str:
-            # As a page shows it: an address goes on behind a line break, though a mask would end there.
-            values.append(item if item.isprintable() else _CONTROL.sub(_escaped, item))
-            length += len(item)
-        elif type(item) is dict:
-            if "cdp_url" in "\n".join(item).lower():
-                item = {key: value for key, value in item.items() if key.lower() != "cdp_url"}
-            left += list(item.values())[::-1]
-        elif type(item) is list:
-            left += item[::-1]
-        elif item is not None:
-            left.append(str(item).lower())  # true, as it is written there
+    while left and len(values) < METADATA_LENGTH:
+        container = left.pop(0)
+        for value in container if type(container) is list else _members(container):
+            if type(value) is str:
+                values.append(value)
+            elif type(value) is dict or type(value) is list:
+                left.append(value)
+            elif value is not None:
+                values.append(str(value).lower())  # true, as it is written there
     return values
+
+
+def _members(container: dict[str, Any]) -> Iterable[Any]:
+    if "cdp_url" not in " ".join(container).lower():
+        return container.values()
+    return [value for key, value in container.items() if key.lower() != "cdp_url"]
 
 
 def _escaped(character: re.Match[str]) -> str:
