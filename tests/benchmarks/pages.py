@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 LIST = "/admin/sessions_app/browsersession/"
+LIMITED = "limited:"
+"""Before an address: it is asked for by a user who sees eight of ten namespaces."""
 STOCK = "/stock/sessions_app/browsersession/"
 PAGES = {
     "dashboard": "/admin/",
@@ -32,12 +34,16 @@ PAGES = {
     "largest of those not expired": f"{LIST}?o=-7&expired=no",
     "by namespace": f"{LIST}?o=2",
     "by browser type": f"{LIST}?o=-5",
+    "plain, without two namespaces": f"{LIMITED}{LIST}",
+    "expired, without two namespaces": f"{LIMITED}{LIST}?expired=yes",
+    "search for a part, without two namespaces": f"{LIMITED}{LIST}?q=cart",
+    "storage report, without two namespaces": f"{LIMITED}{LIST}storage/",
     "plan of the expired": "{plan}",
     "plan of a selection": "{selection}",
 }
 """The pages whose time is not to grow: each has as many rows with a thousand sessions as with a million.
 
-The first two count a thousand while somebody waits; of a million they show the latest snapshot.
+Dashboard and reports count a thousand while somebody waits; of a million they show the latest snapshot.
 """
 
 WITH_COUNTS = {

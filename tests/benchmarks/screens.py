@@ -19,7 +19,7 @@ django.setup()
 
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test import Client
 from django.urls import path
@@ -27,11 +27,12 @@ from django.urls import path
 from raptor_admin.urls import urlpatterns as panel_urls
 from sessions_app.cleanup import plan_cleanup, weigh
 from sessions_app.criteria import Criteria
-from sessions_app.models import BrowserSession
+from sessions_app.models import BrowserSession, LimitedNamespace
 from sessions_app.models.clock import database_now
 from sessions_app.selections import Selection
 from sessions_app.storage import take_snapshot
 from tests.benchmarks import cleanup
+from tests.benchmarks.pages import LIMITED
 
 LIST = "/admin/sessions_app/browsersession/"
 SNAPSHOTS = 3
@@ -76,10 +77,13 @@ def fill(count: str) -> None:
         if connection.vendor == "postgresql":
             # What was rewritten is not known to be visible to all before.
             cursor.execute("VACUUM")
+    for namespace in ("team-1", "team-2"):
+        LimitedNamespace.objects.create(namespace=namespace)
     now = database_now()
     for days_ago in range(SNAPSHOTS):
         take_snapshot(as_of=now - timedelta(days=SNAPSHOTS - 1 - days_ago), max_age_days=7)
     User.objects.create_superuser("bench")
+    User.objects.create_user("limited", is_staff=True).groups.add(Group.objects.get(name="Administrator"))
 
 
 def serve() -> None:
@@ -87,17 +91,24 @@ def serve() -> None:
     settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
     settings.ALLOWED_HOSTS = ["testserver"]
     settings.ROOT_URLCONF = "tests.benchmarks.screens"
-    client = Client()
-    client.force_login(User.objects.get(username="bench"))
+    client, limited = (_client_of(name) for name in ("bench", "limited"))
     known = _known(client)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         address = line.strip().format(**known)
+        asking = limited if address.startswith(LIMITED) else client
+        address = address.removeprefix(LIMITED)
         began = time.perf_counter()
-        response = client.get(address)
+        response = asking.get(address)
         seconds = time.perf_counter() - began
         assert response.status_code == 200, (address, response.status_code)
         print(json.dumps({"seconds": seconds, "bytes": len(response.content)}), flush=True)
+
+
+def _client_of(username: str) -> Client:
+    client = Client()
+    client.force_login(User.objects.get(username=username))
+    return client
 
 
 def _known(client: Client) -> dict[str, str]:
