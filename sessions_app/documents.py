@@ -39,6 +39,8 @@ class DocumentFields(NamedTuple):
 # json.loads looks for options at each call, which is a tenth of reading a small document.
 _decode = json.JSONDecoder().decode
 
+# To mask what is cut off afterwards took half of an import of large documents.
+_MASKED_LENGTH = 2 * METADATA_LENGTH
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CORRUPTED = DocumentFields("", "", "", None, None, True, "")
 
@@ -90,10 +92,12 @@ def metadata_text(metadata: object, *, cdp_url: str) -> str:
     if not isinstance(metadata, dict):
         return ""
     text = " ".join(_values_in(metadata))
+    if len(text) > _MASKED_LENGTH:
+        # Behind a space, where no address goes on: half an endpoint would not be known for one.
+        text = text[:_MASKED_LENGTH].rpartition(" ")[0]
     if not text.isprintable():
         # As a page shows it: an address goes on behind a line break, though a mask would end there.
         text = _CONTROL.sub(_escaped, text)
-    # Masked before it is cut: half an endpoint would not be known for one.
     return _text(mask_endpoints(text, cdp_url=cdp_url)[:METADATA_LENGTH])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -68,11 +68,20 @@ _VALUE = re.compile(r"([?&])([\w-]++)=[^\s&#\"'\\]+")
 _SECRET_NAME = re.compile(r"(?i)token|key|secret|passw|auth")
 
 
+def _without_secret(found: re.Match[str]) -> str:
+    return f"{found[1]}{found[2]}=…" if _SECRET_NAME.search(found[2]) else found[0]
+
+
+# Each pattern with texts in small letters of which it needs one: to look for those takes a tenth of the time,
+# and an import masks something of each document.
+_MASKS: tuple[tuple[tuple[str, ...], re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    (("ws:", "wss:"), _SOCKET_ADDRESS, r"\1\2/…"),
+    (("@",), _OTHER_USER, r"\1…@"),
+    (("devtools",), _DEVTOOLS_PATH, r"\1…"),
+    (("?", "&"), _VALUE, _without_secret),
+)
 # Shorter ones than any browser's secret would be found everywhere.
 _SHORTEST_SECRET = 12
-# Without any of these in small letters, a text has nothing that the patterns hide. To look for them takes a
-# tenth of the time of the patterns, and an import masks something of each document.
-_HINTS = ("ws:", "wss:", "@", "devtools", "?", "&")
 
 
 def mask_endpoints(text: str, *, cdp_url: str = "") -> str:
@@ -85,17 +94,11 @@ def mask_endpoints(text: str, *, cdp_url: str = "") -> str:
     for part in _secrets_in(cdp_url.strip()):
         if len(part) >= _SHORTEST_SECRET:
             text = text.replace(part, "…")
-    if not _may_hold_one(text.lower()):
-        return text
-    for secret, shown in (
-        (_SOCKET_ADDRESS, r"\1\2/…"),
-        (_OTHER_USER, r"\1…@"),
-        (_DEVTOOLS_PATH, r"\1…"),
-    ):
-        text = secret.sub(shown, text)
-    return _VALUE.sub(
-        lambda found: f"{found[1]}{found[2]}=…" if _SECRET_NAME.search(found[2]) else found[0], text
-    )
+    lower = text.lower()
+    for hints, pattern, shown in _MASKS:
+        if hints[0] in lower or hints[-1] in lower:
+            text = pattern.sub(shown, text)
+    return text
 
 
 def _secrets_in(cdp_url: str) -> list[str]:
@@ -106,10 +109,3 @@ def _secrets_in(cdp_url: str) -> list[str]:
             parts = parts.replace(separator, "/")
     # "ws:", "", "host" come first.
     return [cdp_url, *parts.split("/")[3:]]
-
-
-def _may_hold_one(lower: str) -> bool:
-    for hint in _HINTS:  # noqa: SIM110  # any() takes twice the time, of each document that is imported
-        if hint in lower:
-            return True
-    return False

@@ -76,6 +76,8 @@ def test_values_of_the_metadata_are_searched_at_any_depth_and_their_names_are_no
         {"log": f"ws://user:\t{SECRET}@host/"},
         {"log": f"/devtools/\r{SECRET}"},
         {"title": "x" * (METADATA_LENGTH - 40), "url": ENDPOINT},
+        {"title": "x" * (2 * METADATA_LENGTH - 40), "url": ENDPOINT},
+        {"many": [ENDPOINT] * 40, "note": f"the id is {SECRET}"},
     ],
 )
 def test_no_search_finds_an_endpoint_in_the_metadata(metadata: dict[str, Any]) -> None:
