@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from functools import partial
 from typing import Any
 
@@ -96,7 +97,8 @@ def _get_run(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> CleanupR
 
 def _criteria(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     """What was asked for, without the names of namespaces that are hidden from who reads it."""
-    criteria: dict[str, Any] = conceal(request, run).criteria_json
+    # Of a copy: by its own criteria the sessions of a plan are found.
+    criteria: dict[str, Any] = conceal(request, copy(run)).criteria_json
     if "not_namespaces" in criteria:
         criteria = criteria | {
             "not_namespaces": sorted(set(criteria["not_namespaces"]) - hidden_from(request))

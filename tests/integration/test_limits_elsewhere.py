@@ -23,7 +23,7 @@ from sessions_app.models import (
 )
 from tests.integration.admin_sessions import AS_OF, LIST, make_session
 from tests.integration.sessions import swept
-from tests.integration.shown import OLD, RUNS, html_of, names
+from tests.integration.shown import OLD, RUNS, html_of, names, set_bounds
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon", "limit")]
 
@@ -204,3 +204,26 @@ def test_a_snapshot_knows_what_of_it_is_of_a_limited_namespace(
     assert figures(as_of=AS_OF, max_age_days=7, hidden=hidden | {"default"}) is None
     assert history(since=AS_OF - timedelta(days=1), hidden=hidden | {"default"}) == []
     assert "have not been counted yet" in html_of(as_other, f"{LIST}storage/")
+
+
+def test_a_list_of_a_hidden_run_says_nothing_of_its_size(
+    as_other: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_bounds(monkeypatch, READ_BOUND=3)
+    for n in range(6):
+        make_session(f"theirs-{n}", namespace="payments", age=OLD)
+    run = swept(expired=True, namespace="payments")
+    pages = [html_of(as_other, f"/admin/sessions_app/archivedsession/?run={pk}") for pk in (run.pk, 9999)]
+    assert not ["looked through" for html in pages if "looked through" in html]
+
+
+def test_the_download_of_a_plan_by_hand_has_its_sessions_that_are_seen(
+    as_other: Client, as_member: Client
+) -> None:
+    ticked = [make_session("ours").pk, make_session("theirs", namespace="payments").pk]
+    as_member.post(LIST, {"action": "clean_up", "_selected_action": ticked})
+    address = f"{RUNS}{CleanupRun.objects.get().pk}/sessions.json"
+    told = json.loads(as_other.get(address).getvalue())
+    assert [session["name"] for session in told["sessions"]] == ["ours"]
+    assert told["criteria"]["session_ids"] == [0, 0]
+    assert json.loads(as_member.get(address).getvalue())["criteria"]["session_ids"] == ticked
