@@ -1,6 +1,6 @@
 from sessions_app.models.cleanup import CleanupRun, PlannedSessions
 from sessions_app.models.clock import DatabaseClock
-from sessions_app.models.directory import SessionDirectory
+from sessions_app.models.directory import SessionDirectory, UnsettledFile
 from sessions_app.models.namespace import LimitedNamespace
 from sessions_app.models.policy import CleanupPolicy, CleanupStep, PolicyChange
 from sessions_app.models.session import ArchivedSession, BrowserSession, SessionQuerySet, StoredSession
@@ -20,4 +20,5 @@ __all__ = [
     "SessionQuerySet",
     "StorageSnapshot",
     "StoredSession",
+    "UnsettledFile",
 ]

@@ -4,7 +4,8 @@ from typing import Any
 
 from django.db import models
 
-from sessions_app.models.session import NAMESPACE_LENGTH
+from sessions_app.models.clock import DatabaseClock
+from sessions_app.models.session import NAME_LENGTH, NAMESPACE_LENGTH
 
 PATH_LENGTH = 1024
 
@@ -20,6 +21,9 @@ class SessionDirectory(models.Model):
     namespace = models.CharField(
         max_length=NAMESPACE_LENGTH, help_text="Where its sessions are listed. Cannot be changed later."
     )
+    # The folder that was registered: another one in its place is not opened.
+    device = models.BigIntegerField(null=True, editable=False)
+    inode = models.BigIntegerField(null=True, editable=False)
     is_enabled = models.BooleanField(
         "enabled", default=True, help_text="Whether the schedule mirrors it, once a minute."
     )
@@ -29,6 +33,9 @@ class SessionDirectory(models.Model):
     sync_number = models.BigIntegerField(default=0, editable=False)
     claimed_at = models.DateTimeField(null=True, editable=False)
     error = models.TextField(blank=True, default="", editable=False)
+    swept_from = models.DateTimeField(
+        null=True, editable=False, help_text="Scheduled sweeps leave its sessions alone before this instant."
+    )
     report: models.JSONField[dict[str, Any], dict[str, Any]] = models.JSONField(
         default=dict, editable=False, help_text="Counts of the last sync, and the files that it skipped."
     )
@@ -42,3 +49,34 @@ class SessionDirectory(models.Model):
 
     def __str__(self) -> str:
         return self.path
+
+
+class UnsettledFile(models.Model):
+    """A file that a scheduled sync has seen and not read into a session yet.
+
+    It is read once two looks at least ``RAPTOR_SETTLE_SECONDS`` apart found the same stamp. Broken bytes
+    replace good ones only when they have been the same for ten minutes.
+    """
+
+    directory = models.ForeignKey(SessionDirectory, on_delete=models.CASCADE, related_name="unsettled_files")
+    file_name = models.CharField(max_length=NAME_LENGTH)
+    inode = models.BigIntegerField()
+    size_bytes = models.BigIntegerField()
+    modified_ns = models.BigIntegerField()
+    changed_ns = models.BigIntegerField()
+    seen_at = models.DateTimeField(
+        db_default=DatabaseClock(), help_text="When this stamp was seen for the first time."
+    )
+    broken_digest = models.CharField(
+        max_length=64, blank=True, default="", help_text="SHA-256 of its bytes, where these have a problem."
+    )
+    broken_since = models.DateTimeField(null=True, help_text="When these bytes were read first.")
+
+    class Meta:
+        constraints = (
+            # The looks of a sync, by the names of its files.
+            models.UniqueConstraint(fields=("directory", "file_name"), name="unsettled_once"),
+        )
+
+    def __str__(self) -> str:
+        return self.file_name

@@ -67,9 +67,18 @@ class StoredSession(models.Model):
     file_inode = models.BigIntegerField(null=True, blank=True)
     file_modified_ns = models.BigIntegerField(null=True, blank=True)
     file_changed_ns = models.BigIntegerField(null=True, blank=True)
+    # Restored with the file, so that its readers can still read it.
+    file_mode = models.IntegerField(null=True, blank=True, help_text="Permission bits of the file.")
+    file_owner = models.BigIntegerField(null=True, blank=True, help_text="User id of the file's owner.")
+    file_group = models.BigIntegerField(null=True, blank=True, help_text="Group id of the file.")
 
     # Last of the stored columns: SQLite reads through a long value to reach those behind it.
     document = models.BinaryField(default=b"", help_text="The document's exact bytes.")
+    last_good_document = models.BinaryField(
+        null=True,
+        editable=False,
+        help_text="The last document without a problem, kept beside one that a sync found broken.",
+    )
 
     problems = models.GeneratedField(
         expression=problems_expression(),
