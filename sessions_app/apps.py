@@ -25,7 +25,7 @@ class SessionsAppConfig(AppConfig):
         from django.conf import settings
         from django.db.models.signals import post_migrate
 
-        from sessions_app.roles import install_roles
+        from sessions_app.access.roles import install_roles
 
         for name, value in DEFAULTS.items():
             if not hasattr(settings, name):

@@ -16,12 +16,14 @@ from typing import ParamSpec
 from django.conf import settings
 from django_q.tasks import async_task
 
-from sessions_app import cleanup, directories, policies, schedules, storage
+from sessions_app import cleanup, policies, reports
 from sessions_app.deadline import Deadline
-from sessions_app.endpoints import mask_endpoints
+from sessions_app.mirror import registry
 from sessions_app.models import CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
-from sessions_app.wording import count_of
+from sessions_app.queue import schedules
+from sessions_app.session.endpoint import mask_endpoints
+from sessions_app.text import count_of
 
 logger = logging.getLogger(__name__)
 _P = ParamSpec("_P")
@@ -79,7 +81,7 @@ def run_planned(run_pk: int, trigger: str, actor: str) -> str:
 @_masked
 def sync_directories() -> str:
     """Mirror all enabled session directories; one that fails does not stop the others."""
-    synced, failures = directories.sync_enabled(
+    synced, failures = registry.sync_enabled(
         trigger="schedule", actor="sync_directories", deadline=_deadline()
     )
     counts = {key: sum(getattr(result, key) for result in synced) for key in ("added", "changed", "vanished")}
@@ -112,9 +114,9 @@ def empty_archive() -> str:
 @_masked
 def take_snapshot(asked_at: str = "") -> str:
     """Count all sessions for the screens; many who ask for that at once have one snapshot."""
-    if asked_at and storage.has_snapshot_since(datetime.fromisoformat(asked_at)):
+    if asked_at and reports.has_snapshot_since(datetime.fromisoformat(asked_at)):
         return "One was taken meanwhile."
-    taken = storage.take_snapshot(as_of=database_now(), max_age_days=settings.RAPTOR_MAX_AGE_DAYS)
+    taken = reports.take_snapshot(as_of=database_now(), max_age_days=settings.RAPTOR_MAX_AGE_DAYS)
     return f"{count_of(taken.session_count, 'session')} counted, {taken.size_bytes:,} bytes."
 
 

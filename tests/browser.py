@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sessions_app.chromium import system_programs
+from sessions_app.browsers.launcher import system_programs
 
 DOWNLOAD_SECONDS = 600
 

@@ -13,9 +13,9 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Model, Q, QuerySet
 from django.http import Http404, HttpRequest
 
-from sessions_app.criteria import Criteria, InvalidCriteria
-from sessions_app.limits import has_namespace, hidden_namespaces
+from sessions_app.access.namespaces import has_namespace, hidden_namespaces
 from sessions_app.models import CleanupRun, PolicyChange
+from sessions_app.session.criteria import Criteria, InvalidCriteria
 
 CONCEALED = "Something went wrong in it. Who sees all of its namespaces can read what."
 _ModelT = TypeVar("_ModelT", bound=Model)

@@ -11,15 +11,15 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
-from sessions_app.admin import filters, presentation
+from sessions_app.access.visibility import hidden_from, is_seen, seen, seen_runs
+from sessions_app.admin import filters, formatting
 from sessions_app.admin.base import ReadOnlyAdmin, is_id, may_clean_up
-from sessions_app.admin.bounded import BOUND, READ_BOUND, BoundedChangeList, Listing, first_of
-from sessions_app.admin.detail import session_context
-from sessions_app.admin.history import history_context, removal_reasons
-from sessions_app.admin.sight import hidden_from, is_seen, seen, seen_runs
+from sessions_app.admin.changelist import BOUND, READ_BOUND, BoundedChangeList, Listing, first_of
+from sessions_app.admin.sessions.detail import session_context
+from sessions_app.admin.sessions.history import history_context, removal_reasons
 from sessions_app.cleanup import restore_sessions
-from sessions_app.criteria import SELECTION_LIMIT, reasons_in
 from sessions_app.models import ArchivedSession, CleanupRun
+from sessions_app.session.criteria import SELECTION_LIMIT, reasons_in
 
 
 class ArchiveList(BoundedChangeList):
@@ -56,7 +56,7 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
     show_facets = admin.ShowFacets.NEVER
     search_fields = ("name",)
     search_help_text = "Search by name"
-    list_per_page = presentation.ROWS_PER_PAGE
+    list_per_page = formatting.ROWS_PER_PAGE
     show_full_result_count = False
 
     class Media:
@@ -93,11 +93,11 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Why it was removed")
     def why(self, session: ArchivedSession) -> str:
-        return presentation.sentences(reason.sentence for reason in reasons_in(session.reasons))
+        return formatting.sentences(reason.sentence for reason in reasons_in(session.reasons))
 
     @admin.display(description="Removed", ordering="removed_at")
     def removed(self, session: ArchivedSession) -> str:
-        return presentation.to_the_minute(session.removed_at)
+        return formatting.to_the_minute(session.removed_at)
 
     @admin.display(description="Run")
     def run_link(self, session: Any) -> str:
@@ -106,13 +106,13 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Size")
     def size(self, session: ArchivedSession) -> str:
-        return presentation.size(session.size_bytes)
+        return formatting.size(session.size_bytes)
 
     def show(self, request: HttpRequest, session: ArchivedSession) -> HttpResponse:
         context = session_context(session, session.reasons, as_of=session.run.as_of)
         context["removal"] = {
             "run": session.run,
-            "at": presentation.moment(session.removed_at),
+            "at": formatting.moment(session.removed_at),
             "reasons": removal_reasons(session),
             "is_linked": request.user.has_perm("sessions_app.view_cleanuprun"),
         }

@@ -13,15 +13,16 @@ from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 
-from sessions_app.admin import charts, presentation
+from sessions_app.access.visibility import conceal, hidden_from, reaches_hidden, seen, seen_runs
+from sessions_app.admin import formatting
 from sessions_app.admin.base import may_clean_up
-from sessions_app.admin.progress import is_waiting
-from sessions_app.admin.sight import conceal, hidden_from, reaches_hidden, seen, seen_runs
-from sessions_app.admin.storage import RANGE, as_of_context, current_figures
-from sessions_app.admin.storage_tables import list_link
+from sessions_app.admin.reports import charts
+from sessions_app.admin.reports.admin import RANGE, as_of_context, current_figures
+from sessions_app.admin.reports.tables import list_link
+from sessions_app.admin.runs.progress import is_waiting
 from sessions_app.models import CleanupPolicy, CleanupRun, SessionDirectory
-from sessions_app.storage import Figures, history
-from sessions_app.worker import Worker, WorkerState, worker_state
+from sessions_app.queue.worker import Worker, WorkerState, worker_state
+from sessions_app.reports import Figures, history
 
 RUNS_SHOWN = 6
 HELD_SHOWN = 5
@@ -51,7 +52,7 @@ def dashboard_context(request: HttpRequest) -> dict[str, Any]:
         name: request.user.has_perm(f"sessions_app.view_{name}")
         for name in ("browsersession", "sessiondirectory", "cleanuprun", "cleanuppolicy")
     }
-    now = presentation.request_time(request)
+    now = formatting.request_time(request)
     context: dict[str, Any] = {"shows_dashboard": any(sees.values())}
     if any(sees.values()):
         context |= _worker(worker_state(now), now)
@@ -67,7 +68,7 @@ def dashboard_context(request: HttpRequest) -> dict[str, Any]:
 def _sessions(request: HttpRequest) -> dict[str, Any]:
     found = current_figures(request)
     context: dict[str, Any] = as_of_context(request, found)
-    since = presentation.request_time(request) - timedelta(days=RANGE)
+    since = formatting.request_time(request) - timedelta(days=RANGE)
     context["chart"] = charts.growth(history(since=since, hidden=hidden_from(request)), RANGE)
     if found is not None:
         context["tiles"] = _tiles(request, found)
@@ -79,7 +80,7 @@ def _sessions(request: HttpRequest) -> dict[str, Any]:
 def _tiles(request: HttpRequest, found: Figures) -> list[Tile]:
     report, storage = found.report, reverse("admin:sessions_app_storage")
     free = report.would_free["either"]
-    archive_as_of = presentation.clock(found.archive_as_of, presentation.request_time(request))
+    archive_as_of = formatting.clock(found.archive_as_of, formatting.request_time(request))
     archive_note = f", as of {archive_as_of}" if archive_as_of and not found.live_as_of else ""
     may_see_archive = request.user.has_perm("sessions_app.view_archivedsession")
     archive = reverse("admin:sessions_app_archivedsession_changelist") if may_see_archive else ""
@@ -122,13 +123,13 @@ def _when(due_at: datetime | None, now: datetime) -> str:
     if due_at is None:
         # The worker does so within minutes, unless the schedule is one that cannot be read.
         return "not planned yet"
-    wait = presentation.duration(due_at - now)
-    return presentation.moment(due_at, f"in {wait}" if due_at > now else f"due for {wait}")
+    wait = formatting.duration(due_at - now)
+    return formatting.moment(due_at, f"in {wait}" if due_at > now else f"due for {wait}")
 
 
 def _runs(request: HttpRequest) -> dict[str, Any]:
     runs = seen_runs(request, CleanupRun.objects.defer("skipped_sessions").select_related("policy"))
-    ledger = presentation.without_ids(runs)
+    ledger = formatting.without_ids(runs)
     held = [
         conceal(request, run) for run in ledger.filter(state=_State.HELD).order_by("-pk")[: HELD_SHOWN + 1]
     ]
@@ -138,7 +139,7 @@ def _runs(request: HttpRequest) -> dict[str, Any]:
     return {
         "sees_runs": True,
         "held": [
-            (run, presentation.describe_criteria(run), _page_of(request, run, may_act=may_act))
+            (run, formatting.describe_criteria(run), _page_of(request, run, may_act=may_act))
             for run in held[:HELD_SHOWN]
         ],
         "has_more_held": len(held) > HELD_SHOWN,
@@ -148,24 +149,24 @@ def _runs(request: HttpRequest) -> dict[str, Any]:
 
 def _page_of(request: HttpRequest, run: CleanupRun, *, may_act: bool) -> str:
     """The plan of a held run for who may approve it, else its page."""
-    may_act = may_act and not reaches_hidden(request, presentation.criteria_of(run))
+    may_act = may_act and not reaches_hidden(request, formatting.criteria_of(run))
     return reverse(f"admin:sessions_app_cleanuprun_{'plan' if may_act else 'change'}", args=[run.pk])
 
 
 def _line(run: CleanupRun) -> dict[str, Any]:
     return {
         "run": run,
-        "state": presentation.state_badge(run, is_queued=is_waiting(run)),
-        "when": presentation.to_the_minute(run.planned_at),
-        "what": presentation.describe_criteria(run),
-        "started_by": presentation.started_by(run),
-        "freed": presentation.size(run.removed_bytes),
+        "state": formatting.state_badge(run, is_queued=is_waiting(run)),
+        "when": formatting.to_the_minute(run.planned_at),
+        "what": formatting.describe_criteria(run),
+        "started_by": formatting.started_by(run),
+        "freed": formatting.size(run.removed_bytes),
     }
 
 
 def _worker(worker: Worker, now: datetime) -> dict[str, Any]:
     return {
         "worker": worker,
-        "worker_badge": presentation.badge(*_WORKER_BADGES[worker.state]),
-        "worker_since": presentation.clock(worker.since, now),
+        "worker_badge": formatting.badge(*_WORKER_BADGES[worker.state]),
+        "worker_since": formatting.clock(worker.since, now),
     }

@@ -16,12 +16,12 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.views.decorators.http import require_POST
 
-from sessions_app.admin import presentation
+from sessions_app.access.visibility import hidden_from, seen
+from sessions_app.admin import formatting
 from sessions_app.admin.base import RaptorAdmin
-from sessions_app.admin.sight import hidden_from, seen
-from sessions_app.directories import DirectoryError, register_directory, sync_directory
-from sessions_app.endpoints import mask_endpoints
+from sessions_app.mirror.registry import DirectoryError, register_directory, sync_directory
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
+from sessions_app.session.endpoint import mask_endpoints
 
 COUNTS = ("added", "changed", "unchanged", "vanished", "left_behind", "skipped")
 
@@ -125,17 +125,17 @@ class SessionDirectoryAdmin(RaptorAdmin):
 
     @admin.display(description="Last synced", ordering="synced_at")
     def synced(self, directory: SessionDirectory) -> str:
-        return presentation.to_the_minute(directory.synced_at) if directory.synced_at else "Never"
+        return formatting.to_the_minute(directory.synced_at) if directory.synced_at else "Never"
 
     @admin.display(description="Last result")
     def result(self, directory: SessionDirectory) -> str:
-        return in_words(directory.report) if directory.report else presentation.NONE
+        return in_words(directory.report) if directory.report else formatting.NONE
 
     @admin.display(description="Error")
     def error_in_words(self, directory: SessionDirectory) -> str:
         if not directory.error:
             return "None"
-        return format_html("{} {}", presentation.badge("bad", "Error"), directory.error)
+        return format_html("{} {}", formatting.badge("bad", "Error"), directory.error)
 
     @admin.display(description="Skipped files")
     def skipped_files(self, directory: SessionDirectory) -> str:

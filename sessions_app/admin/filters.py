@@ -12,12 +12,12 @@ from django.db import connection
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
+from sessions_app.access.visibility import hidden_from, seen_runs
 from sessions_app.admin.base import is_id
-from sessions_app.admin.presentation import expiry_cutoff, request_time
-from sessions_app.admin.sight import hidden_from, seen_runs
+from sessions_app.admin.formatting import expiry_cutoff, request_time
 from sessions_app.models import BrowserSession, CleanupRun, SessionDirectory
-from sessions_app.selections import CHOICES, midnight_before
-from sessions_app.wording import in_days
+from sessions_app.session.selection import CHOICES, midnight_before
+from sessions_app.text import in_days
 
 NAMESPACES_SHOWN = 50
 RUNS_SHOWN = 20

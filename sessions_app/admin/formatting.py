@@ -16,11 +16,11 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from sessions_app.criteria import REASONS, Criteria, Reason, reasons_in
-from sessions_app.endpoints import Endpoint
 from sessions_app.models import CleanupRun, StoredSession
-from sessions_app.problems import UNREADABLE, Problem
-from sessions_app.wording import count_of, in_days
+from sessions_app.session.criteria import REASONS, Criteria, Reason, reasons_in
+from sessions_app.session.endpoint import Endpoint
+from sessions_app.session.problems import UNREADABLE, Problem
+from sessions_app.text import count_of, in_days
 
 NONE = "\N{EN DASH}"
 ROWS_PER_PAGE = 100

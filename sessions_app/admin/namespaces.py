@@ -11,9 +11,9 @@ from django.contrib.auth.models import Group
 from django.http import HttpRequest
 from django_q.tasks import async_task
 
-from sessions_app.admin import presentation
+from sessions_app.access.namespaces import has_namespace
+from sessions_app.admin import formatting
 from sessions_app.admin.base import RaptorAdmin
-from sessions_app.limits import has_namespace
 from sessions_app.models import LimitedNamespace
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class LimitedNamespaceAdmin(RaptorAdmin):
     search_fields = ("namespace",)
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
-    list_per_page = presentation.ROWS_PER_PAGE
+    list_per_page = formatting.ROWS_PER_PAGE
 
     def get_list_display(self, request: HttpRequest) -> tuple[Any, ...]:
         return ("namespace", _members(request))

@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.models.clock import database_now
-from sessions_app.storage import has_snapshot_since
+from sessions_app.reports import has_snapshot_since
 
 PATIENCE = timedelta(minutes=2)
 """A worker that runs has counted a million sessions in less."""

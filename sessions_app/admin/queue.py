@@ -13,9 +13,9 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django_q.models import Failure, OrmQ, Schedule, Success, Task
 
-from sessions_app.admin import presentation
+from sessions_app.admin import formatting
 from sessions_app.admin.base import ReadOnlyAdmin
-from sessions_app.endpoints import mask_endpoints
+from sessions_app.session.endpoint import mask_endpoints
 
 for _model in (Schedule, Success, Failure, OrmQ):
     if admin.site.is_registered(_model):
@@ -45,7 +45,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Next run", ordering="next_run")
     def next_run_at(self, schedule: Any) -> str:
-        return presentation.moment(schedule.next_run)
+        return formatting.moment(schedule.next_run)
 
     @admin.display(description="Last result")
     def last_result(self, schedule: Any) -> str:
@@ -54,10 +54,8 @@ class ScheduleAdmin(ReadOnlyAdmin):
         task = Task.objects.filter(id=schedule.task).only("success", "stopped").first()
         if task is None:
             return "No longer kept"
-        mark = (
-            presentation.badge("good", "Succeeded") if task.success else presentation.badge("bad", "Failed")
-        )
-        return format_html("{} {}", mark, presentation.moment(task.stopped))
+        mark = formatting.badge("good", "Succeeded") if task.success else formatting.badge("bad", "Failed")
+        return format_html("{} {}", mark, formatting.moment(task.stopped))
 
 
 class TaskAdmin(ReadOnlyAdmin):
@@ -76,23 +74,21 @@ class TaskAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Started", ordering="started")
     def started_at(self, task: Any) -> str:
-        return presentation.moment(task.started)
+        return formatting.moment(task.started)
 
     @admin.display(description="Took")
     def took(self, task: Any) -> str:
-        return presentation.duration(task.stopped - task.started)
+        return formatting.duration(task.stopped - task.started)
 
     @admin.display(description="Result")
     def short_result(self, task: Any) -> str:
         # The last line of a traceback says what was wrong.
         lines = _readable(task.result).strip().splitlines()
-        return lines[-1][:200] if lines else presentation.NONE
+        return lines[-1][:200] if lines else formatting.NONE
 
     @admin.display(description="Result")
     def result_in_words(self, task: Any) -> str:
-        return format_html(
-            '<pre class="raptor-document">{}</pre>', _readable(task.result) or presentation.NONE
-        )
+        return format_html('<pre class="raptor-document">{}</pre>', _readable(task.result) or formatting.NONE)
 
 
 def _readable(result: Any) -> str:

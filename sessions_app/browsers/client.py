@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from sessions_app import probes
-from sessions_app.chromium import (
+from sessions_app.browsers import probe as probes
+from sessions_app.browsers.launcher import (
     POLL_SECONDS,
     OpenChromium,
     read_endpoint,
     start,
     system_programs,
 )
-from sessions_app.endpoints import mask_endpoints
+from sessions_app.browsers.probe import Address, EndpointRefused, Liveness, Probe
 from sessions_app.exceptions import BrowserReplaced, BrowserUnreachable, PageNotFound, SessionException
-from sessions_app.probes import Address, EndpointRefused, Liveness, Probe
+from sessions_app.session.endpoint import mask_endpoints
 
 if TYPE_CHECKING:
     from playwright import async_api, sync_api

@@ -17,8 +17,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sessions_app.endpoints import mask_endpoints
 from sessions_app.exceptions import SessionException
+from sessions_app.session.endpoint import mask_endpoints
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MACOS_PROGRAMS = (

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sessions_app import probes
-from sessions_app.chromium import read_endpoint
-from sessions_app.endpoints import mask_endpoints
+from sessions_app.browsers import probe
+from sessions_app.browsers.launcher import read_endpoint
 from sessions_app.exceptions import MissingEndpointWarning, SessionException
-from sessions_app.session_info import SessionInfo
+from sessions_app.session.endpoint import mask_endpoints
+from sessions_app.session.info import SessionInfo
 
 _T = TypeVar("_T")
 
@@ -142,8 +142,8 @@ def find_endpoint(facts: PageFacts, *, saved: str, allowed_hosts: Iterable[str])
         *((candidate, _LOOPBACK) for candidate in _candidates(facts.command_line)),
         (saved, tuple(allowed_hosts)),
     ):
-        address = probes.probe(candidate, allowed_hosts=hosts).address if candidate else None
-        if address is not None and probes.has_target(address, facts.target_id):
+        address = probe.probe(candidate, allowed_hosts=hosts).address if candidate else None
+        if address is not None and probe.has_target(address, facts.target_id):
             return address.socket_url
     return ""
 

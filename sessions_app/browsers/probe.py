@@ -19,7 +19,7 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
-from sessions_app.endpoints import Endpoint, is_allowed_host
+from sessions_app.session.endpoint import Endpoint, is_allowed_host
 
 TIMEOUT_SECONDS = 2.0
 MAX_ANSWER_BYTES = 4 * 1024 * 1024

@@ -13,8 +13,8 @@ from django.db import connection
 from django.db.models import Count, Sum
 
 from sessions_app.cleanup.claims import CleanupInProgress
-from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, DatabaseClock, PlannedSessions
+from sessions_app.session.criteria import Criteria
 
 SMALL_SCOPE = 100
 """Of so few sessions, a share says nothing."""

@@ -11,10 +11,10 @@ from django.db import DatabaseError, IntegrityError, OperationalError, connectio
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 
-from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import CleanupPolicy, CleanupRun, DatabaseClock, PlannedSessions
-from sessions_app.models.cleanup import HEARTBEAT_LIMIT, PLAN_LIMIT
 from sessions_app.models.clock import database_now
+from sessions_app.models.run import HEARTBEAT_LIMIT, PLAN_LIMIT
+from sessions_app.session.endpoint import mask_endpoints
 
 LOCK_WAIT_MILLISECONDS = 5_000
 

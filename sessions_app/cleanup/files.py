@@ -10,7 +10,7 @@ from django.db.models import F, QuerySet
 
 from sessions_app.cleanup.moves import MOVED_COLUMNS
 from sessions_app.models import ArchivedSession, BrowserSession, SessionDirectory
-from sessions_app.session_files import FileStamp, SessionFolder, stamp_of
+from sessions_app.session.files import FileStamp, SessionFolder, stamp_of
 
 _FILE_COLUMNS = tuple(name for name in MOVED_COLUMNS if name.startswith("file_"))
 

@@ -13,9 +13,9 @@ from django.db.models import QuerySet
 from sessions_app.cleanup.brakes import close_cleanup
 from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits
 from sessions_app.cleanup.moves import totals
-from sessions_app.criteria import Criteria, count_reasons
 from sessions_app.models import BrowserSession, CleanupRun, CleanupStep, PlannedSessions
 from sessions_app.models.clock import database_now
+from sessions_app.session.criteria import Criteria, count_reasons
 
 
 def plan_cleanup(

@@ -20,10 +20,10 @@ from sessions_app.cleanup.files import mirrored, remove_files, rewritten
 from sessions_app.cleanup.moves import move_to_archive
 from sessions_app.cleanup.plans import matching
 from sessions_app.cleanup.skipped import name_skipped
-from sessions_app.commits import repeatable_transaction
-from sessions_app.criteria import count_reasons
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, PlannedSessions
+from sessions_app.session.criteria import count_reasons
+from sessions_app.transactions import repeatable_transaction
 
 logger = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from sessions_app.cleanup.batches import BatchSize, last_of_batch, refresh_stati
 from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
 from sessions_app.cleanup.files import write_owed_files
 from sessions_app.cleanup.moves import move_to_live
-from sessions_app.commits import repeatable_transaction
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, PlannedSessions, SessionDirectory
-from sessions_app.session_files import SessionFolder
+from sessions_app.session.files import SessionFolder
+from sessions_app.transactions import repeatable_transaction
 
 logger = logging.getLogger(__name__)
 

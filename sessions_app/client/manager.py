@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 from uuid import uuid4
 
+from sessions_app.client.runtime import in_database, set_up, without_blocking
 from sessions_app.exceptions import (
     SessionException,
     told_plainly,
 )
-from sessions_app.session_info import SessionInfo
-from sessions_app.standalone import in_database, set_up, without_blocking
+from sessions_app.session.info import SessionInfo
 
 if TYPE_CHECKING:
-    from sessions_app.browsers import AsyncPage, Driver, SyncPage
-    from sessions_app.page_facts import PageFacts
+    from sessions_app.browsers.client import AsyncPage, Driver, SyncPage
+    from sessions_app.browsers.page_info import PageFacts
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class SessionManager:
         namespace: str | None = None,
     ) -> None:
         set_up()
-        from sessions_app.stores import open_store
+        from sessions_app.client.store import open_store
 
         self.max_age_days = max_age_days
         self._driver: Driver | None = None
@@ -156,31 +156,31 @@ class SessionManager:
                 version of the browser and the name of this machine are added.
         Raises: SessionException: the name or the metadata cannot be stored.
         """
-        from sessions_app import page_facts
+        from sessions_app.browsers import page_info
 
-        if page_facts.is_async(page):
+        if page_info.is_async(page):
             return self._save_later(page, session_name, metadata)
-        with page_facts.telling_failures():
-            facts = page_facts.run_now(page_facts.ask_page(page))
-        return page_facts.warned(in_database(self._save, facts, session_name, metadata))
+        with page_info.telling_failures():
+            facts = page_info.run_now(page_info.ask_page(page))
+        return page_info.warned(in_database(self._save, facts, session_name, metadata))
 
     @told_plainly
     async def _save_later(self, page: Any, session_name: str, metadata: dict[str, Any] | None) -> SessionInfo:
-        from sessions_app import page_facts
+        from sessions_app.browsers import page_info
 
-        with page_facts.telling_failures():
-            facts = await page_facts.ask_page(page)
-        return page_facts.warned(await without_blocking(self._save, facts, session_name, metadata))
+        with page_info.telling_failures():
+            facts = await page_info.ask_page(page)
+        return page_info.warned(await without_blocking(self._save, facts, session_name, metadata))
 
     def _save(self, facts: PageFacts, session_name: str, metadata: dict[str, Any] | None) -> SessionInfo:
         from django.conf import settings
 
-        from sessions_app import page_facts
+        from sessions_app.browsers import page_info
 
         if not isinstance(metadata or {}, dict):
             raise SessionException(f"The metadata of “{session_name}” is no dictionary.")
         replaced = self._store.find(session_name)
-        endpoint = page_facts.find_endpoint(
+        endpoint = page_info.find_endpoint(
             facts,
             saved=replaced.cdp_url if replaced else "",
             allowed_hosts=settings.RAPTOR_CDP_ALLOWED_HOSTS,
@@ -202,14 +202,14 @@ class SessionManager:
         Raises: SessionException: SessionNotFound, SessionInvalid, BrowserUnreachable, BrowserReplaced or
             PageNotFound; the message says what happened and what to do.
         """
-        from sessions_app import browsers
+        from sessions_app.browsers import client
 
         info = await without_blocking(self._store.get_valid_info, session_name)
         browser = await self._get_driver().connect(
             info.cdp_url, name=session_name, target_id=info.page_target_id
         )
-        async with browsers.disconnecting_on_failure(browser):
-            page = await browsers.find_page(browser, name=session_name, metadata=info.metadata)
+        async with client.disconnecting_on_failure(browser):
+            page = await client.find_page(browser, name=session_name, metadata=info.metadata)
             await without_blocking(self._store.touch, session_name)
         return page
 
@@ -234,22 +234,22 @@ class SessionManager:
         """
         from django.conf import settings
 
-        from sessions_app import browsers, chromium
-        from sessions_app.page_facts import ask_page
+        from sessions_app.browsers import client, launcher
+        from sessions_app.browsers.page_info import ask_page
 
         await without_blocking(self._store.check_name, session_name)
         driver = self._get_driver()
-        profile_dir = chromium.profile_of(settings.RAPTOR_VAR_DIR / "browsers", self.namespace, session_name)
-        async with chromium.locked(profile_dir):
+        profile_dir = launcher.profile_of(settings.RAPTOR_VAR_DIR / "browsers", self.namespace, session_name)
+        async with launcher.locked(profile_dir):
             await self._refuse_running(session_name)
             opened = await driver.open_chromium(
                 profile_dir, chosen=settings.RAPTOR_CHROMIUM, headless=headless
             )
             try:
                 browser = await driver.connect(opened.cdp_url, name=session_name)
-                page = await browsers.find_page(browser, name=session_name)
+                page = await client.find_page(browser, name=session_name)
                 if url:
-                    await browsers.open_page(page, url)
+                    await client.open_page(page, url)
                 facts = replace(await ask_page(page), known_endpoint=opened.cdp_url)
                 kept = {**(metadata or {}), "profile_dir": str(profile_dir)}
                 await without_blocking(self._save, facts, session_name, kept)
@@ -259,7 +259,7 @@ class SessionManager:
         return page
 
     async def _refuse_running(self, session_name: str) -> None:
-        from sessions_app.probes import Liveness
+        from sessions_app.browsers.probe import Liveness
 
         session = await without_blocking(self._store.find, session_name)
         if session is None or not session.cdp_url:
@@ -288,7 +288,7 @@ class SessionManager:
     def _get_driver(self) -> Driver:
         from django.conf import settings
 
-        from sessions_app.browsers import Driver
+        from sessions_app.browsers.client import Driver
 
         if self._driver is None:
             self._driver = Driver(settings.RAPTOR_CDP_ALLOWED_HOSTS)

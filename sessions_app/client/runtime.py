@@ -17,8 +17,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
-from sessions_app.endpoints import mask_endpoints
 from sessions_app.exceptions import SessionException
+from sessions_app.session.endpoint import mask_endpoints
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

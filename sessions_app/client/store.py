@@ -17,24 +17,24 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet, Sum
 
-from sessions_app import documents
-from sessions_app.actors import user_name
+from sessions_app.access.actors import user_name
 from sessions_app.cleanup import CleanupRefused, plan_cleanup, run_cleanup
-from sessions_app.commits import repeatable_transaction
-from sessions_app.criteria import Criteria, InvalidCriteria
-from sessions_app.directories import (
+from sessions_app.client.writer import current_document, store_document
+from sessions_app.exceptions import SessionException, SessionInvalid, SessionNotFound
+from sessions_app.mirror.registry import (
     DirectoryError,
     check_namespace,
     register_directory,
     sync_when_free,
 )
-from sessions_app.exceptions import SessionException, SessionInvalid, SessionNotFound
 from sessions_app.models import BrowserSession, DatabaseClock, SessionDirectory
 from sessions_app.models.clock import database_now
-from sessions_app.saving import current_document, store_document
-from sessions_app.session_files import SUFFIX, SessionFolder
-from sessions_app.session_info import SessionInfo
-from sessions_app.session_names import why_not_a_file_name, why_not_a_name
+from sessions_app.session.criteria import Criteria, InvalidCriteria
+from sessions_app.session.document import read_document
+from sessions_app.session.files import SUFFIX, SessionFolder
+from sessions_app.session.info import SessionInfo
+from sessions_app.session.names import why_not_a_file_name, why_not_a_name
+from sessions_app.transactions import repeatable_transaction
 
 TRIGGER = "api"
 ATTEMPTS = 5
@@ -166,7 +166,7 @@ class SessionStore:
             session = self._locked(name)
             if session is None:
                 raise SessionNotFound(f"The session “{name}” has just been removed.")
-            content = documents.read(current_document(session))
+            content = read_document(current_document(session))
             if content is not None:
                 store_document(session, {**content, "last_accessed": session.read_at.isoformat()})
 
@@ -284,7 +284,7 @@ def _only(named: QuerySet[BrowserSession]) -> BrowserSession | None:
 
 
 def _info_of(session: BrowserSession | None) -> SessionInfo | None:
-    content = None if session is None else documents.read(bytes(session.document))
+    content = None if session is None else read_document(bytes(session.document))
     return None if content is None else SessionInfo.from_dict(content)
 
 

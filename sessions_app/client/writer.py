@@ -8,10 +8,10 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
-from sessions_app import documents
 from sessions_app.exceptions import SessionException
 from sessions_app.models import BrowserSession
-from sessions_app.session_files import SessionFolder, SkippedFile, stamp_of
+from sessions_app.session.document import parse_document, write_document
+from sessions_app.session.files import SessionFolder, SkippedFile, stamp_of
 
 
 def store_document(session: BrowserSession, content: dict[str, Any]) -> None:
@@ -20,7 +20,7 @@ def store_document(session: BrowserSession, content: dict[str, Any]) -> None:
     Raises: SessionException: it is no JSON or over the limit, or the file cannot be written.
     """
     try:
-        data = documents.write(content)
+        data = write_document(content)
     except (TypeError, ValueError, RecursionError) as error:
         raise SessionException(
             f"The metadata of “{session.name}” cannot be written as JSON: {error}."
@@ -30,7 +30,7 @@ def store_document(session: BrowserSession, content: dict[str, Any]) -> None:
             f"The document of “{session.name}” would have {len(data):,} bytes, and at most "
             f"{settings.RAPTOR_MAX_DOCUMENT_BYTES:,} may be stored (RAPTOR_MAX_DOCUMENT_BYTES)."
         )
-    fields = documents.parse(data, time_zone=timezone.get_default_timezone())
+    fields = parse_document(data, time_zone=timezone.get_default_timezone())
     values = {**fields._asdict(), "document": data, "size_bytes": len(data), **_write_file(session, data)}
     BrowserSession.objects.filter(pk=session.pk).update(**values)
     for name, value in values.items():

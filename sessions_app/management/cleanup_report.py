@@ -8,10 +8,10 @@ from typing import Any
 
 from django.core.management import CommandError
 
-from sessions_app.criteria import REASONS
 from sessions_app.management.output import bytes_of, printable
 from sessions_app.models import CleanupRun
-from sessions_app.wording import count_of
+from sessions_app.session.criteria import REASONS
+from sessions_app.text import count_of
 
 HELD = 3
 NAMED_LIMIT = 20

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sessions_app import documents
+from sessions_app.session.document import write_document
 
 FAULTY_SHARE = 0.12
 _FLOWS = {
@@ -54,9 +54,9 @@ def demo_documents(*, count: int, seed: int, as_of: datetime) -> Iterator[tuple[
         document = _document(chance, name, flow, browser, as_of)
         if chance.random() < FAULTY_SHARE:
             spoilt = chance.choice(_FAULTS)(chance, document)
-            yield name, spoilt if isinstance(spoilt, bytes) else documents.write(spoilt)
+            yield name, spoilt if isinstance(spoilt, bytes) else write_document(spoilt)
         else:
-            yield name, documents.write(document)
+            yield name, write_document(document)
 
 
 def write_demo(
@@ -123,7 +123,7 @@ def _without(*keys: str) -> _Fault:
 
 def _cut_off(chance: random.Random, document: _Document) -> bytes:
     """End the document where a crash did."""
-    data = documents.write(document)
+    data = write_document(document)
     return data[: chance.randint(1, len(data) - 2)]
 
 

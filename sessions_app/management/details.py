@@ -8,12 +8,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from sessions_app import documents
-from sessions_app.endpoints import Endpoint, mask_endpoints
 from sessions_app.management.listing import Judgement
 from sessions_app.management.output import bytes_of, local, printable
 from sessions_app.models import ArchivedSession, BrowserSession
-from sessions_app.problems import SessionWarning
+from sessions_app.session.document import read_document
+from sessions_app.session.endpoint import Endpoint, mask_endpoints
+from sessions_app.session.problems import SessionWarning
 
 _LONGEST_VALUE = 200
 _NAMES_COMPARED = 5000
@@ -43,7 +43,7 @@ class SessionDetails:
     @property
     def metadata(self) -> Any:
         """The document's metadata without any address of a browser."""
-        content = documents.read(bytes(self.session.document)) or {}
+        content = read_document(bytes(self.session.document)) or {}
         try:
             return _masked(content.get("metadata"), self.session.cdp_url)
         except RecursionError:

@@ -26,8 +26,8 @@ from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 
 from sessions_app.deadline import Deadline
-from sessions_app.endpoints import mask_endpoints
-from sessions_app.wording import count_of
+from sessions_app.session.endpoint import mask_endpoints
+from sessions_app.text import count_of
 
 FAILED = 1
 WRONG_USAGE = 2

@@ -7,7 +7,7 @@ from typing import Any
 from sessions_app.management.cleanup_report import CleanupReport
 from sessions_app.management.output import bytes_of
 from sessions_app.policies import Preview, StepPreview, SweepResult
-from sessions_app.wording import count_of
+from sessions_app.text import count_of
 
 
 def sweep_to_json(result: SweepResult) -> dict[str, Any]:

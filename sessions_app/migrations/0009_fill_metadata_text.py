@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db import migrations
 
-from sessions_app import documents
+from sessions_app.session.document import metadata_text, read_document
 
 CHUNK_ROWS = 1_000
 
@@ -29,9 +29,9 @@ def _write(table: str, connection: Any, chunk: list[tuple[int, Any]]) -> None:
 
 
 def _metadata_text(document: bytes) -> str:
-    content = documents.read(document) or {}
+    content = read_document(document) or {}
     cdp_url = content.get("cdp_url")
-    return documents.metadata_text(
+    return metadata_text(
         content.get("metadata"), cdp_url=cdp_url if isinstance(cdp_url, str) else ""
     )
 

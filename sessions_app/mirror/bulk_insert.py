@@ -11,9 +11,9 @@ from typing import Any
 
 from django.db import connection
 
-from sessions_app.documents import DocumentFields
 from sessions_app.models import BrowserSession
 from sessions_app.models.clock import database_now
+from sessions_app.session.document import DocumentFields
 
 # The columns in their order, with PostgreSQL's name of the type.
 COLUMNS = {

@@ -12,14 +12,14 @@ from django.conf import settings
 from django.db.models import F, Q
 
 from sessions_app.deadline import Deadline
-from sessions_app.endpoints import mask_endpoints
-from sessions_app.mirror import ClaimLost, Mirror
+from sessions_app.mirror.sync import ClaimLost, Mirror
 from sessions_app.models import DatabaseClock, SessionDirectory
 from sessions_app.models.clock import database_now
 from sessions_app.models.directory import PATH_LENGTH
 from sessions_app.models.session import NAMESPACE_LENGTH
-from sessions_app.session_files import SessionFolder
-from sessions_app.sync_result import SyncResult
+from sessions_app.session.endpoint import mask_endpoints
+from sessions_app.session.files import SessionFolder
+from sessions_app.session.sync_result import SyncResult
 
 logger = logging.getLogger(__name__)
 

@@ -15,14 +15,13 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from sessions_app import documents
-from sessions_app.bulk import Row, document_writer, insert_sessions
 from sessions_app.cleanup import plan_cleanup, run_cleanup, write_owed_files
-from sessions_app.commits import repeatable_transaction
-from sessions_app.criteria import SELECTION_LIMIT, Criteria
 from sessions_app.deadline import Deadline
+from sessions_app.mirror.bulk_insert import Row, document_writer, insert_sessions
 from sessions_app.models import ArchivedSession, BrowserSession, DatabaseClock, SessionDirectory
-from sessions_app.session_files import (
+from sessions_app.session.criteria import SELECTION_LIMIT, Criteria
+from sessions_app.session.document import parse_document
+from sessions_app.session.files import (
     SUFFIX,
     FileStamp,
     SessionFolder,
@@ -30,7 +29,8 @@ from sessions_app.session_files import (
     stamp_of,
     stamp_values,
 )
-from sessions_app.sync_result import SyncResult
+from sessions_app.session.sync_result import SyncResult
+from sessions_app.transactions import repeatable_transaction
 
 _T = TypeVar("_T")
 _File = tuple[str, bytes, FileStamp]
@@ -215,7 +215,7 @@ class Mirror:
     def _rows(self, lot: list[_File]) -> Iterator[Row]:
         owner = (self.directory.namespace, self.directory.pk)
         for file_name, data, stamp in lot:
-            fields = documents.parse(data, time_zone=self.time_zone)
+            fields = parse_document(data, time_zone=self.time_zone)
             yield (*owner, session_name(file_name), file_name, *stamp, *self.written(fields, data))
 
     def _renew_claim(self) -> None:
@@ -260,7 +260,7 @@ class Mirror:
         if is_same:
             # The same bytes again: plans that list the session still hold.
             return {**values, "updated_at": F("updated_at")}
-        fields = documents.parse(data, time_zone=self.time_zone)
+        fields = parse_document(data, time_zone=self.time_zone)
         return {**values, **fields._asdict(), "document": data, "size_bytes": len(data)}
 
     def _read(self, names: Iterable[str]) -> Iterator[list[_File]]:

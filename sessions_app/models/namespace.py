@@ -6,7 +6,7 @@ from sessions_app.models.session import NAMESPACE_LENGTH
 
 
 class LimitedNamespace(models.Model):
-    """A namespace that only the members of some groups see and clean up; see ``sessions_app.limits``."""
+    """A namespace that only the members of some groups see and clean up; see ``access.namespaces``."""
 
     namespace = models.CharField(
         max_length=NAMESPACE_LENGTH,

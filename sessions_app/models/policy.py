@@ -5,10 +5,10 @@ from typing import Any
 from django.db import models
 from django.db.models import Q
 
-from sessions_app.criteria import MAX_AGE_LIMIT_DAYS, Criteria
 from sessions_app.models.clock import DatabaseClock
 from sessions_app.models.session import NAMESPACE_LENGTH
-from sessions_app.wording import in_days
+from sessions_app.session.criteria import MAX_AGE_LIMIT_DAYS, Criteria
+from sessions_app.text import in_days
 
 
 class CleanupPolicy(models.Model):

@@ -6,9 +6,9 @@ from typing import Any
 from django.db import models
 from django.db.models import Q
 
-from sessions_app.criteria import Criteria
 from sessions_app.models.clock import DatabaseClock
 from sessions_app.models.policy import CleanupPolicy
+from sessions_app.session.criteria import Criteria
 
 HEARTBEAT_LIMIT = timedelta(minutes=2)
 """A run at work that has not beaten its heart for so long is dead: a batch takes a second or two at most."""

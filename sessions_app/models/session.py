@@ -6,12 +6,12 @@ from django.db import models
 from django.db.models import F, Q, Value
 from django.db.models.expressions import Case, When
 
-from sessions_app.documents import TEXT_LENGTH
 from sessions_app.models.clock import ChangedAtField, DatabaseClock
-from sessions_app.problems import BEGINNING, Problem, problems_expression
+from sessions_app.session.document import TEXT_LENGTH
+from sessions_app.session.problems import BEGINNING, Problem, problems_expression
 
 if TYPE_CHECKING:
-    from sessions_app.models.cleanup import CleanupRun
+    from sessions_app.models.run import CleanupRun
 
 NAMESPACE_LENGTH = 100
 NAME_LENGTH = 255

@@ -12,8 +12,7 @@ from sessions_app.policies.changes import (
     snapshot_of,
 )
 from sessions_app.policies.previews import Preview, StepPreview, preview
-from sessions_app.policies.sweeps import SweepResult, conditions_hold, has_policy_changed, sweep
-from sessions_app.policies.timing import (
+from sessions_app.policies.schedule import (
     in_words,
     next_run,
     plan_next_runs,
@@ -22,6 +21,7 @@ from sessions_app.policies.timing import (
     try_again,
     validate_schedule,
 )
+from sessions_app.policies.sweeps import SweepResult, conditions_hold, has_policy_changed, sweep
 
 __all__ = [
     "Preview",

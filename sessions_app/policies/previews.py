@@ -11,10 +11,10 @@ from django.conf import settings
 from django.db.models import Case, Count, IntegerField, Q, Sum, Value, When
 
 from sessions_app.cleanup import scope_totals
-from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, CleanupStep
 from sessions_app.models.clock import database_now
 from sessions_app.policies.sweeps import criteria_of, meets_conditions, scope_of, why_to_wait
+from sessions_app.session.criteria import Criteria
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ from sessions_app.cleanup import (
     why_busy,
     why_to_hold,
 )
-from sessions_app.criteria import Criteria
 from sessions_app.deadline import Deadline
 from sessions_app.models import CleanupPolicy, CleanupRun, CleanupStep
-from sessions_app.wording import count_of
+from sessions_app.session.criteria import Criteria
+from sessions_app.text import count_of
 
 logger = logging.getLogger(__name__)
 _State = CleanupRun.State

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from django_q.models import Schedule, Task
 
-from sessions_app.schedules import PLANNED_TASKS
+from sessions_app.queue.schedules import PLANNED_TASKS
 
 LATE_AFTER = timedelta(minutes=2)
 """The scheduler looks twice a minute."""

@@ -4,9 +4,9 @@ Nothing here changes a session. No page reads a large table: above ``SMALL_COUNT
 numbers of the latest snapshot, which the worker takes by schedule, or when somebody asks for one.
 """
 
-from sessions_app.storage.counting import disk_bytes, storage_report
-from sessions_app.storage.report import AGES, LargeSession, StorageReport, Total
-from sessions_app.storage.snapshots import (
+from sessions_app.reports.aggregate import disk_bytes, storage_report
+from sessions_app.reports.report import AGES, LargeSession, StorageReport, Total
+from sessions_app.reports.snapshots import (
     SMALL_COUNT,
     Figures,
     Freed,

@@ -13,10 +13,8 @@ from django.db.models import BooleanField, CharField, Count, F, Q, Sum, Value
 from django.db.models.expressions import Case, When
 from django.db.models.functions import Concat
 
-from sessions_app.criteria import Criteria
 from sessions_app.models import ArchivedSession, BrowserSession
-from sessions_app.problems import BEGINNING, BROWSER_TYPES, Problem, is_expired
-from sessions_app.storage.report import (
+from sessions_app.reports.report import (
     ORDERS,
     OTHER_BROWSER_TYPE,
     LargeSession,
@@ -24,6 +22,8 @@ from sessions_app.storage.report import (
     Total,
     ordered,
 )
+from sessions_app.session.criteria import Criteria
+from sessions_app.session.problems import BEGINNING, BROWSER_TYPES, Problem, is_expired
 
 LARGEST_COUNT = 20
 LOOKED_AT = 1_000

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sessions_app.problems import BROWSER_TYPES, Problem
+from sessions_app.session.problems import BROWSER_TYPES, Problem
 
 OTHER_BROWSER_TYPE = "other"
 AGES = {

@@ -18,8 +18,8 @@ from sessions_app.models import (
     LimitedNamespace,
     StorageSnapshot,
 )
-from sessions_app.storage.counting import largest, report_with_parts, storage_report
-from sessions_app.storage.report import StorageReport
+from sessions_app.reports.aggregate import largest, report_with_parts, storage_report
+from sessions_app.reports.report import StorageReport
 
 SMALL_COUNT = 20_000
 """So many sessions are counted while somebody waits for a page; more are counted by the worker."""

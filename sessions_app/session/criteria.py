@@ -11,9 +11,9 @@ from typing import Any, Self
 from django.db.models import F, IntegerField, Q, Value
 from django.db.models.expressions import Case, Combinable, When
 
-from sessions_app.problems import UNREADABLE, CodedFlag, Problem, is_expired, is_invalid
-from sessions_app.selections import Selection
-from sessions_app.wording import count_of, in_days
+from sessions_app.session.problems import UNREADABLE, CodedFlag, Problem, is_expired, is_invalid
+from sessions_app.session.selection import Selection
+from sessions_app.text import count_of, in_days
 
 MAX_AGE_LIMIT_DAYS = 36_525
 SELECTION_LIMIT = 10_000

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, tzinfo
 from typing import Any, NamedTuple
 
-from sessions_app.endpoints import mask_endpoints
+from sessions_app.session.endpoint import mask_endpoints
 
 TEXT_LENGTH = 255
 """Longest text in an indexed column, in characters: PostgreSQL refuses index rows over 2,704 bytes."""
@@ -45,7 +45,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CORRUPTED = DocumentFields("", "", "", None, None, True, "")
 
 
-def read(data: bytes) -> dict[str, Any] | None:
+def read_document(data: bytes) -> dict[str, Any] | None:
     """Read a document's JSON object, or None where there is none to be read.
 
     ``None`` covers all of it: no JSON in UTF-8, another top level, nesting or numbers beyond what
@@ -58,13 +58,13 @@ def read(data: bytes) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def parse(data: bytes, *, time_zone: tzinfo) -> DocumentFields:
+def parse_document(data: bytes, *, time_zone: tzinfo) -> DocumentFields:
     """Take from a document what the columns hold. No bytes raise an error.
 
     Args:
         time_zone: In which naive timestamps are read; aware ones keep their instant.
     """
-    content = read(data)
+    content = read_document(data)
     if content is None:
         return _CORRUPTED
     get = content.get
@@ -127,7 +127,7 @@ def _escaped(character: re.Match[str]) -> str:
     return character[0].encode("unicode_escape").decode("ascii")
 
 
-def write(content: dict[str, Any]) -> bytes:
+def write_document(content: dict[str, Any]) -> bytes:
     """Write a document as RAPTOR's own ``SessionManager`` lays it out: indented by two, in ASCII."""
     return json.dumps(content, indent=2).encode("ascii")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sessions_app.models.session import NAME_LENGTH
-from sessions_app.session_files import SUFFIX
+from sessions_app.session.files import SUFFIX
 
 FILE_NAME_BYTES = 255
 

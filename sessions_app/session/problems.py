@@ -18,7 +18,7 @@ from django.db.models.fields import IntegerField
 from django.db.models.functions import Trim
 from django.db.models.lookups import Exact
 
-from sessions_app.endpoints import ENDPOINT_SCHEMES, Endpoint, is_allowed_host
+from sessions_app.session.endpoint import ENDPOINT_SCHEMES, Endpoint, is_allowed_host
 
 BROWSER_TYPES = ("chromium", "firefox", "webkit")
 

@@ -15,10 +15,17 @@ from typing import Any, NamedTuple, Self
 from django.db.models import Q
 from django.utils import timezone
 
-from sessions_app.endpoints import mask_endpoints
-from sessions_app.problems import BEGINNING, BROWSER_TYPES, Problem, has_problem, is_expired, is_invalid
-from sessions_app.searching import LONGEST_TEXT, begins_with, mentions
-from sessions_app.wording import in_days
+from sessions_app.session.endpoint import mask_endpoints
+from sessions_app.session.lookups import LONGEST_TEXT, begins_with, mentions
+from sessions_app.session.problems import (
+    BEGINNING,
+    BROWSER_TYPES,
+    Problem,
+    has_problem,
+    is_expired,
+    is_invalid,
+)
+from sessions_app.text import in_days
 
 
 class InvalidSelection(ValueError):

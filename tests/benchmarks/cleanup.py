@@ -30,9 +30,9 @@ from django.db.models import Count, Sum
 from sessions_app.cleanup import plan_cleanup, run_cleanup, undo_cleanup
 from sessions_app.cleanup.batches import BatchSize
 from sessions_app.cleanup.moves import MOVED_COLUMNS
-from sessions_app.criteria import Criteria
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
 from sessions_app.models.clock import database_now
+from sessions_app.session.criteria import Criteria
 
 EXPIRED_PERCENT = 28
 LIVE = BrowserSession._meta.db_table

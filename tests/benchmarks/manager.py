@@ -56,7 +56,7 @@ def measure() -> None:
 
 async def _measure_restores(manager: Any, program: str) -> None:
     """Restore a session against connecting to its browser, by turns, in one running Playwright."""
-    from sessions_app.chromium import start
+    from sessions_app.browsers.launcher import start
 
     with tempfile.TemporaryDirectory(prefix="raptor-bench-profile-", ignore_cleanup_errors=True) as folder:
         opened = start(program, Path(folder), headless=True)

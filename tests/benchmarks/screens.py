@@ -26,11 +26,11 @@ from django.urls import path
 
 from raptor_admin.urls import urlpatterns as panel_urls
 from sessions_app.cleanup import plan_cleanup, weigh
-from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession, LimitedNamespace
 from sessions_app.models.clock import database_now
-from sessions_app.selections import Selection
-from sessions_app.storage import take_snapshot
+from sessions_app.reports import take_snapshot
+from sessions_app.session.criteria import Criteria
+from sessions_app.session.selection import Selection
 from tests.benchmarks import cleanup
 from tests.benchmarks.pages import LIMITED
 

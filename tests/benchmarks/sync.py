@@ -40,8 +40,8 @@ def measure() -> None:
 def _measure_folder(folder: Path) -> None:
     from django.db import connection
 
-    from sessions_app.demo import write_demo
-    from sessions_app.directories import register_directory, sync_directory
+    from sessions_app.management.demo_documents import write_demo
+    from sessions_app.mirror.registry import register_directory, sync_directory
     from sessions_app.models import BrowserSession
 
     write_demo(folder, count=FILES, seed=1, as_of=datetime(2026, 11, 22, tzinfo=UTC))

@@ -31,7 +31,7 @@ COUNT_CROWD = (
     "from sessions_app.models import BrowserSession as S; print(S.objects.filter(namespace='crowd').count())"
 )
 SNAPSHOTS = (
-    "from sessions_app.storage import take_snapshot; from django.utils import timezone; "
+    "from sessions_app.reports import take_snapshot; from django.utils import timezone; "
     "from datetime import timedelta; now = timezone.now(); "
     "[take_snapshot(as_of=now - timedelta(hours=n), max_age_days=7) for n in (50, 3, 0)]"
 )

@@ -34,7 +34,7 @@ NO_SCHEDULE = (
     "S.objects.filter(name='take_snapshot').update(next_run=datetime.now(UTC) + timedelta(days=1))"
 )
 COUNT = (
-    "from sessions_app.storage import take_snapshot; from sessions_app.models.clock import database_now; "
+    "from sessions_app.reports import take_snapshot; from sessions_app.models.clock import database_now; "
     "take_snapshot(as_of=database_now(), max_age_days=7)"
 )
 

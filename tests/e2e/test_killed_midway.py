@@ -94,7 +94,7 @@ def test_the_web_is_killed_in_a_cleanup(panel: Panel, folder: Path) -> None:
     browser = Browser(panel)
     browser.log_in()
     panel.shell(
-        "from sessions_app.cleanup import plan_cleanup; from sessions_app.criteria import Criteria; "
+        "from sessions_app.cleanup import plan_cleanup; from sessions_app.session.criteria import Criteria; "
         "from sessions_app.models import BrowserSession; "
         f"ids = tuple(BrowserSession.objects.values_list('pk', flat=True)[:{IN_THE_REQUEST}]); "
         "plan_cleanup(Criteria(session_ids=ids), trigger='admin', actor='admin')"

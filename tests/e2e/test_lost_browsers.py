@@ -87,8 +87,8 @@ def test_no_failure_shows_an_endpoint(launched: Project) -> None:
 # As RAPTOR's users write it down by hand: no id of the browser is in it.
 BY_PORT = """
     from sessions_app.models import BrowserSession
-    from sessions_app.saving import store_document
-    from sessions_app.standalone import in_database
+    from sessions_app.client.writer import store_document
+    from sessions_app.client.runtime import in_database
     info = manager.get_session_info("login")
     content = info.to_dict() | {"cdp_url": "http://" + info.cdp_url.split("/")[2]}
     content["metadata"].pop("page_target_id") if %r else None
@@ -151,8 +151,8 @@ def test_metadata_of_any_shape_is_no_hindrance(launched: Project) -> None:
     told = launched.script(
         """
         from sessions_app.models import BrowserSession
-        from sessions_app.saving import store_document
-        from sessions_app.standalone import in_database
+        from sessions_app.client.writer import store_document
+        from sessions_app.client.runtime import in_database
         for metadata in (None, [], "text", 3, {"page_target_id": ["x"], "page_url": None}):
             content = manager.get_session_info("login").to_dict() | {"metadata": metadata}
             in_database(lambda: store_document(BrowserSession.objects.get(), content))

@@ -7,8 +7,8 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sessions_app import documents
 from sessions_app.models import BrowserSession
+from sessions_app.session.document import parse_document, write_document
 
 LIST = "/admin/sessions_app/browsersession/"
 AS_OF = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -37,8 +37,8 @@ def build_session(
             "last_accessed": (AS_OF - age).isoformat(),
             "metadata": {"page_title": "Welcome"},
         }
-        document = documents.write(content | keys)
-    fields = documents.parse(document, time_zone=UTC)
+        document = write_document(content | keys)
+    fields = parse_document(document, time_zone=UTC)
     return BrowserSession(
         namespace=namespace,
         name=name,

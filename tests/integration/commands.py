@@ -11,8 +11,8 @@ from typing import Any
 
 from django.core.management import CommandError, call_command
 
-from sessions_app import documents
 from sessions_app.models import BrowserSession
+from sessions_app.session.document import write_document
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 SESSION_FILES = PROJECT_DIR / "tests" / "session_files"
@@ -79,7 +79,7 @@ def write(folder: Path, name: str, **changes: Any) -> None:
         "metadata": {"page_url": "https://shop.example/cart"},
     }
     folder.mkdir(exist_ok=True)
-    (folder / f"{name}.json").write_bytes(documents.write({**content, **changes}))
+    (folder / f"{name}.json").write_bytes(write_document({**content, **changes}))
 
 
 def sync_four_sessions(folder: Path) -> Path:

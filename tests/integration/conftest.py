@@ -80,7 +80,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def directory(folder: Path) -> SessionDirectory:
-    from sessions_app.directories import register_directory
+    from sessions_app.mirror.registry import register_directory
 
     return register_directory(folder, namespace="shop")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sessions_app.directories import sync_directory
+from sessions_app.mirror.registry import sync_directory
 from sessions_app.models import SessionDirectory
-from sessions_app.sync_result import SyncResult
+from sessions_app.session.sync_result import SyncResult
 
 
 def sync(directory: SessionDirectory) -> SyncResult:

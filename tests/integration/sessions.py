@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sessions_app import documents
 from sessions_app.cleanup import plan_cleanup, run_cleanup
-from sessions_app.criteria import Criteria
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
+from sessions_app.session.criteria import Criteria
+from sessions_app.session.document import parse_document
 from tests.documents import AS_OF, OLD, document_bytes
 
 
@@ -22,7 +22,7 @@ def make_session(
         is_pinned=is_pinned,
         document=data,
         size_bytes=len(data),
-        **documents.parse(data, time_zone=UTC)._asdict(),
+        **parse_document(data, time_zone=UTC)._asdict(),
     )
 
 

@@ -8,7 +8,9 @@ from datetime import timedelta
 import pytest
 from django.test import Client
 
-from sessions_app.admin import archive, bounded, facets, session_list, ways
+from sessions_app.admin import archive, changelist
+from sessions_app.admin.sessions import changelist as session_changelist
+from sessions_app.admin.sessions import facet_counts, index_choice
 
 RUNS = "/admin/sessions_app/cleanuprun/"
 OLD = timedelta(days=9)
@@ -27,6 +29,6 @@ def names(html: str) -> list[str]:
 
 def set_bounds(monkeypatch: pytest.MonkeyPatch, **bounds: int) -> None:
     """Let lists read fewer rows: ``BOUND``, ``READ_BOUND`` and the like, wherever they are used."""
-    for module in (archive, bounded, facets, session_list, ways):
+    for module in (archive, changelist, facet_counts, session_changelist, index_choice):
         for name in bounds.keys() & vars(module).keys():
             monkeypatch.setattr(module, name, bounds[name])

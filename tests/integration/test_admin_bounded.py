@@ -11,11 +11,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from sessions_app.admin import session_list
+from sessions_app.admin.sessions import changelist
 from sessions_app.cleanup import plan_cleanup, run_cleanup
-from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession
-from sessions_app.selections import CHOICES, Selection
+from sessions_app.session.criteria import Criteria
+from sessions_app.session.selection import CHOICES, Selection
 from tests.integration.admin_sessions import AS_OF, LIST, build_session, make_session
 from tests.integration.shown import set_bounds
 from tests.integration.test_admin_sessions import names
@@ -121,8 +121,8 @@ def test_two_ranges_of_the_last_access_are_read_as_one(see: Any, expired: str, a
 
 @pytest.mark.usefixtures("few")
 def test_more_than_are_listed_are_counted_with_a_plus(see: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_list.SessionList, "list_per_page", 6, raising=False)
-    monkeypatch.setattr("sessions_app.admin.sessions.BrowserSessionAdmin.list_per_page", 6)
+    monkeypatch.setattr(changelist.SessionList, "list_per_page", 6, raising=False)
+    monkeypatch.setattr("sessions_app.admin.sessions.admin.BrowserSessionAdmin.list_per_page", 6)
     crowd(12)
     first, last = see(), see(f"{LIST}?p=2")
     assert re.search(r"10\+\s+browser sessions", first)

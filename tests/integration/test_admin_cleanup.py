@@ -10,11 +10,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from sessions_app import criteria
-from sessions_app.admin import run_work
+from sessions_app.admin.runs import actions
 from sessions_app.cleanup import batches, plan_cleanup, run_cleanup
-from sessions_app.criteria import Criteria
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
+from sessions_app.session import criteria
+from sessions_app.session.criteria import Criteria
 from tests.integration.admin_sessions import build_session, make_session
 
 LIST = "/admin/sessions_app/browsersession/"
@@ -108,7 +108,7 @@ def test_all_that_match_the_filter_can_be_selected(at_work: Client) -> None:
 
 
 def test_a_selection_over_the_limit_does_nothing(at_work: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sessions_app.admin.sessions.SELECTION_LIMIT", 2)
+    monkeypatch.setattr("sessions_app.admin.sessions.admin.SELECTION_LIMIT", 2)
     response = select(at_work, *(make_session() for _ in range(3)))
     assert response["Location"] == LIST
     assert "at most 2 sessions" in at_work.get(LIST).content.decode()
@@ -142,8 +142,8 @@ def test_a_cleanup_that_takes_too_long_goes_on_in_the_worker(
     at_work: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queued: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(run_work, "async_task", lambda *task: queued.append(task))
-    monkeypatch.setattr(run_work, "REQUEST_SECONDS", 0)
+    monkeypatch.setattr(actions, "async_task", lambda *task: queued.append(task))
+    monkeypatch.setattr(actions, "REQUEST_SECONDS", 0)
     monkeypatch.setattr(batches, "BATCH_BYTES", 1)  # so that each batch is of one session
     plan = select(at_work, make_session(), make_session())["Location"]
     html = at_work.post(plan, follow=True).content.decode()

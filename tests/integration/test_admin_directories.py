@@ -7,7 +7,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from sessions_app.directories import register_directory, sync_directory
+from sessions_app.mirror.registry import register_directory, sync_directory
 from sessions_app.models import BrowserSession, SessionDirectory
 
 DIRECTORIES = "/admin/sessions_app/sessiondirectory/"

@@ -17,9 +17,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from sessions_app.cleanup import plan_cleanup, run_cleanup
-from sessions_app.criteria import Criteria
-from sessions_app.directories import register_directory, sync_directory
+from sessions_app.mirror.registry import register_directory, sync_directory
 from sessions_app.models import BrowserSession, CleanupRun
+from sessions_app.session.criteria import Criteria
 from tests.documents import document_bytes
 from tests.integration.admin_sessions import ENDPOINT, SECRET, build_session, make_session
 

@@ -14,12 +14,12 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from sessions_app.admin import ways
-from sessions_app.admin.facets import Choice, Count, count_choices
-from sessions_app.admin.presentation import expiry_cutoff
-from sessions_app.admin.session_list import listing_of
+from sessions_app.admin.formatting import expiry_cutoff
+from sessions_app.admin.sessions import index_choice
+from sessions_app.admin.sessions.changelist import listing_of
+from sessions_app.admin.sessions.facet_counts import Choice, Count, count_choices
 from sessions_app.models import BrowserSession, CleanupRun
-from sessions_app.selections import CHOICES, Selection
+from sessions_app.session.selection import CHOICES, Selection
 from tests.integration.admin_sessions import AS_OF, LIST, build_session, make_session
 from tests.integration.shown import set_bounds
 
@@ -73,10 +73,10 @@ def some_selections() -> list[Selection]:
 
 
 def counted(selection: Selection, *hidden: str) -> dict[Choice, Count]:
-    def ask(selection: Selection) -> ways.Asked:
-        return ways.ask(selection, AS_OF, expiry_cutoff(AS_OF), hidden)
+    def ask(selection: Selection) -> index_choice.Asked:
+        return index_choice.ask(selection, AS_OF, expiry_cutoff(AS_OF), hidden)
 
-    return count_choices(selection, listing_of(ask(selection), ways.BY_AGE), OFFERED, ask=ask)
+    return count_choices(selection, listing_of(ask(selection), index_choice.BY_AGE), OFFERED, ask=ask)
 
 
 def brute_force(selection: Selection, choice: Choice, *hidden: str) -> int:

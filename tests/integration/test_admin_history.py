@@ -16,8 +16,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils.html import strip_tags
 
-from sessions_app.admin.history import SHOWN
-from sessions_app.admin.presentation import NONE
+from sessions_app.admin.formatting import NONE
+from sessions_app.admin.sessions.history import SHOWN
 from sessions_app.cleanup import restore_sessions, undo_cleanup
 from sessions_app.models import BrowserSession
 from sessions_app.models.clock import database_now

@@ -15,11 +15,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from sessions_app.admin import downloads
+from sessions_app.admin import streaming
 from sessions_app.cleanup import plan_cleanup, run_cleanup
-from sessions_app.criteria import Criteria
 from sessions_app.models import CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
+from sessions_app.session.criteria import Criteria
 from tests.integration.admin_sessions import ENDPOINT, SECRET, make_session
 
 RUNS = "/admin/sessions_app/cleanuprun/"
@@ -186,7 +186,7 @@ def test_list_and_export_take_few_queries_and_no_large_column(
         make_run(policy=policy)
     assert [queries_of(address) for address in addresses] == few
     assert max(few) <= 15
-    monkeypatch.setattr(downloads, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(streaming, "CHUNK_ROWS", 10)
     assert queries_of(addresses[1]) == few[1] + 6
     assert len(exported(seeing)) == 61
 

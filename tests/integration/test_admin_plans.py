@@ -14,12 +14,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django_q.models import OrmQ
 
-from sessions_app.admin import planned
+from sessions_app.admin.runs import plan_totals
 from sessions_app.cleanup import hold, plan_cleanup, weigh
-from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, CleanupStep
 from sessions_app.models.clock import database_now
-from sessions_app.selections import Selection
+from sessions_app.session.criteria import Criteria
+from sessions_app.session.selection import Selection
 from tests.integration.admin_sessions import build_session, make_session
 
 RUNS = "/admin/sessions_app/cleanuprun/"
@@ -96,7 +96,7 @@ def test_the_scope_is_counted_once_for_all_pages_of_a_plan(at_work: Client, crit
 def test_a_large_plan_is_not_gone_through_for_its_page(
     as_root: Client, criteria: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planned, "READ_SESSIONS", 40)
+    monkeypatch.setattr(plan_totals, "READ_SESSIONS", 40)
     make_bad_ones(150, among=150)
     run = plan(**criteria)
     weigh(run)
@@ -132,7 +132,7 @@ def test_more_than_half_goes_only_with_its_number(at_work: Client, typed: str) -
 
 
 def test_a_number_may_be_typed_with_commas(at_work: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sessions_app.admin.run_work.REQUEST_SESSIONS", 2_000)
+    monkeypatch.setattr("sessions_app.admin.runs.actions.REQUEST_SESSIONS", 2_000)
     make_bad_ones(1_234, among=1_300)
     at_work.post(page_of(plan()), {"number": "1,234"})
     assert BrowserSession.objects.count() == 66

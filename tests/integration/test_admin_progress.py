@@ -10,11 +10,11 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django_q.models import OrmQ
 
-from sessions_app.admin import run_work
+from sessions_app.admin.runs import actions
 from sessions_app.cleanup import plan_cleanup, run_cleanup
-from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.models.clock import database_now
+from sessions_app.session.criteria import Criteria
 from tests.integration.admin_sessions import build_session, make_session
 
 RUNS = "/admin/sessions_app/cleanuprun/"
@@ -70,17 +70,17 @@ def test_what_is_large_is_given_to_the_worker_once(at_work: Client, large: Clean
 
 def test_two_clicks_at_the_same_time_are_one(large: CleanupRun) -> None:
     first, second = CleanupRun.objects.get(pk=large.pk), CleanupRun.objects.get(pk=large.pk)
-    assert run_work.enqueue(first, RUN_TASK, "admin", "operator")
-    assert not run_work.enqueue(second, RUN_TASK, "admin", "operator")
+    assert actions.enqueue(first, RUN_TASK, "admin", "operator")
+    assert not actions.enqueue(second, RUN_TASK, "admin", "operator")
     assert len(queued()) == 1
 
 
 def test_a_run_is_not_marked_when_the_queue_cannot_take_it(
     large: CleanupRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_work, "async_task", lambda *args: 1 / 0)
+    monkeypatch.setattr(actions, "async_task", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        run_work.enqueue(large, RUN_TASK)
+        actions.enqueue(large, RUN_TASK)
     large.refresh_from_db()
     assert large.queued_at is None
 
@@ -198,7 +198,7 @@ def test_a_click_on_one_dead_run_leaves_the_others_alone(at_work: Client, act: s
 def test_a_dead_run_is_told_and_resumed(
     at_work: Client, large: CleanupRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_work, "REQUEST_SESSIONS", 1_001)
+    monkeypatch.setattr(actions, "REQUEST_SESSIONS", 1_001)
     last_seen = database_now() - timedelta(minutes=3)
     set_run(large, state="running", started_at=last_seen, heartbeat_at=last_seen, attempt=1)
     assert progress(at_work, large)["is_dead"] is True

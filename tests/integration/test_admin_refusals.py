@@ -9,10 +9,10 @@ import pytest
 from django.test import Client
 
 from sessions_app.cleanup import plan_cleanup
-from sessions_app.criteria import Criteria
-from sessions_app.directories import register_directory
+from sessions_app.mirror.registry import register_directory
 from sessions_app.models import BrowserSession, CleanupRun
-from sessions_app.session_files import SessionFolder
+from sessions_app.session.criteria import Criteria
+from sessions_app.session.files import SessionFolder
 from tests.integration.admin_sessions import make_session
 
 SESSIONS = "/admin/sessions_app/browsersession/"

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.test import Client, RequestFactory
 from django.urls import reverse
 
-from sessions_app.admin.sessions import BrowserSessionAdmin
+from sessions_app.admin.sessions.admin import BrowserSessionAdmin
 from sessions_app.models import BrowserSession, CleanupRun
 from tests.integration.admin_sessions import AS_OF, ENDPOINT, LIST, SECRET, make_session, page_of
 

@@ -5,8 +5,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from sessions_app.cleanup import plan_cleanup, run_cleanup
-from sessions_app.criteria import Criteria
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
+from sessions_app.session.criteria import Criteria
 from tests.integration.admin_sessions import ENDPOINT, SECRET, make_session
 
 RUNS = "/admin/sessions_app/cleanuprun/"

@@ -18,9 +18,9 @@ from sessions_app.cleanup import (
     plan_cleanup,
     run_cleanup,
 )
-from sessions_app.criteria import Criteria
 from sessions_app.models import CleanupPolicy, CleanupRun, PlannedSessions
 from sessions_app.models.clock import database_now
+from sessions_app.session.criteria import Criteria
 from tests.integration.sessions import AS_OF, OLD, live, make_session, make_sessions, plan
 
 pytestmark = pytest.mark.django_db

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from sessions_app import directories
 from sessions_app.management.commands import sync_directories as command
+from sessions_app.mirror import registry
 from sessions_app.models import BrowserSession, SessionDirectory
 from tests.integration.commands import run, write
 
@@ -95,7 +95,7 @@ def test_nothing_registered_is_told(db: None) -> None:
 
 
 def test_the_namespace_of_a_directory_stays(folder: Path) -> None:
-    directories.register_directory(folder, namespace="shop")
+    registry.register_directory(folder, namespace="shop")
     outcome = run("sync_directories", folder, "--namespace", "other")
     assert outcome.status == 1
     assert "shop, not other" in outcome.err

@@ -17,7 +17,7 @@ from django_q.models import OrmQ
 from sessions_app import tasks
 from sessions_app.models import StorageSnapshot
 from sessions_app.models.clock import database_now
-from sessions_app.storage import snapshots, take_snapshot
+from sessions_app.reports import snapshots, take_snapshot
 from tests.integration.admin_sessions import make_session
 
 pytestmark = pytest.mark.django_db

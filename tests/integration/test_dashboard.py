@@ -14,12 +14,12 @@ from django.test import Client
 from django.urls import reverse
 from django_q.models import Schedule, Success
 
-from sessions_app import cleanup, storage
-from sessions_app.criteria import Criteria
+from sessions_app import cleanup, reports
 from sessions_app.models import CleanupPolicy, SessionDirectory
-from sessions_app.schedules import sync_schedules
-from sessions_app.storage import snapshots
-from sessions_app.worker import WorkerState, worker_state
+from sessions_app.queue.schedules import sync_schedules
+from sessions_app.queue.worker import WorkerState, worker_state
+from sessions_app.reports import snapshots
+from sessions_app.session.criteria import Criteria
 from tests.integration.admin_sessions import AS_OF, LIST, SECRET, make_session
 from tests.integration.policies import make_policy, take
 from tests.integration.sessions import swept
@@ -45,7 +45,7 @@ def test_each_number_leads_to_the_list_behind_it(see: Callable[..., str]) -> Non
     make_session("old", age=timedelta(days=8))
     make_session("pinned", age=timedelta(days=8), is_pinned=True)
     make_session("bad", session_id="")
-    report = storage.storage_report(as_of=AS_OF, max_age_days=7)
+    report = reports.storage_report(as_of=AS_OF, max_age_days=7)
 
     def size(size_bytes: int) -> str:
         return filesizeformat(size_bytes).replace("\xa0", " ")
@@ -268,7 +268,7 @@ class TestQueries:
         monkeypatch.setattr(snapshots, "SMALL_COUNT", 2)
         for _ in range(3):
             make_session()
-        storage.take_snapshot(as_of=AS_OF - timedelta(minutes=10), max_age_days=7)
+        reports.take_snapshot(as_of=AS_OF - timedelta(minutes=10), max_age_days=7)
         make_session()
         with django_assert_max_num_queries(self.LIMIT - 2):
             page = see(INDEX)

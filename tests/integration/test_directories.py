@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sessions_app import mirror
 from sessions_app.cleanup import run_cleanup
-from sessions_app.directories import DirectoryError, register_directory, sync_directory
+from sessions_app.mirror import sync as mirror
+from sessions_app.mirror.registry import DirectoryError, register_directory, sync_directory
 from sessions_app.models import BrowserSession, SessionDirectory
 from tests.documents import document_bytes, put
 from tests.integration.directories import in_folder, sync

@@ -10,9 +10,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from sessions_app.cleanup import run_cleanup
-from sessions_app.directories import DirectoryError
+from sessions_app.mirror.registry import DirectoryError
 from sessions_app.models import BrowserSession, CleanupRun, SessionDirectory
-from sessions_app.session_files import SessionFolder
+from sessions_app.session.files import SessionFolder
 from tests.documents import OLD, put
 from tests.integration.directories import counts, in_folder, sync
 from tests.integration.sessions import archived, live, plan

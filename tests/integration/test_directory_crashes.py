@@ -15,10 +15,11 @@ import pytest
 from django.db import connection
 from django.db.models import F
 
-from sessions_app import cleanup, mirror
+from sessions_app import cleanup
 from sessions_app.cleanup import mark_dead_runs, run_cleanup
 from sessions_app.deadline import Deadline
-from sessions_app.directories import DirectoryError, register_directory, sync_directory
+from sessions_app.mirror import sync as mirror
+from sessions_app.mirror.registry import DirectoryError, register_directory, sync_directory
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
 from tests.documents import OLD, document_bytes, put

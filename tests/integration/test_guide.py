@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from sessions_app import documents
 from sessions_app.models import BrowserSession, CleanupRun
+from sessions_app.session.document import parse_document, read_document
 from tests.documents import document_bytes
 from tests.e2e.scripts import Project
 from tests.guide.blocks import GUIDE, Block, read_blocks
@@ -28,7 +28,9 @@ MEGABYTE = 1024 * 1024
 
 MANAGER = IMPORT + "manager = SessionManager()\n"
 LOGGED = "import logging\nlogging.basicConfig(level=logging.INFO)\n" + IMPORT
-COMPLETE = "INFO:sessions_app.manager:Automatic cleanup complete: {} expired, {} invalid sessions removed"
+COMPLETE = (
+    "INFO:sessions_app.client.manager:Automatic cleanup complete: {} expired, {} invalid sessions removed"
+)
 NOT_POSSIBLE = "A maximum age of 0 days is not possible: choose more than 0 and at most 36,525."
 
 AGES = {"fresh": 0, "days-02": 2, "days-04": 4, "days-08": 8, "days-31": 31}
@@ -76,7 +78,7 @@ def listing() -> str:
     """What the guide prints of each session."""
     lines = []
     for session in BrowserSession.objects.filter(namespace="default").order_by("name"):
-        accessed = (documents.read(bytes(session.document)) or {}).get("last_accessed", "N/A")
+        accessed = (read_document(bytes(session.document)) or {}).get("last_accessed", "N/A")
         lines += [f"Session: {session.name}", f"  Valid: {session.name not in INVALID}"]
         lines.append(f"  Last accessed: {accessed}")
     return "\n".join(lines) + "\n"
@@ -184,7 +186,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def store(name: str, data: bytes, *, namespace: str = "default") -> None:
-    values = documents.parse(data, time_zone=UTC)._asdict()
+    values = parse_document(data, time_zone=UTC)._asdict()
     BrowserSession.objects.create(
         namespace=namespace, name=name, document=data, size_bytes=len(data), **values
     )

@@ -11,15 +11,15 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from sessions_app.access.namespaces import hidden_namespaces
 from sessions_app.cleanup import run_cleanup
-from sessions_app.criteria import Criteria
-from sessions_app.limits import hidden_namespaces
 from sessions_app.models import (
     ArchivedSession,
     BrowserSession,
     CleanupRun,
     LimitedNamespace,
 )
+from sessions_app.session.criteria import Criteria
 from tests.integration.admin_sessions import LIST, build_session, make_session, page_of
 from tests.integration.sessions import live, swept
 from tests.integration.shown import OLD, RUNS, html_of, names, set_bounds

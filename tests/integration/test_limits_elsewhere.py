@@ -10,10 +10,9 @@ import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
+from sessions_app.access.namespaces import hidden_namespaces
 from sessions_app.cleanup import plan_cleanup
-from sessions_app.criteria import Criteria
-from sessions_app.directories import register_directory
-from sessions_app.limits import hidden_namespaces
+from sessions_app.mirror.registry import register_directory
 from sessions_app.models import (
     CleanupPolicy,
     CleanupRun,
@@ -21,6 +20,7 @@ from sessions_app.models import (
     PolicyChange,
     SessionDirectory,
 )
+from sessions_app.session.criteria import Criteria
 from tests.integration.admin_sessions import AS_OF, LIST, make_session
 from tests.integration.sessions import swept
 from tests.integration.shown import OLD, RUNS, html_of, names, set_bounds
@@ -171,8 +171,8 @@ def test_a_limit_is_made_in_the_panel_by_who_has_the_permission(
 def test_a_snapshot_knows_what_of_it_is_of_a_limited_namespace(
     as_other: Client, as_member: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sessions_app import storage, tasks
-    from sessions_app.storage import figures, history, snapshots
+    from sessions_app import reports, tasks
+    from sessions_app.reports import figures, history, snapshots
 
     make_session("ours", age=OLD)
     make_session("ours-too", age=OLD, session_id="")
@@ -180,7 +180,7 @@ def test_a_snapshot_knows_what_of_it_is_of_a_limited_namespace(
         make_session(f"theirs-{number}", namespace="payments", age=OLD, browser_type="firefox")
     swept(expired=True, namespace="payments", browser_type="firefox")
     make_session("theirs-large", namespace="payments", metadata={"x": "y" * 5_000})
-    exact = storage.storage_report(as_of=AS_OF, max_age_days=7, hidden={"payments"})
+    exact = reports.storage_report(as_of=AS_OF, max_age_days=7, hidden={"payments"})
     assert exact.by_namespace.keys() == {"default"}
     monkeypatch.setattr(snapshots, "SMALL_COUNT", 1)
     hidden = frozenset({"payments"})

@@ -12,9 +12,9 @@ import pytest
 from raptor.core.exceptions import SessionException
 from raptor.core.session_manager import SessionInfo, SessionManager
 from sessions_app.cleanup import plan_cleanup, run_cleanup, undo_cleanup
-from sessions_app.criteria import Criteria
-from sessions_app.directories import register_directory, sync_directory
+from sessions_app.mirror.registry import register_directory, sync_directory
 from sessions_app.models import BrowserSession, CleanupRun, SessionDirectory
+from sessions_app.session.criteria import Criteria
 from tests.documents import OLD, document, put
 from tests.integration.sessions import live, make_session
 from tests.pages import page

@@ -11,8 +11,8 @@ from django.db.models import QuerySet
 from sessions_app.cleanup import run_cleanup
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.models.clock import database_now
-from sessions_app.problems import Problem, has_problem, is_expired, is_invalid
-from sessions_app.searching import begins_with
+from sessions_app.session.lookups import begins_with
+from sessions_app.session.problems import Problem, has_problem, is_expired, is_invalid
 from tests.documents import AS_OF, OLD
 from tests.integration.sessions import archived, live, make_session, plan
 

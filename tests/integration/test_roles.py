@@ -7,7 +7,7 @@ from django.apps import apps
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
-from sessions_app.roles import ADMINISTRATOR, OPERATOR, ROLES, VIEWER, install_roles
+from sessions_app.access.roles import ADMINISTRATOR, OPERATOR, ROLES, VIEWER, install_roles
 
 pytestmark = pytest.mark.django_db
 

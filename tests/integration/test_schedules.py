@@ -10,7 +10,7 @@ from django_q.conf import Conf
 from django_q.models import Schedule
 
 from sessions_app.models import CleanupPolicy
-from sessions_app.schedules import PLANNED_TASKS, PlannedTask, sync_schedules
+from sessions_app.queue.schedules import PLANNED_TASKS, PlannedTask, sync_schedules
 from tests.integration.commands import run
 
 pytestmark = pytest.mark.django_db
@@ -136,7 +136,7 @@ def test_the_hour_holds_over_a_year_of_changing_clocks(
 ) -> None:
     """django-q2 alone drifts to 01:00 on the night that has no 02:00, and stays there."""
     at_two = PlannedTask("empty_archive", daily_at=time(2, 0))
-    monkeypatch.setattr("sessions_app.schedules.PLANNED_TASKS", (at_two,))
+    monkeypatch.setattr("sessions_app.queue.schedules.PLANNED_TASKS", (at_two,))
     now = datetime(2027, 1, 1, 12, 0, tzinfo=UTC)
     sync_schedules(now=now)
     seen: dict[str, int] = {}

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from sessions_app.documents import METADATA_LENGTH
-from sessions_app.endpoints import Endpoint
 from sessions_app.models import BrowserSession
-from sessions_app.searching import ShownHost, begins_with, mentions
+from sessions_app.session.document import METADATA_LENGTH
+from sessions_app.session.endpoint import Endpoint
+from sessions_app.session.lookups import ShownHost, begins_with, mentions
 from tests.integration.admin_sessions import ENDPOINT, SECRET, build_session, make_session
 
 pytestmark = pytest.mark.django_db

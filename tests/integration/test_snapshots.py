@@ -13,10 +13,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from sessions_app import storage, tasks
+from sessions_app import reports, tasks
 from sessions_app.models import BrowserSession, CleanupRun, StorageSnapshot
 from sessions_app.models.clock import database_now
-from sessions_app.storage import figures, freed_by_runs, history, snapshots, storage_report, take_snapshot
+from sessions_app.reports import figures, freed_by_runs, history, snapshots, storage_report, take_snapshot
 from tests.integration.admin_sessions import AS_OF, SECRET, make_session
 from tests.integration.sessions import swept
 
@@ -47,7 +47,7 @@ def test_a_snapshot_is_the_report_of_its_instant() -> None:
     assert taken.reclaimable_bytes == report.would_free["either"].bytes
     stored = StorageSnapshot.objects.get().report
     assert stored is not None
-    kept = storage.StorageReport.from_stored(stored["whole"])
+    kept = reports.StorageReport.from_stored(stored["whole"])
     assert kept == report
     # No database keeps the order of keys.
     assert kept.to_json() == report.to_json()
@@ -180,7 +180,7 @@ class TestOnTheLargePage:
         self, client: Client, viewer: User, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked: list[tuple[str, ...]] = []
-        monkeypatch.setattr("sessions_app.admin.storage.async_task", lambda *args: asked.append(args))
+        monkeypatch.setattr("sessions_app.admin.reports.admin.async_task", lambda *args: asked.append(args))
         client.force_login(viewer)
         address = reverse("admin:sessions_app_storage_count")
         assert client.get(address).status_code == 405

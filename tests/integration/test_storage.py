@@ -15,13 +15,13 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from sessions_app.admin.downloads import harmless
+from sessions_app.admin.streaming import harmless
 from sessions_app.cleanup import plan_cleanup, run_cleanup
-from sessions_app.criteria import Criteria
-from sessions_app.directories import register_directory, sync_directory
+from sessions_app.mirror.registry import register_directory, sync_directory
 from sessions_app.models import BrowserSession
-from sessions_app.problems import BROWSER_TYPES, Problem
-from sessions_app.storage import storage_report
+from sessions_app.reports import storage_report
+from sessions_app.session.criteria import Criteria
+from sessions_app.session.problems import BROWSER_TYPES, Problem
 from tests.integration.admin_sessions import AS_OF, SECRET, make_session
 
 FILES = Path(settings.BASE_DIR) / "tests" / "session_files"

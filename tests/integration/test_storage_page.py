@@ -15,9 +15,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from sessions_app.admin import charts
+from sessions_app.admin.reports import charts
 from sessions_app.models import CleanupPolicy, CleanupRun, StorageSnapshot
-from sessions_app.storage import Point, snapshots, take_snapshot
+from sessions_app.reports import Point, snapshots, take_snapshot
 from tests.integration.admin_sessions import AS_OF, make_session
 from tests.integration.policies import make_policy
 from tests.integration.sessions import swept

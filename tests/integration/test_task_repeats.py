@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from sessions_app import cleanup, tasks
-from sessions_app.criteria import Criteria
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
+from sessions_app.session.criteria import Criteria
 from tests.integration.commands import names_in, run, write
 from tests.integration.tasks import DUE, sync_three_sessions
 
@@ -160,7 +160,7 @@ class TestRefused:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         calls: list[tuple[Any, ...]] = []
-        monkeypatch.setattr("sessions_app.policies.timing.async_task", lambda *args: calls.append(args))
+        monkeypatch.setattr("sessions_app.policies.schedule.async_task", lambda *args: calls.append(args))
         due_at = database_now() - timedelta(minutes=10)
         CleanupPolicy.objects.filter(pk=nightly.pk).update(next_run_at=due_at)
         for _ in range(2):

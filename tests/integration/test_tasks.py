@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from django_q.models import Schedule
 
-from sessions_app import cleanup, directories, tasks
-from sessions_app.criteria import Criteria
+from sessions_app import cleanup, tasks
+from sessions_app.mirror import registry
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
+from sessions_app.session.criteria import Criteria
 from tests.integration.commands import SECRET, names_in, run, write
 from tests.integration.tasks import DUE, sync_three_sessions
 
@@ -53,7 +54,7 @@ def test_what_is_due_is_started_and_swept_once(
     folder: Path, nightly: CleanupPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("sessions_app.policies.timing.async_task", lambda *args: calls.append(args))
+    monkeypatch.setattr("sessions_app.policies.schedule.async_task", lambda *args: calls.append(args))
     due_at = database_now() - timedelta(hours=3)
     CleanupPolicy.objects.filter(pk=nightly.pk).update(next_run_at=due_at)
     assert tasks.start_sweeps() == "1 started: “Nightly sweep”."
@@ -80,14 +81,14 @@ def test_an_unexpected_fault_does_not_stop_the_others_either(
 ) -> None:
     write(tmp_path / "another", "b")
     run("sync_directories", tmp_path / "another")
-    sync_directory = directories.sync_directory
+    sync_directory = registry.sync_directory
 
     def fail_once(directory: SessionDirectory, **kwargs: Any) -> Any:
         if directory.path == str(folder):
             raise ValueError(f"cannot use ws://127.0.0.1:9222/devtools/browser/{SECRET}")
         return sync_directory(directory, **kwargs)
 
-    monkeypatch.setattr(directories, "sync_directory", fail_once)
+    monkeypatch.setattr(registry, "sync_directory", fail_once)
     told = tasks.sync_directories()
     assert "1 directory mirrored" in told
     assert "ValueError" in told

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sessions_app.cleanup import empty_archive, undo_cleanup
-from sessions_app.directories import register_directory, sync_directory
+from sessions_app.mirror.registry import register_directory, sync_directory
 from sessions_app.models import BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
 from tests.documents import OLD, put

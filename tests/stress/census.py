@@ -11,11 +11,11 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
-from sessions_app import documents
 from sessions_app.cleanup import plan_cleanup
-from sessions_app.criteria import Criteria
-from sessions_app.directories import register_directory, sync_directory
+from sessions_app.mirror.registry import register_directory, sync_directory
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory, StoredSession
+from sessions_app.session.criteria import Criteria
+from sessions_app.session.document import parse_document
 from tests.documents import AS_OF, OLD, document_bytes, put
 
 NAMESPACE = "shop"
@@ -37,7 +37,7 @@ Rows = dict[int, tuple[Any, ...]]
 def make_row(name: str, **changes: Any) -> BrowserSession:
     """An expired session that is not saved yet; its size differs from that of others."""
     data = document_bytes(**{**OLD, "metadata": {"of": name, "note": "." * (len(name) * 7 % 50)}, **changes})
-    fields = documents.parse(data, time_zone=UTC)._asdict()
+    fields = parse_document(data, time_zone=UTC)._asdict()
     return BrowserSession(namespace=NAMESPACE, name=name, document=data, size_bytes=len(data), **fields)
 
 

@@ -18,9 +18,9 @@ from sessions_app.cleanup import (
     run_cleanup,
     undo_cleanup,
 )
-from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession, CleanupRun, CleanupStep
 from sessions_app.models.clock import database_now
+from sessions_app.session.criteria import Criteria
 from tests.documents import AS_OF
 from tests.stress.census import make_row
 

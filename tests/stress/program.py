@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from raptor.core.session_manager import SessionManager
-from sessions_app import standalone
+from sessions_app.client import runtime
 from tests.pages import FakeBrowser, FakeBrowserType, FakeContext, page
 
 SEED_VARIABLE = "RAPTOR_TEST_SEED"
@@ -110,7 +110,7 @@ class Saver:
 
     def _touch(self, name: str) -> None:
         # As restore_session does when it is connected.
-        asyncio.run(standalone.without_blocking(self.manager._store.touch, name))
+        asyncio.run(runtime.without_blocking(self.manager._store.touch, name))
         self.counts["touches"] += 1
 
     def _look(self) -> None:
@@ -132,7 +132,7 @@ class Saver:
         content = old_content(token, is_invalid=self.chance.random() < 0.3)
         folder = self.manager.get_storage_dir()
         if folder is None:
-            standalone.in_database(put_row, self.manager.namespace, name, content)
+            runtime.in_database(put_row, self.manager.namespace, name, content)
         else:
             put_file(folder, name, content)
         if self.chance.random() < 0.5:
@@ -153,11 +153,11 @@ def old_content(token: str, *, is_invalid: bool) -> dict[str, Any]:
 
 def put_row(namespace: str, name: str, content: dict[str, Any]) -> None:
     """Put a session into the database as it is, over one that has the name."""
-    from sessions_app import documents
     from sessions_app.models import BrowserSession
+    from sessions_app.session.document import parse_document, write_document
 
-    data = documents.write(content)
-    values = {**documents.parse(data, time_zone=UTC)._asdict(), "document": data, "size_bytes": len(data)}
+    data = write_document(content)
+    values = {**parse_document(data, time_zone=UTC)._asdict(), "document": data, "size_bytes": len(data)}
     if not BrowserSession.objects.filter(namespace=namespace, name=name).update(**values):
         BrowserSession.objects.create(namespace=namespace, name=name, **values)
 

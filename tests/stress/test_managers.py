@@ -16,13 +16,13 @@ import pytest
 from django.utils import timezone
 
 from raptor.core.session_manager import SessionManager
-from sessions_app import documents
 from sessions_app.cleanup import plan_cleanup, run_cleanup
-from sessions_app.criteria import Criteria
-from sessions_app.directories import sync_directory
-from sessions_app.mirror import Mirror
+from sessions_app.mirror.registry import sync_directory
+from sessions_app.mirror.sync import Mirror
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
+from sessions_app.session.criteria import Criteria
+from sessions_app.session.document import read_document
 from tests.stress.census import NAMESPACE, assert_files_in_step, one_snapshot, start_anew
 from tests.stress.effort import IS_FULL, TRIES
 from tests.stress.program import endpoint, old_content, put_file, put_row
@@ -71,7 +71,7 @@ class Saved:
             assert session.last_accessed is not None
             assert session.last_accessed >= began_at, "the last access is that of an old session"
             assert not session.problems
-            content = documents.read(bytes(session.document))
+            content = read_document(bytes(session.document))
             assert content is not None
             token = content["metadata"]["token"]
             ended = {of: ended_ns for of, _, ended_ns in self.saves[name]}
@@ -83,7 +83,7 @@ class Saved:
 
     def check_archived(self, archived: list[ArchivedSession]) -> None:
         """Only old sessions went, and none twice."""
-        contents = [documents.read(bytes(session.document)) or {} for session in archived]
+        contents = [read_document(bytes(session.document)) or {} for session in archived]
         tokens = Counter(content["metadata"]["token"] for content in contents)
         assert tokens.keys() <= self.aged, "a session was swept after it had been saved"
         assert max(tokens.values(), default=1) == 1, "a session was archived twice"

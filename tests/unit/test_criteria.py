@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from sessions_app.criteria import Criteria, InvalidCriteria, Reason, count_reasons, reasons_in
-from sessions_app.problems import Problem
+from sessions_app.session.criteria import Criteria, InvalidCriteria, Reason, count_reasons, reasons_in
+from sessions_app.session.problems import Problem
 
 
 def test_no_criterion_is_refused_and_never_means_everything() -> None:

@@ -13,7 +13,7 @@ from django.core.management import get_commands, load_command_class
 from raptor.core import exceptions
 from raptor.core.session_manager import SessionManager
 from raptor_admin.environment import VARIABLES
-from sessions_app.schedules import PLANNED_TASKS
+from sessions_app.queue.schedules import PLANNED_TASKS
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 README = (PROJECT_DIR / "README.md").read_text(encoding="utf-8")

@@ -8,8 +8,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sessions_app import documents
-from sessions_app.documents import TEXT_LENGTH, parse, read, write
+from sessions_app.session.document import (
+    TEXT_LENGTH,
+    DocumentFields,
+    parse_document,
+    read_document,
+    write_document,
+)
 from tests.documents import document, document_bytes
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -28,11 +33,11 @@ documents_with_anything = st.fixed_dictionaries(
 )
 
 
-def parse_utc(data: bytes) -> documents.DocumentFields:
-    return parse(data, time_zone=UTC)
+def parse_utc(data: bytes) -> DocumentFields:
+    return parse_document(data, time_zone=UTC)
 
 
-def assert_storable(fields: documents.DocumentFields) -> None:
+def assert_storable(fields: DocumentFields) -> None:
     for text in fields[:3]:
         assert isinstance(text, str)
         assert "\0" not in text
@@ -75,14 +80,14 @@ def test_any_values_under_the_known_keys_are_parsed(content: dict[str, object]) 
 
 @given(documents_with_anything)
 def test_what_is_written_is_read_again_with_nothing_lost(content: dict[str, object]) -> None:
-    again = read(write(content))
+    again = read_document(write_document(content))
     # Compared as text, because NaN is not equal to itself.
     assert json.dumps(again) == json.dumps(content)
 
 
 def test_a_document_is_written_as_raptor_lays_it_out() -> None:
     content = document(metadata={"page_title": "Übersicht 🦖"}, team="payments")
-    assert write(content) == json.dumps(content, indent=2).encode()
+    assert write_document(content) == json.dumps(content, indent=2).encode()
 
 
 def test_the_columns_hold_what_the_document_says() -> None:
@@ -108,7 +113,7 @@ def test_the_columns_hold_what_the_document_says() -> None:
     ],
 )
 def test_naive_times_are_local_and_aware_ones_keep_their_instant(written: str, instant: datetime) -> None:
-    fields = parse(document_bytes(last_accessed=written), time_zone=BERLIN)
+    fields = parse_document(document_bytes(last_accessed=written), time_zone=BERLIN)
     assert fields.last_accessed == instant
 
 
@@ -117,7 +122,7 @@ def test_naive_times_are_local_and_aware_ones_keep_their_instant(written: str, i
     ["", "yesterday", "2026-13-45T99:00:00", 1763800000, None, ["2026-11-21"], "0001-01-01", "9999-12-31"],
 )
 def test_a_time_that_is_none_counts_as_unreadable(written: object) -> None:
-    assert parse(document_bytes(last_accessed=written), time_zone=BERLIN).last_accessed is None
+    assert parse_document(document_bytes(last_accessed=written), time_zone=BERLIN).last_accessed is None
 
 
 def test_a_byte_order_mark_does_not_corrupt_a_document() -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from sessions_app.probes import EndpointRefused, Liveness, probe, resolve
+from sessions_app.browsers.probe import EndpointRefused, Liveness, probe, resolve
 
 ALLOWED = ("localhost", "127.0.0.0/8", "::1")
 SAVED = "11111111-2222"

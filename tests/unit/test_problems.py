@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from sessions_app.endpoints import Endpoint, is_allowed_host, mask_endpoints
-from sessions_app.problems import RULES, Problem, SessionWarning, warnings_of
+from sessions_app.session.endpoint import Endpoint, is_allowed_host, mask_endpoints
+from sessions_app.session.problems import RULES, Problem, SessionWarning, warnings_of
 from tests.documents import AS_OF
 
 LOOPBACK = ("localhost", "127.0.0.0/8", "::1")

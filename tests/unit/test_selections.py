@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sessions_app.criteria import Criteria, InvalidCriteria
-from sessions_app.selections import InvalidSelection, Selection, Since
+from sessions_app.session.criteria import Criteria, InvalidCriteria
+from sessions_app.session.selection import InvalidSelection, Selection, Since
 
 SINCE = Since(datetime(2026, 11, 20, 14, 3, tzinfo=UTC), 17)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sessions_app.session_files import FileStamp, SessionFolder, SkippedFile
+from sessions_app.session.files import FileStamp, SessionFolder, SkippedFile
 
 MAX_BYTES = 1_000
 

@@ -14,11 +14,11 @@ from django.utils.html import format_html
 from django_q.tasks import async_task
 
 from sessions_app import policies
-from sessions_app.admin import presentation
+from sessions_app.access.visibility import hidden_from, seen, seen_changes, seen_runs
+from sessions_app.admin import formatting
 from sessions_app.admin.base import RaptorAdmin, may_clean_up
-from sessions_app.admin.policy_changes import what_changed
-from sessions_app.admin.policy_form import PolicyForm, StepInline
-from sessions_app.admin.sight import hidden_from, seen, seen_changes, seen_runs
+from sessions_app.admin.policies.changes import what_changed
+from sessions_app.admin.policies.form import PolicyForm, StepInline
 from sessions_app.cleanup import why_busy
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, PolicyChange
 from sessions_app.models.clock import database_now
@@ -107,26 +107,24 @@ class CleanupPolicyAdmin(RaptorAdmin):
 
     @admin.display(description="Enabled", ordering="is_enabled")
     def enabled(self, policy: CleanupPolicy) -> str:
-        return (
-            presentation.badge("good", "Enabled") if policy.is_enabled else presentation.badge("quiet", "Off")
-        )
+        return formatting.badge("good", "Enabled") if policy.is_enabled else formatting.badge("quiet", "Off")
 
     @admin.display(description="Next run", ordering="next_run_at")
     def next_run(self, policy: CleanupPolicy) -> str:
-        return presentation.to_the_minute(policy.next_run_at) if policy.next_run_at else presentation.NONE
+        return formatting.to_the_minute(policy.next_run_at) if policy.next_run_at else formatting.NONE
 
     @admin.display(description="Last run")
     def last_run(self, policy: Any) -> str:
         if policy.last_run_id is None:
             return "Never"
         run = CleanupRun(pk=policy.last_run_id, state=policy.last_run_state)
-        return format_html("{} {}", _link_to(run), presentation.state_badge(run))
+        return format_html("{} {}", _link_to(run), formatting.state_badge(run))
 
     @admin.display(description="Held")
     def waits(self, policy: Any) -> str:
         if policy.held_run_id is None:
-            return presentation.NONE
-        badge = presentation.badge("stale", "Waits for a person")
+            return formatting.NONE
+        badge = formatting.badge("stale", "Waits for a person")
         return format_html('<a href="{}">{}</a>', _address_of_run(policy.held_run_id), badge)
 
     def render_change_form(
@@ -157,7 +155,7 @@ class CleanupPolicyAdmin(RaptorAdmin):
             below["preview"] = policies.preview(policy, is_by_hand=not policy.schedule)
         if below["may_see_runs"]:
             runs = seen_runs(request, policy.runs.all()).order_by("-due_at", "-step_position")[:LATEST_COUNT]
-            below["runs"] = [(_link_to(run), presentation.state_badge(run), run) for run in runs]
+            below["runs"] = [(_link_to(run), formatting.state_badge(run), run) for run in runs]
         if below["may_see_changes"]:
             changes = seen_changes(request, policy.changes.all())[:LATEST_COUNT]
             below["changes"] = [(change, what_changed(change)) for change in changes]

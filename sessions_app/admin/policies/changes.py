@@ -14,11 +14,11 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 
 from sessions_app import policies
-from sessions_app.admin import presentation
+from sessions_app.access.visibility import seen_changes
+from sessions_app.admin import formatting
 from sessions_app.admin.base import ReadOnlyAdmin
-from sessions_app.admin.downloads import by_id, csv_file, filtered, json_file
 from sessions_app.admin.filters import DateFilter
-from sessions_app.admin.sight import seen_changes
+from sessions_app.admin.streaming import by_id, csv_file, filtered, json_file
 from sessions_app.models import CleanupPolicy, CleanupStep, PolicyChange
 
 COLUMNS = ("change", "changed_at", "policy", "action", "actor", "what", "before", "after")
@@ -44,7 +44,7 @@ class PolicyChangeAdmin(ReadOnlyAdmin):
     readonly_fields = fields
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
-    list_per_page = presentation.ROWS_PER_PAGE
+    list_per_page = formatting.ROWS_PER_PAGE
 
     class Media:
         css = {"all": ("sessions_app/policies.css",)}
@@ -73,7 +73,7 @@ class PolicyChangeAdmin(ReadOnlyAdmin):
         return csv_file(_file_name(request), COLUMNS, map(_flat, self._records(request)))
 
     def export_json(self, request: HttpRequest) -> StreamingHttpResponse:
-        head = {"as_of": presentation.request_time(request).isoformat()}
+        head = {"as_of": formatting.request_time(request).isoformat()}
         return json_file(_file_name(request), head, "changes", self._records(request))
 
     def _records(self, request: HttpRequest) -> Iterator[dict[str, Any]]:
@@ -82,15 +82,15 @@ class PolicyChangeAdmin(ReadOnlyAdmin):
 
     @admin.display(description="When", ordering="changed_at")
     def when(self, change: PolicyChange) -> str:
-        return presentation.to_the_minute(change.changed_at)
+        return formatting.to_the_minute(change.changed_at)
 
     @admin.display(description="By", ordering="actor")
     def by(self, change: PolicyChange) -> str:
-        return change.actor or presentation.NONE
+        return change.actor or formatting.NONE
 
     @admin.display(description="What")
     def what(self, change: PolicyChange) -> str:
-        return presentation.sentences(what_changed(change))
+        return formatting.sentences(what_changed(change))
 
 
 def _record(change: PolicyChange) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _flat(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _file_name(request: HttpRequest) -> str:
-    return f"raptor-policy-changes-{timezone.localtime(presentation.request_time(request)):%Y-%m-%d}"
+    return f"raptor-policy-changes-{timezone.localtime(formatting.request_time(request)):%Y-%m-%d}"
 
 
 def what_changed(change: PolicyChange) -> list[str]:

@@ -19,14 +19,15 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from sessions_app.admin import charts, presentation, storage_tables
+from sessions_app.access.visibility import hidden_from, seen, seen_runs
+from sessions_app.admin import formatting
 from sessions_app.admin.base import RaptorAdmin
-from sessions_app.admin.counting import counted_view, wait_of, waiting_page
-from sessions_app.admin.downloads import harmless
-from sessions_app.admin.sight import hidden_from, seen, seen_runs
+from sessions_app.admin.polling import counted_view, wait_of, waiting_page
+from sessions_app.admin.reports import charts, tables
+from sessions_app.admin.streaming import harmless
 from sessions_app.models import CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
-from sessions_app.storage import (
+from sessions_app.reports import (
     SMALL_COUNT,
     Figures,
     StorageReport,
@@ -64,7 +65,7 @@ def _view(screen: RaptorAdmin, view: Callable[..., HttpResponse], request: HttpR
 def current_figures(request: HttpRequest) -> Figures | None:
     """The numbers of a page: those of now, or of the latest snapshot; None where there are none yet."""
     return figures(
-        as_of=presentation.request_time(request),
+        as_of=formatting.request_time(request),
         max_age_days=settings.RAPTOR_MAX_AGE_DAYS,
         hidden=hidden_from(request),
     )
@@ -72,11 +73,11 @@ def current_figures(request: HttpRequest) -> Figures | None:
 
 def as_of_context(request: HttpRequest, found: Figures | None) -> dict[str, object]:
     """What a page says of how old its numbers are."""
-    now = presentation.request_time(request)
+    now = formatting.request_time(request)
     return {
         "figures": found,
-        "live_as_of": presentation.clock(found.live_as_of, now) if found else "",
-        "archive_as_of": presentation.clock(found.archive_as_of, now) if found else "",
+        "live_as_of": formatting.clock(found.live_as_of, now) if found else "",
+        "archive_as_of": formatting.clock(found.archive_as_of, now) if found else "",
         "small_count": SMALL_COUNT,
         "wait": None if found and found.is_exact else wait_of(request),
     }
@@ -91,7 +92,7 @@ def report_page(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
             policies = seen(request, CleanupPolicy.objects.all())
             # How much of the limit of all is used is not told by what is seen of it.
             policies = policies.exclude(namespace="") if hidden_from(request) else policies
-            context["limits"] = storage_tables.limits(found.report, policies)
+            context["limits"] = tables.limits(found.report, policies)
     return screen.page(request, "browsersession/storage.html", "Storage report", context)
 
 
@@ -99,7 +100,7 @@ def _charts(request: HttpRequest) -> dict[str, object]:
     """The charts over the days in the address, or over as many as are shown unasked."""
     asked = request.GET.get("days", "")
     days = int(asked) if asked in map(str, RANGES) else RANGE
-    since = presentation.request_time(request) - timedelta(days=days)
+    since = formatting.request_time(request) - timedelta(days=days)
     shown = [charts.growth(history(since=since, hidden=hidden_from(request)), days)]
     if request.user.has_perm("sessions_app.view_cleanuprun"):
         runs = seen_runs(request, CleanupRun.objects.all())
@@ -109,25 +110,25 @@ def _charts(request: HttpRequest) -> dict[str, object]:
 
 def _numbers(request: HttpRequest, found: Figures) -> dict[str, object]:
     report = found.report
-    archived = presentation.clock(found.archive_as_of, presentation.request_time(request))
+    archived = formatting.clock(found.archive_as_of, formatting.request_time(request))
     return {
         "report": report,
-        "summary": storage_tables.summary(
+        "summary": tables.summary(
             found,
             archive_mark=f", as of {archived}" if archived and not found.live_as_of else "",
             may_see_archive=request.user.has_perm("sessions_app.view_archivedsession"),
         ),
         "disk": filesizeformat(report.disk_bytes),
-        "sections": storage_tables.sections(report),
+        "sections": tables.sections(report),
         "largest": [
             (
                 session,
                 filesizeformat(session.size_bytes),
-                presentation.age(session.last_accessed, report.as_of),
+                formatting.age(session.last_accessed, report.as_of),
             )
             for session in report.largest
         ],
-        "would_free": storage_tables.would_free(report),
+        "would_free": tables.would_free(report),
     }
 
 
@@ -148,7 +149,7 @@ def report_csv(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
     response = HttpResponse(content_type="text/csv; charset=utf-8")
     writer = csv.writer(response)
     writer.writerow(["section", "name", "sessions", "bytes"])
-    for section, name, sessions, size_bytes in storage_tables.csv_rows(found):
+    for section, name, sessions, size_bytes in tables.csv_rows(found):
         writer.writerow([section, harmless(name), sessions, size_bytes])
     return _as_file(response, found.report, "csv")
 

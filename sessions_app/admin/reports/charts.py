@@ -11,8 +11,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
-from sessions_app.admin.presentation import to_the_minute
-from sessions_app.storage import Freed, Point
+from sessions_app.admin.formatting import to_the_minute
+from sessions_app.reports import Freed, Point
 
 TICKS = 8
 _STEPS = [

@@ -10,10 +10,10 @@ from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils.http import urlencode
 
-from sessions_app.admin import presentation
-from sessions_app.criteria import REASONS
+from sessions_app.admin import formatting
 from sessions_app.models import CleanupPolicy
-from sessions_app.storage import AGES, Figures, StorageReport, Total
+from sessions_app.reports import AGES, Figures, StorageReport, Total
+from sessions_app.session.criteria import REASONS
 
 NAMESPACES_SHOWN = 25
 """The largest; the downloads have all."""
@@ -123,9 +123,9 @@ def limits(report: StorageReport, policies: QuerySet[CleanupPolicy]) -> list[Lim
 
 
 def _limit(policy: CleanupPolicy, used: int, allowed: int, words: tuple[str, str]) -> Limit:
-    share = presentation.percent(used, allowed) if allowed else ""
+    share = formatting.percent(used, allowed) if allowed else ""
     is_over = used > allowed
-    share = "over the limit" if is_over else presentation.percent(used, allowed or 1)
+    share = "over the limit" if is_over else formatting.percent(used, allowed or 1)
     told = f"{words[0]} of {words[1]}, {share}"
     # A bar needs a length.
     return Limit(policy, told, used=used, allowed=allowed or 1, is_over=is_over)

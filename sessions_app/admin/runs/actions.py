@@ -18,9 +18,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django_q.tasks import async_task
 
+from sessions_app.access.visibility import get_seen_run, refuse_hidden, within_sight
 from sessions_app.admin.base import RaptorAdmin, may_clean_up, may_clean_up_all
-from sessions_app.admin.progress import QUEUE_LIMIT, last_worked_at
-from sessions_app.admin.sight import get_seen_run, refuse_hidden, within_sight
+from sessions_app.admin.runs.progress import QUEUE_LIMIT, last_worked_at
 from sessions_app.cleanup import (
     CannotUndo,
     CleanupRefused,
@@ -34,11 +34,11 @@ from sessions_app.cleanup import (
     undo_cleanup,
     weigh,
 )
-from sessions_app.criteria import Criteria
 from sessions_app.deadline import Deadline
-from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import CleanupRun
 from sessions_app.models.clock import database_now
+from sessions_app.session.criteria import Criteria
+from sessions_app.session.endpoint import mask_endpoints
 
 logger = logging.getLogger(__name__)
 

@@ -14,13 +14,14 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
-from sessions_app.admin import exports, presentation, run_filters, run_work
+from sessions_app.access.visibility import conceal, seen_runs
+from sessions_app.admin import formatting
 from sessions_app.admin.base import ReadOnlyAdmin, is_id
-from sessions_app.admin.cleanup_form import cleanup_form_view
-from sessions_app.admin.plans import plan_view
-from sessions_app.admin.progress import is_waiting, progress_view
-from sessions_app.admin.run_page import run_context
-from sessions_app.admin.sight import conceal, seen_runs
+from sessions_app.admin.runs import actions, downloads, filters
+from sessions_app.admin.runs.detail import run_context
+from sessions_app.admin.runs.form import cleanup_form_view
+from sessions_app.admin.runs.plan import plan_view
+from sessions_app.admin.runs.progress import is_waiting, progress_view
 from sessions_app.models import CleanupRun
 
 
@@ -45,13 +46,13 @@ class CleanupRunAdmin(ReadOnlyAdmin):
     )
     list_display_links = ("run",)
     list_filter = (
-        run_filters.OutcomeFilter,
+        filters.OutcomeFilter,
         "state",
         "trigger",
-        run_filters.RuleFilter,
-        run_filters.ScopeFilter,
-        run_filters.PolicyFilter,
-        run_filters.PlannedFilter,
+        filters.RuleFilter,
+        filters.ScopeFilter,
+        filters.PolicyFilter,
+        filters.PlannedFilter,
     )
     list_select_related = ("policy",)
     change_list_template = "admin/sessions_app/ledger.html"
@@ -59,13 +60,13 @@ class CleanupRunAdmin(ReadOnlyAdmin):
     search_help_text = "Search by who started it, or by the number of the run"
     allowed_lookups = frozenset({"state__exact", "trigger__exact"})
     show_facets = admin.ShowFacets.NEVER
-    list_per_page = presentation.ROWS_PER_PAGE
+    list_per_page = formatting.ROWS_PER_PAGE
     show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CleanupRun]:
         # Up to a thousand names and ten thousand ids, which no list shows.
         runs = seen_runs(request, super().get_queryset(request))
-        return presentation.without_ids(runs.defer("skipped_sessions"))
+        return formatting.without_ids(runs.defer("skipped_sessions"))
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[RunList]:
         return RunList
@@ -82,18 +83,18 @@ class CleanupRunAdmin(ReadOnlyAdmin):
     def get_urls(self) -> list[URLPattern]:
         new = self.admin_site.admin_view(partial(cleanup_form_view, self))
         return [
-            *exports.urls(self),
+            *downloads.urls(self),
             path("new/", new, name="sessions_app_cleanuprun_new"),
             self._url("plan", plan_view),
             self._url("progress", progress_view),
             *(
                 self._url(name, act, is_post_only=True)
                 for name, act in (
-                    ("resume", run_work.resume_view),
-                    ("undo", run_work.undo_view),
-                    ("close", run_work.close_view),
-                    ("again", run_work.again_view),
-                    ("protect", run_work.protect_view),
+                    ("resume", actions.resume_view),
+                    ("undo", actions.undo_view),
+                    ("close", actions.close_view),
+                    ("again", actions.again_view),
+                    ("protect", actions.protect_view),
                 )
             ),
             *super().get_urls(),
@@ -110,25 +111,25 @@ class CleanupRunAdmin(ReadOnlyAdmin):
 
     @admin.display(description="State", ordering="state")
     def state_in_words(self, run: CleanupRun) -> str:
-        return presentation.state_badge(run, is_queued=is_waiting(run))
+        return formatting.state_badge(run, is_queued=is_waiting(run))
 
     @admin.display(description="When", ordering="planned_at")
     def when(self, run: CleanupRun) -> str:
-        return presentation.to_the_minute(run.planned_at)
+        return formatting.to_the_minute(run.planned_at)
 
     @admin.display(description="Started by", ordering="actor")
     def started_by(self, run: CleanupRun) -> str:
-        return presentation.started_by(run)
+        return formatting.started_by(run)
 
     @admin.display(description="What")
     def what(self, run: CleanupRun) -> str:
-        asked = presentation.describe_criteria(run)
+        asked = formatting.describe_criteria(run)
         if run.policy is None:
             return asked
         return format_html(
             '{}<br><span class="raptor-quiet">{}</span>',
             asked,
-            presentation.policy_link(run),
+            formatting.policy_link(run),
         )
 
     @admin.display(description="Removed", ordering="removed_count")
@@ -141,11 +142,11 @@ class CleanupRunAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Freed", ordering="removed_bytes")
     def freed(self, run: CleanupRun) -> str:
-        return presentation.size(run.removed_bytes)
+        return formatting.size(run.removed_bytes)
 
     @admin.display(description="Took")
     def took(self, run: CleanupRun) -> str:
-        return presentation.took(run)
+        return formatting.took(run)
 
     def show(self, request: HttpRequest, run: CleanupRun) -> HttpResponse:
         # Read whole, for the page has all of it.

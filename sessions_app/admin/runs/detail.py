@@ -10,11 +10,11 @@ from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.html import format_html
 
-from sessions_app.admin import presentation
+from sessions_app.access.visibility import hidden_from, is_seen, reaches_hidden, seen_names
+from sessions_app.admin import formatting
 from sessions_app.admin.base import may_clean_up
-from sessions_app.admin.bounded import BOUND, READ_BOUND, first_of
-from sessions_app.admin.progress import Phase, progress_of
-from sessions_app.admin.sight import hidden_from, is_seen, reaches_hidden, seen_names
+from sessions_app.admin.changelist import BOUND, READ_BOUND, first_of
+from sessions_app.admin.runs.progress import Phase, progress_of
 from sessions_app.models import ArchivedSession, CleanupRun, PlannedSessions
 from sessions_app.models.clock import database_now
 
@@ -29,17 +29,17 @@ def run_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     is_still = progress.phase is Phase.STILL
     context: dict[str, Any] = {
         "run": run,
-        "state": presentation.state_badge(run, is_queued=progress.phase in (Phase.QUEUED, Phase.LATE)),
+        "state": formatting.state_badge(run, is_queued=progress.phase in (Phase.QUEUED, Phase.LATE)),
         "phase": progress.phase,
         "progress": progress,
         "last_seen": run.heartbeat_at and timezone.localtime(run.heartbeat_at).strftime("%H:%M:%S"),
         "facts": _facts(run),
-        "reasons": presentation.reason_counts(run.removed_reasons or run.matched_reasons),
+        "reasons": formatting.reason_counts(run.removed_reasons or run.matched_reasons),
         "can_clean_up": may_clean_up(request) and not reaches_hidden(request, run.criteria),
         "reaches_hidden": reaches_hidden(request, run.criteria),
         "is_stopped": is_still and run.is_resumable and run.state != _State.PLANNED,
         "is_undoable": is_still and run.is_undoable,
-        "closed_at": presentation.moment(run.closed_at),
+        "closed_at": formatting.moment(run.closed_at),
         "archive_days": settings.RAPTOR_ARCHIVE_DAYS,
     }
     if request.user.has_perm("sessions_app.view_browsersession"):
@@ -53,11 +53,11 @@ def _archived(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     archived = ArchivedSession.objects.filter(run=run)
     left = [is_seen(request)] if hidden_from(request) else []
     found, has_more = first_of(archived.order_by("pk"), *left, bound=READ_BOUND if left else BOUND)
-    page, sessions = presentation.page_of(request, [pk for (pk,) in found], archived.defer("document"))
+    page, sessions = formatting.page_of(request, [pk for (pk,) in found], archived.defer("document"))
     return {
         "page": page,
         "has_more": has_more,
-        "rows": presentation.session_rows(sessions, "reasons", run),
+        "rows": formatting.session_rows(sessions, "reasons", run),
     }
 
 
@@ -76,15 +76,15 @@ def _skipped(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
 def _facts(run: CleanupRun) -> _Facts:
     return [
         ("What", run.criteria.describe()),
-        ("Started by", presentation.started_by(run)),
+        ("Started by", formatting.started_by(run)),
         *_origin(run),
-        ("Judged as of", presentation.moment(run.as_of)),
-        ("Started", presentation.moment(run.started_at)),
-        ("Ended", presentation.moment(run.finished_at)),
-        ("Took", presentation.took(run)),
+        ("Judged as of", formatting.moment(run.as_of)),
+        ("Started", formatting.moment(run.started_at)),
+        ("Ended", formatting.moment(run.finished_at)),
+        ("Took", formatting.took(run)),
         ("Matched", f"{run.matched_count:,} sessions, {filesizeformat(run.matched_bytes)}"),
         ("Removed", f"{run.removed_count:,} sessions"),
-        ("Freed", presentation.documents_size(run.removed_bytes)),
+        ("Freed", formatting.documents_size(run.removed_bytes)),
         *_before_and_after(run),
         ("Skipped", f"{run.skipped_count:,} sessions"),
         *_way_back(run),
@@ -95,13 +95,13 @@ def _facts(run: CleanupRun) -> _Facts:
 def _origin(run: CleanupRun) -> _Facts:
     facts = []
     if run.policy is not None:
-        facts.append(("Policy", presentation.policy_link(run)))
+        facts.append(("Policy", formatting.policy_link(run)))
     if run.due_at:
-        facts.append(("Was due", presentation.moment(run.due_at)))
+        facts.append(("Was due", formatting.moment(run.due_at)))
     if run.held_because:
         facts.append(("Was held", run.held_because))
     if run.approved_by:
-        approved = format_html("{}, {}", run.approved_by, presentation.moment(run.approved_at))
+        approved = format_html("{}, {}", run.approved_by, formatting.moment(run.approved_at))
         facts.append(("Approved by", approved))
     if run.resumed_by:
         facts.append(("Resumed by", run.resumed_by))
@@ -130,13 +130,13 @@ def _way_back(run: CleanupRun) -> _Facts:
         by = f" by {run.undone_by}" if run.undone_by else ""
         facts.append(("Brought back", f"{run.restored_count:,} sessions{by}"))
     if run.undone_at:
-        facts.append(("Undone", presentation.moment(run.undone_at)))
+        facts.append(("Undone", formatting.moment(run.undone_at)))
     if run.emptied_count:
-        when = presentation.moment(run.emptied_at)
+        when = formatting.moment(run.emptied_at)
         facts.append(("Deleted for good", format_html("{} sessions, {}", f"{run.emptied_count:,}", when)))
     return facts
 
 
 def _earlier_errors(run: CleanupRun) -> _Facts:
     lines = run.earlier_errors.splitlines()
-    return [("Went wrong before", presentation.sentences(lines))] if lines else []
+    return [("Went wrong before", formatting.sentences(lines))] if lines else []

@@ -13,14 +13,14 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 
+from sessions_app.access.visibility import conceal, get_seen_run, hidden_from, seen, seen_names
 from sessions_app.admin.base import RaptorAdmin
-from sessions_app.admin.downloads import by_id, csv_file, filtered, json_file
-from sessions_app.admin.presentation import describe_criteria, request_time
-from sessions_app.admin.sight import conceal, get_seen_run, hidden_from, seen, seen_names
+from sessions_app.admin.formatting import describe_criteria, request_time
+from sessions_app.admin.streaming import by_id, csv_file, filtered, json_file
 from sessions_app.cleanup import matching
-from sessions_app.criteria import reasons_in
-from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import ArchivedSession, CleanupRun
+from sessions_app.session.criteria import reasons_in
+from sessions_app.session.endpoint import mask_endpoints
 
 SESSION_COLUMNS = ("namespace", "name", "browser_type", "last_accessed", "size_bytes", "pinned", "reasons")
 SKIPPED_COLUMNS = ("namespace", "name", "because")

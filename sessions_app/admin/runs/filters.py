@@ -9,9 +9,9 @@ from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
+from sessions_app.access.visibility import hidden_from, seen
 from sessions_app.admin.base import is_id
 from sessions_app.admin.filters import ConditionFilter, DateFilter, first_namespaces
-from sessions_app.admin.sight import hidden_from, seen
 from sessions_app.models import CleanupPolicy, CleanupRun
 
 _State = CleanupRun.State

@@ -10,14 +10,14 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 
-from sessions_app.admin import run_work
+from sessions_app.access.visibility import hidden_from
 from sessions_app.admin.base import RaptorAdmin, may_clean_up, may_clean_up_all
 from sessions_app.admin.filters import first_namespaces
-from sessions_app.admin.sight import hidden_from
+from sessions_app.admin.runs import actions
 from sessions_app.cleanup import CleanupRefused
-from sessions_app.criteria import MAX_AGE_LIMIT_DAYS, Criteria, InvalidCriteria
 from sessions_app.models.session import NAMESPACE_LENGTH
-from sessions_app.problems import BROWSER_TYPES
+from sessions_app.session.criteria import MAX_AGE_LIMIT_DAYS, Criteria, InvalidCriteria
+from sessions_app.session.problems import BROWSER_TYPES
 
 _CHOICES = (
     ("expired", "Expired sessions: last accessed too long ago, or of unreadable age"),
@@ -75,11 +75,11 @@ def cleanup_form_view(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse
     form = CleanupForm(request.POST or None, initial=initial, may_take_all=may_clean_up_all(request))
     if request.method == "POST" and form.is_valid():
         try:
-            run = run_work.make_plan(request, form.criteria())
+            run = actions.make_plan(request, form.criteria())
         except (InvalidCriteria, CleanupRefused) as reason:
             messages.error(request, str(reason))
         else:
-            return run_work.to_plan(run)
+            return actions.to_plan(run)
     fields = [form[name] for name in ("max_age_days", "namespace", "browser_type")]
     context = {"form": form, "fields": fields, "namespaces": first_namespaces(hidden_from(request))}
     return screen.page(request, "cleanuprun/new.html", "Clean up…", context)

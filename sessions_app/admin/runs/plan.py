@@ -9,10 +9,11 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
 
-from sessions_app.admin import presentation, run_work
+from sessions_app.admin import formatting
 from sessions_app.admin.base import RaptorAdmin, is_id
-from sessions_app.admin.planned import taken_now
-from sessions_app.admin.progress import Phase, phase_of
+from sessions_app.admin.runs import actions
+from sessions_app.admin.runs.plan_totals import taken_now
+from sessions_app.admin.runs.progress import Phase, phase_of
 from sessions_app.cleanup import CleanupRefused, approve_cleanup, matching, needs_number, weigh
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.models.clock import database_now
@@ -23,16 +24,16 @@ _State = CleanupRun.State
 
 def plan_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpResponse:
     """Show what a plan would take; on POST, take it. To run a held plan is to approve it."""
-    run = run_work.get_run(request, run_id)
+    run = actions.get_run(request, run_id)
     now = database_now()
     if run.state not in (_State.PLANNED, _State.HELD) or phase_of(run, now) is Phase.QUEUED:
-        return run_work.to_run(run)
+        return actions.to_run(run)
     is_outdated = run.is_outdated(now)
     error = ""
     if request.method == "POST":
         if is_outdated:
             messages.warning(request, f"The plan of run {run.pk} is over a day old: nothing was done.")
-            return run_work.to_plan(run)
+            return actions.to_plan(run)
         error = _number_error(run, request.POST.get("number", ""))
         if not error:
             return _confirm(request, run)
@@ -43,17 +44,17 @@ def plan_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpRes
 
 
 def _confirm(request: HttpRequest, run: CleanupRun) -> HttpResponse:
-    run_work.refuse_untakable(request, run)
+    actions.refuse_untakable(request, run)
     if run.state == _State.HELD:
         if request.POST.get("approve") != "1":
             messages.warning(request, f"Run {run.pk} is held by now: look at why.")
-            return run_work.to_plan(run)
+            return actions.to_plan(run)
         try:
             run = approve_cleanup(run, actor=request.user.get_username())
         except CleanupRefused as reason:
             messages.warning(request, str(reason))
-            return run_work.to_run(run)
-    return run_work.confirm(request, run)
+            return actions.to_run(run)
+    return actions.confirm(request, run)
 
 
 def _number_error(run: CleanupRun, typed: str) -> str:
@@ -75,27 +76,27 @@ def _number_error(run: CleanupRun, typed: str) -> str:
 def _plan_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     taken = taken_now(run)
     judged = matching(run).defer("document").annotate(reason_bits=run.criteria.reasons(run.as_of))
-    page, sessions = presentation.page_of(request, taken.listed, judged)
+    page, sessions = formatting.page_of(request, taken.listed, judged)
     asks_number = needs_number(run)
     return {
         "run": run,
-        "policy": presentation.policy_link(run),
+        "policy": formatting.policy_link(run),
         "has_policy_changed": has_policy_changed(run),
         "count": taken.session_count,
         "size": filesizeformat(taken.size_bytes),
         "is_as_planned": not taken.is_counted_now,
         "has_more": taken.session_count > len(taken.listed),
-        "as_of": presentation.moment(run.as_of),
-        "planned_at": presentation.moment(run.planned_at),
-        "reasons": presentation.reason_counts(run.matched_reasons),
+        "as_of": formatting.moment(run.as_of),
+        "planned_at": formatting.moment(run.planned_at),
+        "reasons": formatting.reason_counts(run.matched_reasons),
         "changed_count": run.matched_count - taken.session_count,
         "page": page,
-        "rows": presentation.session_rows(sessions, "reason_bits", run),
+        "rows": formatting.session_rows(sessions, "reason_bits", run),
         "archive_days": settings.RAPTOR_ARCHIVE_DAYS,
         "asks_number": asks_number,
-        "may_confirm": run_work.may_take(request, run),
+        "may_confirm": actions.may_take(request, run),
         "typed": request.POST.get("number", ""),
-        "is_large": run.matched_count > run_work.REQUEST_SESSIONS,
+        "is_large": run.matched_count > actions.REQUEST_SESSIONS,
         **_scope(run, taken.session_count),
         **_staying(run),
     }
@@ -108,8 +109,8 @@ def _scope(run: CleanupRun, count: int) -> dict[str, Any]:
         return {}
     return {
         "before_count": run.before_count,
-        "before_size": presentation.size(run.before_bytes or 0),
-        "percent": presentation.percent(count, run.before_count),
+        "before_size": formatting.size(run.before_bytes or 0),
+        "percent": formatting.percent(count, run.before_count),
     }
 
 

@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 from django.db.models import Q, QuerySet
 
-from sessions_app.admin.bounded import first_of
-from sessions_app.admin.session_list import some_of
-from sessions_app.admin.ways import ask
+from sessions_app.admin.changelist import first_of
+from sessions_app.admin.sessions.changelist import some_of
+from sessions_app.admin.sessions.index_choice import ask
 from sessions_app.cleanup import matching
-from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession, CleanupRun, PlannedSessions
-from sessions_app.problems import is_invalid
-from sessions_app.selections import Selection
+from sessions_app.session.criteria import Criteria
+from sessions_app.session.problems import is_invalid
+from sessions_app.session.selection import Selection
 
 READ_SESSIONS = 1_000
 """So many sessions are read for the page of a plan; of one that takes more, only some are listed."""

@@ -11,9 +11,9 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, JsonResponse
 from django.template.defaultfilters import filesizeformat
 
+from sessions_app.access.visibility import get_seen_run
 from sessions_app.admin.base import RaptorAdmin
-from sessions_app.admin.presentation import duration
-from sessions_app.admin.sight import get_seen_run
+from sessions_app.admin.formatting import duration
 from sessions_app.models import CleanupRun
 from sessions_app.models.clock import database_now
 

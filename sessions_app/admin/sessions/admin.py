@@ -12,17 +12,19 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern
 from django.utils.html import format_html
 
-from sessions_app.admin import filters, presentation, run_work, storage
-from sessions_app.admin.bounded import is_across
-from sessions_app.admin.facets import CountedList
-from sessions_app.admin.session_list import kept_selection
-from sessions_app.admin.session_page import SessionPages
-from sessions_app.admin.sight import seen
+from sessions_app.access.visibility import seen
+from sessions_app.admin import filters, formatting
+from sessions_app.admin.changelist import is_across
+from sessions_app.admin.reports import admin as storage
+from sessions_app.admin.runs import actions as run_work
+from sessions_app.admin.sessions.changelist import kept_selection
+from sessions_app.admin.sessions.facet_counts import CountedList
+from sessions_app.admin.sessions.pages import SessionPages
 from sessions_app.cleanup import CleanupRefused
-from sessions_app.criteria import SELECTION_LIMIT, Criteria, InvalidCriteria, Reason, reasons_in
 from sessions_app.models import BrowserSession
-from sessions_app.problems import Problem
-from sessions_app.selections import InvalidSelection
+from sessions_app.session.criteria import SELECTION_LIMIT, Criteria, InvalidCriteria, Reason, reasons_in
+from sessions_app.session.problems import Problem
+from sessions_app.session.selection import InvalidSelection
 
 VALIDATED_ROWS = 200
 
@@ -53,7 +55,7 @@ class BrowserSessionAdmin(SessionPages):
     # What is searched, and how far, is a matter of the list: see ``session_list``.
     search_fields = ("name",)
     search_help_text = "The beginning of a name, or a part of name, host, session id or metadata value"
-    list_per_page = presentation.ROWS_PER_PAGE
+    list_per_page = formatting.ROWS_PER_PAGE
     show_full_result_count = False
     # They are ours, and bounded: see ``facets``.
     show_facets = admin.ShowFacets.ALLOW
@@ -66,7 +68,7 @@ class BrowserSessionAdmin(SessionPages):
     def get_queryset(self, request: HttpRequest) -> QuerySet[BrowserSession]:
         # Documents may be of megabytes, and no list shows them.
         sessions = seen(request, super().get_queryset(request)).defer("document")
-        return presentation.judge(sessions, presentation.request_time(request))
+        return formatting.judge(sessions, formatting.request_time(request))
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[CountedList]:
         return CountedList
@@ -89,32 +91,32 @@ class BrowserSessionAdmin(SessionPages):
 
     @admin.display(description="Status")
     def status(self, session: Any) -> str:
-        marks = presentation.verdicts(session.reason_bits)
+        marks = formatting.verdicts(session.reason_bits)
         if session.is_pinned:
-            marks = format_html("{} {}", marks, presentation.badge("quiet", "Pinned"))
+            marks = format_html("{} {}", marks, formatting.badge("quiet", "Pinned"))
         return marks
 
     @admin.display(description="Why")
     def why(self, session: Any) -> str:
-        return presentation.sentences(
-            presentation.explain(session.reason_bits, session.last_accessed, as_of=session.judged_at)
+        return formatting.sentences(
+            formatting.explain(session.reason_bits, session.last_accessed, as_of=session.judged_at)
         )
 
     @admin.display(description="Browser", ordering="browser_type")
     def browser(self, session: BrowserSession) -> str:
         return format_html(
             '{}<br><span class="raptor-quiet">{}</span>',
-            session.browser_type or presentation.NONE,
-            presentation.host(session.cdp_url),
+            session.browser_type or formatting.NONE,
+            formatting.host(session.cdp_url),
         )
 
     @admin.display(description="Age", ordering="idle_since")
     def age(self, session: Any) -> str:
-        return presentation.age(session.last_accessed, session.judged_at)
+        return formatting.age(session.last_accessed, session.judged_at)
 
     @admin.display(description="Size", ordering="size_bytes")
     def size(self, session: BrowserSession) -> str:
-        return presentation.size(session.size_bytes)
+        return formatting.size(session.size_bytes)
 
     @admin.action(description="Clean up selected…", permissions=["clean_up"])
     def clean_up(self, request: HttpRequest, queryset: QuerySet[BrowserSession]) -> HttpResponse | None:
@@ -143,7 +145,7 @@ class BrowserSessionAdmin(SessionPages):
     @admin.action(description="Validate selected", permissions=["view"])
     def validate(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         """Tell the verdict on each selected session; changes nothing."""
-        as_of = presentation.request_time(request)
+        as_of = formatting.request_time(request)
         groups = queryset.order_by().values_list("reason_bits").annotate(Count("pk"))
         totals: Counter[str] = Counter()
         for bits, count in groups:
@@ -152,7 +154,7 @@ class BrowserSessionAdmin(SessionPages):
             totals["valid" if not any(isinstance(r, Problem) for r in reasons) else "invalid"] += count
             totals["expired"] += count if Reason.EXPIRED in reasons else 0
         rows = [
-            (session, presentation.verdicts(session.reason_bits), reasons_in(session.reason_bits))
+            (session, formatting.verdicts(session.reason_bits), reasons_in(session.reason_bits))
             for session in queryset[:VALIDATED_ROWS]
         ]
         context = {"rows": rows, "totals": totals, "as_of": as_of, "rows_limit": VALIDATED_ROWS}

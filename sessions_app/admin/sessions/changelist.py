@@ -9,8 +9,8 @@ from typing import Any
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
-from sessions_app.admin.bounded import BOUND, READ_BOUND, BoundedChangeList, Listing, first_of
-from sessions_app.admin.ways import (
+from sessions_app.admin.changelist import BOUND, READ_BOUND, BoundedChangeList, Listing, first_of
+from sessions_app.admin.sessions.index_choice import (
     BY_AGE,
     ORDERS,
     SEEN,
@@ -25,8 +25,8 @@ from sessions_app.admin.ways import (
     ways,
 )
 from sessions_app.models import BrowserSession
-from sessions_app.searching import mentions
-from sessions_app.selections import CHOICES, Selection, Since
+from sessions_app.session.lookups import mentions
+from sessions_app.session.selection import CHOICES, Selection, Since
 
 
 class SessionList(BoundedChangeList):

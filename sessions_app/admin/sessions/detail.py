@@ -9,11 +9,11 @@ from django.conf import settings
 from django.urls import reverse
 from django.utils.html import format_html
 
-from sessions_app.admin import presentation
-from sessions_app.admin.document_view import show_document
-from sessions_app.criteria import Reason, reasons_in
+from sessions_app.admin import formatting
+from sessions_app.admin.sessions.document_view import show_document
 from sessions_app.models import StoredSession
-from sessions_app.problems import Problem, warnings_of
+from sessions_app.session.criteria import Reason, reasons_in
+from sessions_app.session.problems import Problem, warnings_of
 
 
 class Finding(NamedTuple):
@@ -41,7 +41,7 @@ def session_context(
     )
     return {
         "session": session,
-        "verdicts": presentation.verdicts(bits),
+        "verdicts": formatting.verdicts(bits),
         "facts": _facts(session, as_of, offers_endpoint=offers_endpoint),
         "problems": [Finding(found.sentence, found.advice) for found in Problem(session.problems)],
         "expiry": _expiry(session, bits, as_of),
@@ -51,19 +51,19 @@ def session_context(
 
 
 def _facts(session: StoredSession, as_of: datetime, *, offers_endpoint: bool) -> list[tuple[str, str]]:
-    host = presentation.host(session.cdp_url)
+    host = formatting.host(session.cdp_url)
     facts = [
         ("Namespace", session.namespace),
-        ("Session id", session.session_id or presentation.NONE),
-        ("Browser type", session.browser_type or presentation.NONE),
+        ("Session id", session.session_id or formatting.NONE),
+        ("Browser type", session.browser_type or formatting.NONE),
         ("Host", _with_button(host, session) if offers_endpoint else host),
-        ("Created", presentation.moment(session.created_at)),
-        ("Last accessed", presentation.moment(session.last_accessed)),
-        ("Age", presentation.age(session.last_accessed, as_of)),
-        ("Size", presentation.size(session.size_bytes)),
+        ("Created", formatting.moment(session.created_at)),
+        ("Last accessed", formatting.moment(session.last_accessed)),
+        ("Age", formatting.age(session.last_accessed, as_of)),
+        ("Size", formatting.size(session.size_bytes)),
         ("Pinned", "Yes" if session.is_pinned else "No"),
-        ("Added to the panel", presentation.moment(session.added_at)),
-        ("Last changed here", presentation.moment(session.updated_at)),
+        ("Added to the panel", formatting.moment(session.added_at)),
+        ("Last changed here", formatting.moment(session.updated_at)),
     ]
     if session.directory is not None:
         facts += [("Session directory", session.directory.path), ("File", session.file_name)]
@@ -83,6 +83,6 @@ def _with_button(host: str, session: StoredSession) -> str:
 def _expiry(session: StoredSession, bits: int, as_of: datetime) -> str:
     if Reason.EXPIRED not in reasons_in(bits):
         return ""
-    return presentation.explain(Reason.EXPIRED | bits & session.problems, session.last_accessed, as_of=as_of)[
+    return formatting.explain(Reason.EXPIRED | bits & session.problems, session.last_accessed, as_of=as_of)[
         -1
     ]

@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from sessions_app import documents
-from sessions_app.endpoints import Endpoint, mask_endpoints
+from sessions_app.session.document import read_document
+from sessions_app.session.endpoint import Endpoint, mask_endpoints
 
 SHOWN_CHARACTERS = 20_000
 # json.dumps with indent runs in pure Python: 0.2 s for as much. What is longer is shown as it was written.
@@ -43,7 +43,7 @@ def _encoding(data: bytes) -> str:
 
 
 def _indented(data: bytes) -> str | None:
-    content = documents.read(data)
+    content = read_document(data)
     if content is None:
         return None
     try:

@@ -17,10 +17,10 @@ from django.db import connection
 from django.db.models import Case, Q, QuerySet, Value, When
 from django.http import HttpRequest
 
-from sessions_app.admin.bounded import BOUND, READ_BOUND, Listing
-from sessions_app.admin.presentation import NONE
-from sessions_app.admin.session_list import SessionList, listing_of
-from sessions_app.admin.ways import (
+from sessions_app.admin.changelist import BOUND, READ_BOUND, Listing
+from sessions_app.admin.formatting import NONE
+from sessions_app.admin.sessions.changelist import SessionList, listing_of
+from sessions_app.admin.sessions.index_choice import (
     BY_AGE,
     Asked,
     Entries,
@@ -31,7 +31,7 @@ from sessions_app.admin.ways import (
     has_few,
 )
 from sessions_app.models import BrowserSession
-from sessions_app.selections import Selection
+from sessions_app.session.selection import Selection
 
 
 class Choice(NamedTuple):

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
-from sessions_app.admin import presentation
+from sessions_app.admin import formatting
 from sessions_app.admin.base import may_see_endpoints
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, StoredSession
 
@@ -37,7 +37,7 @@ class Event(NamedTuple):
 
     @property
     def when(self) -> str:
-        return presentation.to_the_minute(self.at) if self.at else presentation.unknown()
+        return formatting.to_the_minute(self.at) if self.at else formatting.unknown()
 
 
 def history_context(request: HttpRequest, session: StoredSession) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def history_context(request: HttpRequest, session: StoredSession) -> dict[str, A
 
 def removal_reasons(session: ArchivedSession) -> list[str]:
     """Say why a session was removed, by the limit of its run."""
-    return presentation.explain(
+    return formatting.explain(
         session.reasons,
         session.last_accessed,
         as_of=session.run.as_of,
@@ -79,7 +79,7 @@ def _moves(session: StoredSession, *, may_see_runs: bool) -> Iterator[Event]:
     """Each removal and each return, from the last to the first."""
     if isinstance(session, ArchivedSession):
         what = format_html("Removed by {}", _name(session.run_id, has_link=may_see_runs))
-        by = presentation.started_by(session.run)
+        by = formatting.started_by(session.run)
         yield Event(session.removed_at, what, by, removal_reasons(session))
     numbers = (session.past_runs or [])[-SHOWN:]
     runs = _runs(numbers)
@@ -93,8 +93,8 @@ def _moves(session: StoredSession, *, may_see_runs: bool) -> Iterator[Event]:
         by = run.undone_by if run and undo_at else ""
         yield Event(back_at, format_html("Brought back from {}", name), by, before=until)
         removed_at = _removed_at(run, back_at or until)
-        asked = [f"Criteria: {presentation.describe_criteria(run)}"] if run and may_see_runs else []
-        by = presentation.started_by(run) if run else ""
+        asked = [f"Criteria: {formatting.describe_criteria(run)}"] if run and may_see_runs else []
+        by = formatting.started_by(run) if run else ""
         yield Event(removed_at, format_html("Removed by {}", name), by, asked, before=until)
         back_at, until = None, removed_at or until
 
@@ -102,7 +102,7 @@ def _moves(session: StoredSession, *, may_see_runs: bool) -> Iterator[Event]:
 def _runs(numbers: list[int]) -> dict[int, CleanupRun]:
     if not numbers:
         return {}
-    light = presentation.without_ids(CleanupRun.objects.defer("skipped_sessions"))
+    light = formatting.without_ids(CleanupRun.objects.defer("skipped_sessions"))
     return {run.pk: run for run in light.filter(pk__in=numbers)}
 
 

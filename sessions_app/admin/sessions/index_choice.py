@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
-from sessions_app.admin.bounded import BOUND, READ_BOUND, first_of, merged
+from sessions_app.access.visibility import hidden_from
+from sessions_app.admin.changelist import BOUND, READ_BOUND, first_of, merged
 from sessions_app.admin.filters import NAMESPACES_SHOWN, first_namespaces
-from sessions_app.admin.presentation import expiry_cutoff, request_time
-from sessions_app.admin.sight import hidden_from
+from sessions_app.admin.formatting import expiry_cutoff, request_time
 from sessions_app.models import BrowserSession
-from sessions_app.problems import is_invalid
-from sessions_app.searching import mentions
-from sessions_app.selections import Selection
+from sessions_app.session.lookups import mentions
+from sessions_app.session.problems import is_invalid
+from sessions_app.session.selection import Selection
 
 BY_AGE = ("-idle_since", "-pk")
 ORDERS = {

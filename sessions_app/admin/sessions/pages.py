@@ -12,13 +12,13 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 
-from sessions_app.admin import run_work
 from sessions_app.admin.base import ReadOnlyAdmin, may_clean_up, may_see_endpoints
-from sessions_app.admin.detail import session_context
-from sessions_app.admin.history import ENDPOINT_SHOWN, history_context
+from sessions_app.admin.runs import actions as run_work
+from sessions_app.admin.sessions.detail import session_context
+from sessions_app.admin.sessions.history import ENDPOINT_SHOWN, history_context
 from sessions_app.cleanup import CleanupRefused
-from sessions_app.criteria import Criteria, InvalidCriteria
 from sessions_app.models import BrowserSession
+from sessions_app.session.criteria import Criteria, InvalidCriteria
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management import CommandError, CommandParser
 
-from sessions_app.actors import user_name
+from sessions_app.access.actors import user_name
 from sessions_app.cleanup import (
     CleanupRefused,
     approve_cleanup,
@@ -17,7 +17,6 @@ from sessions_app.cleanup import (
     run_cleanup,
     why_to_hold_unasked,
 )
-from sessions_app.criteria import Criteria, InvalidCriteria
 from sessions_app.management.cleanup_report import CleanupReport, HeldByBrake
 from sessions_app.management.output import (
     ReportingCommand,
@@ -37,7 +36,8 @@ from sessions_app.management.policy_report import (
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.policies import SweepResult, preview, sweep
-from sessions_app.wording import count_of
+from sessions_app.session.criteria import Criteria, InvalidCriteria
+from sessions_app.text import count_of
 
 HOW_TO_APPROVE = "Approve it on its page in the admin, or call the command again with --yes."
 FOR_GOOD = "RAPTOR_ARCHIVE_DAYS is 0: they are deleted for good, and cannot be brought back.\n"

@@ -5,9 +5,9 @@ from typing import Any
 
 from django.core.management import CommandError, CommandParser
 
+from sessions_app.client.manager import SessionManager
 from sessions_app.exceptions import SessionException
 from sessions_app.management.output import ReportingCommand, printable
-from sessions_app.manager import SessionManager
 
 
 class Command(ReportingCommand):

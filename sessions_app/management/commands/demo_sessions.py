@@ -7,9 +7,9 @@ from django.core.management import CommandError, CommandParser
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from sessions_app.demo import write_demo
+from sessions_app.management.demo_documents import write_demo
 from sessions_app.management.output import WrongUsage, progress, read_instant
-from sessions_app.wording import count_of
+from sessions_app.text import count_of
 
 
 class Command(BaseCommand):

@@ -15,7 +15,7 @@ from sessions_app.management.output import (
     stoppable,
 )
 from sessions_app.models.clock import database_now
-from sessions_app.wording import count_of
+from sessions_app.text import count_of
 
 
 class Command(ReportingCommand):

@@ -6,7 +6,7 @@ from django.core.management import CommandParser
 
 from sessions_app.management.listing import Judgement, write_json_list
 from sessions_app.management.output import ReportingCommand, add_age_arguments, add_scope_arguments
-from sessions_app.wording import count_of
+from sessions_app.text import count_of
 
 
 class Command(ReportingCommand):

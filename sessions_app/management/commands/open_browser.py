@@ -5,11 +5,11 @@ from typing import Any
 
 from django.core.management import CommandError, CommandParser
 
-from sessions_app.endpoints import Endpoint
+from sessions_app.client.manager import SessionManager
 from sessions_app.exceptions import SessionException
 from sessions_app.management.output import ReportingCommand, printable
-from sessions_app.manager import SessionManager
-from sessions_app.session_info import SessionInfo
+from sessions_app.session.endpoint import Endpoint
+from sessions_app.session.info import SessionInfo
 
 
 class Command(ReportingCommand):

@@ -12,8 +12,8 @@ from sessions_app.management.output import (
     local,
     printable,
 )
-from sessions_app.storage import AGES, StorageReport, Total, storage_report
-from sessions_app.wording import count_of
+from sessions_app.reports import AGES, StorageReport, Total, storage_report
+from sessions_app.text import count_of
 
 _GROUPS = ("namespace", "browser_type", "age", "problem")
 

@@ -5,13 +5,13 @@ from typing import Any
 from django.core.management import CommandError, CommandParser
 from django.db import DatabaseError
 
-from sessions_app.actors import user_name
-from sessions_app.directories import DirectoryError, register_directory, sync_directory
-from sessions_app.endpoints import mask_endpoints
+from sessions_app.access.actors import user_name
 from sessions_app.management.output import ReportingCommand, printable, progress
+from sessions_app.mirror.registry import DirectoryError, register_directory, sync_directory
 from sessions_app.models import SessionDirectory
-from sessions_app.sync_result import SyncResult
-from sessions_app.wording import count_of
+from sessions_app.session.endpoint import mask_endpoints
+from sessions_app.session.sync_result import SyncResult
+from sessions_app.text import count_of
 
 
 class Command(ReportingCommand):

@@ -4,7 +4,7 @@ from typing import Any
 
 from sessions_app.management.output import ReportingCommand
 from sessions_app.models.clock import database_now
-from sessions_app.schedules import sync_schedules
+from sessions_app.queue.schedules import sync_schedules
 
 
 class Command(ReportingCommand):

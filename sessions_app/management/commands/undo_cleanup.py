@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management import CommandError, CommandParser
 
-from sessions_app.actors import user_name
+from sessions_app.access.actors import user_name
 from sessions_app.cleanup import CannotUndo, CleanupInProgress, undo_cleanup
 from sessions_app.management.output import (
     ReportingCommand,
@@ -13,7 +13,7 @@ from sessions_app.management.output import (
     stoppable,
 )
 from sessions_app.models import CleanupRun
-from sessions_app.wording import count_of
+from sessions_app.text import count_of
 
 
 class Command(ReportingCommand):

@@ -12,7 +12,7 @@ from sessions_app.management.output import (
     add_scope_arguments,
     printable,
 )
-from sessions_app.wording import count_of
+from sessions_app.text import count_of
 
 
 class Command(ReportingCommand):
