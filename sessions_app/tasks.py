@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from typing import ParamSpec
 
 from django.conf import settings
-from django_q.tasks import async_task
 
 from sessions_app import cleanup, policies, reports
 from sessions_app.deadline import Deadline
@@ -22,6 +21,7 @@ from sessions_app.mirror import registry
 from sessions_app.models import CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.queue import schedules
+from sessions_app.queue.enqueue import Task, enqueue
 from sessions_app.session.endpoint import mask_endpoints
 from sessions_app.text import count_of
 
@@ -129,9 +129,10 @@ def tidy_up() -> str:
         if run.policy_id is not None and run.due_at is not None:
             _queue_sweep(run.policy_id, run.due_at, run.trigger, run.actor)
         else:
-            async_task("sessions_app.tasks.continue_cleanup", run.pk)
+            enqueue(Task.CONTINUE_CLEANUP, run.pk)
     cleanup.drop_old_plans(as_of=now)
     changed = schedules.sync_schedules(now=now).changed
+    policies.plan_next_runs(now)
     return f"{count_of(len(dead), 'dead run')} marked, {count_of(len(changed), 'schedule')} put right."
 
 
@@ -151,7 +152,7 @@ def _run(run: CleanupRun, *, trigger: str = "", actor: str = "") -> str:
             return _refused(run, reason)
         told = " ".join(filter(None, (f"{cleanup.summary(run)}.", run.error)))
         if run.state == CleanupRun.State.INTERRUPTED:
-            async_task("sessions_app.tasks.continue_cleanup", run.pk)
+            enqueue(Task.CONTINUE_CLEANUP, run.pk)
             return told
     if run.policy is None or run.due_at is None:
         return told
@@ -174,7 +175,7 @@ def _sweep(policy: CleanupPolicy, due_at: datetime, trigger: str, actor: str, de
 
 
 def _queue_sweep(policy_pk: int, due_at: datetime, trigger: str, actor: str) -> None:
-    async_task("sessions_app.tasks.sweep", policy_pk, due_at.isoformat(), trigger, actor)
+    enqueue(Task.SWEEP, policy_pk, due_at.isoformat(), trigger, actor)
 
 
 def _undo(run: CleanupRun, actor: str) -> str:
@@ -183,7 +184,7 @@ def _undo(run: CleanupRun, actor: str) -> str:
     except (cleanup.CleanupRefused, cleanup.CannotUndo) as reason:
         return _refused(run, reason)
     if run.state == CleanupRun.State.INTERRUPTED:
-        async_task("sessions_app.tasks.continue_undo", run.pk)
+        enqueue(Task.CONTINUE_UNDO, run.pk)
     return f"{count_of(run.restored_count, 'session')} of run {run.pk} are back."
 
 

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, Q, QuerySet
-from django.http import Http404, HttpRequest
 
 from sessions_app.access.namespaces import has_namespace, hidden_namespaces
 from sessions_app.models import CleanupRun, PolicyChange
@@ -21,53 +20,45 @@ CONCEALED = "Something went wrong in it. Who sees all of its namespaces can read
 _ModelT = TypeVar("_ModelT", bound=Model)
 
 
-def hidden_from(request: HttpRequest) -> frozenset[str]:
-    """The namespaces that the user does not see; asked for once in a request."""
-    if "raptor_hidden" not in request.__dict__:
-        request.__dict__["raptor_hidden"] = hidden_namespaces(request.user)
-    hidden: frozenset[str] = request.__dict__["raptor_hidden"]
+def hidden_from(user: Any) -> frozenset[str]:
+    """Return the namespaces that a user does not see; read once for each user object, so once a request."""
+    hidden: frozenset[str] | None = getattr(user, "_raptor_hidden", None)
+    if hidden is None:
+        hidden = user._raptor_hidden = hidden_namespaces(user)
     return hidden
 
 
-def is_seen(request: HttpRequest) -> Q:
+def is_seen(user: Any) -> Q:
     """The rows with a namespace of their own that the user sees; nothing is asked where all are."""
-    hidden = hidden_from(request)
+    hidden = hidden_from(user)
     return ~Q(namespace__in=sorted(hidden)) if hidden else Q()
 
 
-def seen(request: HttpRequest, rows: QuerySet[_ModelT]) -> QuerySet[_ModelT]:
+def seen(user: Any, rows: QuerySet[_ModelT]) -> QuerySet[_ModelT]:
     """Leave out the rows of namespaces that are hidden from the user."""
-    return rows.filter(is_seen(request))
+    return rows.filter(is_seen(user))
 
 
-def seen_runs(request: HttpRequest, runs: QuerySet[CleanupRun]) -> QuerySet[CleanupRun]:
+def seen_runs(user: Any, runs: QuerySet[CleanupRun]) -> QuerySet[CleanupRun]:
     """Leave out the runs over a namespace that is hidden from the user."""
-    hidden = hidden_from(request)
+    hidden = hidden_from(user)
     return runs.exclude(criteria_json__namespace__in=sorted(hidden)) if hidden else runs
 
 
-def seen_changes(request: HttpRequest, changes: QuerySet[PolicyChange]) -> QuerySet[PolicyChange]:
+def seen_changes(user: Any, changes: QuerySet[PolicyChange]) -> QuerySet[PolicyChange]:
     """Leave out the changes of policies that were, or became, those of a namespace hidden from the user."""
-    hidden = sorted(hidden_from(request))
+    hidden = sorted(hidden_from(user))
     if not hidden:
         return changes
     return changes.exclude(before_json__namespace__in=hidden).exclude(after_json__namespace__in=hidden)
 
 
-def get_seen_run(request: HttpRequest, run_id: int) -> CleanupRun:
-    """Raises: Http404: there is no such run, or none that the user sees."""
-    run = seen_runs(request, CleanupRun.objects.filter(pk=run_id)).first()
-    if run is None:
-        raise Http404("There is no such run.")
-    return run
-
-
-def within_sight(request: HttpRequest, criteria: Criteria) -> Criteria:
+def within_sight(user: Any, criteria: Criteria) -> Criteria:
     """Limit what somebody asks for to what they see.
 
     Raises: InvalidCriteria: it is a namespace that they do not see, or that is not there.
     """
-    hidden = hidden_from(request)
+    hidden = hidden_from(user)
     if criteria.namespace and (criteria.namespace in hidden or not has_namespace(criteria.namespace)):
         raise InvalidCriteria(
             f"No session is in the namespace {criteria.namespace}. Check how it is written."
@@ -75,24 +66,24 @@ def within_sight(request: HttpRequest, criteria: Criteria) -> Criteria:
     return replace(criteria, not_namespaces=tuple(sorted(hidden)))
 
 
-def reaches_hidden(request: HttpRequest, criteria: Criteria) -> bool:
+def reaches_hidden(user: Any, criteria: Criteria) -> bool:
     """Whether criteria may take sessions that the user does not see."""
-    return any(map(criteria.reaches, hidden_from(request)))
+    return any(map(criteria.reaches, hidden_from(user)))
 
 
-def refuse_hidden(request: HttpRequest, run: CleanupRun) -> None:
+def refuse_hidden(user: Any, run: CleanupRun) -> None:
     """Raises: PermissionDenied: the run reaches namespaces that the user does not see."""
-    if reaches_hidden(request, run.criteria):
+    if reaches_hidden(user, run.criteria):
         raise PermissionDenied("It reaches namespaces that are limited to others.")
 
 
-def conceal(request: HttpRequest, run: Any) -> Any:
+def conceal(user: Any, run: Any) -> Any:
     """Take out of a run that is to be shown, and not saved, what tells of namespaces hidden from the user.
 
     That is the name of a policy that has become one of theirs, and, where the run reaches them, what somebody
     searched for or ticked, and the errors, which name folders.
     """
-    hidden = hidden_from(request)
+    hidden = hidden_from(user)
     if not hidden:
         return run
     if run.policy is not None and run.policy.namespace in hidden:
@@ -118,7 +109,7 @@ def _without_selected(criteria: dict[str, Any]) -> dict[str, Any]:
     return criteria | changed
 
 
-def seen_names(request: HttpRequest, named: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def seen_names(user: Any, named: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Leave out the sessions, by their namespace, that the user does not see."""
-    hidden = hidden_from(request)
+    hidden = hidden_from(user)
     return [session for session in named if session["namespace"] not in hidden]

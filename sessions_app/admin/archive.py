@@ -11,9 +11,10 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
+from sessions_app.access.permissions import may_clean_up
 from sessions_app.access.visibility import hidden_from, is_seen, seen, seen_runs
 from sessions_app.admin import filters, formatting
-from sessions_app.admin.base import ReadOnlyAdmin, is_id, may_clean_up
+from sessions_app.admin.base import ReadOnlyAdmin, is_id
 from sessions_app.admin.changelist import BOUND, READ_BOUND, BoundedChangeList, Listing, first_of
 from sessions_app.admin.sessions.detail import session_context
 from sessions_app.admin.sessions.history import history_context, removal_reasons
@@ -31,11 +32,11 @@ class ArchiveList(BoundedChangeList):
     def look(self, request: HttpRequest) -> Listing:
         rows = ArchivedSession.objects.order_by(*self.get_ordering(request, self.root_queryset))
         if (run := self.params.get("run")) is not None:
-            runs = seen_runs(request, CleanupRun.objects.filter(pk=int(run) if is_id(run) else 0))
+            runs = seen_runs(request.user, CleanupRun.objects.filter(pk=int(run) if is_id(run) else 0))
             rows = rows.filter(run__in=list(runs.values_list("pk", flat=True)))
         rest = [Q(namespace=self.params["namespace"])] if "namespace" in self.params else []
         rest += [Q(name__icontains=self.query)] if self.query else []
-        rest += [is_seen(request)] if hidden_from(request) else []
+        rest += [is_seen(request.user)] if hidden_from(request.user) else []
         bound = READ_BOUND if rest else BOUND
         found, has_more = first_of(rows, *rest, bound=bound)
         ids = [pk for (pk,) in found]
@@ -64,13 +65,13 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
         js = ("admin/js/actions.js", "sessions_app/selection.js")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ArchivedSession]:
-        return seen(request, super().get_queryset(request)).defer("document")
+        return seen(request.user, super().get_queryset(request)).defer("document")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ArchiveList]:
         return ArchiveList
 
     def has_clean_up_permission(self, request: HttpRequest) -> bool:
-        return may_clean_up(request)
+        return may_clean_up(request.user)
 
     @admin.action(description="Bring back selected", permissions=["clean_up"])
     def bring_back(self, request: HttpRequest, queryset: QuerySet[ArchivedSession]) -> None:

@@ -8,10 +8,13 @@ from django.contrib import admin
 from django.contrib.admin import helpers
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+
+from sessions_app.access.visibility import seen_runs
+from sessions_app.models import CleanupRun
 
 LARGEST_ID_DIGITS = 19
 """Digits of the largest number that a column of 64 bits holds."""
@@ -24,19 +27,12 @@ def is_id(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < LARGEST_ID_DIGITS
 
 
-def may_clean_up(request: HttpRequest) -> bool:
-    """Whether the user may remove sessions, and bring them back."""
-    return request.user.has_perm("sessions_app.clean_up_sessions")
-
-
-def may_clean_up_all(request: HttpRequest) -> bool:
-    """Whether the user may remove all of a scope, pinned sessions too."""
-    return may_clean_up(request) and request.user.has_perm("sessions_app.clean_up_all_sessions")
-
-
-def may_see_endpoints(request: HttpRequest) -> bool:
-    """Whether the user may be shown what gives control of a browser. No role has this."""
-    return request.user.has_perm("sessions_app.view_endpoint")
+def get_seen_run(user: Any, run_id: int) -> CleanupRun:
+    """Raises: Http404: there is no such run, or the user does not see it."""
+    run = seen_runs(user, CleanupRun.objects.filter(pk=run_id)).first()
+    if run is None:
+        raise Http404("There is no such run.")
+    return run
 
 
 if TYPE_CHECKING:

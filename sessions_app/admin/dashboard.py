@@ -13,9 +13,9 @@ from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 
+from sessions_app.access.permissions import may_clean_up
 from sessions_app.access.visibility import conceal, hidden_from, reaches_hidden, seen, seen_runs
 from sessions_app.admin import formatting
-from sessions_app.admin.base import may_clean_up
 from sessions_app.admin.reports import charts
 from sessions_app.admin.reports.admin import RANGE, as_of_context, current_figures
 from sessions_app.admin.reports.tables import list_link
@@ -69,7 +69,7 @@ def _sessions(request: HttpRequest) -> dict[str, Any]:
     found = current_figures(request)
     context: dict[str, Any] = as_of_context(request, found)
     since = formatting.request_time(request) - timedelta(days=RANGE)
-    context["chart"] = charts.growth(history(since=since, hidden=hidden_from(request)), RANGE)
+    context["chart"] = charts.growth(history(since=since, hidden=hidden_from(request.user)), RANGE)
     if found is not None:
         context["tiles"] = _tiles(request, found)
         is_empty = found.report.live.sessions == found.report.archived.sessions == 0
@@ -110,7 +110,7 @@ def _tiles(request: HttpRequest, found: Figures) -> list[Tile]:
 
 
 def _next_sweep(request: HttpRequest, now: datetime) -> dict[str, Any]:
-    scheduled = seen(request, CleanupPolicy.objects.filter(is_enabled=True)).exclude(schedule="")
+    scheduled = seen(request.user, CleanupPolicy.objects.filter(is_enabled=True)).exclude(schedule="")
     policy = scheduled.order_by(F("next_run_at").asc(nulls_last=True), "name").first()
     return {
         "sees_policies": True,
@@ -128,14 +128,15 @@ def _when(due_at: datetime | None, now: datetime) -> str:
 
 
 def _runs(request: HttpRequest) -> dict[str, Any]:
-    runs = seen_runs(request, CleanupRun.objects.defer("skipped_sessions").select_related("policy"))
+    runs = seen_runs(request.user, CleanupRun.objects.defer("skipped_sessions").select_related("policy"))
     ledger = formatting.without_ids(runs)
     held = [
-        conceal(request, run) for run in ledger.filter(state=_State.HELD).order_by("-pk")[: HELD_SHOWN + 1]
+        conceal(request.user, run)
+        for run in ledger.filter(state=_State.HELD).order_by("-pk")[: HELD_SHOWN + 1]
     ]
     # A plan that nobody has confirmed is no cleanup yet, and what is held stands above.
     last = ledger.exclude(state=_State.HELD).exclude(state=_State.PLANNED, queued_at=None).order_by("-pk")
-    may_act = may_clean_up(request) and request.user.has_perm("sessions_app.view_browsersession")
+    may_act = may_clean_up(request.user) and request.user.has_perm("sessions_app.view_browsersession")
     return {
         "sees_runs": True,
         "held": [
@@ -143,13 +144,13 @@ def _runs(request: HttpRequest) -> dict[str, Any]:
             for run in held[:HELD_SHOWN]
         ],
         "has_more_held": len(held) > HELD_SHOWN,
-        "runs": [_line(conceal(request, run)) for run in last[:RUNS_SHOWN]],
+        "runs": [_line(conceal(request.user, run)) for run in last[:RUNS_SHOWN]],
     }
 
 
 def _page_of(request: HttpRequest, run: CleanupRun, *, may_act: bool) -> str:
     """The plan of a held run for who may approve it, else its page."""
-    may_act = may_act and not reaches_hidden(request, formatting.criteria_of(run))
+    may_act = may_act and not reaches_hidden(request.user, formatting.criteria_of(run))
     return reverse(f"admin:sessions_app_cleanuprun_{'plan' if may_act else 'change'}", args=[run.pk])
 
 

@@ -95,11 +95,11 @@ class SessionDirectoryAdmin(RaptorAdmin):
         if obj:
             return super().get_form(request, obj, change, **kwargs | {"form": forms.ModelForm})
         form: Any = super().get_form(request, obj, change, **kwargs)
-        form.hidden = hidden_from(request)
+        form.hidden = hidden_from(request.user)
         return form
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SessionDirectory]:
-        return seen(request, super().get_queryset(request))
+        return seen(request.user, super().get_queryset(request))
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         added = ("path", "namespace", "is_enabled")

@@ -109,7 +109,7 @@ class NamespaceFilter(CountedFilter):
     parameter_name = "namespace"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> _Choices:
-        found = first_namespaces(hidden_from(request))
+        found = first_namespaces(hidden_from(request.user))
         chosen = self.value()
         return [(name, name) for name in (found if chosen is None or chosen in found else [*found, chosen])]
 
@@ -126,7 +126,7 @@ class RunFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> _Choices:
         removed = CleanupRun.objects.filter(removed_count__gt=0)
-        runs = seen_runs(request, removed).values_list("pk", flat=True)
+        runs = seen_runs(request.user, removed).values_list("pk", flat=True)
         found = [str(pk) for pk in runs[:RUNS_SHOWN]]
         chosen = self.value()
         return [

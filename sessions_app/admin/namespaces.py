@@ -9,12 +9,12 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.models import Group
 from django.http import HttpRequest
-from django_q.tasks import async_task
 
 from sessions_app.access.namespaces import has_namespace
 from sessions_app.admin import formatting
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.models import LimitedNamespace
+from sessions_app.queue.enqueue import Task, enqueue
 
 if TYPE_CHECKING:
     _Form = forms.ModelForm[LimitedNamespace]
@@ -61,7 +61,7 @@ class LimitedNamespaceAdmin(RaptorAdmin):
             told = f"No session and no directory is in the namespace {obj.namespace} yet. Is it written so?"
             self.message_user(request, told, messages.WARNING)
         # A large panel tells its numbers without this namespace from the next snapshot on.
-        async_task("sessions_app.tasks.take_snapshot")
+        enqueue(Task.TAKE_SNAPSHOT)
 
 
 def _members(request: HttpRequest) -> Callable[[LimitedNamespace], str]:

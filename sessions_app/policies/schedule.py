@@ -10,9 +10,9 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
-from django_q.tasks import async_task
 
 from sessions_app.models import CleanupPolicy, CleanupRun
+from sessions_app.queue.enqueue import Task, enqueue
 
 FIELD_COUNT = 5
 TRIED_FOR = timedelta(hours=1)
@@ -82,7 +82,7 @@ def start_due(now: datetime) -> list[CleanupPolicy]:
             # One transaction where the database carries the tasks: a sweep that is refused at once finds
             # its policy moved on, and can move it back.
             with transaction.atomic():
-                async_task("sessions_app.tasks.sweep", policy.pk, due_at.isoformat())
+                enqueue(Task.SWEEP, policy.pk, due_at.isoformat())
                 _move(policy, next_run(policy, after=now))
             started.append(policy)
     return started

@@ -14,7 +14,6 @@ from django.db import connection, transaction
 from django.utils import timezone
 from django_q.models import Schedule
 
-from sessions_app import policies
 
 ARCHIVE_TIME = time(3, 0)
 FIRST_AFTER = timedelta(minutes=1)
@@ -96,10 +95,7 @@ class SchedulesResult:
 
 
 def sync_schedules(*, now: datetime) -> SchedulesResult:
-    """Make the schedules of our tasks as they should be, and tell policies when they are due next.
-
-    A second call changes nothing.
-    """
+    """Bring the schedules of our tasks up to date. A second call changes nothing."""
     result = SchedulesResult()
     with transaction.atomic():
         if connection.vendor == "postgresql":
@@ -111,7 +107,6 @@ def sync_schedules(*, now: datetime) -> SchedulesResult:
         for task in RETIRED:
             _, deleted = Schedule.objects.filter(name=task.name, func=task.func).delete()
             result.removed += [task.name] * deleted.get(Schedule._meta.label, 0)
-    policies.plan_next_runs(now)
     return result
 
 

@@ -142,7 +142,7 @@ def test_a_cleanup_that_takes_too_long_goes_on_in_the_worker(
     at_work: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queued: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(actions, "async_task", lambda *task: queued.append(task))
+    monkeypatch.setattr("sessions_app.queue.enqueue.async_task", lambda *task: queued.append(task))
     monkeypatch.setattr(actions, "REQUEST_SECONDS", 0)
     monkeypatch.setattr(batches, "BATCH_BYTES", 1)  # so that each batch is of one session
     plan = select(at_work, make_session(), make_session())["Location"]

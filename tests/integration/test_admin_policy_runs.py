@@ -21,7 +21,7 @@ from tests.integration.policies import make_policy
 @pytest.fixture
 def queued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("sessions_app.admin.policies.admin.async_task", lambda *args: calls.append(args))
+    monkeypatch.setattr("sessions_app.queue.enqueue.async_task", lambda *args: calls.append(args))
     return calls
 
 

@@ -14,11 +14,12 @@ from sessions_app.admin.runs import actions
 from sessions_app.cleanup import plan_cleanup, run_cleanup
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.models.clock import database_now
+from sessions_app.queue.enqueue import Task
 from sessions_app.session.criteria import Criteria
 from tests.integration.admin_sessions import build_session, make_session
 
 RUNS = "/admin/sessions_app/cleanuprun/"
-RUN_TASK = "sessions_app.tasks.run_planned"
+RUN_TASK = Task.RUN_PLANNED
 UNDO_TASK = "sessions_app.tasks.undo_run"
 
 
@@ -70,17 +71,17 @@ def test_what_is_large_is_given_to_the_worker_once(at_work: Client, large: Clean
 
 def test_two_clicks_at_the_same_time_are_one(large: CleanupRun) -> None:
     first, second = CleanupRun.objects.get(pk=large.pk), CleanupRun.objects.get(pk=large.pk)
-    assert actions.enqueue(first, RUN_TASK, "admin", "operator")
-    assert not actions.enqueue(second, RUN_TASK, "admin", "operator")
+    assert actions.queue_run(first, RUN_TASK, "admin", "operator")
+    assert not actions.queue_run(second, RUN_TASK, "admin", "operator")
     assert len(queued()) == 1
 
 
 def test_a_run_is_not_marked_when_the_queue_cannot_take_it(
     large: CleanupRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actions, "async_task", lambda *args: 1 / 0)
+    monkeypatch.setattr("sessions_app.queue.enqueue.async_task", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        actions.enqueue(large, RUN_TASK)
+        actions.queue_run(large, RUN_TASK)
     large.refresh_from_db()
     assert large.queued_at is None
 

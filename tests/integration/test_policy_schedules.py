@@ -23,7 +23,7 @@ def berlin(text: str) -> datetime:
 @pytest.fixture
 def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("sessions_app.policies.schedule.async_task", lambda *args: calls.append(args))
+    monkeypatch.setattr("sessions_app.queue.enqueue.async_task", lambda *args: calls.append(args))
     return calls
 
 
@@ -139,7 +139,7 @@ class TestDue:
         def save_at_this_moment(*args: Any) -> None:
             CleanupPolicy.objects.filter(pk=policy.pk).update(next_run_at=noon)
 
-        monkeypatch.setattr("sessions_app.policies.schedule.async_task", save_at_this_moment)
+        monkeypatch.setattr("sessions_app.queue.enqueue.async_task", save_at_this_moment)
         start_due(DUE)
         policy.refresh_from_db()
         assert policy.next_run_at == noon

@@ -180,7 +180,7 @@ class TestOnTheLargePage:
         self, client: Client, viewer: User, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked: list[tuple[str, ...]] = []
-        monkeypatch.setattr("sessions_app.admin.reports.admin.async_task", lambda *args: asked.append(args))
+        monkeypatch.setattr("sessions_app.queue.enqueue.async_task", lambda *args: asked.append(args))
         client.force_login(viewer)
         address = reverse("admin:sessions_app_storage_count")
         assert client.get(address).status_code == 405

@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 def queued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """What was put into the queue."""
     calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(tasks, "async_task", lambda *args, **kwargs: calls.append((*args, kwargs)))
+    monkeypatch.setattr("sessions_app.queue.enqueue.async_task", lambda *args: calls.append(args))
     return calls
 
 
@@ -49,7 +49,7 @@ def test_a_sweep_past_its_deadline_goes_on_in_a_task_of_its_own(
     run("sync_directories", tmp_path / "demo")
     settings.RAPTOR_TASK_DEADLINE_SECONDS = 0
     assert "interrupted" in tasks.sweep(nightly.pk, DUE)
-    again: tuple[Any, ...] = ("sessions_app.tasks.sweep", nightly.pk, DUE, "schedule", "", {})
+    again: tuple[Any, ...] = ("sessions_app.tasks.sweep", nightly.pk, DUE, "schedule", "")
     assert queued == [again]
     assert ArchivedSession.objects.count() == cleanup.batches.FIRST_ROWS
     settings.RAPTOR_TASK_DEADLINE_SECONDS = 60
@@ -67,14 +67,14 @@ def test_a_plan_confirmed_in_the_admin_runs_and_goes_on_in_the_worker(
     ledger = cleanup.plan_cleanup(Criteria(all=True), trigger="command", actor="carol")
     settings.RAPTOR_TASK_DEADLINE_SECONDS = 0
     assert "interrupted" in tasks.run_planned(ledger.pk, "admin", "root")
-    assert queued == [("sessions_app.tasks.continue_cleanup", ledger.pk, {})]
+    assert queued == [("sessions_app.tasks.continue_cleanup", ledger.pk)]
     settings.RAPTOR_TASK_DEADLINE_SECONDS = 60
     assert "1,200 of 1,200" in tasks.continue_cleanup(ledger.pk)
     ledger.refresh_from_db()
     assert (ledger.trigger, ledger.actor, ledger.state) == ("admin", "root", "succeeded")
     settings.RAPTOR_TASK_DEADLINE_SECONDS = 0
     tasks.undo_run(ledger.pk, "root")
-    assert queued[1:] == [("sessions_app.tasks.continue_undo", ledger.pk, {})]
+    assert queued[1:] == [("sessions_app.tasks.continue_undo", ledger.pk)]
     settings.RAPTOR_TASK_DEADLINE_SECONDS = 60
     assert tasks.continue_undo(ledger.pk) == f"1,200 sessions of run {ledger.pk} are back."
     ledger.refresh_from_db()
@@ -112,7 +112,7 @@ def test_a_sweep_whose_worker_was_killed_needs_nobody(
     CleanupRun.objects.update(state=CleanupRun.State.RUNNING, attempt=1, heartbeat_at=long_ago)
     assert "2 dead runs marked" in tasks.tidy_up()
     assert "0 dead runs marked" in tasks.tidy_up()
-    assert queued == [("sessions_app.tasks.sweep", nightly.pk, DUE, "schedule", "", {})]
+    assert queued == [("sessions_app.tasks.sweep", nightly.pk, DUE, "schedule", "")]
     tasks.sweep(*queued[0][1:5])
     assert names_in(folder) == {"recent"}
     assert CleanupRun.objects.get(pk=dead.pk).state == CleanupRun.State.SUCCEEDED
@@ -134,7 +134,7 @@ def test_a_dead_sweep_that_somebody_else_has_marked_goes_on(
     # Its deadline has passed, and its task is in the queue.
     CleanupRun.objects.filter(pk=stopped.pk).update(finished_at=now - timedelta(hours=1))
     assert "0 dead runs marked" in tasks.tidy_up()
-    assert queued == [("sessions_app.tasks.sweep", nightly.pk, DUE, "schedule", "", {})]
+    assert queued == [("sessions_app.tasks.sweep", nightly.pk, DUE, "schedule", "")]
     CleanupRun.objects.filter(pk=died.pk).update(
         heartbeat_at=now - timedelta(hours=30), finished_at=now - timedelta(hours=25)
     )
@@ -160,7 +160,7 @@ class TestRefused:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         calls: list[tuple[Any, ...]] = []
-        monkeypatch.setattr("sessions_app.policies.schedule.async_task", lambda *args: calls.append(args))
+        monkeypatch.setattr("sessions_app.queue.enqueue.async_task", lambda *args: calls.append(args))
         due_at = database_now() - timedelta(minutes=10)
         CleanupPolicy.objects.filter(pk=nightly.pk).update(next_run_at=due_at)
         for _ in range(2):

@@ -54,7 +54,7 @@ def test_what_is_due_is_started_and_swept_once(
     folder: Path, nightly: CleanupPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("sessions_app.policies.schedule.async_task", lambda *args: calls.append(args))
+    monkeypatch.setattr("sessions_app.queue.enqueue.async_task", lambda *args: calls.append(args))
     due_at = database_now() - timedelta(hours=3)
     CleanupPolicy.objects.filter(pk=nightly.pk).update(next_run_at=due_at)
     assert tasks.start_sweeps() == "1 started: “Nightly sweep”."

@@ -11,17 +11,18 @@ from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
-from django_q.tasks import async_task
 
 from sessions_app import policies
+from sessions_app.access.permissions import may_clean_up
 from sessions_app.access.visibility import hidden_from, seen, seen_changes, seen_runs
 from sessions_app.admin import formatting
-from sessions_app.admin.base import RaptorAdmin, may_clean_up
+from sessions_app.admin.base import RaptorAdmin
 from sessions_app.admin.policies.changes import what_changed
 from sessions_app.admin.policies.form import PolicyForm, StepInline
 from sessions_app.cleanup import why_busy
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, PolicyChange
 from sessions_app.models.clock import database_now
+from sessions_app.queue.enqueue import Task, enqueue
 
 LATEST_COUNT = 10
 LOOKED_AT_FOR = timedelta(days=1)
@@ -58,9 +59,9 @@ class CleanupPolicyAdmin(RaptorAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CleanupPolicy]:
         """Each policy with its last run and the plan that waits for a person, in the one query."""
-        runs = seen_runs(request, CleanupRun.objects.filter(policy=OuterRef("pk")))
+        runs = seen_runs(request.user, CleanupRun.objects.filter(policy=OuterRef("pk")))
         last = runs.order_by("-due_at", "-step_position")
-        annotated: QuerySet[CleanupPolicy] = seen(request, super().get_queryset(request)).annotate(
+        annotated: QuerySet[CleanupPolicy] = seen(request.user, super().get_queryset(request)).annotate(
             last_run_id=Subquery(last.values("pk")[:1]),
             last_run_state=Subquery(last.values("state")[:1]),
             held_run_id=Subquery(runs.filter(state=_State.HELD).order_by("-pk").values("pk")[:1]),
@@ -74,25 +75,25 @@ class CleanupPolicyAdmin(RaptorAdmin):
 
     # A policy removes sessions by itself: who makes one cleans up.
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return super().has_add_permission(request) and may_clean_up(request)
+        return super().has_add_permission(request) and may_clean_up(request.user)
 
     def has_change_permission(self, request: HttpRequest, obj: CleanupPolicy | None = None) -> bool:
-        may_change = super().has_change_permission(request, obj) and may_clean_up(request)
+        may_change = super().has_change_permission(request, obj) and may_clean_up(request.user)
         return may_change and not _reaches_hidden(request, obj)
 
     def has_run_permission(self, request: HttpRequest, obj: CleanupPolicy) -> bool:
-        may_run = self.has_view_permission(request) and may_clean_up(request)
+        may_run = self.has_view_permission(request) and may_clean_up(request.user)
         return may_run and not _reaches_hidden(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: CleanupPolicy | None = None) -> bool:
         """A policy with runs stays, for the ledger names it; it can be disabled."""
-        if not (super().has_delete_permission(request, obj) and may_clean_up(request)):
+        if not (super().has_delete_permission(request, obj) and may_clean_up(request.user)):
             return False
         return obj is None or not (_reaches_hidden(request, obj) or obj.runs.exists())
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form: Any = super().get_form(request, obj, change, **kwargs)
-        form.hidden = hidden_from(request)
+        form.hidden = hidden_from(request.user)
         return form
 
     @admin.display(description="When", ordering="schedule")
@@ -154,10 +155,12 @@ class CleanupPolicyAdmin(RaptorAdmin):
         if not below["reaches_hidden"]:
             below["preview"] = policies.preview(policy, is_by_hand=not policy.schedule)
         if below["may_see_runs"]:
-            runs = seen_runs(request, policy.runs.all()).order_by("-due_at", "-step_position")[:LATEST_COUNT]
+            runs = seen_runs(request.user, policy.runs.all()).order_by("-due_at", "-step_position")[
+                :LATEST_COUNT
+            ]
             below["runs"] = [(_link_to(run), formatting.state_badge(run), run) for run in runs]
         if below["may_see_changes"]:
-            changes = seen_changes(request, policy.changes.all())[:LATEST_COUNT]
+            changes = seen_changes(request.user, policy.changes.all())[:LATEST_COUNT]
             below["changes"] = [(change, what_changed(change)) for change in changes]
         return below
 
@@ -186,7 +189,7 @@ class CleanupPolicyAdmin(RaptorAdmin):
     def run_now_view(self, request: HttpRequest, policy_id: int) -> HttpResponse:
         """Show what a sweep would take now; on POST, let the worker take it."""
         policy = self.get_queryset(request).filter(pk=policy_id).first()
-        if not may_clean_up(request) or (policy and not self.has_run_permission(request, policy)):
+        if not may_clean_up(request.user) or (policy and not self.has_run_permission(request, policy)):
             raise PermissionDenied
         if policy is None:
             raise Http404("There is no such policy.")
@@ -214,7 +217,7 @@ class CleanupPolicyAdmin(RaptorAdmin):
         if not told:
             # Sent twice, it names the same sweep: the second task finds nothing to do.
             actor = request.user.get_username()
-            async_task("sessions_app.tasks.sweep", policy.pk, due_at.isoformat(), "admin", actor)
+            enqueue(Task.SWEEP, policy.pk, due_at.isoformat(), "admin", actor)
             told = (
                 f"“{policy}” is on its way in the worker. Its runs show on this page once they have started."
             )
@@ -225,7 +228,7 @@ class CleanupPolicyAdmin(RaptorAdmin):
 
 def _reaches_hidden(request: HttpRequest, policy: CleanupPolicy | None) -> bool:
     """Whether a policy is one of all namespaces, of which the user does not see some."""
-    return policy is not None and policy.namespace == "" and bool(hidden_from(request))
+    return policy is not None and policy.namespace == "" and bool(hidden_from(request.user))
 
 
 def _may_see_runs(request: HttpRequest) -> bool:

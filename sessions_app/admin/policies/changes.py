@@ -67,7 +67,7 @@ class PolicyChangeAdmin(ReadOnlyAdmin):
         ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PolicyChange]:
-        return seen_changes(request, super().get_queryset(request))
+        return seen_changes(request.user, super().get_queryset(request))
 
     def export_csv(self, request: HttpRequest) -> StreamingHttpResponse:
         return csv_file(_file_name(request), COLUMNS, map(_flat, self._records(request)))

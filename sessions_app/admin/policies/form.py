@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 
-from sessions_app.admin.base import may_clean_up, may_clean_up_all
+from sessions_app.access.permissions import may_clean_up, may_clean_up_all
 from sessions_app.models import CleanupPolicy, CleanupStep
 from sessions_app.policies import validate_schedule
 
@@ -126,7 +126,7 @@ class StepInline(_StepInline):
 
     def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Offer “all” to those only who may clean up all: a policy removes by itself."""
-        if db_field.name == "criterion" and not may_clean_up_all(request):
+        if db_field.name == "criterion" and not may_clean_up_all(request.user):
             all_sessions = CleanupStep.Criterion.ALL
             kwargs["choices"] = [
                 choice for choice in db_field.get_choices() if choice[0] != all_sessions.value
@@ -145,7 +145,7 @@ class StepInline(_StepInline):
         return self.has_change_permission(request, obj)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self._has_permission(request, "change" if obj else "add") and may_clean_up(request)
+        return self._has_permission(request, "change" if obj else "add") and may_clean_up(request.user)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_change_permission(request, obj)

@@ -17,7 +17,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from django.template.defaultfilters import filesizeformat
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django_q.tasks import async_task
 
 from sessions_app.access.visibility import hidden_from, seen, seen_runs
 from sessions_app.admin import formatting
@@ -27,6 +26,7 @@ from sessions_app.admin.reports import charts, tables
 from sessions_app.admin.streaming import harmless
 from sessions_app.models import CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
+from sessions_app.queue.enqueue import Task, enqueue
 from sessions_app.reports import (
     SMALL_COUNT,
     Figures,
@@ -67,7 +67,7 @@ def current_figures(request: HttpRequest) -> Figures | None:
     return figures(
         as_of=formatting.request_time(request),
         max_age_days=settings.RAPTOR_MAX_AGE_DAYS,
-        hidden=hidden_from(request),
+        hidden=hidden_from(request.user),
     )
 
 
@@ -89,9 +89,9 @@ def report_page(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
     if found is not None:
         context |= _numbers(request, found)
         if request.user.has_perm("sessions_app.view_cleanuppolicy"):
-            policies = seen(request, CleanupPolicy.objects.all())
+            policies = seen(request.user, CleanupPolicy.objects.all())
             # How much of the limit of all is used is not told by what is seen of it.
-            policies = policies.exclude(namespace="") if hidden_from(request) else policies
+            policies = policies.exclude(namespace="") if hidden_from(request.user) else policies
             context["limits"] = tables.limits(found.report, policies)
     return screen.page(request, "browsersession/storage.html", "Storage report", context)
 
@@ -101,9 +101,9 @@ def _charts(request: HttpRequest) -> dict[str, object]:
     asked = request.GET.get("days", "")
     days = int(asked) if asked in map(str, RANGES) else RANGE
     since = formatting.request_time(request) - timedelta(days=days)
-    shown = [charts.growth(history(since=since, hidden=hidden_from(request)), days)]
+    shown = [charts.growth(history(since=since, hidden=hidden_from(request.user)), days)]
     if request.user.has_perm("sessions_app.view_cleanuprun"):
-        runs = seen_runs(request, CleanupRun.objects.all())
+        runs = seen_runs(request.user, CleanupRun.objects.all())
         shown.append(charts.freed(freed_by_runs(runs, since=since), days))
     return {"charts": shown, "ranges": RANGES, "days": days}
 
@@ -159,7 +159,7 @@ def count_view(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
     asked_at = database_now()
-    async_task("sessions_app.tasks.take_snapshot", asked_at.isoformat())
+    enqueue(Task.TAKE_SNAPSHOT, asked_at.isoformat())
     back = "admin:index" if request.POST.get("back") == "index" else "admin:sessions_app_storage"
     return HttpResponseRedirect(waiting_page(back, asked_at))
 

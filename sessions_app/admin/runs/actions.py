@@ -16,10 +16,10 @@ from django.db import transaction
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django_q.tasks import async_task
 
-from sessions_app.access.visibility import get_seen_run, refuse_hidden, within_sight
-from sessions_app.admin.base import RaptorAdmin, may_clean_up, may_clean_up_all
+from sessions_app.access.permissions import may_clean_up, may_clean_up_all
+from sessions_app.access.visibility import refuse_hidden, within_sight
+from sessions_app.admin.base import RaptorAdmin, get_seen_run
 from sessions_app.admin.runs.progress import QUEUE_LIMIT, last_worked_at
 from sessions_app.cleanup import (
     CannotUndo,
@@ -37,6 +37,7 @@ from sessions_app.cleanup import (
 from sessions_app.deadline import Deadline
 from sessions_app.models import CleanupRun
 from sessions_app.models.clock import database_now
+from sessions_app.queue.enqueue import Task, enqueue
 from sessions_app.session.criteria import Criteria
 from sessions_app.session.endpoint import mask_endpoints
 
@@ -56,10 +57,10 @@ def get_run(request: HttpRequest, run_id: int) -> CleanupRun:
 
     Raises: PermissionDenied, Http404.
     """
-    if not (may_clean_up(request) and request.user.has_perm("sessions_app.view_browsersession")):
+    if not (may_clean_up(request.user) and request.user.has_perm("sessions_app.view_browsersession")):
         raise PermissionDenied
-    run = get_seen_run(request, run_id)
-    refuse_hidden(request, run)
+    run = get_seen_run(request.user, run_id)
+    refuse_hidden(request.user, run)
     return run
 
 
@@ -70,7 +71,9 @@ def make_plan(request: HttpRequest, criteria: Criteria) -> CleanupRun:
     Raises: CleanupRefused, InvalidCriteria.
     """
     run = plan_cleanup(
-        within_sight(request, criteria), trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username()
+        within_sight(request.user, criteria),
+        trigger=CleanupRun.Trigger.ADMIN,
+        actor=request.user.get_username(),
     )
     weigh(run)
     return run
@@ -78,7 +81,7 @@ def make_plan(request: HttpRequest, criteria: Criteria) -> CleanupRun:
 
 def may_take(request: HttpRequest, run: CleanupRun) -> bool:
     """Whether the user may let a run take what its criteria name: all of a scope is for few."""
-    return may_clean_up_all(request) if run.criteria.all else may_clean_up(request)
+    return may_clean_up_all(request.user) if run.criteria.all else may_clean_up(request.user)
 
 
 def refuse_untakable(request: HttpRequest, run: CleanupRun) -> None:
@@ -102,12 +105,12 @@ def confirm(request: HttpRequest, run: CleanupRun) -> HttpResponse:
     if left_count <= REQUEST_SESSIONS or not run.is_resumable:
         return _carry_out(request, run)
     trigger = CleanupRun.Trigger.ADMIN.value
-    if enqueue(run, "sessions_app.tasks.run_planned", trigger, request.user.get_username()):
+    if queue_run(run, Task.RUN_PLANNED, trigger, request.user.get_username()):
         messages.success(request, f"The worker will clean up {left_count:,} sessions.")
     return to_run(run)
 
 
-def enqueue(run: CleanupRun, task: str, *args: Any) -> bool:
+def queue_run(run: CleanupRun, task: Task, *args: Any) -> bool:
     """Ask the worker for a run, once: the second of two clicks finds that it was asked already.
 
     A run for which no worker came in time may be asked for again.
@@ -120,7 +123,7 @@ def enqueue(run: CleanupRun, task: str, *args: Any) -> bool:
     with transaction.atomic():
         is_ours = ours.update(queued_at=now) == 1
         if is_ours:
-            async_task(task, run.pk, *args)
+            enqueue(task, run.pk, *args)
     return is_ours
 
 
@@ -203,13 +206,13 @@ def _carry_out(request: HttpRequest, run: CleanupRun) -> HttpResponse:
     except Exception:
         return _failed(request, run, f"Run {run.pk}")
     if run.state == _State.INTERRUPTED:
-        enqueue(run, "sessions_app.tasks.continue_cleanup")
+        queue_run(run, Task.CONTINUE_CLEANUP)
         messages.warning(request, f"{summary(run)}. The worker goes on with it.")
     else:
         messages.success(request, f"{summary(run)}.")
         if run.policy_id is not None and run.due_at is not None:
             # The task passes over what has ended, and takes the steps of the policy that come after it.
-            async_task("sessions_app.tasks.continue_cleanup", run.pk)
+            enqueue(Task.CONTINUE_CLEANUP, run.pk)
     return to_run(run)
 
 
@@ -217,7 +220,7 @@ def _undo(request: HttpRequest, run: CleanupRun) -> HttpResponse:
     actor = request.user.get_username()
     is_large = run.removed_count > REQUEST_SESSIONS and run.is_undoable
     if is_large and run.archived_sessions.exists():
-        if enqueue(run, "sessions_app.tasks.undo_run", actor):
+        if queue_run(run, Task.UNDO_RUN, actor):
             messages.success(request, f"The worker will bring back the sessions of run {run.pk}.")
         return to_run(run)
     try:
@@ -229,7 +232,7 @@ def _undo(request: HttpRequest, run: CleanupRun) -> HttpResponse:
         return _failed(request, run, f"The undo of run {run.pk}")
     told = f"{run.restored_count:,} of {run.removed_count:,} sessions are back."
     if run.state == _State.INTERRUPTED:
-        enqueue(run, "sessions_app.tasks.continue_undo")
+        queue_run(run, Task.CONTINUE_UNDO)
         messages.warning(request, f"{told} The worker goes on with it.")
     elif left := run.archived_sessions.count():
         told += f" {left:,} stay in the archive: their names or files are taken."

@@ -28,7 +28,7 @@ from sessions_app.models import CleanupRun
 class RunList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        self.result_list = [conceal(request, run) for run in self.result_list]
+        self.result_list = [conceal(request.user, run) for run in self.result_list]
 
 
 @admin.register(CleanupRun)
@@ -65,7 +65,7 @@ class CleanupRunAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CleanupRun]:
         # Up to a thousand names and ten thousand ids, which no list shows.
-        runs = seen_runs(request, super().get_queryset(request))
+        runs = seen_runs(request.user, super().get_queryset(request))
         return formatting.without_ids(runs.defer("skipped_sessions"))
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[RunList]:
@@ -151,5 +151,5 @@ class CleanupRunAdmin(ReadOnlyAdmin):
     def show(self, request: HttpRequest, run: CleanupRun) -> HttpResponse:
         # Read whole, for the page has all of it.
         whole = CleanupRun.objects.select_related("policy").get(pk=run.pk)
-        context = run_context(request, conceal(request, whole))
+        context = run_context(request, conceal(request.user, whole))
         return self.page(request, "cleanuprun/run.html", f"Run {run.pk}", context)

@@ -10,9 +10,9 @@ from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.html import format_html
 
+from sessions_app.access.permissions import may_clean_up
 from sessions_app.access.visibility import hidden_from, is_seen, reaches_hidden, seen_names
 from sessions_app.admin import formatting
-from sessions_app.admin.base import may_clean_up
 from sessions_app.admin.changelist import BOUND, READ_BOUND, first_of
 from sessions_app.admin.runs.progress import Phase, progress_of
 from sessions_app.models import ArchivedSession, CleanupRun, PlannedSessions
@@ -35,8 +35,8 @@ def run_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
         "last_seen": run.heartbeat_at and timezone.localtime(run.heartbeat_at).strftime("%H:%M:%S"),
         "facts": _facts(run),
         "reasons": formatting.reason_counts(run.removed_reasons or run.matched_reasons),
-        "can_clean_up": may_clean_up(request) and not reaches_hidden(request, run.criteria),
-        "reaches_hidden": reaches_hidden(request, run.criteria),
+        "can_clean_up": may_clean_up(request.user) and not reaches_hidden(request.user, run.criteria),
+        "reaches_hidden": reaches_hidden(request.user, run.criteria),
         "is_stopped": is_still and run.is_resumable and run.state != _State.PLANNED,
         "is_undoable": is_still and run.is_undoable,
         "closed_at": formatting.moment(run.closed_at),
@@ -51,7 +51,7 @@ def run_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
 
 def _archived(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     archived = ArchivedSession.objects.filter(run=run)
-    left = [is_seen(request)] if hidden_from(request) else []
+    left = [is_seen(request.user)] if hidden_from(request.user) else []
     found, has_more = first_of(archived.order_by("pk"), *left, bound=READ_BOUND if left else BOUND)
     page, sessions = formatting.page_of(request, [pk for (pk,) in found], archived.defer("document"))
     return {
@@ -62,7 +62,7 @@ def _archived(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
 
 
 def _skipped(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
-    named = seen_names(request, run.skipped_sessions)
+    named = seen_names(request.user, run.skipped_sessions)
     note = ""
     if run.skipped_count > len(named):
         is_listed = run.matched_count <= PlannedSessions.LIMIT

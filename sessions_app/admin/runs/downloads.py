@@ -13,8 +13,8 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 
-from sessions_app.access.visibility import conceal, get_seen_run, hidden_from, seen, seen_names
-from sessions_app.admin.base import RaptorAdmin
+from sessions_app.access.visibility import conceal, hidden_from, seen, seen_names
+from sessions_app.admin.base import RaptorAdmin, get_seen_run
 from sessions_app.admin.formatting import describe_criteria, request_time
 from sessions_app.admin.streaming import by_id, csv_file, filtered, json_file
 from sessions_app.cleanup import matching
@@ -54,7 +54,7 @@ def sessions_csv(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> Stre
 def sessions_json(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> StreamingHttpResponse:
     """One object; ``skipped`` names the sessions that a run left, and says why, to those who see sessions."""
     run = _get_run(screen, request, run_id)
-    named = seen_names(request, run.skipped_sessions) if _sees_skipped(request) else None
+    named = seen_names(request.user, run.skipped_sessions) if _sees_skipped(request) else None
     head = {
         "run": run.pk,
         "state": run.state,
@@ -72,7 +72,7 @@ def skipped_csv(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> Strea
     if not _sees_skipped(request):
         raise PermissionDenied
     return csv_file(
-        f"raptor-run-{run.pk}-skipped", SKIPPED_COLUMNS, seen_names(request, run.skipped_sessions)
+        f"raptor-run-{run.pk}-skipped", SKIPPED_COLUMNS, seen_names(request.user, run.skipped_sessions)
     )
 
 
@@ -88,7 +88,7 @@ def ledger_json(screen: RaptorAdmin, request: HttpRequest) -> StreamingHttpRespo
 def _get_run(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> CleanupRun:
     if not screen.has_view_permission(request):
         raise PermissionDenied
-    run = get_seen_run(request, run_id)
+    run = get_seen_run(request.user, run_id)
     needed = "view_browsersession" if run.state in _PLANS else "view_archivedsession"
     if not request.user.has_perm(f"sessions_app.{needed}"):
         raise PermissionDenied
@@ -98,10 +98,10 @@ def _get_run(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> CleanupR
 def _criteria(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     """What was asked for, without the names of namespaces that are hidden from who reads it."""
     # Of a copy: by its own criteria the sessions of a plan are found.
-    criteria: dict[str, Any] = conceal(request, copy(run)).criteria_json
+    criteria: dict[str, Any] = conceal(request.user, copy(run)).criteria_json
     if "not_namespaces" in criteria:
         criteria = criteria | {
-            "not_namespaces": sorted(set(criteria["not_namespaces"]) - hidden_from(request))
+            "not_namespaces": sorted(set(criteria["not_namespaces"]) - hidden_from(request.user))
         }
     return criteria
 
@@ -115,10 +115,10 @@ def _sessions(request: HttpRequest, run: CleanupRun) -> Iterator[dict[str, Any]]
     rows: Iterable[Any]
     if run.state in _PLANS:
         planned = matching(run).annotate(reason_bits=run.criteria.reasons(run.as_of))
-        rows = by_id(seen(request, planned.only(*_READ_COLUMNS)))
+        rows = by_id(seen(request.user, planned.only(*_READ_COLUMNS)))
     else:
         archived = ArchivedSession.objects.filter(run=run).annotate(reason_bits=F("reasons"))
-        rows = by_id(seen(request, archived.only(*_READ_COLUMNS)))
+        rows = by_id(seen(request.user, archived.only(*_READ_COLUMNS)))
     for row in rows:
         yield {
             "namespace": row.namespace,
@@ -133,7 +133,7 @@ def _sessions(request: HttpRequest, run: CleanupRun) -> Iterator[dict[str, Any]]
 
 def _ledger(screen: RaptorAdmin, request: HttpRequest) -> Iterator[dict[str, Any]]:
     runs = filtered(screen, request).defer("skipped_sessions").select_related("policy")
-    shown = (conceal(request, run) for run in by_id(runs, is_newest_first=True))
+    shown = (conceal(request.user, run) for run in by_id(runs, is_newest_first=True))
     return ({name: read(run) for name, read in _LEDGER.items()} for run in shown)
 
 

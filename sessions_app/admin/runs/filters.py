@@ -62,7 +62,7 @@ class ScopeFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[Any, Any]]:
         # Those of live sessions are offered to those who see them.
-        hidden = hidden_from(request)
+        hidden = hidden_from(request.user)
         found = first_namespaces(hidden) if request.user.has_perm("sessions_app.view_browsersession") else []
         chosen = self.value()
         names = [*found, chosen] if chosen and chosen not in found else found
@@ -78,7 +78,7 @@ class PolicyFilter(admin.SimpleListFilter):
     parameter_name = "policy"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[Any, Any]]:
-        policies = seen(request, CleanupPolicy.objects.all()).values_list("pk", "name")
+        policies = seen(request.user, CleanupPolicy.objects.all()).values_list("pk", "name")
         return [("none", "None"), *((str(pk), name) for pk, name in policies)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:

@@ -10,8 +10,9 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 
+from sessions_app.access.permissions import may_clean_up, may_clean_up_all
 from sessions_app.access.visibility import hidden_from
-from sessions_app.admin.base import RaptorAdmin, may_clean_up, may_clean_up_all
+from sessions_app.admin.base import RaptorAdmin
 from sessions_app.admin.filters import first_namespaces
 from sessions_app.admin.runs import actions
 from sessions_app.cleanup import CleanupRefused
@@ -69,10 +70,10 @@ class CleanupForm(forms.Form):
 
 def cleanup_form_view(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
     """Show the form; on POST, plan what it asks for and go to the plan. Nothing is removed here."""
-    if not (may_clean_up(request) and request.user.has_perm("sessions_app.view_browsersession")):
+    if not (may_clean_up(request.user) and request.user.has_perm("sessions_app.view_browsersession")):
         raise PermissionDenied
     initial = {"what": ["expired", "invalid"], "max_age_days": f"{settings.RAPTOR_MAX_AGE_DAYS:g}"}
-    form = CleanupForm(request.POST or None, initial=initial, may_take_all=may_clean_up_all(request))
+    form = CleanupForm(request.POST or None, initial=initial, may_take_all=may_clean_up_all(request.user))
     if request.method == "POST" and form.is_valid():
         try:
             run = actions.make_plan(request, form.criteria())
@@ -81,5 +82,5 @@ def cleanup_form_view(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse
         else:
             return actions.to_plan(run)
     fields = [form[name] for name in ("max_age_days", "namespace", "browser_type")]
-    context = {"form": form, "fields": fields, "namespaces": first_namespaces(hidden_from(request))}
+    context = {"form": form, "fields": fields, "namespaces": first_namespaces(hidden_from(request.user))}
     return screen.page(request, "cleanuprun/new.html", "Clean up…", context)

@@ -11,8 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, JsonResponse
 from django.template.defaultfilters import filesizeformat
 
-from sessions_app.access.visibility import get_seen_run
-from sessions_app.admin.base import RaptorAdmin
+from sessions_app.admin.base import RaptorAdmin, get_seen_run
 from sessions_app.admin.formatting import duration
 from sessions_app.models import CleanupRun
 from sessions_app.models.clock import database_now
@@ -77,7 +76,7 @@ class Progress:
 def progress_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> JsonResponse:
     if not screen.has_view_permission(request):
         raise PermissionDenied
-    run = get_seen_run(request, run_id)
+    run = get_seen_run(request.user, run_id)
     return JsonResponse(progress_of(run, database_now()).to_json())
 
 

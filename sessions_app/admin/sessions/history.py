@@ -12,8 +12,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
+from sessions_app.access.permissions import may_see_endpoints
 from sessions_app.admin import formatting
-from sessions_app.admin.base import may_see_endpoints
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, StoredSession
 
 SHOWN = 20
@@ -42,7 +42,7 @@ class Event(NamedTuple):
 
 def history_context(request: HttpRequest, session: StoredSession) -> dict[str, Any]:
     """What is told of the past of a session, live or archived: two queries, however long that is."""
-    log = _log(session, has_endpoints=may_see_endpoints(request))
+    log = _log(session, has_endpoints=may_see_endpoints(request.user))
     may_see_runs = request.user.has_perm("sessions_app.view_cleanuprun")
     events = [*map(_logged, log[:SHOWN]), *_moves(session, may_see_runs=may_see_runs), *_dates(session)]
     return {

@@ -69,7 +69,7 @@ def ask(selection: Selection, as_of: datetime, cutoff: datetime, hidden: Collect
 def asked_by(request: HttpRequest, selection: Selection) -> Asked:
     """Ask for a selection at the instant of a request, of what its user sees."""
     as_of = request_time(request)
-    return ask(selection, as_of, expiry_cutoff(as_of), hidden_from(request))
+    return ask(selection, as_of, expiry_cutoff(as_of), hidden_from(request.user))
 
 
 class Way(NamedTuple):

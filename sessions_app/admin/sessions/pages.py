@@ -12,7 +12,8 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 
-from sessions_app.admin.base import ReadOnlyAdmin, may_clean_up, may_see_endpoints
+from sessions_app.access.permissions import may_clean_up, may_see_endpoints
+from sessions_app.admin.base import ReadOnlyAdmin
 from sessions_app.admin.runs import actions as run_work
 from sessions_app.admin.sessions.detail import session_context
 from sessions_app.admin.sessions.history import ENDPOINT_SHOWN, history_context
@@ -38,14 +39,14 @@ class SessionPages(ReadOnlyAdmin):
         ]
 
     def has_clean_up_permission(self, request: HttpRequest) -> bool:
-        return may_clean_up(request)
+        return may_clean_up(request.user)
 
     def has_pin_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("sessions_app.change_browsersession")
 
     def show(self, request: HttpRequest, session: Any, *, endpoint: str = "") -> HttpResponse:
         """The page of a session; with its whole endpoint for who has asked for that."""
-        offers_endpoint = bool(session.cdp_url.strip()) and not endpoint and may_see_endpoints(request)
+        offers_endpoint = bool(session.cdp_url.strip()) and not endpoint and may_see_endpoints(request.user)
         context = session_context(
             session, session.reason_bits, as_of=session.judged_at, offers_endpoint=offers_endpoint
         )
@@ -85,7 +86,7 @@ class SessionPages(ReadOnlyAdmin):
 
     def endpoint_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show the whole endpoint of a session, once that is logged."""
-        session = self._to_act_on(request, object_id, is_allowed=may_see_endpoints(request))
+        session = self._to_act_on(request, object_id, is_allowed=may_see_endpoints(request.user))
         if not session.cdp_url.strip():
             self.message_user(request, f"“{session.name}” has no endpoint.", messages.WARNING)
             return _to_page(session)

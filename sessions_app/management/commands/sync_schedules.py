@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sessions_app import policies
 from sessions_app.management.output import ReportingCommand
 from sessions_app.models.clock import database_now
 from sessions_app.queue.schedules import sync_schedules
@@ -11,7 +12,9 @@ class Command(ReportingCommand):
     help = "Install the schedules of the worker, and tell policies when they are due; repeat it at will."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        report = sync_schedules(now=database_now()).to_json()
+        now = database_now()
+        report = sync_schedules(now=now).to_json()
+        policies.plan_next_runs(now)
         if options["format"] == "json":
             self.write_json(report)
             return

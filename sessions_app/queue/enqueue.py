@@ -1,0 +1,28 @@
+"""Puts tasks into the queue, by names that are checked when the code is read."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from django_q.tasks import async_task
+
+
+class Task(StrEnum):
+    """The tasks of ``sessions_app.tasks``. Rows of the queue hold these names, so they stay as they are."""
+
+    START_SWEEPS = "sessions_app.tasks.start_sweeps"
+    SWEEP = "sessions_app.tasks.sweep"
+    CONTINUE_CLEANUP = "sessions_app.tasks.continue_cleanup"
+    RUN_PLANNED = "sessions_app.tasks.run_planned"
+    SYNC_DIRECTORIES = "sessions_app.tasks.sync_directories"
+    UNDO_RUN = "sessions_app.tasks.undo_run"
+    CONTINUE_UNDO = "sessions_app.tasks.continue_undo"
+    EMPTY_ARCHIVE = "sessions_app.tasks.empty_archive"
+    TAKE_SNAPSHOT = "sessions_app.tasks.take_snapshot"
+    TIDY_UP = "sessions_app.tasks.tidy_up"
+
+
+def enqueue(task: Task, *arguments: Any) -> None:
+    """Ask the worker for a task; it is delivered at least once."""
+    async_task(task.value, *arguments)
