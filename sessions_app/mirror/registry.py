@@ -15,8 +15,7 @@ from sessions_app.deadline import Deadline
 from sessions_app.mirror.sync import ClaimLost, Mirror
 from sessions_app.models import DatabaseClock, SessionDirectory
 from sessions_app.models.clock import database_now
-from sessions_app.models.directory import PATH_LENGTH
-from sessions_app.models.session import NAMESPACE_LENGTH
+from sessions_app.models.fields import NAMESPACE_LENGTH, PATH_LENGTH
 from sessions_app.session.endpoint import mask_endpoints
 from sessions_app.session.files import SessionFolder
 from sessions_app.session.sync_result import SyncResult

@@ -1,9 +1,10 @@
+from sessions_app.models.archive import ArchivedSession
 from sessions_app.models.clock import DatabaseClock
 from sessions_app.models.directory import SessionDirectory, UnsettledFile
 from sessions_app.models.namespace import LimitedNamespace
 from sessions_app.models.policy import CleanupPolicy, CleanupStep, PolicyChange
 from sessions_app.models.run import CleanupRun, PlannedSessions
-from sessions_app.models.session import ArchivedSession, BrowserSession, SessionQuerySet, StoredSession
+from sessions_app.models.session import BrowserSession, SessionQuerySet, StoredSession
 from sessions_app.models.snapshot import StorageSnapshot
 
 __all__ = [

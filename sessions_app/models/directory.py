@@ -5,9 +5,7 @@ from typing import Any
 from django.db import models
 
 from sessions_app.models.clock import DatabaseClock
-from sessions_app.models.session import NAME_LENGTH, NAMESPACE_LENGTH
-
-PATH_LENGTH = 1024
+from sessions_app.models.fields import NAME_LENGTH, NAMESPACE_LENGTH, PATH_LENGTH
 
 
 class SessionDirectory(models.Model):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from sessions_app.models.session import NAMESPACE_LENGTH
+from sessions_app.models.fields import NAMESPACE_LENGTH
 
 
 class LimitedNamespace(models.Model):

@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from sessions_app.models.clock import DatabaseClock
-from sessions_app.models.session import NAMESPACE_LENGTH
+from sessions_app.models.fields import NAMESPACE_LENGTH
 from sessions_app.session.criteria import MAX_AGE_LIMIT_DAYS, Criteria
 from sessions_app.text import in_days
 

@@ -1,20 +1,14 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import models
 from django.db.models import F, Q, Value
 from django.db.models.expressions import Case, When
 
 from sessions_app.models.clock import ChangedAtField, DatabaseClock
-from sessions_app.session.document import TEXT_LENGTH
+from sessions_app.models.fields import NAME_LENGTH, NAMESPACE_LENGTH, TEXT_LENGTH
 from sessions_app.session.problems import BEGINNING, Problem, problems_expression
-
-if TYPE_CHECKING:
-    from sessions_app.models.run import CleanupRun
-
-NAMESPACE_LENGTH = 100
-NAME_LENGTH = 255
 
 
 class StoredSession(models.Model):
@@ -221,31 +215,3 @@ class BrowserSession(StoredSession):
     def delete(self, *args: Any, **kwargs: Any) -> Any:
         """Refuse, as the queryset does."""
         raise RemovalRefused
-
-
-class ArchivedSession(StoredSession):
-    """A session that a cleanup removed, whole, until it is undone or the archive is emptied.
-
-    Its primary key is the session's own, so the database holds none twice.
-    """
-
-    id = models.BigIntegerField(primary_key=True)
-    run: models.ForeignKey[CleanupRun, CleanupRun] = models.ForeignKey(
-        "sessions_app.CleanupRun", on_delete=models.PROTECT, related_name="archived_sessions", db_index=False
-    )
-    reasons = models.IntegerField(help_text="Why it was removed, as a sum of bits (sessions_app.criteria).")
-    removed_at = models.DateTimeField("removed")
-    has_vanished = models.BooleanField(
-        default=False, help_text="Its file was gone before; one that comes back is a new session."
-    )
-
-    class Meta:
-        ordering = ("-removed_at", "-id")
-        indexes = (
-            # The sessions of a run, page by page.
-            models.Index(fields=("run", "id"), name="archived_run"),
-            # The archive's list.
-            models.Index(fields=("removed_at", "id"), name="archived_removed"),
-            # Tells the sync which files a cleanup left behind when it was killed.
-            models.Index(fields=("directory", "file_name"), name="archived_file"),
-        )

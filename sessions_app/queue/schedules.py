@@ -14,7 +14,6 @@ from django.db import connection, transaction
 from django.utils import timezone
 from django_q.models import Schedule
 
-
 ARCHIVE_TIME = time(3, 0)
 FIRST_AFTER = timedelta(minutes=1)
 """What runs every so many minutes has its first turn soon."""

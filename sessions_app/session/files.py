@@ -13,9 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, Self
-
-from sessions_app.models import StoredSession
+from typing import NamedTuple, Protocol, Self
 
 SUFFIX = ".json"
 _ASIDE_PREFIX = ".removing-"
@@ -47,7 +45,20 @@ def stamp_values(status: os.stat_result) -> tuple[int, int, int, int]:
     return (status.st_ino & _INODE_MASK, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def stamp_of(session: StoredSession) -> FileStamp | None:
+class Mirrored(Protocol):
+    """A session with the columns of the file that it was read from; each is None where it has no file."""
+
+    size_bytes: int
+
+    @property
+    def file_inode(self) -> int | None: ...
+    @property
+    def file_modified_ns(self) -> int | None: ...
+    @property
+    def file_changed_ns(self) -> int | None: ...
+
+
+def stamp_of(session: Mirrored) -> FileStamp | None:
     """The state of the file that a mirrored session was read from; None where it has none."""
     if session.file_inode is None or session.file_modified_ns is None or session.file_changed_ns is None:
         return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from sessions_app.models.session import NAME_LENGTH
 from sessions_app.session.files import SUFFIX
+
+NAME_LENGTH = 255
+"""Characters of a name that are stored."""
 
 FILE_NAME_BYTES = 255
 

@@ -16,7 +16,7 @@ from sessions_app.admin.base import RaptorAdmin
 from sessions_app.admin.filters import first_namespaces
 from sessions_app.admin.runs import actions
 from sessions_app.cleanup import CleanupRefused
-from sessions_app.models.session import NAMESPACE_LENGTH
+from sessions_app.models.fields import NAMESPACE_LENGTH
 from sessions_app.session.criteria import MAX_AGE_LIMIT_DAYS, Criteria, InvalidCriteria
 from sessions_app.session.problems import BROWSER_TYPES
 

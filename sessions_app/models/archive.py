@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from django.db import models
+
+from sessions_app.models.run import CleanupRun
+from sessions_app.models.session import StoredSession
+
+
+class ArchivedSession(StoredSession):
+    """A session that a cleanup removed, whole, until it is undone or the archive is emptied.
+
+    Its primary key is the session's own, so the database holds none twice.
+    """
+
+    id = models.BigIntegerField(primary_key=True)
+    run: models.ForeignKey[CleanupRun, CleanupRun] = models.ForeignKey(
+        CleanupRun, on_delete=models.PROTECT, related_name="archived_sessions", db_index=False
+    )
+    reasons = models.IntegerField(help_text="Why it was removed, as a sum of bits (sessions_app.criteria).")
+    removed_at = models.DateTimeField("removed")
+    has_vanished = models.BooleanField(
+        default=False, help_text="Its file was gone before; one that comes back is a new session."
+    )
+
+    class Meta:
+        ordering = ("-removed_at", "-id")
+        indexes = (
+            # The sessions of a run, page by page.
+            models.Index(fields=("run", "id"), name="archived_run"),
+            # The archive's list.
+            models.Index(fields=("removed_at", "id"), name="archived_removed"),
+            # Tells the sync which files a cleanup left behind when it was killed.
+            models.Index(fields=("directory", "file_name"), name="archived_file"),
+        )
