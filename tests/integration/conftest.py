@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 def mixed() -> None:
     """A fresh session, one of 2 days, one of 8, one of 31, and a fresh one that is invalid."""
-    from tests.integration.policies import NEVER, aged
-    from tests.integration.sessions import make_session
+    from tests.integration.making_policies import NEVER, aged
+    from tests.integration.making_sessions import make_session
 
     make_session("fresh", **aged(0))
     make_session("invalid", **aged(0), **NEVER)

@@ -21,7 +21,7 @@ from sessions_app.models import (
 )
 from sessions_app.session.criteria import Criteria
 from tests.integration.admin_sessions import LIST, build_session, make_session, page_of
-from tests.integration.sessions import live, swept
+from tests.integration.making_sessions import live, swept
 from tests.integration.shown import OLD, RUNS, html_of, names, set_bounds
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon", "limit")]

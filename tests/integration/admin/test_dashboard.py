@@ -21,8 +21,8 @@ from sessions_app.queue.worker import WorkerState, worker_state
 from sessions_app.reports import snapshots
 from sessions_app.session.criteria import Criteria
 from tests.integration.admin_sessions import AS_OF, LIST, SECRET, make_session
-from tests.integration.policies import make_policy, take
-from tests.integration.sessions import swept
+from tests.integration.making_policies import make_policy, take
+from tests.integration.making_sessions import swept
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon")]
 INDEX = "/admin/"

@@ -12,7 +12,7 @@ from django.test import Client
 
 from sessions_app.models import BrowserSession
 from tests.integration.admin_sessions import ENDPOINT, LIST, SECRET, make_session, page_of
-from tests.integration.sessions import swept
+from tests.integration.making_sessions import swept
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon")]
 

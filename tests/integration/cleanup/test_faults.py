@@ -15,7 +15,7 @@ from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun
 from sessions_app.models.clock import database_now
 from tests.integration.faults import Died, Faulty
-from tests.integration.sessions import (
+from tests.integration.making_sessions import (
     OLD,
     archived,
     assert_counters_equal_rows,

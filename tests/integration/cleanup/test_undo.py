@@ -23,7 +23,7 @@ from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, Sto
 from sessions_app.models.clock import database_now
 from tests.documents import OLD
 from tests.integration.faults import Died, Faulty
-from tests.integration.sessions import (
+from tests.integration.making_sessions import (
     archived,
     forget_sessions,
     live,

@@ -13,7 +13,7 @@ from sessions_app.mirror.registry import register_directory, sync_directory
 from sessions_app.models import BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
 from tests.documents import OLD, put
-from tests.integration.sessions import archived, live, swept
+from tests.integration.making_sessions import archived, live, swept
 
 pytestmark = pytest.mark.django_db
 

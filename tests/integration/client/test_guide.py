@@ -17,8 +17,8 @@ from tests.documents import document_bytes
 from tests.e2e.scripts import Project
 from tests.guide.blocks import GUIDE, Block, read_blocks
 from tests.guide.programs import IMPORT, awaiting, run, run_text, url_of_database
-from tests.integration.policies import aged
-from tests.integration.sessions import archived, live
+from tests.integration.making_policies import aged
+from tests.integration.making_sessions import archived, live
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

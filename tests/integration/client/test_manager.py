@@ -16,8 +16,8 @@ from raptor.core.session_manager import SessionInfo, SessionManager
 from sessions_app.cleanup import undo_cleanup
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
 from tests.documents import document_bytes
-from tests.integration.policies import NEVER, aged
-from tests.integration.sessions import live, make_session
+from tests.integration.making_policies import NEVER, aged
+from tests.integration.making_sessions import live, make_session
 from tests.pages import page
 
 pytestmark = pytest.mark.django_db

@@ -16,7 +16,7 @@ from sessions_app.mirror.registry import register_directory, sync_directory
 from sessions_app.models import BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.session.criteria import Criteria
 from tests.documents import OLD, document, put
-from tests.integration.sessions import live, make_session
+from tests.integration.making_sessions import live, make_session
 from tests.pages import page
 
 pytestmark = pytest.mark.django_db

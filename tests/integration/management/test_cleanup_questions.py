@@ -10,7 +10,7 @@ import pytest
 
 from sessions_app.models import BrowserSession, CleanupRun
 from tests.integration.commands import AS_OF, OLD, Terminal, names_in, run, sync_four_sessions, write
-from tests.integration.sessions import forget_sessions
+from tests.integration.making_sessions import forget_sessions
 
 pytestmark = pytest.mark.django_db
 

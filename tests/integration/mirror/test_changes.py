@@ -15,7 +15,7 @@ from sessions_app.models import BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.session.files import SessionFolder
 from tests.documents import OLD, put
 from tests.integration.directories import counts, in_folder, sync
-from tests.integration.sessions import archived, live, plan
+from tests.integration.making_sessions import archived, live, plan
 
 pytestmark = pytest.mark.django_db
 

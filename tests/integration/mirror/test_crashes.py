@@ -24,7 +24,7 @@ from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, Ses
 from sessions_app.models.clock import database_now
 from tests.documents import OLD, document_bytes, put
 from tests.integration.directories import counts, in_folder, sync
-from tests.integration.sessions import archived, live, plan
+from tests.integration.making_sessions import archived, live, plan
 
 pytestmark = pytest.mark.django_db
 

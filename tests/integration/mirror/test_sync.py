@@ -17,7 +17,7 @@ from sessions_app.mirror.registry import DirectoryError, register_directory, syn
 from sessions_app.models import BrowserSession, SessionDirectory
 from tests.documents import document_bytes, put
 from tests.integration.directories import in_folder, sync
-from tests.integration.sessions import live, make_session, plan
+from tests.integration.making_sessions import live, make_session, plan
 
 pytestmark = pytest.mark.django_db
 

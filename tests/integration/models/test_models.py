@@ -14,7 +14,7 @@ from sessions_app.models.clock import database_now
 from sessions_app.session.lookups import begins_with
 from sessions_app.session.problems import Problem, has_problem, is_expired, is_invalid
 from tests.documents import AS_OF, OLD
-from tests.integration.sessions import archived, live, make_session, plan
+from tests.integration.making_sessions import archived, live, make_session, plan
 
 pytestmark = pytest.mark.django_db
 

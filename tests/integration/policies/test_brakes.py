@@ -10,8 +10,8 @@ import pytest
 from sessions_app import cleanup, policies, tasks
 from sessions_app.models import CleanupPolicy, CleanupRun
 from sessions_app.policies import sweep
-from tests.integration.policies import DUE, aged, ledger, make_policy, take
-from tests.integration.sessions import archived, live, make_session, make_sessions
+from tests.integration.making_policies import DUE, aged, ledger, make_policy, take
+from tests.integration.making_sessions import archived, live, make_session, make_sessions
 
 pytestmark = pytest.mark.django_db
 State = CleanupRun.State

@@ -16,8 +16,8 @@ from sessions_app.models import CleanupPolicy, CleanupRun, CleanupStep
 from sessions_app.models.clock import database_now
 from sessions_app.policies import sweeps
 from tests.integration.faults import Died, Faulty
-from tests.integration.policies import DUE, NEVER, aged, ledger, make_policy, take
-from tests.integration.sessions import archived, live, make_session, make_sessions
+from tests.integration.making_policies import DUE, NEVER, aged, ledger, make_policy, take
+from tests.integration.making_sessions import archived, live, make_session, make_sessions
 
 pytestmark = pytest.mark.django_db
 State = CleanupRun.State

@@ -12,8 +12,8 @@ import pytest
 from sessions_app import policies
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, CleanupStep
 from sessions_app.policies import conditions_hold
-from tests.integration.policies import DUE, aged, ledger, make_policy, take
-from tests.integration.sessions import archived, live, make_session, make_sessions
+from tests.integration.making_policies import DUE, aged, ledger, make_policy, take
+from tests.integration.making_sessions import archived, live, make_session, make_sessions
 
 pytestmark = pytest.mark.django_db
 State = CleanupRun.State

@@ -17,7 +17,7 @@ from sessions_app import policies
 from sessions_app.models import CleanupPolicy, PolicyChange
 from sessions_app.models.clock import database_now
 from tests.integration.admin_policies import CHANGES, POLICIES, form, send
-from tests.integration.policies import make_policy
+from tests.integration.making_policies import make_policy
 
 
 def test_a_change_is_kept_with_what_was_before(as_root: Client) -> None:

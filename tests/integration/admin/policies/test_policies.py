@@ -14,7 +14,7 @@ from sessions_app.models import CleanupPolicy, CleanupRun, PolicyChange
 from sessions_app.models.clock import database_now
 from tests.integration.admin_policies import POLICIES, Step, form, send, steps_of
 from tests.integration.admin_sessions import make_session
-from tests.integration.policies import make_policy
+from tests.integration.making_policies import make_policy
 
 
 def test_a_policy_is_added_with_its_steps_and_told_when_it_is_due(as_root: Client) -> None:

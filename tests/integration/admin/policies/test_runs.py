@@ -15,7 +15,7 @@ from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
 from tests.integration.admin_policies import CHANGES, POLICIES, form, send, steps_of
 from tests.integration.admin_sessions import make_session
-from tests.integration.policies import make_policy
+from tests.integration.making_policies import make_policy
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from sessions_app.admin.reports import charts
 from sessions_app.models import CleanupPolicy, CleanupRun, StorageSnapshot
 from sessions_app.reports import Point, snapshots, take_snapshot
 from tests.integration.admin_sessions import AS_OF, make_session
-from tests.integration.policies import make_policy
-from tests.integration.sessions import swept
+from tests.integration.making_policies import make_policy
+from tests.integration.making_sessions import swept
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon")]
 PAGE = "/admin/sessions_app/browsersession/storage/"

@@ -9,8 +9,8 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from sessions_app.models import CleanupRun
-from tests.integration.policies import NEVER, aged
-from tests.integration.sessions import live, make_session
+from tests.integration.making_policies import NEVER, aged
+from tests.integration.making_sessions import live, make_session
 
 NEW = "/admin/sessions_app/cleanuprun/new/"
 

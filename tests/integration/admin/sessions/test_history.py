@@ -23,7 +23,7 @@ from sessions_app.models import BrowserSession
 from sessions_app.models.clock import database_now
 from tests.documents import OLD
 from tests.integration.admin_sessions import LIST
-from tests.integration.sessions import make_session, swept
+from tests.integration.making_sessions import make_session, swept
 
 pytestmark = pytest.mark.django_db
 
