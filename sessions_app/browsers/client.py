@@ -1,4 +1,4 @@
-"""Real browsers: what is saved of one, the way back to it, and its end; the only importer of Playwright."""
+"""Connects to real browsers and ends them; the only module that imports Playwright."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ CLOSE_SECONDS = 10.0
 
 
 class Driver:
-    """Playwright's own process: started when a browser is first touched, ended when told to.
+    """Playwright's driver process: started when a browser is first needed, stopped by ``aclose``.
 
-    Each event loop has one of its own, which is to be ended in it: Playwright has no other way.
+    Each event loop has its own, which must be stopped in the same loop: Playwright allows nothing else.
 
     Args:
-        allowed_hosts: Where browsers may be contacted.
+        allowed_hosts: Hosts and networks that may be contacted.
     """
 
     def __init__(self, allowed_hosts: Iterable[str]) -> None:
@@ -48,18 +48,18 @@ class Driver:
         )
 
     async def playwright(self) -> async_api.Playwright:
-        """Give the Playwright of this event loop, started once however many ask at the same time."""
+        """Return the Playwright of this event loop; concurrent callers share one start."""
         loop = asyncio.get_running_loop()
         start = self._starts.get(loop)
         if start is None or (start.done() and start.exception() is not None):
             from playwright.async_api import async_playwright
 
             start = self._starts[loop] = loop.create_task(async_playwright().start())
-        # Who gives up waiting does not leave a process behind that nobody knows of.
+        # Shield the start: a cancelled caller must not orphan the driver process.
         return await asyncio.shield(start)
 
     async def aclose(self) -> None:
-        """End Playwright's process. The browsers that it was connected to go on."""
+        """Stop Playwright's process. The browsers that it was connected to keep running."""
         start = self._starts.pop(asyncio.get_running_loop(), None)
         if start is not None:
             await (await start).stop()
@@ -70,10 +70,10 @@ class Driver:
         """Connect to the browser of a session, and to no other.
 
         Args:
-            name: The session's, for the messages.
-            target_id: That of the page that was saved: it tells the browser where the endpoint does not.
-            is_to_be_closed: Refuse one of which neither tells that it is the same.
-        Raises: BrowserUnreachable, BrowserReplaced: it is not there any more, or must not be contacted.
+            name: Name of the session, for the messages.
+            target_id: Target of the saved page. It identifies the browser if the endpoint does not.
+            is_to_be_closed: Refuse a browser that neither identifies.
+        Raises: BrowserUnreachable, BrowserReplaced: the browser is gone, or must not be contacted.
         """
         playwright = await self.playwright()
         try:
@@ -85,36 +85,36 @@ class Driver:
             await _check_identity(address, name=name, target_id=target_id, is_needed=is_to_be_closed)
         browser, failure = await _connected(playwright, address.socket_url)
         if browser is None:
-            # A browser answers to its own id only, so this was not the one that was saved: tell what is.
+            # A browser accepts its own id only, so this is not the saved one: report what answers instead.
             await self._found(cdp_url, name=name)
-            told = mask_endpoints(failure, cdp_url=cdp_url)
-            raise BrowserUnreachable(f"The browser of “{name}” cannot be connected to: {told}")
+            message = mask_endpoints(failure, cdp_url=cdp_url)
+            raise BrowserUnreachable(f"The browser of “{name}” cannot be connected to: {message}")
         return browser
 
     async def probe(self, cdp_url: str) -> Probe:
         return await asyncio.to_thread(probes.probe, cdp_url, allowed_hosts=self._allowed_hosts)
 
     async def _found(self, cdp_url: str, *, name: str) -> Address:
-        """Ask a browser where it is; tell what is wrong where it is not there."""
+        """Return the address of a browser, or raise what is wrong with it."""
         found = await self.probe(cdp_url)
         if found.liveness is Liveness.REPLACED:
-            raise BrowserReplaced(_replaced(name, found.because))
+            raise BrowserReplaced(_replaced(name, found.reason))
         if found.address is None:
             raise BrowserUnreachable(
-                f"The browser of “{name}” does not answer: {found.because}. The session is kept. If its "
+                f"The browser of “{name}” does not answer: {found.reason}. The session is kept. If its "
                 "browser was closed or has crashed, launch_session opens a new one."
             )
         return found.address
 
     async def open_chromium(self, profile_dir: Path, *, chosen: str, headless: bool) -> OpenChromium:
-        """Start a Chromium that outlives this program, or find the one that uses the profile already.
+        """Start a Chromium that outlives this program, or find the one that already uses the profile.
 
         Args:
-            chosen: The program; where it is blank, that of Playwright or of the system.
+            chosen: Path of the program; if blank, Playwright's Chromium or the system's.
         Raises: SessionException: there is no Chromium, or it does not start.
         """
         endpoint = read_endpoint(profile_dir) or ""
-        # Its session may have been removed while it went on.
+        # A browser keeps running after its session is removed.
         if (await self.probe(endpoint)).liveness is Liveness.ALIVE:
             return OpenChromium(endpoint, pid=None)
         program = chosen or await self._program()
@@ -131,10 +131,11 @@ class Driver:
         return found
 
     async def close_browser(self, cdp_url: str, *, name: str, target_id: object) -> None:
-        """End the browser of a session, and wait until it has let go of its port.
+        """End the browser of a session, and wait until it has released its port.
 
-        Raises: BrowserUnreachable, BrowserReplaced: see ``connect``; and nothing is ended that cannot be
-            told from another browser.
+        A browser that cannot be identified is left alone.
+
+        Raises: BrowserUnreachable, BrowserReplaced: see ``connect``.
         """
         browser = await self.connect(cdp_url, name=name, target_id=target_id, is_to_be_closed=True)
         from playwright.async_api import Error
@@ -145,14 +146,14 @@ class Driver:
         until = time.monotonic() + CLOSE_SECONDS
         while (await self.probe(cdp_url)).liveness is Liveness.ALIVE:
             if time.monotonic() > until:
-                raise SessionException(f"The browser of “{name}” was told to close, and has not done so.")
+                raise SessionException(f"The browser of “{name}” was asked to close and is still running.")
             await asyncio.sleep(POLL_SECONDS)
 
 
 async def _connected(
     playwright: async_api.Playwright, socket_url: str
 ) -> tuple[async_api.Browser | None, str]:
-    """Connect, or give the first line of why not: the error itself holds the endpoint."""
+    """Connect, or return the first line of the error; the rest of it holds the endpoint."""
     from playwright.async_api import Error
 
     try:
@@ -162,28 +163,28 @@ async def _connected(
 
 
 async def _check_identity(address: Address, *, name: str, target_id: object, is_needed: bool) -> None:
-    """Look for the page that was saved in a browser whose endpoint does not tell which it is."""
+    """Identify a browser by the saved page if its endpoint has no browser id."""
     if target_id:
         if not await asyncio.to_thread(probes.has_target, address, target_id):
-            because = f"the one at {address.place} does not have the page that was saved"
-            raise BrowserReplaced(_replaced(name, because))
+            reason = f"the one at {address.place} does not have the page that was saved"
+            raise BrowserReplaced(_replaced(name, reason))
     elif is_needed:
         raise SessionException(
-            f"The browser of “{name}” is left alone: nothing that was saved tells it from another one at "
+            f"The browser of “{name}” is left alone: nothing that was saved identifies it at "
             f"{address.place}. Restore it and save it again first."
         )
 
 
-def _replaced(name: str, because: str) -> str:
+def _replaced(name: str, reason: str) -> str:
     return (
-        f"The browser of “{name}” was replaced: {because}. It is left alone. Save a new session, with "
-        "launch_session for example."
+        f"The browser of “{name}” was replaced: {reason}. It is left alone. Save a new session, "
+        "for example with launch_session."
     )
 
 
 @asynccontextmanager
 async def disconnecting_on_failure(browser: async_api.Browser) -> AsyncIterator[None]:
-    """Let go of a connection that nobody is given."""
+    """Close a connection that is not handed to the caller."""
     try:
         yield
     except BaseException:
@@ -192,19 +193,19 @@ async def disconnecting_on_failure(browser: async_api.Browser) -> AsyncIterator[
 
 
 async def find_page(browser: async_api.Browser, *, name: str, metadata: object = None) -> async_api.Page:
-    """Find the page that was saved: by its target, else by its address, else the first one.
+    """Find the saved page: by its target, otherwise by its address, otherwise the first one.
 
     Args:
-        metadata: What was saved of the page, see ``PageFacts.metadata``.
-    Raises: PageNotFound: the browser has none.
+        metadata: What was saved about the page; see ``PageFacts.metadata``.
+    Raises: PageNotFound: the browser has no page.
     """
     pages = [page for context in browser.contexts for page in context.pages]
     if not pages:
         raise PageNotFound(
-            f"The browser of “{name}” still runs, but all of its pages were closed. Open one, or close it."
+            f"The browser of “{name}” is running, but all of its pages were closed. Open one, or close it."
         )
     saved = metadata if isinstance(metadata, dict) else {}
-    # With one page there is nothing to ask, which takes a third of the time of connecting.
+    # With a single page, skip the target lookup; it costs a third of the connection time.
     if len(pages) > 1 and (target_id := saved.get("page_target_id")):
         ids = await asyncio.gather(*map(_target_id, pages))
         if target_id in ids:
@@ -222,17 +223,17 @@ async def open_page(page: async_api.Page, url: str) -> None:
     try:
         await page.goto(url)
     except Error as error:
-        told = mask_endpoints(error.message.splitlines()[0])
-        raise SessionException(f"The page cannot be opened: {told}") from None
+        message = mask_endpoints(error.message.splitlines()[0])
+        raise SessionException(f"The page cannot be opened: {message}") from None
 
 
 async def _target_id(page: async_api.Page) -> str:
     from playwright.async_api import Error
 
-    # A page may be closed while it is asked.
+    # The page may be closed in the meantime.
     with suppress(Error):
         session = await page.context.new_cdp_session(page)
-        told = await session.send("Target.getTargetInfo")
+        info = await session.send("Target.getTargetInfo")
         await session.detach()
-        return str(told["targetInfo"]["targetId"])
+        return str(info["targetInfo"]["targetId"])
     return ""

@@ -1,4 +1,4 @@
-"""Starts a Chromium that outlives the program that started it, with a profile of its own."""
+"""Starts a Chromium with its own profile that outlives the program that started it."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ ARGUMENTS = (
     "--no-default-browser-check",
     "--disable-search-engine-choice-screen",
     "--disable-background-networking",
-    # The keys of the desktop's own safe would be asked for, on a screen that nobody looks at.
+    # Otherwise a headless browser asks for the keys of the desktop's keyring.
     "--password-store=basic",
     "--use-mock-keychain",
 )
 
-# Asked now and then whether they have ended, for they would stay as zombies.
+# Polled at each start, so that ended browsers do not stay as zombies.
 _started: list[subprocess.Popen[bytes]] = []
 
 
 @atexit.register
 def _let_go() -> None:
-    """Count them as ended, or Python warns at its own end that they outlive it: they are to."""
+    """Mark the browsers as ended: Python would warn at its exit that they outlive it, which is intended."""
     for process in _started:
         process.returncode = process.poll() or 0
 
@@ -57,27 +57,27 @@ class OpenChromium:
     """A Chromium that listens.
 
     Args:
-        pid: Its process, where this program has started it.
+        pid: Process id if this program started it, otherwise None.
     """
 
     cdp_url: str = field(repr=False)
     pid: int | None
 
     def take_back(self) -> None:
-        """End it and its helpers at once, if this program has started it."""
+        """Kill the browser and its helpers if this program started it."""
         if self.pid is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
 
 
 def system_programs() -> Iterator[str]:
-    """Give the paths of what is a Chromium by its name, the best first."""
+    """Yield the paths of installed Chromiums, the preferred first."""
     yield from filter(None, map(shutil.which, PROGRAMS))
     yield from (path for path in MACOS_PROGRAMS if Path(path).exists())
 
 
 def profile_of(profiles_dir: Path, namespace: str, name: str) -> Path:
-    """The folder of the profile of a session: the same for the same session, and safe for any name."""
+    """Return the profile folder of a session: stable, and safe for any name."""
     digest = hashlib.sha256(f"{namespace}\0{name}".encode()).hexdigest()[:16]
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:40].strip("-")
     return profiles_dir / f"{readable}-{digest}".lstrip("-")
@@ -85,7 +85,7 @@ def profile_of(profiles_dir: Path, namespace: str, name: str) -> Path:
 
 @asynccontextmanager
 async def locked(profile_dir: Path) -> AsyncIterator[None]:
-    """Let one program at a time launch a browser with a profile; the others wait, and find it running."""
+    """Let one program at a time launch a browser with a profile; the others wait and find it running."""
     profile_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (profile_dir / LOCK_FILE).open("w") as lock:
         while True:
@@ -97,15 +97,15 @@ async def locked(profile_dir: Path) -> AsyncIterator[None]:
 
 
 def start(program: str, profile_dir: Path, *, headless: bool) -> OpenChromium:
-    """Start a Chromium in a process group of its own, and wait until it listens.
+    """Start a Chromium in its own process group, and wait until it listens.
 
-    It goes on when this program ends.
+    It keeps running when this program ends.
 
-    Raises: SessionException: it ends, or does not listen in time; the message has its last words.
+    Raises: SessionException: it ends, or does not listen in time; the message quotes its log.
     """
     profile_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     port_file = profile_dir / PORT_FILE
-    # That of a browser that was killed.
+    # Remove the stale port file of a killed browser.
     port_file.unlink(missing_ok=True)
     command = [program, *ARGUMENTS, f"--user-data-dir={profile_dir}"]
     if headless:
@@ -129,23 +129,25 @@ def start(program: str, profile_dir: Path, *, headless: bool) -> OpenChromium:
             return OpenChromium(endpoint, process.pid)
         if process.poll() is not None:
             raise SessionException(
-                f"Chromium ended at once. {_last_words(profile_dir)}"
+                f"Chromium ended at once. {_last_log_line(profile_dir)}"
                 + ("" if headless else " On a machine without a screen, start it with headless.")
             )
         time.sleep(POLL_SECONDS)
     os.killpg(process.pid, signal.SIGKILL)
-    raise SessionException(f"Chromium did not listen within {START_SECONDS:g} s. {_last_words(profile_dir)}")
+    raise SessionException(
+        f"Chromium did not listen within {START_SECONDS:g} s. {_last_log_line(profile_dir)}"
+    )
 
 
 def read_endpoint(profile_dir: Path) -> str | None:
-    """The endpoint of the browser that uses a profile, as it has written it down; None where it has not."""
+    """Return the endpoint that a browser wrote into its profile, or None."""
     with suppress(OSError, ValueError):
         port, path = (profile_dir / PORT_FILE).read_text("ascii").split()
         return f"ws://127.0.0.1:{int(port)}{path}"
     return None
 
 
-def _last_words(profile_dir: Path) -> str:
+def _last_log_line(profile_dir: Path) -> str:
     text = (profile_dir / LOG_FILE).read_text(errors="replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return mask_endpoints(f"It said: {lines[-1][-300:]}") if lines else "It said nothing."
+    return mask_endpoints(f"Its log ends with: {lines[-1][-300:]}") if lines else "Its log is empty."

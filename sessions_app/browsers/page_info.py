@@ -1,4 +1,4 @@
-"""What a page tells about itself and its browser, and where that browser listens."""
+"""Reads what is saved about a page and its browser, and finds where that browser listens."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _T = TypeVar("_T")
 
 _LOOPBACK = ("127.0.0.1",)
 _PORT = re.compile(r"--remote-debugging-port=(\d+)")
-# Its end is not marked: the next switch begins after a space.
+# The value has no end marker: the next switch begins after a space.
 _PROFILE = re.compile(r"--user-data-dir=\"?(.+?)\"?(?= --|$)")
 
 HOW_TO_LAUNCH = (
-    "Launch Chromium with args=[“--remote-debugging-port=0”], or with SessionManager.launch_session, to be "
-    "able to restore it."
+    "To be able to restore it, launch Chromium with args=[“--remote-debugging-port=0”], or with "
+    "SessionManager.launch_session."
 )
 
 
 @dataclass(frozen=True)
 class PageFacts:
-    """What a page and its browser tell about themselves."""
+    """Facts about a page and its browser."""
 
     browser_type: str
     browser_version: str
@@ -45,7 +45,7 @@ class PageFacts:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What is saved of them for people, and to find the page again."""
+        """Facts that are saved: for people, and to find the page again."""
         found = {
             "page_url": self.page_url,
             "page_title": self.page_title,
@@ -57,14 +57,14 @@ class PageFacts:
 
 
 def is_async(page: Any) -> bool:
-    """Whether a page is one of Playwright's asynchronous API."""
+    """Check whether a page belongs to Playwright's asynchronous API."""
     return inspect.iscoroutinefunction(page.title)
 
 
 async def ask_page(page: Any) -> PageFacts:
-    """Ask a page of either API of Playwright, and its browser, what they are.
+    """Read the facts about a page of either Playwright API and its browser.
 
-    With a page of the synchronous API nothing is awaited: see ``run_now``.
+    With a page of the synchronous API nothing is awaited: see ``run_without_loop``.
     """
     browser = page.context.browser
     facts = {
@@ -72,8 +72,8 @@ async def ask_page(page: Any) -> PageFacts:
         "browser_version": browser.version if browser else "",
         "page_url": page.url,
         "page_title": await _settled(page.title()),
-        # Playwright's own browsers have none; wrappers may.
-        "known_endpoint": await _endpoint_told(browser),
+        # Playwright's own browsers lack this attribute; wrappers may have it.
+        "known_endpoint": await _wrapper_endpoint(browser),
     }
     if facts["browser_type"] == "chromium" and not facts["known_endpoint"]:
         facts.update(await _ask_chromium(page, browser))
@@ -94,47 +94,47 @@ async def _settled(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
-async def _endpoint_told(browser: Any) -> str:
-    told = getattr(browser, "ws_endpoint", "")
-    told = await _settled(told() if callable(told) else told)
-    return told if isinstance(told, str) else ""
+async def _wrapper_endpoint(browser: Any) -> str:
+    endpoint = getattr(browser, "ws_endpoint", "")
+    endpoint = await _settled(endpoint() if callable(endpoint) else endpoint)
+    return endpoint if isinstance(endpoint, str) else ""
 
 
 @contextmanager
-def telling_failures() -> Iterator[None]:
-    """Tell of a page that cannot be asked, as one that was closed, by a ``SessionException``."""
+def converting_failures() -> Iterator[None]:
+    """Raise a ``SessionException`` for a page that cannot be read, such as a closed one."""
     try:
         yield
     except SessionException:
         raise
     except Exception as error:
-        # Playwright's own, of either API; its first line says what happened.
+        # An error of either Playwright API; its first line says what happened.
         if not type(error).__module__.startswith("playwright"):
             raise
-        told = mask_endpoints(str(error).partition("\n")[0])
-        raise SessionException(f"The page cannot be saved: {told}") from None
+        message = mask_endpoints(str(error).partition("\n")[0])
+        raise SessionException(f"The page cannot be saved: {message}") from None
 
 
-def run_now(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Run to its end a coroutine that awaits nothing."""
+def run_without_loop(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """Run a coroutine that awaits nothing, without an event loop."""
     try:
         coroutine.send(None)
     except StopIteration as end:
         result: _T = end.value
         return result
     coroutine.close()
-    raise RuntimeError("It awaits something, and there is no event loop.")
+    raise RuntimeError("The coroutine awaits something, and there is no event loop.")
 
 
 def find_endpoint(facts: PageFacts, *, saved: str, allowed_hosts: Iterable[str]) -> str:
-    """Find where the browser of a page listens; blank where it does not.
+    """Find where the browser of a page listens; blank if it does not listen.
 
-    Playwright does not tell. The browser's own command line has a port, or the profile in which the
-    browser writes the port down; that this very page is to be found there proves that it is no other's.
+    Playwright does not expose this. The command line of the browser has a port, or the profile in which the
+    browser writes its port. Finding this page at the endpoint proves that it belongs to this browser.
 
     Args:
-        saved: The endpoint of the session that is replaced: a browser on another machine is known by it.
-        allowed_hosts: Where that may be.
+        saved: Endpoint of the session that is replaced; the only clue for a browser on another machine.
+        allowed_hosts: Hosts and networks on which the saved endpoint may be.
     """
     if facts.known_endpoint:
         return facts.known_endpoint
@@ -155,8 +155,8 @@ def _candidates(command_line: str) -> Iterable[str]:
         yield f"http://127.0.0.1:{port[1]}"
 
 
-def warned(info: SessionInfo) -> SessionInfo:
-    """Warn whoever saved a session that cannot be restored, and give it back."""
+def check_endpoint(info: SessionInfo) -> SessionInfo:
+    """Warn if a saved session cannot be restored; return it."""
     if not info.cdp_url:
         warnings.warn(
             f"The session was saved with the problem missing_cdp_url: {HOW_TO_LAUNCH}",

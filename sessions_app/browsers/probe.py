@@ -1,8 +1,8 @@
 """Asks an endpoint whether the browser of a session still answers there.
 
-An address that is stored and asked later can point anywhere, so nothing is asked but hosts that are
-allowed: a name is resolved once, the answer is what is connected to, redirects are not followed, and an
-address that the browser itself names is checked by the same rule.
+A stored address can point anywhere, so only allowed hosts are contacted: a name is resolved once, the
+connection goes to the resolved address, redirects are not followed, and an address that the browser itself
+reports is checked by the same rule.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BROWSER_PATH = "/devtools/browser/"
 
 
 class Liveness(StrEnum):
-    """What became of a session's browser."""
+    """State of a session's browser."""
 
     ALIVE = "alive"
     REPLACED = "replaced"
@@ -38,20 +38,20 @@ class Liveness(StrEnum):
 
 
 class EndpointRefused(Exception):
-    """The endpoint must not be contacted; the message says why, and holds no secret."""
+    """The endpoint must not be contacted. The message gives the reason and holds no secret."""
 
 
 class NoAnswer(Exception):
-    """Nothing that can be understood came from the endpoint; the message says what did."""
+    """The endpoint gave no usable answer. The message says what happened."""
 
 
 class NotFoundThere(NoAnswer):
-    """Something answers, but not to this question."""
+    """Something answers, but does not know the requested path."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where an endpoint is, resolved and allowed: this and nothing else is connected to."""
+    """A resolved and allowed endpoint. Connections go here and nowhere else."""
 
     scheme: str
     host: str
@@ -60,7 +60,7 @@ class Address:
 
     @property
     def place(self) -> str:
-        """Host and port, which may be shown."""
+        """Host and port; these may be shown."""
         return str(Endpoint(self.scheme, self.host, self.port))
 
     @property
@@ -69,22 +69,22 @@ class Address:
 
     @property
     def browser_id(self) -> str:
-        """What a browser has anew at each start; blank where the endpoint does not tell. It is a secret."""
+        """Id that a browser creates at each start; blank if the endpoint has none. It is a secret."""
         _, found, browser_id = self.path.rpartition(_BROWSER_PATH)
         return browser_id if found else ""
 
     @property
     def socket_url(self) -> str:
-        """The address of the web socket."""
+        """Address of the web socket."""
         return f"{'wss' if self.is_secure else 'ws'}://{self.place}{self.path}"
 
 
 @dataclass(frozen=True)
 class Probe:
-    """The answer of an endpoint, and the address of its browser where it is alive."""
+    """Answer of an endpoint, with the address of its browser if that is alive."""
 
     liveness: Liveness
-    because: str = ""
+    reason: str = ""
     address: Address | None = None
 
 
@@ -96,31 +96,31 @@ def probe(cdp_url: str, *, allowed_hosts: Iterable[str], timeout_seconds: float 
     """
     try:
         address = resolve(cdp_url, allowed_hosts=allowed_hosts)
-        told = ask(address, "/json/version", timeout_seconds=timeout_seconds)
-        url = told.get("webSocketDebuggerUrl") if isinstance(told, dict) else None
+        answer = ask(address, "/json/version", timeout_seconds=timeout_seconds)
+        url = answer.get("webSocketDebuggerUrl") if isinstance(answer, dict) else None
         now = resolve(str(url), allowed_hosts=allowed_hosts)
     except EndpointRefused as reason:
         return Probe(Liveness.REFUSED, str(reason))
     except NotFoundThere as reason:
-        # So answers a browser that was switched on by chrome://inspect: it may well be alive.
+        # A browser with debugging enabled by chrome://inspect answers 404: it may be alive.
         return Probe(Liveness.UNKNOWN, str(reason), address)
     except NoAnswer as reason:
         return Probe(Liveness.UNREACHABLE, str(reason))
     if address.browser_id and address.browser_id != now.browser_id:
         return Probe(Liveness.REPLACED, f"another browser listens at {address.place} now", now)
-    # By the way that was saved: behind a proxy the browser does not know its own address.
+    # Keep the saved address: behind a proxy the browser does not know its own.
     path = address.path if address.browser_id else now.path
     return Probe(Liveness.ALIVE, "", Address(address.scheme, address.host, address.port, path))
 
 
 def resolve(cdp_url: str, *, allowed_hosts: Iterable[str]) -> Address:
-    """Take an endpoint apart, look its host up, once, and check where it leads.
+    """Parse an endpoint, resolve its host once, and check the result.
 
-    Raises: EndpointRefused: it is no address of a browser, or not an allowed one.
+    Raises: EndpointRefused: it is not the address of a browser, or not an allowed one.
     """
     endpoint = Endpoint.parse(cdp_url)
     if endpoint.scheme not in _DEFAULT_PORTS or not endpoint.host:
-        raise EndpointRefused("its endpoint is no http or ws address")
+        raise EndpointRefused("its endpoint is not an http or ws address")
     port = endpoint.port or _DEFAULT_PORTS[endpoint.scheme]
     if not is_allowed_host(endpoint.host, allowed_hosts):
         raise EndpointRefused(
@@ -129,7 +129,7 @@ def resolve(cdp_url: str, *, allowed_hosts: Iterable[str]) -> Address:
     host = _address_of(endpoint.host, port)
     parts = urlsplit(cdp_url.strip())
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path
-    # The certificate of a secure endpoint is for its name.
+    # The certificate of a secure endpoint names its host.
     is_secure = endpoint.scheme in ("https", "wss")
     return Address(endpoint.scheme, endpoint.host if is_secure else host, port, path)
 
@@ -139,19 +139,19 @@ def _address_of(host: str, port: int) -> str:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise EndpointRefused(f"its host {host} is not known to this machine") from None
-    # Browsers listen on IPv4 where they are not told otherwise.
+    # Browsers listen on IPv4 by default.
     addresses = sorted((str(entry[4][0]) for entry in found), key=lambda address: ":" in address)
     address = ip_address(addresses[0].partition("%")[0])
-    # Where clouds give out their machines' passwords.
+    # Cloud providers serve credentials of machines on link-local addresses.
     if address.is_link_local or address.is_multicast or address.is_unspecified:
-        raise EndpointRefused(f"its host {host} leads to {address}, where no browser is")
+        raise EndpointRefused(f"its host {host} resolves to {address}, where no browser listens")
     return str(address)
 
 
 def ask(address: Address, question: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Any:
-    """Read the JSON that a browser gives for a path such as ``/json/version``.
+    """Return the JSON that a browser serves at a path such as ``/json/version``.
 
-    Raises: NoAnswer: nobody listens, or the answer cannot be understood.
+    Raises: NoAnswer: nothing listens, or the answer is not usable.
     """
     until = time.monotonic() + timeout_seconds
     connect = http.client.HTTPSConnection if address.is_secure else http.client.HTTPConnection
@@ -167,17 +167,17 @@ def ask(address: Address, question: str, *, timeout_seconds: float = TIMEOUT_SEC
         except (OSError, http.client.HTTPException) as error:
             raise NoAnswer(f"{address.place} gave no answer ({type(error).__name__})") from None
     if response.status == http.client.NOT_FOUND:
-        raise NotFoundThere(f"{address.place} does not tell which browser it is")
+        raise NotFoundThere(f"{address.place} does not report which browser it is")
     try:
         if response.status != http.client.OK:
             raise ValueError
         return json.loads(body)
     except (ValueError, RecursionError):
-        raise NoAnswer(f"what listens at {address.place} is no browser") from None
+        raise NoAnswer(f"what listens at {address.place} is not a browser") from None
 
 
 def has_target(address: Address, target_id: object) -> bool:
-    """Tell whether a browser has a page: its id is no other's, so this tells browsers apart."""
+    """Check whether a browser has a page. Page ids are unique, so this identifies the browser."""
     try:
         targets = ask(address, "/json/list")
     except NoAnswer:
@@ -186,7 +186,7 @@ def has_target(address: Address, target_id: object) -> bool:
 
 
 def _read_in_time(response: http.client.HTTPResponse, until: float) -> bytes:
-    """Read all of an answer, but not from one that trickles on or does not end."""
+    """Read a whole answer within the deadline and the size limit."""
     body = b""
     while more := response.read1(65_536):
         body += more

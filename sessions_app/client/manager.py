@@ -1,4 +1,4 @@
-"""``SessionManager``, as the guide has it: on this panel's database, and with real browsers."""
+"""``SessionManager`` of the guide, on the panel's database and with real browsers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 from uuid import uuid4
 
-from sessions_app.client.runtime import in_database, set_up, without_blocking
+from sessions_app.client.runtime import run_async, run_sync, set_up
 from sessions_app.exceptions import (
     SessionException,
     told_plainly,
@@ -26,17 +26,16 @@ logger = logging.getLogger(__name__)
 class SessionManager:
     """Saves browsers as sessions, restores and removes them.
 
-    What is awaited belongs to the event loop in which it is; all else may be called from anywhere: a script,
-    a thread, a running event loop. What is removed goes to the panel's archive.
+    Coroutines belong to the event loop that awaits them. Other methods may be called from anywhere: a script,
+    a thread, a running event loop. Removed sessions go to the panel's archive.
 
     Args:
-        config: Ignored; RAPTOR's own manager has it.
-        storage_dir: Folder of session documents to work on, mirrored both ways; it is made where it is
-            missing. Without one, the sessions are in the database alone.
-        auto_cleanup_on_init: Remove expired sessions, then invalid ones, right away.
+        config: Ignored; RAPTOR's own manager accepts it.
+        storage_dir: Folder of session documents, mirrored both ways and created if missing. Without it, the
+            sessions are in the database only.
+        auto_cleanup_on_init: Remove expired sessions, then invalid ones, at once.
         max_age_days: Age in days after which a session is expired.
-        namespace: Whose sessions these are; ``RAPTOR_NAMESPACE`` where not given, and for a new folder a
-            namespace of its own.
+        namespace: Namespace of the sessions; ``RAPTOR_NAMESPACE`` by default, and a new one for a new folder.
     Raises: SessionException: the folder, the namespace or the database cannot be used.
     """
 
@@ -54,7 +53,7 @@ class SessionManager:
 
         self.max_age_days = max_age_days
         self._driver: Driver | None = None
-        self._store = in_database(open_store, namespace=namespace, storage_dir=storage_dir)
+        self._store = run_sync(open_store, namespace=namespace, storage_dir=storage_dir)
         if auto_cleanup_on_init:
             expired = self.cleanup_expired_sessions()
             invalid = self.cleanup_invalid_sessions()
@@ -72,65 +71,65 @@ class SessionManager:
     def namespace(self) -> str:
         return self._store.namespace
 
-    # Found and told
+    # Read
 
     @told_plainly
     def list_sessions(self) -> list[str]:
-        """Give the names of all sessions, valid or not, sorted."""
-        return in_database(self._store.names)
+        """Return the names of all sessions, valid or not, sorted."""
+        return run_sync(self._store.names)
 
     @told_plainly
     def get_session_info(self, session_name: str) -> SessionInfo | None:
-        """Give what a session's document says; None where there is none, or none that can be read."""
-        return in_database(self._store.find_info, session_name)
+        """Return the content of a session's document, or None if it does not exist or cannot be read."""
+        return run_sync(self._store.find_info, session_name)
 
     @told_plainly
     def validate_session(self, session_name: str) -> bool:
-        """Tell whether there is such a session, and it breaks no rule of validity."""
-        session = in_database(self._store.find, session_name)
+        """Check whether a session exists and breaks no rule of validity."""
+        session = run_sync(self._store.find, session_name)
         return session is not None and not session.problems
 
     @told_plainly
     def get_session_count(self) -> int:
-        return in_database(self._store.count)
+        return run_sync(self._store.count)
 
     @told_plainly
     def get_storage_size(self) -> int:
-        """Give the bytes of all documents."""
-        return in_database(self._store.size_bytes)
+        """Return the size of all documents in bytes."""
+        return run_sync(self._store.size_bytes)
 
     def get_storage_dir(self) -> Path | None:
-        """Give the folder of the documents; None where they are in the database alone."""
+        """Return the folder of the documents, or None if they are in the database only."""
         directory = self._store.directory
         return None if directory is None else Path(directory.path)
 
-    # Removed
+    # Remove
 
     @told_plainly
     def delete_session(self, session_name: str) -> bool:
-        """Remove a session; False where there is none.
+        """Remove a session; return False if it does not exist.
 
         Raises: SessionException: it is pinned.
         """
-        return in_database(self._store.delete, session_name)
+        return run_sync(self._store.delete, session_name)
 
     @told_plainly
     def cleanup_expired_sessions(self, max_age_days: float | None = None) -> int:
-        """Remove sessions last accessed longer ago than that, or of unreadable age; give their number."""
+        """Remove sessions above that age, or of unreadable age; return their number."""
         days = self.max_age_days if max_age_days is None else max_age_days
-        return in_database(self._store.remove_expired, days)
+        return run_sync(self._store.remove_expired, days)
 
     @told_plainly
     def cleanup_invalid_sessions(self) -> int:
-        """Remove sessions that break a rule of validity; give their number."""
-        return in_database(self._store.remove_invalid)
+        """Remove sessions that break a rule of validity; return their number."""
+        return run_sync(self._store.remove_invalid)
 
     @told_plainly
     def cleanup_all_sessions(self) -> int:
-        """Remove all sessions of this folder, or else namespace, pinned ones too; give their number."""
-        return in_database(self._store.remove_all)
+        """Remove all sessions of this folder or namespace, pinned ones included; return their number."""
+        return run_sync(self._store.remove_all)
 
-    # Saved and restored
+    # Save and restore
 
     @overload
     def save_session(
@@ -146,31 +145,31 @@ class SessionManager:
     def save_session(
         self, page: AsyncPage | SyncPage, session_name: str, metadata: dict[str, Any] | None = None
     ) -> SessionInfo | Coroutine[Any, Any, SessionInfo]:
-        """Save the browser of a page; to be awaited with a page of Playwright's asynchronous API.
+        """Save the browser of a page; await the result with a page of Playwright's asynchronous API.
 
-        A session that has the name is replaced; when it was created, and its pin, are kept. A browser that
-        cannot be connected to later is saved all the same, with a ``MissingEndpointWarning``.
+        An existing session of that name is replaced, and keeps its creation time and its pin. A browser that
+        cannot be reconnected to is saved too, with a ``MissingEndpointWarning``.
 
         Args:
-            metadata: What else is to be kept, as JSON has it; the address and title of the page, the
-                version of the browser and the name of this machine are added.
+            metadata: JSON values to keep. Address and title of the page, the version of the browser and the
+                name of this machine are added.
         Raises: SessionException: the name or the metadata cannot be stored.
         """
         from sessions_app.browsers import page_info
 
         if page_info.is_async(page):
-            return self._save_later(page, session_name, metadata)
-        with page_info.telling_failures():
-            facts = page_info.run_now(page_info.ask_page(page))
-        return page_info.warned(in_database(self._save, facts, session_name, metadata))
+            return self._save_async(page, session_name, metadata)
+        with page_info.converting_failures():
+            facts = page_info.run_without_loop(page_info.ask_page(page))
+        return page_info.check_endpoint(run_sync(self._save, facts, session_name, metadata))
 
     @told_plainly
-    async def _save_later(self, page: Any, session_name: str, metadata: dict[str, Any] | None) -> SessionInfo:
+    async def _save_async(self, page: Any, session_name: str, metadata: dict[str, Any] | None) -> SessionInfo:
         from sessions_app.browsers import page_info
 
-        with page_info.telling_failures():
+        with page_info.converting_failures():
             facts = await page_info.ask_page(page)
-        return page_info.warned(await without_blocking(self._save, facts, session_name, metadata))
+        return page_info.check_endpoint(await run_async(self._save, facts, session_name, metadata))
 
     def _save(self, facts: PageFacts, session_name: str, metadata: dict[str, Any] | None) -> SessionInfo:
         from django.conf import settings
@@ -178,7 +177,7 @@ class SessionManager:
         from sessions_app.browsers import page_info
 
         if not isinstance(metadata or {}, dict):
-            raise SessionException(f"The metadata of “{session_name}” is no dictionary.")
+            raise SessionException(f"The metadata of “{session_name}” is not a dictionary.")
         replaced = self._store.find(session_name)
         endpoint = page_info.find_endpoint(
             facts,
@@ -195,7 +194,7 @@ class SessionManager:
 
     @told_plainly
     async def restore_session(self, session_name: str) -> AsyncPage:
-        """Connect to the browser of a session, and give the page that was saved.
+        """Connect to the browser of a session and return the page that was saved.
 
         The session counts as accessed now. The connection lasts until ``aclose``.
 
@@ -204,13 +203,13 @@ class SessionManager:
         """
         from sessions_app.browsers import client
 
-        info = await without_blocking(self._store.get_valid_info, session_name)
+        info = await run_async(self._store.get_valid_info, session_name)
         browser = await self._get_driver().connect(
             info.cdp_url, name=session_name, target_id=info.page_target_id
         )
         async with client.disconnecting_on_failure(browser):
             page = await client.find_page(browser, name=session_name, metadata=info.metadata)
-            await without_blocking(self._store.touch, session_name)
+            await run_async(self._store.touch, session_name)
         return page
 
     @told_plainly
@@ -222,22 +221,22 @@ class SessionManager:
         headless: bool = True,
         metadata: dict[str, Any] | None = None,
     ) -> AsyncPage:
-        """Start a Chromium that goes on when this program ends, save it, and give its page.
+        """Start a Chromium that outlives this program, save it, and return its page.
 
-        Its profile is a folder of its own, which a later launch of the same name takes up again; and so is
-        a browser that still runs with it, though its session was removed.
+        A later launch of the same name uses the same profile folder, and connects to a browser that is still
+        running with it after its session was removed.
 
         Args:
-            url: The page to open first.
-        Raises: SessionException: the session's browser runs already, there is no Chromium, or the page
-            cannot be opened.
+            url: Address to open first.
+        Raises: SessionException: the session's browser is running, there is no Chromium, or the page cannot
+            be opened.
         """
         from django.conf import settings
 
         from sessions_app.browsers import client, launcher
         from sessions_app.browsers.page_info import ask_page
 
-        await without_blocking(self._store.check_name, session_name)
+        await run_async(self._store.check_name, session_name)
         driver = self._get_driver()
         profile_dir = launcher.profile_of(settings.RAPTOR_VAR_DIR / "browsers", self.namespace, session_name)
         async with launcher.locked(profile_dir):
@@ -252,7 +251,7 @@ class SessionManager:
                     await client.open_page(page, url)
                 facts = replace(await ask_page(page), known_endpoint=opened.cdp_url)
                 kept = {**(metadata or {}), "profile_dir": str(profile_dir)}
-                await without_blocking(self._save, facts, session_name, kept)
+                await run_async(self._save, facts, session_name, kept)
             except BaseException:
                 opened.take_back()
                 raise
@@ -261,27 +260,27 @@ class SessionManager:
     async def _refuse_running(self, session_name: str) -> None:
         from sessions_app.browsers.probe import Liveness
 
-        session = await without_blocking(self._store.find, session_name)
+        session = await run_async(self._store.find, session_name)
         if session is None or not session.cdp_url:
             return
         found = await self._get_driver().probe(session.cdp_url)
         if found.liveness is Liveness.ALIVE:
             raise SessionException(
-                f"The browser of “{session_name}” runs already. Use restore_session to connect to it, or "
-                "close_session to end it first."
+                f"The browser of “{session_name}” is already running. Use restore_session to connect to it, "
+                "or close_session to end it first."
             )
 
     @told_plainly
     async def close_session(self, session_name: str) -> None:
-        """End the browser of a session. The session itself is kept, and so is the profile.
+        """End the browser of a session, and keep the session and its profile.
 
-        Raises: SessionException: there is no such session, or its browser does not answer any more.
+        Raises: SessionException: the session does not exist, or its browser does not answer.
         """
-        info = await without_blocking(self._store.get_info, session_name)
+        info = await run_async(self._store.get_info, session_name)
         await self._get_driver().close_browser(info.cdp_url, name=session_name, target_id=info.page_target_id)
 
     async def aclose(self) -> None:
-        """Let go of all browsers, which go on, and end Playwright's process."""
+        """Disconnect from all browsers, which keep running, and stop Playwright's process."""
         if self._driver is not None:
             await self._driver.aclose()
 

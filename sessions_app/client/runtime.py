@@ -1,8 +1,7 @@
 """Lets any program use the panel's database: a script, a test run, threads, an event loop, a forked child.
 
-Where Django is set up already, it is taken as it is. Elsewhere it is set up from ``RAPTOR_…``, and the
-database's work is done by a few threads of its own: so an event loop can call it, and a hundred threads
-share a few connections.
+A Django that is set up already is used as it is. Otherwise Django is set up from ``RAPTOR_…`` variables, and
+a few threads do the database's work: an event loop can call it, and a hundred threads share few connections.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ _T = TypeVar("_T")
 SETTINGS = "raptor_admin.client_settings"
 THREADS = 4
 TRUSTED_SECONDS = 1.0
-"""So soon after its last use a connection is not tried before it is used again."""
+"""Seconds after its last use in which a connection is not checked again."""
 MIGRATION_LOCK = 0x52415054
-"""Names the advisory lock of whoever makes the tables."""
+"""Key of the advisory lock for creating the tables."""
 
 
 def set_up() -> None:
-    """Set Django up, if nobody has.
+    """Set Django up, unless the program has done so.
 
-    Raises: SessionException: the program's own Django knows nothing of sessions.
+    Raises: SessionException: the program's own Django lacks the app.
     """
-    # Imported when needed, as all of Django here: a test run that saves no session does not wait for it.
+    # Import Django when needed: a test run that saves no session does not wait for it.
     import django
     from django.apps import apps
     from django.conf import settings
@@ -50,32 +49,32 @@ def set_up() -> None:
                 django.setup()
             finally:
                 if has_no_settings:
-                    # Programs that this one starts have settings of their own.
+                    # Programs that this one starts have their own settings.
                     del os.environ["DJANGO_SETTINGS_MODULE"]
             _state.is_own, _state.makes_tables = True, has_no_settings
     if not apps.is_installed("sessions_app"):
         raise SessionException(
-            "This program's Django does not know of saved sessions. Add “sessions_app” to INSTALLED_APPS, or "
+            "This program's Django has no tables for sessions. Add “sessions_app” to INSTALLED_APPS, or "
             "unset DJANGO_SETTINGS_MODULE to use the settings of the panel."
         )
 
 
-def in_database(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Do work with the database from wherever this is called, and wait for it.
+def run_sync(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Run database work from any context, and wait for it.
 
-    In a program with a Django of its own it is done right here, in the caller's transaction, unless an
-    event loop runs here: Django refuses its database to that.
+    In a program with its own Django the work runs in the caller's thread and transaction, except inside an
+    event loop, where Django refuses database access.
 
-    Raises: SessionException: the database refuses.
+    Raises: SessionException: the database reports an error.
     """
     if _state.is_own or _is_in_event_loop():
         done: Future[_T] = _state.submit(_in_thread, work, *args, **kwargs)
         return done.result()
-    return _telling(work, *args, **kwargs)
+    return _masking_errors(work, *args, **kwargs)
 
 
-async def without_blocking(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Do work with the database while the event loop goes on; otherwise as ``in_database``."""
+async def run_async(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Run database work without blocking the event loop; otherwise like ``run_sync``."""
     return await asyncio.wrap_future(_state.submit(_in_thread, work, *args, **kwargs))
 
 
@@ -92,30 +91,30 @@ def _in_thread(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -
 
     connection = connections["default"]
     if time.monotonic() - _state.used_at.get(connection, 0.0) > TRUSTED_SECONDS:
-        # Nobody else does so outside of requests: a server that was restarted since is connected to anew.
+        # Django checks connections per request only: reconnect here after a restart of the server.
         connection.close_if_unusable_or_obsolete()
     try:
-        return _telling(_with_tables, work, *args, **kwargs)
+        return _masking_errors(_with_tables, work, *args, **kwargs)
     finally:
         _state.used_at[connection] = time.monotonic()
         if not _state.is_own:
-            # The program's own threads keep theirs; one that nobody knows of would be in its way.
+            # The program manages its own connections; this one would stay open.
             connection.close()
 
 
-def _telling(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+def _masking_errors(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
     from django.db import Error
 
     try:
         return work(*args, **kwargs)
     except Error as error:
-        # It may quote a whole row.
-        told = mask_endpoints(str(error)).strip()
-        raise SessionException(f"The database failed: {told}{_advice()}") from None
+        # The message may quote a whole row.
+        message = mask_endpoints(str(error)).strip()
+        raise SessionException(f"The database failed: {message}{_advice()}") from None
 
 
 def _advice() -> str:
-    """Say what to do about a database that a newer package has found."""
+    """Return what to do if the database is older than the package."""
     from django.db import Error, connection
     from django.db.migrations.executor import MigrationExecutor
 
@@ -128,13 +127,13 @@ def _advice() -> str:
 
 
 def _with_tables(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Do work; where it fails because a database is new, make its tables and do it again."""
+    """Run work; if it fails on a new database, create the tables and run it again."""
     from django.db import DatabaseError
 
     try:
         return work(*args, **kwargs)
     except DatabaseError:
-        if not _state.makes_tables or _has_tables():
+        if not _state.makes_tables:
             raise
     _make_tables()
     return work(*args, **kwargs)
@@ -143,12 +142,11 @@ def _with_tables(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs)
 def _has_tables() -> bool:
     from django.db import connection
 
-    # Of the last migration that makes one: half of them are none.
     return "sessions_app_policychange" in connection.introspection.table_names()
 
 
 def _make_tables() -> None:
-    """Make the tables of a new database, once, however many processes find it empty."""
+    """Create the tables of a new database, or wait for a process that is creating them."""
     from django.core.management import call_command
 
     with _alone_with_database():
@@ -194,18 +192,18 @@ class _State:
             except RuntimeError as error:
                 if "shutdown" not in str(error):
                     raise
-        # The program is ending, and Python gives no work to other threads any more.
+        # The program is exiting, and Python starts no more work in other threads.
         done: Future[_T] = Future()
         done.set_result(work(*args, **kwargs))
         return done
 
     def before_fork(self) -> None:
-        """Close what a child must not inherit: two processes on one connection ruin a SQLite database."""
+        """Close what a child must not inherit: two processes on one connection corrupt a SQLite database."""
         self.lock.acquire()
         if self.pool is not None:
             self.pool.shutdown(wait=True)
             self.pool = None
-        # Django refuses to close one where an event loop runs.
+        # Django refuses to close a connection inside an event loop.
         closing = threading.Thread(target=self._close_all)
         closing.start()
         closing.join()

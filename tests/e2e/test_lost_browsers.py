@@ -57,7 +57,7 @@ def test_two_who_launch_the_same_at_once_get_one_browser_and_one_refusal(project
         """
     )
     refusal, url = told[0]
-    assert "runs already" in refusal
+    assert "is already running" in refusal
     assert url == f"{shop}/"
     assert len(browsers(project)) == 1
 
@@ -88,11 +88,11 @@ def test_no_failure_shows_an_endpoint(launched: Project) -> None:
 BY_PORT = """
     from sessions_app.models import BrowserSession
     from sessions_app.client.writer import store_document
-    from sessions_app.client.runtime import in_database
+    from sessions_app.client.runtime import run_sync
     info = manager.get_session_info("login")
     content = info.to_dict() | {"cdp_url": "http://" + info.cdp_url.split("/")[2]}
     content["metadata"].pop("page_target_id") if %r else None
-    in_database(lambda: store_document(BrowserSession.objects.get(), content))
+    run_sync(lambda: store_document(BrowserSession.objects.get(), content))
 """
 TRY = """
     for work in (manager.restore_session, manager.close_session):
@@ -152,10 +152,10 @@ def test_metadata_of_any_shape_is_no_hindrance(launched: Project) -> None:
         """
         from sessions_app.models import BrowserSession
         from sessions_app.client.writer import store_document
-        from sessions_app.client.runtime import in_database
+        from sessions_app.client.runtime import run_sync
         for metadata in (None, [], "text", 3, {"page_target_id": ["x"], "page_url": None}):
             content = manager.get_session_info("login").to_dict() | {"metadata": metadata}
-            in_database(lambda: store_document(BrowserSession.objects.get(), content))
+            run_sync(lambda: store_document(BrowserSession.objects.get(), content))
             tell((await manager.restore_session("login")).url)
         """
     )

@@ -171,7 +171,7 @@ def test_a_browser_is_opened_and_closed_by_command(project: Project, shop: str) 
     assert "/devtools/" not in opened.stdout
     again = project.manage("open_browser", "by hand", "--headless")
     assert again.returncode == 1
-    assert "runs already" in again.stderr
+    assert "is already running" in again.stderr
     closed = project.manage("close_browser", "by hand")
     assert closed.returncode == 0, closed.stderr
     assert browsers(project) == []

@@ -110,7 +110,7 @@ class Saver:
 
     def _touch(self, name: str) -> None:
         # As restore_session does when it is connected.
-        asyncio.run(runtime.without_blocking(self.manager._store.touch, name))
+        asyncio.run(runtime.run_async(self.manager._store.touch, name))
         self.counts["touches"] += 1
 
     def _look(self) -> None:
@@ -132,7 +132,7 @@ class Saver:
         content = old_content(token, is_invalid=self.chance.random() < 0.3)
         folder = self.manager.get_storage_dir()
         if folder is None:
-            runtime.in_database(put_row, self.manager.namespace, name, content)
+            runtime.run_sync(put_row, self.manager.namespace, name, content)
         else:
             put_file(folder, name, content)
         if self.chance.random() < 0.5:

@@ -51,9 +51,9 @@ class CleanupPolicyAdmin(RaptorAdmin):
         css = {"all": ("sessions_app/policies.css",)}
 
     def get_urls(self) -> list[URLPattern]:
-        run_now = self.admin_site.admin_view(self.run_now_view)
+        run_without_loop = self.admin_site.admin_view(self.run_now_view)
         return [
-            path("<int:policy_id>/run/", run_now, name="sessions_app_cleanuppolicy_run"),
+            path("<int:policy_id>/run/", run_without_loop, name="sessions_app_cleanuppolicy_run"),
             *super().get_urls(),
         ]
 

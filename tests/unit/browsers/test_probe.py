@@ -97,7 +97,7 @@ def test_another_browser_has_the_port(browser: Browser) -> None:
     browser.browser_id = "99999999-8888"
     found = probe(browser.endpoint, allowed_hosts=ALLOWED)
     assert found.liveness is Liveness.REPLACED
-    assert "99999999" not in found.because
+    assert "99999999" not in found.reason
 
 
 def test_nothing_listens() -> None:
@@ -105,8 +105,8 @@ def test_nothing_listens() -> None:
         endpoint = gone.endpoint
     found = probe(endpoint, allowed_hosts=ALLOWED)
     assert found.liveness is Liveness.UNREACHABLE
-    assert found.because.startswith("nothing listens at 127.0.0.1:")
-    assert SAVED not in found.because
+    assert found.reason.startswith("nothing listens at 127.0.0.1:")
+    assert SAVED not in found.reason
 
 
 def test_a_browser_that_does_not_tell_may_be_alive(browser: Browser) -> None:
