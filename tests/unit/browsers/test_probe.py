@@ -179,7 +179,7 @@ def test_what_is_not_allowed_is_not_asked(cdp_url: str) -> None:
 
 @pytest.mark.parametrize("address", ["169.254.169.254", "224.0.0.1", "0.0.0.0"])
 def test_some_addresses_are_never_asked_whoever_allows_them(address: str) -> None:
-    with pytest.raises(EndpointRefused, match="leads to"):
+    with pytest.raises(EndpointRefused, match="resolves to"):
         resolve(f"http://{address}/", allowed_hosts=("0.0.0.0/0",))
 
 
