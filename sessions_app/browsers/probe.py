@@ -123,9 +123,7 @@ def resolve(cdp_url: str, *, allowed_hosts: Iterable[str]) -> Address:
         raise EndpointRefused("its endpoint is not an http or ws address")
     port = endpoint.port or _DEFAULT_PORTS[endpoint.scheme]
     if not is_allowed_host(endpoint.host, allowed_hosts):
-        raise EndpointRefused(
-            f"its host {endpoint.host} is not among the allowed ones (RAPTOR_CDP_ALLOWED_HOSTS)"
-        )
+        raise EndpointRefused(f"its host {endpoint.host} is not an allowed host (RAPTOR_CDP_ALLOWED_HOSTS)")
     host = _address_of(endpoint.host, port)
     parts = urlsplit(cdp_url.strip())
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path

@@ -1,4 +1,4 @@
-"""Which sessions a cleanup is about, and for which reasons; pure, and the same wherever it is asked."""
+"""Criteria of cleanups: which sessions match, and for which reasons."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ SELECTION_LIMIT = 10_000
 
 
 class Reason(CodedFlag):
-    """Why a session is removed, besides its problems, whose bits stand below these."""
+    """Why a session is removed. Problems are reasons too; their bits are lower than these."""
 
     EXPIRED = 1 << 8, "Last accessed too long ago, or its age cannot be read."
-    SELECTED = 1 << 9, "Selected by hand."
-    ALL = 1 << 10, "Every session in the scope was to go."
+    SELECTED = 1 << 9, "Selected manually."
+    ALL = 1 << 10, "Every session in the scope was removed."
     VANISHED = 1 << 11, "Its file is gone from the session directory."
 
 
 REASONS: dict[str, Problem | Reason] = {reason.code: reason for reason in (*Reason, *Problem)}
-"""Every reason for a removal by its code, in the order in which they are told."""
+"""Every reason for a removal by its code, in display order."""
 
 _PROBLEM_BITS = (1 << 8) - 1
 
 
 def reasons_in(bits: int) -> list[Problem | Reason]:
-    """Take a sum of reason bits apart into its members."""
+    """Split a sum of reason bits into its members."""
     return [*Problem(bits & _PROBLEM_BITS), *Reason(bits & ~_PROBLEM_BITS)]
 
 
 def count_reasons(groups: Iterable[tuple[int, int]]) -> dict[str, int]:
-    """Count each reason by its code over ``(bits, sessions)`` groups; a session counts in each of its own."""
+    """Count each reason by its code over ``(bits, sessions)`` groups; a session counts for each reason."""
     counts: Counter[str] = Counter()
     for bits, sessions in groups:
         for reason in reasons_in(bits):
@@ -49,24 +49,24 @@ def count_reasons(groups: Iterable[tuple[int, int]]) -> dict[str, int]:
 
 
 class InvalidCriteria(ValueError):
-    """The criteria name nothing, or something that cannot be."""
+    """The criteria are empty, or a value is out of range."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Criteria:
-    """What a cleanup takes: sessions that meet any criterion, within the scope.
+    """Criteria of a cleanup: it removes sessions that meet any criterion, within the scope.
 
     Args:
         expired: Last accessed more than ``max_age_days`` ago, or of unreadable age.
         invalid: With at least one problem.
         all: Every session in the scope, pinned ones included.
         session_ids: These sessions (primary keys).
-        selection: The sessions that the filters and the search of the list leave. Its namespace is the scope.
-        has_vanished: ``session_ids`` are sessions whose files are gone; the mirror's own bookkeeping.
+        selection: Sessions that the filters and the search of the list show. Its namespace is the scope.
+        has_vanished: ``session_ids`` are sessions whose files are gone; used by syncs only.
         namespace: Scope; blank for all namespaces.
-        not_namespaces: Scope: these are left out, for they are hidden from who asks (``limits``).
+        not_namespaces: Scope: namespaces that are hidden from the user (``access.visibility``).
         browser_type: Scope; blank for all.
-        directory: Scope: the session directory (primary key) that its sessions are mirrored from.
+        directory: Scope: primary key of the session directory.
     Raises: InvalidCriteria: no criterion is given, or a value is out of range.
     """
 
@@ -83,14 +83,12 @@ class Criteria:
     directory: int | None = None
 
     def __post_init__(self) -> None:
-        if not (self.expired or self.invalid or self.all or self.is_by_hand):
-            raise InvalidCriteria(
-                "Nothing to clean up was named: choose expired, invalid, all, or select sessions."
-            )
+        if not (self.expired or self.invalid or self.all or self.is_selection):
+            raise InvalidCriteria("No criterion was given: choose expired, invalid, all, or select sessions.")
         if self.selection is not None and (
             self.selection.is_empty or self.selection.namespace != self.namespace
         ):
-            raise InvalidCriteria("Nothing to clean up was named: filter the list, or select sessions.")
+            raise InvalidCriteria("No criterion was given: filter the list, or select sessions.")
         if not 0 < self.max_age_days <= MAX_AGE_LIMIT_DAYS:
             raise InvalidCriteria(
                 f"A maximum age of {self.max_age_days} days is not possible: "
@@ -99,9 +97,9 @@ class Criteria:
 
     @classmethod
     def from_selection(cls, selection: Selection, *, max_age_days: float) -> Self:
-        """What the list shows by its filters and its search.
+        """Build criteria from the filters and the search of the list.
 
-        Raises: InvalidCriteria: none of them is set.
+        Raises: InvalidCriteria: no filter is set.
         """
         return cls(selection=selection, namespace=selection.namespace, max_age_days=max_age_days)
 
@@ -119,7 +117,7 @@ class Criteria:
 
     def to_json(self) -> dict[str, Any]:
         data = {field.name: getattr(self, field.name) for field in fields(self)}
-        # Without a key for what is not given and was not known once: criteria of then are equal to these.
+        # Omit later keys that are not set, so that criteria stored earlier stay equal.
         later: dict[str, Any] = {
             "selection": self.selection and self.selection.to_json(),
             "not_namespaces": list(self.not_namespaces),
@@ -127,16 +125,16 @@ class Criteria:
         return {name: value for name, value in (data | later).items() if name not in later or value}
 
     @property
-    def is_by_hand(self) -> bool:
-        """Whether somebody has selected sessions, one by one or by filters."""
+    def is_selection(self) -> bool:
+        """Whether a user selected sessions, one by one or by filters."""
         return self.session_ids is not None or self.selection is not None
 
     def cutoff(self, as_of: datetime) -> datetime:
-        """The last access before which a session counts as expired."""
+        """Return the last access before which a session is expired."""
         return as_of - timedelta(days=self.max_age_days)
 
     def reaches(self, namespace: str) -> bool:
-        """Whether sessions of a namespace may be taken."""
+        """Check whether sessions of a namespace may match."""
         return self.namespace in ("", namespace) and namespace not in self.not_namespaces
 
     def scope(self) -> Q:
@@ -152,7 +150,7 @@ class Criteria:
         return scope
 
     def matching(self, as_of: datetime) -> Q:
-        """The sessions that these criteria take, as judged at an instant."""
+        """Match the sessions that meet these criteria, evaluated at an instant."""
         if self.all:
             return self.scope()
         chosen = Q()
@@ -169,26 +167,26 @@ class Criteria:
         return self.scope() & chosen & Q(is_pinned=False)
 
     def reasons(self, as_of: datetime) -> Combinable:
-        """The reason bits of each matching session, as SQL."""
+        """Return the reason bits of each matching session, as SQL."""
         if self.has_vanished:
             return Value(Reason.VANISHED.value)
-        by_hand = self.all or self.is_by_hand
-        mask = ~0 if self.invalid or by_hand else UNREADABLE.value
+        is_selected = self.all or self.is_selection
+        mask = ~0 if self.invalid or is_selected else UNREADABLE.value
         bits: Combinable = F("problems").bitand(mask & _PROBLEM_BITS)
-        if self.expired and not (self.invalid or by_hand):
-            # All of them are: a plan over many sessions takes a third longer where it asks each.
+        if self.expired and not (self.invalid or is_selected):
+            # All of them are expired: evaluating each would cost a large plan a third more.
             bits = bits + Value(Reason.EXPIRED.value)
-        elif self.expired or by_hand:
+        elif self.expired or is_selected:
             expired = When(is_expired(self.cutoff(as_of)), then=Value(Reason.EXPIRED.value))
             bits = bits + Case(expired, default=Value(0), output_field=IntegerField())
         if self.all:
             return bits + Value(Reason.ALL.value)
-        if self.is_by_hand:
+        if self.is_selection:
             return bits + Value(Reason.SELECTED.value)
         return bits
 
     def describe(self) -> str:
-        """Say in a line what is asked for."""
+        """Describe the criteria in a line."""
         return (
             "sessions whose files are gone" if self.has_vanished else self._chosen() + self._scope_in_words()
         )
@@ -212,7 +210,7 @@ class Criteria:
         if self.namespace:
             text += f", in namespace {self.namespace}"
         elif self.not_namespaces:
-            text += f", but not in {count_of(len(self.not_namespaces), 'limited namespace')}"
+            text += f", except {count_of(len(self.not_namespaces), 'limited namespace')}"
         if self.browser_type:
             text += f", of browser type {self.browser_type}"
         if self.directory is not None:

@@ -1,8 +1,8 @@
-"""Session documents: bytes to the columns of a session and back, with nothing lost.
+"""Session documents: bytes to the columns of a session and back, without loss.
 
-The bytes are what is kept. The columns are what the database needs of them to judge, search and
-sort; where a column cannot hold a value (NUL and lone surrogates fit in no text column, an
-address of a megabyte in no index) it holds what it can, and the bytes still hold all of it.
+The bytes are kept exactly. The columns hold what the database needs to evaluate, search and sort. A value
+that a column cannot hold (NUL and lone surrogates in a text column, a megabyte in an index) is shortened or
+replaced there; the bytes still hold all of it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Any, NamedTuple
 from sessions_app.session.endpoint import mask_endpoints
 
 TEXT_LENGTH = 255
-"""Longest text in an indexed column, in characters: PostgreSQL refuses index rows over 2,704 bytes."""
+"""Longest text in an indexed column, in characters; PostgreSQL refuses index rows over 2,704 bytes."""
 
 
 METADATA_LENGTH = 1_000
-"""Characters of a session's metadata that a search looks through."""
+"""Characters of a session's metadata that are searched."""
 
 
 class DocumentFields(NamedTuple):
-    """What the columns of a session hold of its document; see ``StoredSession``."""
+    """Columns of a session that are read from its document; see ``StoredSession``."""
 
     session_id: str
     cdp_url: str
@@ -36,20 +36,19 @@ class DocumentFields(NamedTuple):
     metadata_text: str
 
 
-# json.loads looks for options at each call, which is a tenth of reading a small document.
+# json.loads checks its options at each call, a tenth of the time for a small document.
 _decode = json.JSONDecoder().decode
 
-# To mask what is cut off afterwards took half of an import of large documents.
+# Masking text that is cut off afterwards took half of an import of large documents.
 _MASKED_LENGTH = 2 * METADATA_LENGTH
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CORRUPTED = DocumentFields("", "", "", None, None, True, "")
 
 
 def read_document(data: bytes) -> dict[str, Any] | None:
-    """Read a document's JSON object, or None where there is none to be read.
+    """Return a document's JSON object, or None if it has none.
 
-    ``None`` covers all of it: no JSON in UTF-8, another top level, nesting or numbers beyond what
-    Python reads.
+    None means: not JSON in UTF-8, another top level, or nesting or numbers beyond what Python reads.
     """
     try:
         content = _decode(data.removeprefix(codecs.BOM_UTF8).decode())
@@ -59,10 +58,10 @@ def read_document(data: bytes) -> dict[str, Any] | None:
 
 
 def parse_document(data: bytes, *, time_zone: tzinfo) -> DocumentFields:
-    """Take from a document what the columns hold. No bytes raise an error.
+    """Read the columns of a session from its document. No input raises an error.
 
     Args:
-        time_zone: In which naive timestamps are read; aware ones keep their instant.
+        time_zone: Zone of naive timestamps; aware ones keep their instant.
     """
     content = read_document(data)
     if content is None:
@@ -81,28 +80,28 @@ def parse_document(data: bytes, *, time_zone: tzinfo) -> DocumentFields:
 
 
 def metadata_text(metadata: object, *, cdp_url: str) -> str:
-    """Give the values in a session's metadata as a text to be searched, the first ones only.
+    """Return the first values in a session's metadata as a text to search.
 
-    Endpoints are masked as on the page of the session: what is not shown there is found by no search, or
-    it could be guessed letter by letter.
+    Endpoints are masked as on the page of the session: a search for hidden text could guess it letter by
+    letter.
 
     Args:
-        cdp_url: The session's endpoint.
+        cdp_url: Endpoint of the session.
     """
     if not isinstance(metadata, dict):
         return ""
     text = " ".join(_values_in(metadata))
     if len(text) > _MASKED_LENGTH:
-        # Behind a space, where no address goes on: half an endpoint would not be known for one.
+        # Cut at a space, where every address ends: half an endpoint would not be masked.
         text = text[:_MASKED_LENGTH].rpartition(" ")[0]
     if not text.isprintable():
-        # As a page shows it: an address goes on behind a line break, though a mask would end there.
+        # Escape as a page does: a mask would end at a line break inside an address.
         text = _CONTROL.sub(_escaped, text)
     return _text(mask_endpoints(text, cdp_url=cdp_url)[:METADATA_LENGTH])
 
 
 def _values_in(metadata: dict[str, Any]) -> list[str]:
-    """Give texts, numbers and the like, those that lie deeper last; none under the name of an endpoint."""
+    """Return texts, numbers and booleans, deeper ones last, without those named cdp_url."""
     values: list[str] = []
     left: list[Any] = [metadata]
     while left and len(values) < METADATA_LENGTH:
@@ -113,7 +112,7 @@ def _values_in(metadata: dict[str, Any]) -> list[str]:
             elif type(value) is dict or type(value) is list:
                 left.append(value)
             elif value is not None:
-                values.append(str(value).lower())  # true, as it is written there
+                values.append(str(value).lower())
     return values
 
 
@@ -128,18 +127,18 @@ def _escaped(character: re.Match[str]) -> str:
 
 
 def write_document(content: dict[str, Any]) -> bytes:
-    """Write a document as RAPTOR's own ``SessionManager`` lays it out: indented by two, in ASCII."""
+    """Return a document in the layout of RAPTOR's own ``SessionManager``: indented by two, in ASCII."""
     return json.dumps(content, indent=2).encode("ascii")
 
 
 def _shown(value: object) -> str:
-    """Give a text that lists and reports show: of bounded length, and never an endpoint."""
+    """Return a text for lists and reports: of bounded length, endpoints masked."""
     text = _text(value)
     return (mask_endpoints(text) if "/" in text else text)[:TEXT_LENGTH]
 
 
 def _text(value: object) -> str:
-    """Give the text without outer white space; what is no text counts as missing."""
+    """Return a text without surrounding white space; other values are blank."""
     if not isinstance(value, str):
         return ""
     if not value.isascii():
@@ -150,7 +149,7 @@ def _text(value: object) -> str:
 
 
 def _instant(value: object, time_zone: tzinfo) -> datetime | None:
-    """Read an ISO 8601 time as RAPTOR writes it, in UTC; None where it is none or out of range."""
+    """Read an ISO 8601 time as RAPTOR writes it, in UTC; None if it is invalid or out of range."""
     if not isinstance(value, str):
         return None
     try:
@@ -161,5 +160,5 @@ def _instant(value: object, time_zone: tzinfo) -> datetime | None:
             instant = instant.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    # Not in the first and last year, so that no time zone shifts it out of what datetime can hold.
+    # Leave out the first and last year: a time zone could shift them out of datetime's range.
     return instant if 1 < instant.year < 9999 else None

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 @dataclass
 class SessionInfo:
-    """What a session document says; the two times as ISO 8601 text, as they stand there."""
+    """Content of a session document; the two times are ISO 8601 text, unchanged."""
 
     session_id: str = ""
     cdp_url: str = field(default="", repr=False)
@@ -16,17 +16,17 @@ class SessionInfo:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the document as JSON has it."""
+        """Return the document as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Read a document; keys that it has besides the six are left out."""
+        """Read a document; unknown keys are left out."""
         names = {known.name for known in fields(cls)}
         return cls(**{name: value for name, value in data.items() if name in names})
 
     @property
     def page_target_id(self) -> object:
-        """What tells the page that was saved from any other; None where it was not saved by this project."""
+        """Target that identifies the saved page, or None if another program saved it."""
         metadata: object = self.metadata
         return metadata.get("page_target_id") if isinstance(metadata, dict) else None

@@ -1,4 +1,4 @@
-"""How sessions are searched for: by the beginning of a name, through an index, or by parts of texts."""
+"""Searches sessions: by the beginning of a name, through an index, or by parts of texts."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _SURROGATES = range(0xD800, 0xE000)
 
 
 def begins_with(text: str) -> Q:
-    """Sessions whose names begin with a text as it is written, in upper or lower case."""
+    """Match sessions whose names begin with a text, case-sensitively."""
     return Q(name__begins=text)
 
 
 def mentions(text: str, *, in_metadata: bool = True) -> Q:
-    """Sessions with a text in name, session id, host or a value of the metadata, in whatever case.
+    """Match sessions with a text in name, session id, host or a metadata value, case-insensitively.
 
-    What of an endpoint no screen shows is not looked at: it could be guessed letter by letter.
+    Parts of endpoints that no screen shows are not searched: they could be guessed letter by letter.
     """
-    # An endpoint is taken apart only where the text is somewhere in it.
+    # Extract the host only from endpoints that contain the text.
     in_host = Q(cdp_url__mentions=text) & Q(_Mentions(ShownHost("cdp_url"), text))
     found = Q(name__mentions=text) | Q(session_id__mentions=text) | in_host
     return found | Q(metadata_text__mentions=text) if in_metadata else found
@@ -34,8 +34,7 @@ def mentions(text: str, *, in_metadata: bool = True) -> Q:
 @CharField.register_lookup
 @TextField.register_lookup
 class _Mentions(Contains):
-    """``LIKE '%text%'`` in whatever case, as SQLite has it; PostgreSQL compares small letters, which takes
-    a third less than ``ILIKE``."""
+    """Case-insensitive ``LIKE '%text%'``; on PostgreSQL ``LOWER`` costs a third less than ``ILIKE``."""
 
     lookup_name = "mentions"
 
@@ -48,8 +47,8 @@ class _Mentions(Contains):
 
 @CharField.register_lookup
 class _BeginsWith(StartsWith):
-    """``LIKE 'text%'``, of which PostgreSQL makes a range over the index of names; on SQLite that range,
-    for its own LIKE knows no case."""
+    """``LIKE 'text%'``, which PostgreSQL reads as a range of the index of names; on SQLite, whose ``LIKE``
+    ignores case, the range itself."""
 
     lookup_name = "begins"
 
@@ -65,7 +64,7 @@ class _BeginsWith(StartsWith):
 
 
 def _first_beyond(text: str) -> str:
-    """The first text, by code points, after all that begin with one; blank where there is none."""
+    """Return the first text, by code points, after all that begin with a text; blank if there is none."""
     kept = text.rstrip(chr(_LAST_CHARACTER))
     if not kept:
         return ""
@@ -74,10 +73,10 @@ def _first_beyond(text: str) -> str:
 
 
 class ShownHost(Func):
-    """Host and port of an endpoint as ``Endpoint`` shows them, as SQL; NULL where they are not plain.
+    """Host and port of an endpoint as ``Endpoint`` shows them, as SQL; NULL if they are not plain.
 
-    Only an address of a known scheme counts, with letters, digits, dots, dashes and a port of at most five
-    digits before its path. A user, a query or a port that is none may be the secret.
+    An address needs a known scheme, and letters, digits, dots, dashes and a port of at most five digits
+    before its path. A user, a query or a malformed port may be the secret.
     """
 
     output_field = TextField()

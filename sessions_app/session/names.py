@@ -1,32 +1,32 @@
-"""What can be the name of a session, in a database and as a file."""
+"""Rules for names of sessions, in a database and as files."""
 
 from __future__ import annotations
 
 from sessions_app.session.files import SUFFIX
 
 NAME_LENGTH = 255
-"""Characters of a name that are stored."""
+"""Longest name, in characters."""
 
 FILE_NAME_BYTES = 255
 
 
 def why_not_a_name(name: object) -> str:
-    """Say why a session cannot have a name; blank where it can."""
+    """Return why a session cannot have a name; blank if it can."""
     if not isinstance(name, str) or not name:
-        return "it is empty" if name == "" else "it is no text"
+        return "it is empty" if name == "" else "it is not a text"
     if len(name) > NAME_LENGTH:
-        return f"it has {len(name):,} characters, and at most {NAME_LENGTH} are stored"
+        return f"it has {len(name):,} characters; at most {NAME_LENGTH} are stored"
     if "\0" in name or name != name.encode("utf-8", "ignore").decode():
-        return "it holds characters that no database stores"
+        return "it has characters that databases cannot store"
     return ""
 
 
 def why_not_a_file_name(name: str) -> str:
-    """Say why a session in a folder cannot have a name that others may have; blank where it can."""
+    """Return why a session in a folder cannot have an otherwise valid name; blank if it can."""
     if "/" in name:
-        return "in a folder a name is that of a file, and has no slash"
+        return "in a folder it is a file name, which cannot contain a slash"
     if name.startswith("."):
-        return "in a folder a name is that of a file, and begins with no dot"
+        return "in a folder it is a file name, which must not begin with a dot"
     if len((name + SUFFIX).encode()) > FILE_NAME_BYTES:
-        return f"with {SUFFIX} it takes over {FILE_NAME_BYTES} bytes, and files have shorter names"
+        return f"with {SUFFIX} it has over {FILE_NAME_BYTES} bytes, too many for a file name"
     return ""

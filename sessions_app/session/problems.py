@@ -1,8 +1,8 @@
-"""The rules of validity, each in one place: its public code, its rule and what to tell a person.
+"""The rules of validity, each in one place: its public code, its condition, its text and its advice.
 
-A rule is a ``Q`` over the columns of a session, so the database judges every row by itself, one
-written by raw SQL included: see ``BrowserSession.problems``. Problems make a session invalid;
-warnings are told and never cause a removal.
+A rule is a ``Q`` over the columns of a session, so the database evaluates every row itself, rows written by
+raw SQL included: see ``BrowserSession.problems``. Problems make a session invalid; warnings are shown and
+never cause a removal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BROWSER_TYPES = ("chromium", "firefox", "webkit")
 
 
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
-"""Stands for a last access that cannot be read: longer ago than any other."""
+"""Represents a last access that cannot be read; earlier than any other."""
 
 
 class CodedFlag(IntFlag):
@@ -42,17 +42,17 @@ class CodedFlag(IntFlag):
 
     @property
     def code(self) -> str:
-        """The public name of a single member, as screens, filters and JSON have it."""
+        """Public name of a single member in screens, filters and JSON."""
         return str(self.name).lower()
 
     @property
     def codes(self) -> list[str]:
-        """The codes of all members in the set, in order of their bits."""
+        """Codes of all members in the set, in the order of their bits."""
         return [member.code for member in self]
 
     @classmethod
     def from_codes(cls, codes: Iterable[str]) -> Self:
-        """Make a set of the codes.
+        """Build a set from codes.
 
         Raises: ValueError: a code is unknown; the message lists the valid ones.
         """
@@ -96,7 +96,7 @@ class Problem(CodedFlag):
     CORRUPTED_DOCUMENT = (
         32,
         "The document is not a JSON object.",
-        "It was cut off or is no session at all. Its bytes are kept as they are; clean it up.",
+        "It was cut off or is not a session. Its bytes are kept as they are; clean it up.",
     )
 
 
@@ -109,7 +109,7 @@ def _blank(column: str) -> Q:
 
 
 def _in_a_readable_document(rule: Q) -> Q:
-    # What a corrupted document would have said is unknown, so only its corruption is held against it.
+    # The content of a corrupted document is unknown, so only its corruption counts.
     return Q(is_corrupted=False) & rule
 
 
@@ -124,7 +124,7 @@ RULES: dict[Problem, Q] = {
 
 
 def problems_expression() -> CombinedExpression:
-    """The sum of the bits of all broken rules, as SQL for a stored generated column."""
+    """Return the sum of the bits of all broken rules, as SQL for a stored generated column."""
     bits = [
         Case(When(rule, then=Value(problem.value)), default=Value(0), output_field=IntegerField())
         for problem, rule in RULES.items()
@@ -136,43 +136,43 @@ def problems_expression() -> CombinedExpression:
 
 
 def is_expired(cutoff: datetime) -> Q:
-    """Sessions last accessed before the cutoff, or of unreadable age: the guide's own rule."""
+    """Match sessions last accessed before the cutoff, or of unreadable age: the guide's rule."""
     return Q(idle_since__lt=cutoff)
 
 
 def is_invalid() -> Q:
-    """Sessions with any problem."""
+    """Match sessions with any problem."""
     return Q(problems__gt=0)
 
 
 def has_problem(problem: Problem) -> Q:
-    """Sessions with any of the given problems."""
+    """Match sessions with any of the given problems."""
     # "problems > 0" lets the partial index session_invalid narrow the rows first.
     return is_invalid() & ~Q(Exact(F("problems").bitand(problem.value), Value(0)))
 
 
 class SessionWarning(CodedFlag):
-    """What is worth telling about a valid session."""
+    """A remark about a session that does not make it invalid."""
 
     NOT_RECONNECTABLE = (
         1,
         "Firefox and WebKit cannot be reconnected to over CDP.",
-        "Use Chromium where a test has to take the browser over.",
+        "Use Chromium for tests that reconnect to a browser.",
     )
     LAST_ACCESSED_IN_FUTURE = (
         2,
-        "The last access lies in the future.",
+        "The last access is in the future.",
         "Check the clock and the time zone of the machine that saved it.",
     )
     ENDPOINT_HOST_NOT_ALLOWED = (
         4,
-        "The endpoint's host is not among the allowed ones.",
+        "The endpoint's host is not an allowed host.",
         "Add it to RAPTOR_CDP_ALLOWED_HOSTS if it is yours; until then nobody connects to it.",
     )
     ENDPOINT_SCHEME_UNSUPPORTED = (
         8,
         "The endpoint is neither an http nor a ws address.",
-        "Save the address that the browser's /json/version names.",
+        "Save the address that the browser reports at /json/version.",
     )
 
 
@@ -184,7 +184,7 @@ def warnings_of(
     as_of: datetime,
     allowed_hosts: Iterable[str],
 ) -> SessionWarning:
-    """Tell what is odd about a session without being a reason to remove it."""
+    """Return the warnings about a session."""
     found = SessionWarning(0)
     if browser_type in ("firefox", "webkit"):
         found |= SessionWarning.NOT_RECONNECTABLE

@@ -1,4 +1,4 @@
-"""What the filters and the search of the list leave: a condition that can be kept, in place of ids.
+"""The filters and the search of the list as a condition that can be stored, instead of ids.
 
 Each choice of a filter is a range or an equality, so that they combine and use an index.
 """
@@ -29,14 +29,14 @@ from sessions_app.text import in_days
 
 
 class InvalidSelection(ValueError):
-    """A filter has a value that it does not offer; the message lists the valid ones."""
+    """A filter has an unknown value; the message lists the valid ones."""
 
 
 class Choice(NamedTuple):
-    """A value of a filter: its label beside the list, how a sentence says it, and what it asks for.
+    """A value of a filter: its label beside the list, its words in a sentence, and its condition.
 
-    ``{limit}`` in a text stands for the maximum age. The condition is given the instant at which it is
-    judged, and the last access before which a session is expired.
+    ``{limit}`` in a text is replaced by the maximum age. The condition receives the instant of evaluation and
+    the last access before which a session is expired.
     """
 
     label: str
@@ -45,12 +45,12 @@ class Choice(NamedTuple):
 
 
 def label_of(code: str) -> str:
-    """A public code as a label: short enough for the side of a list."""
+    """Return a public code as a short label."""
     return code.replace("_", " ").capitalize()
 
 
 def midnight_before(as_of: datetime) -> datetime:
-    """The beginning of the day in TIME_ZONE."""
+    """Return the beginning of the day in ``TIME_ZONE``."""
     return timezone.localtime(as_of).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
@@ -104,7 +104,7 @@ CHOICES: dict[str, dict[str, Choice]] = {
             name: Choice(name, f"of browser type {name}", _fixed(Q(browser_type=name)))
             for name in BROWSER_TYPES
         },
-        # Each of them has a problem, and few sessions have: that is an index.
+        # Other types are a problem, so the partial index of invalid sessions applies.
         "other": Choice(
             "Other", "of another browser type", _fixed(is_invalid() & ~Q(browser_type__in=BROWSER_TYPES))
         ),
@@ -114,33 +114,33 @@ CHOICES: dict[str, dict[str, Choice]] = {
         "no": Choice("No", "not pinned", _fixed(Q(is_pinned=False))),
     },
 }
-"""The filters of the list with their values, by the names that stand in its address."""
+"""Filters of the list with their values, by their names in its address."""
 
 
 class Since(NamedTuple):
-    """A place in the order of last access: a session is not before it if it was accessed later, or has
-    the same instant and a primary key that is not smaller."""
+    """A position in the order of last access. A session follows it if it was accessed later, or at the same
+    instant with an equal or larger primary key."""
 
     at: datetime
     id: int
 
     def condition(self) -> Q:
         after = Q(idle_since__gt=self.at) | Q(idle_since=self.at, pk__gte=self.id)
-        # Said once more as a range, which the index of last accesses takes.
+        # Repeat the condition as a range, so that the index of last accesses applies.
         return Q(idle_since__gte=self.at) & after
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """The values of the list's filters and its search, each blank where it is not asked for.
+    """Values of the list's filters and its search; blank values do not filter.
 
     Args:
         problem, expired, accessed, browser_type, pinned: A key of ``CHOICES``.
         namespace: Any.
-        text: What is searched for: the beginning of a name, or a part of name, host, session id or metadata.
-        in_metadata: Off in what was kept before metadata was searched: that finds what it was shown to find.
-        since: Parts are only looked for in sessions from here on; in all, where it is not given.
-    Raises: InvalidSelection: a filter does not have such a value.
+        text: Text to search: the beginning of a name, or a part of name, host, session id or metadata.
+        in_metadata: False in selections stored before metadata was searched, so that they match the same.
+        since: Search parts only in sessions from this position on; in all sessions if not given.
+    Raises: InvalidSelection: a filter has an unknown value.
     """
 
     problem: str = ""
@@ -160,12 +160,12 @@ class Selection:
 
     @classmethod
     def from_address(cls, query: Mapping[str, str]) -> Self:
-        """Read the filters and the search (``q``) of an address; what else stands in it is no matter of ours.
+        """Read the filters and the search (``q``) of an address; other parameters are ignored.
 
         Raises: InvalidSelection.
         """
         given: dict[str, Any] = {name: query.get(name, "") for name in (*CHOICES, "namespace")}
-        # Nothing in a column is longer, so what is cut off was found nowhere.
+        # No column is longer, so a longer text matches nothing.
         text = query.get("q", "").strip()[:LONGEST_TEXT]
         return cls(**given, text=text, in_metadata=bool(text))
 
@@ -183,19 +183,19 @@ class Selection:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is asked for: it would leave every session."""
+        """Whether no filter is set, so that every session matches."""
         return not self.to_json()
 
     def taking(self, name: str, value: str) -> Self:
-        """The same with another value of one filter; blank for none."""
+        """Return a copy with another value of one filter; blank clears it."""
         taken: dict[str, Any] = {name: value}
         return replace(self, **taken)
 
     def conditions(self, as_of: datetime, cutoff: datetime) -> dict[str, Q]:
-        """What each filter that is set asks for, by its name, as judged at an instant.
+        """Return the condition of each filter that is set, by its name, evaluated at an instant.
 
         Args:
-            cutoff: The last access before which a session is expired.
+            cutoff: Last access before which a session is expired.
         """
         asked = {
             name: choices[value].condition(as_of, cutoff)
@@ -205,11 +205,11 @@ class Selection:
         return asked | ({"namespace": Q(namespace=self.namespace)} if self.namespace else {})
 
     def matching(self, as_of: datetime, cutoff: datetime) -> Q:
-        """The sessions that are left."""
-        return reduce(and_, self.conditions(as_of, cutoff).values(), Q()) & self.found()
+        """Match the selected sessions."""
+        return reduce(and_, self.conditions(as_of, cutoff).values(), Q()) & self.search_condition()
 
-    def found(self) -> Q:
-        """The sessions that the search finds; all where there is none."""
+    def search_condition(self) -> Q:
+        """Match the sessions that the search finds; all without a search."""
         if not self.text:
             return Q()
         mentioned = mentions(self.text, in_metadata=self.in_metadata)
@@ -218,7 +218,7 @@ class Selection:
         return begins_with(self.text) | (self.since.condition() & mentioned)
 
     def describe(self, max_age_days: float) -> str:
-        """Say what is asked for, but for the namespace, as in “sessions with any problem, not pinned”."""
+        """Describe the selection without its namespace, as in “sessions with any problem, not pinned”."""
         limit = in_days(max_age_days)
         words = [
             choices[value].words.format(limit=limit)
@@ -226,7 +226,7 @@ class Selection:
             if (value := getattr(self, name))
         ]
         if self.text:
-            # Somebody may have looked for an endpoint.
+            # The text may be an endpoint.
             text = mask_endpoints(self.text)
             places = "name, host, session id or metadata" if self.in_metadata else "name, host or session id"
             if self.since is None:

@@ -8,7 +8,7 @@ SKIPPED_FILES_KEPT = 100
 
 @dataclass
 class SyncResult:
-    """What a sync did, in files; ``skipped`` has names with the reason for each."""
+    """Counts of a sync, in files; ``skipped`` has file names with the reason for each."""
 
     added: int = 0
     changed: int = 0

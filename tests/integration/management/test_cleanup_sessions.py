@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 def test_nothing_named_is_refused(folder: Path) -> None:
     outcome = run("cleanup_sessions", "--namespace", "default")
     assert outcome.status == 2
-    assert "Nothing to clean up was named" in outcome.err
+    assert "No criterion was given" in outcome.err
     assert not CleanupRun.objects.exists()
 
 

@@ -88,7 +88,7 @@ def test_the_same_from_a_shell(tmp_path: Path) -> None:
     manage(tmp_path, "cleanup_sessions", "--expired", "--as-of", AS_OF)
     assert names_in(folder) == {name for name, row in expected().items() if not row["removed_by_expired"]}
     refused = manage(tmp_path, "cleanup_sessions", status=2)
-    assert "Nothing to clean up was named" in refused.stderr
+    assert "No criterion was given" in refused.stderr
     assert not refused.stdout
     manage(tmp_path, "cleanup_sessions", "--all", status=2)
     manage(tmp_path, "session_info", "no-such-session", status=1)

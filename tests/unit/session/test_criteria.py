@@ -9,7 +9,7 @@ from sessions_app.session.problems import Problem
 
 
 def test_no_criterion_is_refused_and_never_means_everything() -> None:
-    with pytest.raises(InvalidCriteria, match="Nothing to clean up was named"):
+    with pytest.raises(InvalidCriteria, match="No criterion was given"):
         Criteria()
     with pytest.raises(InvalidCriteria):
         Criteria(namespace="shop", browser_type="chromium")
