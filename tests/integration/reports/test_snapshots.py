@@ -192,6 +192,14 @@ class TestOnTheLargePage:
         assert tasks.take_snapshot(asked[1][1]) == "One was taken meanwhile."
         assert StorageSnapshot.objects.count() == 1
 
+    def test_a_snapshot_taken_in_the_millisecond_of_the_request_answers_it(self) -> None:
+        requested_at = database_now()
+        snap(requested_at)
+        assert reports.has_snapshot_since(requested_at)
+        assert not reports.has_snapshot_since(requested_at + timedelta(milliseconds=1))
+        tasks.take_snapshot(requested_at.isoformat())
+        assert StorageSnapshot.objects.count() == 1
+
     def test_nobody_else_can(self, client: Client, outsider: User) -> None:
         User.objects.filter(pk=outsider.pk).update(is_staff=True)
         client.force_login(outsider)
