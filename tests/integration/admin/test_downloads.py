@@ -85,7 +85,7 @@ def test_a_run_leaves_with_what_it_removed_and_what_it_skipped(seeing: Client) -
     run = run_cleanup(run)
     assert [row["name"] for row in rows(read(seeing, run))] == ["gone"]
     told = json.loads(read(seeing, run, "sessions.json"))
-    skipped = {"namespace": "default", "name": "kept", "because": "It was pinned after the preview."}
+    skipped = {"namespace": "shop", "name": "kept", "because": "It was pinned after the preview."}
     assert told["skipped"] == {"count": 1, "sessions": [skipped]}
     assert rows(read(seeing, run, "skipped.csv")) == [skipped]
     html = seeing.get(f"{RUNS}{run.pk}/change/").content.decode()
