@@ -181,9 +181,7 @@ def test_runs_and_archive_are_read_only_and_told_in_words(at_work: Client, root:
     assert "expired (last accessed over 7 days ago) or invalid" in html
     assert "Command: ada" in html
     assert "1 of 1" in html
-    html = at_work.get(
-        f"/admin/sessions_app/archivedsession/?run={run.pk}&namespace=shop"
-    ).content.decode()
+    html = at_work.get(f"/admin/sessions_app/archivedsession/?run={run.pk}&namespace=shop").content.decode()
     assert "The session id is missing." in html
     assert "Last accessed too long ago" in html
     assert "0 archived sessions" in at_work.get("/admin/sessions_app/archivedsession/?run=0").content.decode()
