@@ -107,7 +107,7 @@ def test_a_sweep_whose_worker_was_killed_resumes_by_itself(
     step = nightly.steps.get(position=1)
     due_at = DUE
     dead = cleanup.plan_cleanup(Criteria(expired=True), trigger="schedule", step=step, due_at=due_at)
-    by_hand = cleanup.plan_cleanup(Criteria(all=True), trigger="admin")
+    manual = cleanup.plan_cleanup(Criteria(all=True), trigger="admin")
     long_ago = database_now() - timedelta(minutes=10)
     CleanupRun.objects.update(state=CleanupRun.State.RUNNING, attempt=1, heartbeat_at=long_ago)
     assert "2 dead runs marked" in tasks.tidy_up()
@@ -116,7 +116,7 @@ def test_a_sweep_whose_worker_was_killed_resumes_by_itself(
     tasks.sweep(*queued[0][1:5])
     assert names_in(folder) == ["recent"]
     assert CleanupRun.objects.get(pk=dead.pk).state == CleanupRun.State.SUCCEEDED
-    assert CleanupRun.objects.get(pk=by_hand.pk).state == CleanupRun.State.INTERRUPTED
+    assert CleanupRun.objects.get(pk=manual.pk).state == CleanupRun.State.INTERRUPTED
     assert CleanupRun.objects.filter(policy=nightly).count() == 2
 
 

@@ -114,9 +114,9 @@ def test_replanning_closes_the_plan_of_a_policy_and_deletes_any_other() -> None:
     make_session("old", **OLD)
     step = CleanupPolicy.objects.create(name="Nightly").steps.create(criterion="expired")
     of_policy = plan_cleanup(Criteria(expired=True), trigger="schedule", step=step, due_at=AS_OF)
-    by_hand = plan(expired=True)
+    manual = plan(expired=True)
     make_again(of_policy, trigger="admin", actor="operator")
-    make_again(by_hand, trigger="admin", actor="operator")
+    make_again(manual, trigger="admin", actor="operator")
     of_policy.refresh_from_db()
     assert of_policy.state == State.CLOSED
-    assert not CleanupRun.objects.filter(pk=by_hand.pk).exists()
+    assert not CleanupRun.objects.filter(pk=manual.pk).exists()

@@ -94,10 +94,10 @@ def test_a_sync_after_a_save_finds_nothing_new(manager: SessionManager, folder: 
 def test_a_touch_writes_the_file_and_keeps_manual_changes(manager: SessionManager, folder: Path) -> None:
     put(folder, "cart", **OLD)
     manager.list_sessions()
-    put(folder, "cart", **OLD, metadata={"written": "by hand"}, more=1)
+    put(folder, "cart", **OLD, metadata={"written": "manually"}, more=1)
     manager._store.touch("cart")
     written = json.loads((folder / "cart.json").read_bytes())
-    assert written["metadata"] == {"written": "by hand"}
+    assert written["metadata"] == {"written": "manually"}
     assert written["more"] == 1
     assert written["last_accessed"] > "2026-11-22"
     assert manager.cleanup_expired_sessions() == 0

@@ -45,7 +45,7 @@ class TestAll:
     ) -> None:
         settings.RAPTOR_ARCHIVE_DAYS = 0
         monkeypatch.setattr("sys.stdin", Terminal("no\n"))
-        assert "deleted for good, and cannot be brought back" in run("cleanup_sessions", "--all").err
+        assert "RAPTOR_ARCHIVE_DAYS" in run("cleanup_sessions", "--all").err
 
     @pytest.mark.parametrize("answer", ["y\n", "3\n", "\n", ""])
     def test_stops_at_any_other_answer(

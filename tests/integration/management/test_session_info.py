@@ -53,7 +53,7 @@ def test_facts_problems_and_metadata_are_shown(folder: Path) -> None:
     ],
 )
 def test_the_endpoint_is_shown_nowhere(folder: Path, output: str, cdp_url: str) -> None:
-    metadata = {"note": f"taken over from {cdp_url} by hand", "deep": [{cdp_url: cdp_url}]}
+    metadata = {"note": f"copied from {cdp_url} today", "deep": [{cdp_url: cdp_url}]}
     put(folder, "a", cdp_url=cdp_url, metadata=metadata if "://" in cdp_url else {})
     run("sync_directories", folder)
     outcome = run("session_info", "a", "--format", output)

@@ -43,8 +43,8 @@ def test_runs_over_vanished_files_get_the_namespace_of_the_files() -> None:
     filling: Any = importlib.import_module("sessions_app.migrations.0009_fill_metadata_text")
     gone, other = (make_session(name, namespace=name) for name in ("gone", "other"))
     vanished = swept(session_ids=(gone.pk,), has_vanished=True)
-    by_hand = swept(session_ids=(other.pk,))
+    manual = swept(session_ids=(other.pk,))
     filling.name_vanished_namespaces(apps, connection.schema_editor())
-    for run in (vanished, by_hand):
+    for run in (vanished, manual):
         run.refresh_from_db()
-    assert (vanished.criteria.namespace, by_hand.criteria.namespace) == ("gone", "")
+    assert (vanished.criteria.namespace, manual.criteria.namespace) == ("gone", "")

@@ -124,9 +124,7 @@ class TestManual:
         assert not policies.preview(policy).steps[0].held_because
         result = sweep(policy, due_at=DUE, trigger=trigger)
         assert result.held is not None
-        assert result.held.held_because == (
-            "Started by hand, it would take 4 of 4 sessions: somebody has to type the number."
-        )
+        assert "4 of 4 sessions" in result.held.held_because
         assert len(live()) == 4
 
     @pytest.mark.usefixtures("mixed")

@@ -166,5 +166,5 @@ class TestDue:
 
     def test_disabled_and_manual_policies_are_never_due(self, enqueued: list[tuple[Any, ...]]) -> None:
         CleanupPolicy.objects.update(is_enabled=False, next_run_at=DUE)
-        make_policy("By hand", is_enabled=True, next_run_at=DUE)
+        make_policy("Manual", is_enabled=True, next_run_at=DUE)
         assert start_due(DUE + timedelta(hours=1)) == []
