@@ -203,7 +203,7 @@ def transactions_timed() -> Iterator[list[float]]:
 
 
 def touch() -> dict[str, Any]:
-    """Touch sessions until the input ends, and report the longest time of one."""
+    """Touch sessions until SIGTERM, and print the longest time of one."""
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
     fresh = list(BrowserSession.objects.order_by("-idle_since").values_list("pk", flat=True)[:1000])

@@ -66,7 +66,7 @@ def kill(panel: Panel, word: str) -> None:
 
 
 def assert_in_step(panel: Panel, folder: Path) -> int:
-    """Check that each session is live or archived, and only live ones have files; return the archived number."""
+    """Check that each session exists once and only live ones have files; return the archived number."""
     panel.wait_until_up()
     panel.manage("sync_directories")
     live, archived, runs = json.loads(panel.shell(COUNT_BOTH))

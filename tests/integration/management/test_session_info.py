@@ -16,7 +16,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_facts_problems_and_metadata_are_shown(folder: Path) -> None:
-    put(folder, "checkout-guest-01", session_id="", created_at="2026-11-22")
+    metadata = {"page_url": "https://shop.example/cart"}
+    put(folder, "checkout-guest-01", session_id="", created_at="2026-11-22", metadata=metadata)
     run("sync_directories", folder)
     report = run("session_info", "checkout-guest-01", "--as-of", AS_OF, "--format", "json").json
     assert report == {
@@ -34,7 +35,7 @@ def test_facts_problems_and_metadata_are_shown(folder: Path) -> None:
         "file": "checkout-guest-01.json",
         "problems": ["missing_session_id"],
         "warnings": [],
-        "metadata": {"page_url": "https://shop.example/cart"},
+        "metadata": metadata,
     }
     text = run("session_info", "checkout-guest-01", "--as-of", AS_OF).out
     assert "Problem: The session id is missing. (missing_session_id)" in text
