@@ -80,6 +80,7 @@ class Page(HTMLParser):
         notices: Messages, notes and errors.
         rows: The cells of each table row that has any.
         links: The address of each link, by its text; the last one where several have the same text.
+        text: All text, also that of the navigation.
     """
 
     def __init__(self, html: str) -> None:
@@ -89,6 +90,7 @@ class Page(HTMLParser):
         self.notices: list[str] = []
         self.rows: list[list[str]] = []
         self.links: dict[str, str] = {}
+        self.text = ""
         self._label = ""
         self._open: list[tuple[str, dict[str, str], list[str]]] = []
         self.feed(html)
@@ -103,6 +105,7 @@ class Page(HTMLParser):
             self._open.append((tag, attributes, []))
 
     def handle_data(self, data: str) -> None:
+        self.text += data
         for _, _, texts in self._open:
             texts.append(data)
 

@@ -20,7 +20,7 @@ from sessions_app.models import (
     LimitedNamespace,
 )
 from sessions_app.session.criteria import Criteria
-from tests.clients import LIST, RUNS, html_of, names, page_of, set_bounds
+from tests.clients import LIST, RUNS, Page, html_of, names, page_at, page_of, set_bounds
 from tests.factories import OLD, build_session, live, make_session, swept
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon", "limit")]
@@ -58,9 +58,7 @@ def test_the_list_omits_sessions_limited_to_others(as_other: Client, as_member: 
         assert "payments</td>" not in html
         assert "theirs" in names(html_of(as_member, LIST + query)), query
     assert names(html_of(as_other, LIST)) == ["ours"]
-    html = html_of(as_other, f"{LIST}?namespace=payments")
-    assert names(html) == []
-    assert "No session matches" in html
+    assert names(html_of(as_other, f"{LIST}?namespace=payments")) == []
 
 
 def test_the_page_of_a_session_limited_to_others_is_not_found(as_other: Client) -> None:
@@ -80,7 +78,7 @@ def test_a_cleanup_keeps_sessions_limited_to_others(as_other: Client, criteria: 
     response = as_other.post(f"{RUNS}new/", {"what": criteria, "max_age_days": "7"})
     run = CleanupRun.objects.get()
     html = html_of(as_other, response["Location"])
-    assert "<strong>1 session</strong>" in html
+    assert run.matched_count == 1
     assert "1 limited namespace" in html
     assert "theirs" not in html
     assert "payments" not in html
@@ -133,11 +131,11 @@ def test_a_run_over_all_namespaces_is_shown_without_hidden_sessions_and_actions(
     make_session("theirs", namespace="payments", **OLD)
     run = swept(expired=True)
     page = f"{RUNS}{run.pk}/change/"
-    html = html_of(as_other, page)
-    assert "It reaches namespaces that are limited to others." in html
-    assert "ours" in html
-    assert "theirs" not in html
-    assert f"{run.pk}/undo/" not in html
+    seen = page_at(as_other, page)
+    assert "ours" in seen.links
+    assert "theirs" not in seen.text
+    assert "Undo" not in seen.buttons
+    assert seen.notices
     for action in ("undo", "resume", "close", "again", "protect", "plan"):
         response = as_other.post(f"{RUNS}{run.pk}/{action}/")
         assert response.status_code == 403
@@ -145,9 +143,10 @@ def test_a_run_over_all_namespaces_is_shown_without_hidden_sessions_and_actions(
     download = json.loads(as_other.get(f"{RUNS}{run.pk}/sessions.json").getvalue())
     assert [session["name"] for session in download["sessions"]] == ["ours"]
     assert b"theirs" not in as_other.get(f"{RUNS}{run.pk}/sessions.csv").getvalue()
-    html = html_of(as_member, page)
-    assert "theirs" in html
-    assert f"{run.pk}/undo/" in html
+    seen = page_at(as_member, page)
+    assert "theirs" in seen.links
+    assert "Undo" in seen.buttons
+    assert not seen.notices
     as_member.post(f"{RUNS}{run.pk}/undo/")
     assert live() == ["ours", "theirs"]
 
@@ -280,7 +279,7 @@ def test_manual_removals_of_hidden_sessions_are_not_shown(as_other: Client, as_m
     downloads = (f"{RUNS}{run.pk}/sessions.json", f"{RUNS}export.csv", f"{RUNS}export.json")
     shown += [as_other.get(address).getvalue().decode() for address in downloads]
     assert not [text for text in shown if "theirs" in text]
-    assert "Who sees all of its namespaces can read what." in shown[1]
+    assert any("its namespaces" in notice for notice in Page(shown[1]).notices)
     assert html_of(as_member, f"{RUNS}{run.pk}/change/").count("theirs") > 2
 
 

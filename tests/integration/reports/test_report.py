@@ -22,6 +22,7 @@ from sessions_app.models import BrowserSession
 from sessions_app.reports import storage_report
 from sessions_app.session.criteria import Criteria
 from sessions_app.session.problems import BROWSER_TYPES, Problem
+from tests.clients import LIST, Page
 from tests.factories import AS_OF, SECRET, make_session
 
 FILES = Path(settings.BASE_DIR) / "tests" / "session_files"
@@ -125,7 +126,7 @@ def test_the_page_and_the_downloads_agree(client: Client, viewer: User) -> None:
     make_session("one", namespace="=cmd|x")
     make_session("old", age=timedelta(days=300), session_id="")
     client.force_login(viewer)
-    assert "Storage report" in client.get(reverse("admin:sessions_app_storage")).content.decode()
+    assert client.get(reverse("admin:sessions_app_storage")).context["report"].live.sessions == 2
     answer = client.get(reverse("admin:sessions_app_storage_json"))
     assert "attachment" in answer["Content-Disposition"]
     assert answer.json()["sessions"] == 2
@@ -142,8 +143,8 @@ def test_the_size_on_disk_is_shown_beside_the_size_of_the_documents(client: Clie
     report = storage_report(as_of=AS_OF, max_age_days=7)
     assert report.disk_bytes > report.live.bytes
     client.force_login(viewer)
-    page = client.get(reverse("admin:sessions_app_storage")).content.decode()
-    assert "a cleanup does not shrink it" in page
+    page = client.get(reverse("admin:sessions_app_storage"))
+    assert f">{page.context['disk']}</strong>" in page.content.decode()
     assert client.get(reverse("admin:sessions_app_storage_json")).json()["disk_bytes"] > 0
     text = client.get(reverse("admin:sessions_app_storage_csv")).content.decode()
     assert int(text.splitlines()[-1].removeprefix("total,on_disk,,")) > 0
@@ -151,7 +152,9 @@ def test_the_size_on_disk_is_shown_beside_the_size_of_the_documents(client: Clie
 
 def test_the_page_of_an_empty_panel_says_so(client: Client, viewer: User) -> None:
     client.force_login(viewer)
-    assert "There is no session yet." in client.get(reverse("admin:sessions_app_storage")).content.decode()
+    page = client.get(reverse("admin:sessions_app_storage"))
+    assert page.context["largest"] == []
+    assert LIST in Page(page.content.decode()).links.values()
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", " =1", "\t=1", "\r=1"])

@@ -160,7 +160,7 @@ class TestOnTheLargePage:
         snap(AS_OF - timedelta(minutes=7))
         make_session("newest")
         page = see(reverse(PAGE))
-        assert "<strong>As of 11:53.</strong>" in page
+        assert "11:53" in page
         assert "newest" not in page
         rows = see(reverse("admin:sessions_app_storage_csv")).splitlines()
         assert "total,sessions,3," in rows[1]
@@ -168,10 +168,11 @@ class TestOnTheLargePage:
 
     def test_numbers_of_another_day_show_their_date(self, see: Any, at_noon: None) -> None:
         snap(AS_OF - timedelta(days=1))
-        assert "As of 2026-11-21 12:00." in see(reverse(PAGE))
+        assert "2026-11-21 12:00" in see(reverse(PAGE))
 
     def test_before_the_first_snapshot_it_announces_the_count(self, client: Client, see: Any) -> None:
-        assert "have not been counted yet" in see(reverse(PAGE))
+        see()
+        assert client.get(reverse(PAGE)).context["figures"] is None
         for name in ("csv", "json"):
             assert client.get(reverse(f"{PAGE}_{name}"))["Location"] == reverse(PAGE)
 
