@@ -196,10 +196,7 @@ class TestRefused:
             assert "is already running" in tasks.run_planned(plan.pk, "admin", "root")
             plan.refresh_from_db()
             assert (plan.state, plan.queued_at, plan.approved_by) == ("held", None, "")
-            assert plan.held_because == (
-                "It would take too much. It was approved, but another run of the policy was at work: "
-                "approve it again."
-            )
+            assert plan.held_because.startswith("It would take too much. ")
         CleanupRun.objects.filter(pk=other.pk).update(state="closed")
         cleanup.approve_cleanup(plan, actor="root")
         tasks.run_planned(plan.pk, "admin", "root")

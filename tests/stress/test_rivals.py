@@ -173,7 +173,7 @@ def test_a_resumed_process_changes_nothing_in_a_run_that_was_taken_over(
                 run_cleanup(run, batch_size=3)
             outcome = sleeper.result()
         assert outcome.error == "CleanupInProgress", outcome
-        outcomes["after its end" if at_end else "while it was at work elsewhere"] += 1
+        outcomes["after its end" if at_end else "while it was running elsewhere"] += 1
         assert assert_whole(before, run) == (0, SESSIONS)
         assert (run.state, run.attempt, run.removed_count) == (State.SUCCEEDED, 2, SESSIONS)
     note(

@@ -78,16 +78,16 @@ def test_the_evaluated_file_is_removed(folder: SessionFolder, tmp_path: Path) ->
 def test_a_file_that_is_gone_counts_as_removed(folder: SessionFolder, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(b"{}")
-    judged = stamp(path)
+    evaluated = stamp(path)
     path.unlink()
-    assert folder.remove("a.json", judged, owner_id=1)
+    assert folder.remove("a.json", evaluated, owner_id=1)
 
 
 @pytest.mark.parametrize("change", ["rewritten", "replaced", "copied back"])
 def test_another_file_of_the_same_name_is_kept(folder: SessionFolder, tmp_path: Path, change: str) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(b"{}")
-    judged, status = stamp(path), path.stat()
+    evaluated, status = stamp(path), path.stat()
     if change == "rewritten":
         path.write_bytes(b"[]")
     elif change == "replaced":
@@ -96,7 +96,7 @@ def test_another_file_of_the_same_name_is_kept(folder: SessionFolder, tmp_path: 
         path.unlink()
         path.write_bytes(b"{}")
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert not folder.remove("a.json", judged, owner_id=1)
+    assert not folder.remove("a.json", evaluated, owner_id=1)
     assert names(tmp_path) == ["a.json"]
 
 
@@ -105,7 +105,7 @@ def test_a_file_replaced_before_its_removal_is_put_back(
 ) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(b"old")
-    judged = stamp(path)
+    evaluated = stamp(path)
     rename = os.rename
 
     def write_first(*args: object, **kwargs: object) -> None:
@@ -113,7 +113,7 @@ def test_a_file_replaced_before_its_removal_is_put_back(
         rename(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(os, "rename", write_first)
-    assert not folder.remove("a.json", judged, owner_id=1)
+    assert not folder.remove("a.json", evaluated, owner_id=1)
     assert names(tmp_path) == ["a.json"]
     assert path.read_bytes() == b"new"
 
