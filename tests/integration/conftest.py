@@ -1,4 +1,4 @@
-"""Fixtures that several files of these tests use."""
+"""Fixtures of the integration tests."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 @pytest.fixture
 def mixed() -> None:
     """A fresh session, one of 2 days, one of 8, one of 31, and a fresh one that is invalid."""
-    from tests.integration.making_policies import NEVER, aged
-    from tests.integration.making_sessions import make_session
+    from tests.factories import INVALID, aged, make_session
 
     make_session("fresh", **aged(0))
-    make_session("invalid", **aged(0), **NEVER)
+    make_session("invalid", **aged(0), **INVALID)
     for days in (2, 8, 31):
         make_session(f"days-{days:02}", **aged(days))
 
@@ -49,7 +48,7 @@ def as_root(client: Client, root: User) -> Client:
 
 @pytest.fixture
 def at_noon() -> Iterator[None]:
-    from tests.integration.admin_sessions import AS_OF
+    from tests.factories import AS_OF
 
     with time_machine.travel(AS_OF, tick=False):
         yield
@@ -57,8 +56,8 @@ def at_noon() -> Iterator[None]:
 
 @pytest.fixture
 def see(client: Client, viewer: User) -> Any:
-    """Look at an address as a viewer, who may not clean up."""
-    from tests.integration.admin_sessions import LIST
+    """A function that returns a page as a viewer sees it, who may not clean up."""
+    from tests.clients import LIST
 
     client.force_login(viewer)
 
@@ -72,7 +71,7 @@ def see(client: Client, viewer: User) -> Any:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """An empty folder for documents. Tests that want another one have a fixture of this name of their own."""
+    """An empty folder for documents; modules that need another one override this fixture."""
     folder = tmp_path / "sessions"
     folder.mkdir()
     return folder
@@ -94,7 +93,7 @@ def team(db: None) -> Group:
 
 @pytest.fixture
 def limit(team: Group) -> LimitedNamespace:
-    """The namespace “payments”, which only a team sees."""
+    """The limit of the namespace “payments” to one team."""
     from sessions_app.models import LimitedNamespace
 
     return LimitedNamespace.objects.create(namespace="payments", group_ids=[team.pk])
@@ -102,7 +101,7 @@ def limit(team: Group) -> LimitedNamespace:
 
 @pytest.fixture
 def other(operator: User) -> User:
-    """Cleans up all, and manages all policies and directories, but is not of the team."""
+    """An administrator who is not a member of the team."""
     from django.contrib.auth.models import Group, User
 
     operator.groups.add(Group.objects.get(name="Administrator"))
@@ -117,7 +116,7 @@ def as_other(client: Client, other: User) -> Client:
 
 @pytest.fixture
 def as_member(root: User, team: Group) -> Client:
-    """May do the same, and is of the team."""
+    """An administrator who is a member of the team."""
     from django.contrib.auth.models import Group, User
     from django.test import Client
 

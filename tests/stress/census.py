@@ -1,25 +1,21 @@
-"""Which sessions there are, and whether each is there just once and as it was."""
+"""Make sessions, and check that each exists exactly once and unchanged."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC
 from pathlib import Path
 from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
-from sessions_app.cleanup import plan_cleanup
-from sessions_app.mirror.registry import register_directory, sync_directory
+from sessions_app.mirror.registry import register_directory
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory, StoredSession
-from sessions_app.session.criteria import Criteria
-from sessions_app.session.document import parse_document
-from tests.documents import AS_OF, OLD, document_bytes, put
+from tests.factories import OLD, build_session, forget_sessions, put, sync
 
 NAMESPACE = "shop"
-# What an undo may set anew: when the row was written, its history, and the stamp of the file that it wrote.
+# Columns that an undo may change: the time of the write, the history and the stamp of the restored file.
 _DATED = (
     "updated_at",
     "restored_at",
@@ -35,47 +31,40 @@ Rows = dict[int, tuple[Any, ...]]
 
 
 def make_row(name: str, **changes: Any) -> BrowserSession:
-    """An expired session that is not saved yet; its size differs from that of others."""
-    data = document_bytes(**{**OLD, "metadata": {"of": name, "note": "." * (len(name) * 7 % 50)}, **changes})
-    fields = parse_document(data, time_zone=UTC)._asdict()
-    return BrowserSession(namespace=NAMESPACE, name=name, document=data, size_bytes=len(data), **fields)
+    """Return an unsaved expired session, whose size depends on its name."""
+    metadata = {"of": name, "note": "." * (len(name) * 7 % 50)}
+    return build_session(name, namespace=NAMESPACE, **{**OLD, "metadata": metadata, **changes})
 
 
-def start_anew() -> None:
-    """Leave no session, no run and no directory in the database."""
+def reset() -> None:
+    """Delete all sessions, runs and directories."""
     ArchivedSession.objects.all().delete()
-    # Only a cleanup deletes sessions by the front door.
-    BrowserSession.objects.all()._raw_delete(connection.alias)
+    forget_sessions()
     CleanupRun.objects.all().delete()
     SessionDirectory.objects.all().delete()
 
 
 def fill(count: int) -> None:
-    """Put expired sessions into an empty database."""
-    start_anew()
+    """Reset the database and add expired sessions."""
+    reset()
     BrowserSession.objects.bulk_create(make_row(f"session-{number:04}") for number in range(count))
 
 
 def fill_from(folder: Path, count: int) -> SessionDirectory:
-    """Put expired sessions into an empty database that are mirrored from the files of a folder."""
-    start_anew()
+    """Reset the database and the folder, and sync expired sessions from files."""
+    reset()
     for path in folder.iterdir():
         path.unlink()
     for number in range(count):
         put(folder, f"session-{number:04}", metadata={"number": number}, **OLD)
     directory = register_directory(folder, namespace=NAMESPACE)
-    sync_directory(directory, trigger="command")
+    sync(directory)
     return directory
-
-
-def plan() -> CleanupRun:
-    """Plan to remove what is expired."""
-    return plan_cleanup(Criteria(expired=True), trigger="command", actor="tester", as_of=AS_OF)
 
 
 @contextmanager
 def one_snapshot() -> Iterator[None]:
-    """Read all tables as of one instant, whoever writes."""
+    """Read all tables in one snapshot, despite concurrent writers."""
     with transaction.atomic():
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
@@ -84,10 +73,10 @@ def one_snapshot() -> Iterator[None]:
 
 
 def contents(sessions: QuerySet[Any], *, dated: bool = False) -> Rows:
-    """The stored columns of sessions by their ids, bytes and all.
+    """Return the stored columns of sessions by id, the document included.
 
     Args:
-        dated: With what an undo sets anew as well.
+        dated: Include the columns that an undo may change.
     """
     columns = (*_KEPT, *(_DATED if dated else ()))
     return {
@@ -97,14 +86,14 @@ def contents(sessions: QuerySet[Any], *, dated: bool = False) -> Rows:
 
 
 def live_sessions() -> Rows:
-    """What is live."""
+    """Return the columns of the live sessions by id."""
     return contents(BrowserSession.objects.all())
 
 
 def assert_whole(before: Rows, *runs: CleanupRun) -> tuple[int, int]:
-    """Each session is live or archived, once and unchanged, and the counters of each run are right.
+    """Check that each session is live or archived, once and unchanged, and the counters of each run.
 
-    Returns: How many are live, and how many are archived.
+    Returns: Number of live and of archived sessions.
     """
     with one_snapshot():
         live, archived = live_sessions(), contents(ArchivedSession.objects.all())
@@ -124,12 +113,12 @@ def assert_whole(before: Rows, *runs: CleanupRun) -> tuple[int, int]:
     return len(live), len(archived)
 
 
-def assert_files_in_step(directory: SessionDirectory, folder: Path) -> None:
-    """After one sync just the live sessions have files, with the bytes of their documents."""
+def assert_files_match(directory: SessionDirectory, folder: Path) -> None:
+    """Sync, and check that exactly the live sessions have files, with the bytes of their documents."""
     directory.refresh_from_db()
-    result = sync_directory(directory, trigger="command")
+    result = sync(directory)
     assert (result.added, result.changed, result.vanished) == (0, 0, 0)
-    # A kill may leave a temporary file as well, which a later sync removes.
+    # A kill can leave a temporary file, which a later sync removes.
     there = {path.name: path.read_bytes() for path in folder.glob("*.json")}
     rows = BrowserSession.objects.values_list("file_name", "document")
     assert there == {name: bytes(document) for name, document in rows}

@@ -20,8 +20,7 @@ from sessions_app.cleanup import plan_cleanup, run_cleanup
 from sessions_app.mirror.registry import register_directory, sync_directory
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.session.criteria import Criteria
-from tests.documents import document_bytes
-from tests.integration.admin_sessions import ENDPOINT, SECRET, build_session, make_session
+from tests.factories import ENDPOINT, SECRET, build_session, document_bytes, make_session
 
 RUNS = "/admin/sessions_app/cleanuprun/"
 COLUMNS = "namespace,name,browser_type,last_accessed,size_bytes,pinned,reasons"
@@ -86,7 +85,7 @@ def test_a_run_leaves_with_what_it_removed_and_what_it_skipped(seeing: Client) -
     run = run_cleanup(run)
     assert [row["name"] for row in rows(read(seeing, run))] == ["gone"]
     told = json.loads(read(seeing, run, "sessions.json"))
-    skipped = {"namespace": "default", "name": "kept", "because": "It was pinned after the preview."}
+    skipped = {"namespace": "shop", "name": "kept", "because": "It was pinned after the preview."}
     assert told["skipped"] == {"count": 1, "sessions": [skipped]}
     assert rows(read(seeing, run, "skipped.csv")) == [skipped]
     html = seeing.get(f"{RUNS}{run.pk}/change/").content.decode()

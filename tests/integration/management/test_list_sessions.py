@@ -11,7 +11,8 @@ from django.core.management.base import OutputWrapper
 
 from sessions_app.management.listing import Judgement, Listed, write_json_list
 from sessions_app.models import BrowserSession
-from tests.integration.commands import AS_OF, SECRET, run, write
+from tests.clients import run
+from tests.factories import AS_OF, SECRET, put
 
 pytestmark = pytest.mark.django_db
 
@@ -21,10 +22,10 @@ OLD = "2026-10-01T11:00:00+00:00"
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "sessions"
-    write(folder, "good")
-    write(folder, "old", last_accessed=OLD, browser_type="firefox")
-    write(folder, "many-faults", session_id="", created_at="?", browser_type="ie6")
-    write(folder, "elsewhere", cdp_url=f"ws://10.1.2.3:9222/devtools/browser/{SECRET}")
+    put(folder, "good")
+    put(folder, "old", last_accessed=OLD, browser_type="firefox")
+    put(folder, "many-faults", session_id="", created_at="?", browser_type="ie6")
+    put(folder, "elsewhere", cdp_url=f"ws://10.1.2.3:9222/devtools/browser/{SECRET}")
     run("sync_directories", folder, "--namespace", "shop")
     return folder
 
@@ -35,7 +36,7 @@ def listed(*arguments: str) -> dict[str, dict[str, Any]]:
     return {session["name"]: session for session in outcome.json["sessions"]}
 
 
-def test_a_session_is_told_in_full_and_without_its_endpoint(folder: Path) -> None:
+def test_a_session_is_listed_in_full_without_its_endpoint(folder: Path) -> None:
     BrowserSession.objects.filter(name="old").update(is_pinned=True)
     sessions = listed()
     assert sessions["old"] == {
@@ -76,14 +77,14 @@ def test_no_endpoint_is_printed(folder: Path, command: str, output: str) -> None
 
 
 @pytest.mark.parametrize("command", ["list_sessions", "validate_sessions"])
-def test_no_sessions_are_still_one_json_object(db: None, command: str) -> None:
+def test_an_empty_list_is_a_json_object(db: None, command: str) -> None:
     assert json.loads(run(command, "--format", "json").out) == {"sessions": []}
 
 
 def test_rows_are_written_while_the_query_is_still_read(folder: Path) -> None:
-    """A million sessions must not stand in memory."""
+    """Check that a million sessions need not fit in memory."""
     stream = io.StringIO()
-    judgement = Judgement.from_options({"as_of": AS_OF, "max_age_days": 7})
+    judgement = Judgement.from_options({"as_of": AS_OF.isoformat(), "max_age_days": 7})
 
     def watched() -> Iterator[Listed]:
         for number, session in enumerate(judgement.sessions()):
@@ -94,8 +95,8 @@ def test_rows_are_written_while_the_query_is_still_read(folder: Path) -> None:
     assert len(json.loads(stream.getvalue())["sessions"]) == 4
 
 
-def test_names_cannot_steer_the_terminal(tmp_path: Path) -> None:
-    write(tmp_path / "sessions", "red\x1b[31m", session_id="")
+def test_names_cannot_control_the_terminal(tmp_path: Path) -> None:
+    put(tmp_path / "sessions", "red\x1b[31m", session_id="")
     run("sync_directories", tmp_path / "sessions")
     for command in ("list_sessions", "validate_sessions"):
         outcome = run(command)
@@ -103,7 +104,7 @@ def test_names_cannot_steer_the_terminal(tmp_path: Path) -> None:
         assert "red\\x1b[31m" in outcome.out
 
 
-def test_validate_tells_each_broken_rule_in_words_and_a_total(folder: Path) -> None:
+def test_validate_lists_each_broken_rule_and_a_total(folder: Path) -> None:
     lines = run("validate_sessions", "--as-of", AS_OF).out.splitlines()
     assert lines == [
         "shop/many-faults",

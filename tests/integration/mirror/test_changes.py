@@ -1,4 +1,4 @@
-"""Files that are added, changed, gone or back at the next sync."""
+"""Files that were added, changed, removed or restored before the next sync."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from sessions_app.cleanup import run_cleanup
 from sessions_app.mirror.registry import DirectoryError
 from sessions_app.models import BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.session.files import SessionFolder
-from tests.documents import OLD, put
-from tests.integration.directories import counts, in_folder, sync
-from tests.integration.making_sessions import archived, live, plan
+from tests.factories import OLD, archived, counts, live, names_in, plan, put, sync
 
 pytestmark = pytest.mark.django_db
 
@@ -37,9 +35,7 @@ def test_added_changed_and_vanished_files_are_mirrored(directory: SessionDirecto
     assert (session.namespace, session.directory) == ("shop", directory)
 
 
-def test_a_vanished_file_is_told_by_the_ledger_and_kept_in_the_archive(
-    directory: SessionDirectory, folder: Path
-) -> None:
+def test_a_vanished_file_is_recorded_as_a_run_and_archived(directory: SessionDirectory, folder: Path) -> None:
     put(folder, "a")
     sync(directory)
     (folder / "a.json").unlink()
@@ -52,8 +48,8 @@ def test_a_vanished_file_is_told_by_the_ledger_and_kept_in_the_archive(
     assert CleanupRun.objects.count() == 1
 
 
-def test_a_file_that_comes_back_is_a_session_again(directory: SessionDirectory, folder: Path) -> None:
-    # As a volume that is unmounted and mounted again: the very same files, stamps and all.
+def test_a_restored_file_is_a_session_again(directory: SessionDirectory, folder: Path) -> None:
+    # The files and stamps are the same, as after a volume was unmounted and mounted again.
     path, aside = put(folder, "a"), folder.parent / "aside.json"
     os.link(path, aside)
     sync(directory)
@@ -61,7 +57,7 @@ def test_a_file_that_comes_back_is_a_session_again(directory: SessionDirectory, 
     sync(directory)
     os.link(aside, path)
     assert counts(sync(directory)) == (1, 0, 0, 0)
-    assert (live(), in_folder(folder)) == (["a"], ["a"])
+    assert (live(), names_in(folder)) == (["a"], ["a"])
 
 
 def test_unchanged_files_are_not_opened(
@@ -91,19 +87,17 @@ def test_a_sync_of_unchanged_files_costs_the_same_queries_whatever_their_number(
     assert queries() == few
 
 
-def test_the_same_bytes_written_again_leave_plans_valid(directory: SessionDirectory, folder: Path) -> None:
+def test_rewriting_the_same_bytes_leaves_plans_valid(directory: SessionDirectory, folder: Path) -> None:
     path = put(folder, "old", **OLD)
     sync(directory)
     run = plan(expired=True)
     path.write_bytes(path.read_bytes())
     sync(directory)
     assert run_cleanup(run).removed_count == 1
-    assert in_folder(folder) == []
+    assert names_in(folder) == []
 
 
-def test_a_file_rewritten_with_other_bytes_survives_the_run_that_had_planned_it(
-    directory: SessionDirectory, folder: Path
-) -> None:
+def test_a_file_changed_after_the_plan_survives_the_run(directory: SessionDirectory, folder: Path) -> None:
     put(folder, "synced", **OLD)
     put(folder, "not-synced", **OLD)
     sync(directory)
@@ -112,7 +106,7 @@ def test_a_file_rewritten_with_other_bytes_survives_the_run_that_had_planned_it(
     sync(directory)
     put(folder, "not-synced")
     run_cleanup(run)
-    assert in_folder(folder) == ["not-synced", "synced"]
+    assert names_in(folder) == ["not-synced", "synced"]
     assert live() == ["not-synced", "synced"]
     assert (run.removed_count, run.skipped_count) == (0, 2)
     assert counts(sync(directory)) == (0, 1, 1, 0)
@@ -139,7 +133,7 @@ def test_a_missing_folder_is_an_error_and_loses_no_session(directory: SessionDir
     assert live() == ["a"]
 
 
-def test_a_pin_outlives_the_absence_of_the_file(directory: SessionDirectory, folder: Path) -> None:
+def test_a_pin_survives_the_absence_of_the_file(directory: SessionDirectory, folder: Path) -> None:
     path, aside = put(folder, "pinned"), folder.parent / "aside.json"
     put(folder, "other")
     sync(directory)

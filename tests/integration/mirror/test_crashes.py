@@ -1,4 +1,4 @@
-"""Syncs and cleanups that crash, stop midway or meet another: rows and files stay in step."""
+"""Syncs and cleanups that crash, stop midway or run at once: rows and files stay consistent."""
 
 from __future__ import annotations
 
@@ -19,12 +19,10 @@ from sessions_app import cleanup
 from sessions_app.cleanup import mark_dead_runs, run_cleanup
 from sessions_app.deadline import Deadline
 from sessions_app.mirror import sync as mirror
-from sessions_app.mirror.registry import DirectoryError, register_directory, sync_directory
+from sessions_app.mirror.registry import DirectoryBusy, DirectoryError, register_directory, sync_directory
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
-from tests.documents import OLD, document_bytes, put
-from tests.integration.directories import counts, in_folder, sync
-from tests.integration.making_sessions import archived, live, plan
+from tests.factories import OLD, archived, counts, document_bytes, live, names_in, plan, put, sync
 
 pytestmark = pytest.mark.django_db
 
@@ -35,17 +33,17 @@ django.setup()
 from sessions_app.cleanup import runs as cleanup
 from sessions_app.models import CleanupRun
 archive = cleanup._archive_batch
-def tell(run, size):
+def report(run, size):
     batch = archive(run, size)
     print(batch, flush=True)
     return batch
-cleanup._archive_batch = tell
+cleanup._archive_batch = report
 cleanup.run_cleanup(CleanupRun.objects.get(pk=sys.argv[1]), batch_size=10)
 """
 
 
 def environment() -> dict[str, str]:
-    """The environment of another process that works on the database of this test."""
+    """Return the environment of another process that uses the database of this test."""
     database = connection.settings_dict
     name = database["NAME"]
     if connection.vendor == "postgresql":
@@ -59,7 +57,7 @@ def environment() -> dict[str, str]:
 def test_two_syncs_of_a_folder_at_once_are_refused(directory: SessionDirectory, folder: Path) -> None:
     put(folder, "a")
     SessionDirectory.objects.update(claimed_at=database_now())
-    with pytest.raises(DirectoryError, match="at work already"):
+    with pytest.raises(DirectoryBusy):
         sync(directory)
     SessionDirectory.objects.update(claimed_at=database_now() - timedelta(minutes=6))
     assert counts(sync(directory)) == (1, 0, 0, 0)
@@ -77,19 +75,19 @@ def test_a_crash_between_commit_and_removal_is_finished_by_the_next_sync(
     )
     with pytest.raises(KeyboardInterrupt):
         run_cleanup(plan(expired=True))
-    assert (live(), in_folder(folder)) == (["fresh"], ["fresh", "old"])
+    assert (live(), names_in(folder)) == (["fresh"], ["fresh", "old"])
     if survives:
-        # Somebody saved it again meanwhile: that is another session, not the one that was removed.
+        # The name was saved again: that is another session, not the removed one.
         put(folder, "old")
         assert counts(sync(directory)) == (1, 0, 1, 0)
         assert live() == ["fresh", "old"]
     else:
         assert sync(directory).left_behind == 1
-        assert (live(), in_folder(folder)) == (["fresh"], ["fresh"])
+        assert (live(), names_in(folder)) == (["fresh"], ["fresh"])
         assert counts(sync(directory)) == (0, 0, 1, 0)
 
 
-def test_a_file_that_stood_aside_in_a_crash_is_settled_by_the_next_sync(
+def test_a_file_set_aside_by_a_crashed_removal_is_settled_by_the_next_sync(
     directory: SessionDirectory, folder: Path
 ) -> None:
     path = put(folder, "old", **OLD)
@@ -99,10 +97,10 @@ def test_a_file_that_stood_aside_in_a_crash_is_settled_by_the_next_sync(
     run_cleanup(plan(expired=True))
     (folder / ".removing-99999").write_text("somebody else's")
     assert sync(directory).left_behind == 1
-    assert in_folder(folder) == [".removing-99999"]
+    assert names_in(folder) == [".removing-99999"]
 
 
-def test_files_that_cannot_be_removed_are_told_and_never_come_back(
+def test_files_that_cannot_be_removed_are_reported_and_not_imported_again(
     directory: SessionDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(folder, "old", **OLD)
@@ -120,10 +118,10 @@ def test_files_that_cannot_be_removed_are_told_and_never_come_back(
     assert live() == []
     monkeypatch.undo()
     assert sync(directory).left_behind == 1
-    assert in_folder(folder) == []
+    assert names_in(folder) == []
 
 
-def test_a_sync_that_was_taken_over_changes_nothing_more(
+def test_a_sync_that_was_taken_over_makes_no_further_changes(
     directory: SessionDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(folder, "a")
@@ -140,7 +138,9 @@ def test_a_sync_that_was_taken_over_changes_nothing_more(
     assert SessionDirectory.objects.get().claimed_at is not None, "the claim is the other's"
 
 
-def test_a_sync_stops_at_its_deadline_and_the_next_goes_on(directory: SessionDirectory, folder: Path) -> None:
+def test_a_sync_stops_at_its_deadline_and_the_next_one_continues(
+    directory: SessionDirectory, folder: Path
+) -> None:
     put(folder, "a")
     sync_directory(directory, trigger="command", deadline=Deadline(0))
     assert live() == []
@@ -149,7 +149,7 @@ def test_a_sync_stops_at_its_deadline_and_the_next_goes_on(directory: SessionDir
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("step", range(6))
-def test_a_cleanup_killed_at_any_instant_leaves_rows_and_files_in_step(
+def test_a_cleanup_killed_at_any_time_leaves_rows_and_files_consistent(
     directory: SessionDirectory, folder: Path, step: int
 ) -> None:
     for number in range(SESSIONS):
@@ -160,7 +160,7 @@ def test_a_cleanup_killed_at_any_instant_leaves_rows_and_files_in_step(
         [sys.executable, "-c", RUN_IN_SMALL_BATCHES, str(run.pk)], env=environment(), stdout=subprocess.PIPE
     )
     assert process.stdout is not None
-    for _ in range(3 * step + 1):  # batches that it says it has ended
+    for _ in range(3 * step + 1):  # batches that it reports as finished
         process.stdout.readline()
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -168,7 +168,7 @@ def test_a_cleanup_killed_at_any_instant_leaves_rows_and_files_in_step(
 
     assert sorted(live() + archived()) == [f"s{number:03}" for number in range(SESSIONS)]
     sync(directory)
-    assert in_folder(folder) == live()
+    assert names_in(folder) == live()
     run.refresh_from_db()
     assert run.removed_count == ArchivedSession.objects.filter(run=run).count()
     mark_dead_runs(as_of=database_now() + timedelta(hours=1))
@@ -176,10 +176,10 @@ def test_a_cleanup_killed_at_any_instant_leaves_rows_and_files_in_step(
     with suppress(cleanup.CleanupInProgress):
         run_cleanup(run)
     assert (run.state, run.removed_count) == ("succeeded", SESSIONS)
-    assert (live(), in_folder(folder)) == ([], [])
+    assert (live(), names_in(folder)) == ([], [])
 
 
-def test_a_sync_removes_what_a_killed_writer_has_left_half_written(tmp_path: Path) -> None:
+def test_a_sync_removes_the_temporary_file_of_a_killed_writer(tmp_path: Path) -> None:
     directory = register_directory(tmp_path, namespace="shop")
     left, fresh = tmp_path / ".writing-0123456789abcdef", tmp_path / ".writing-fedcba9876543210"
     for path in (left, fresh):

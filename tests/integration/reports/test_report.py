@@ -22,7 +22,8 @@ from sessions_app.models import BrowserSession
 from sessions_app.reports import storage_report
 from sessions_app.session.criteria import Criteria
 from sessions_app.session.problems import BROWSER_TYPES, Problem
-from tests.integration.admin_sessions import AS_OF, SECRET, make_session
+from tests.clients import LIST, Page
+from tests.factories import AS_OF, SECRET, make_session
 
 FILES = Path(settings.BASE_DIR) / "tests" / "session_files"
 pytestmark = pytest.mark.django_db
@@ -35,7 +36,7 @@ def mirrored(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("mirrored")
-def test_the_numbers_are_those_of_the_truth_table() -> None:
+def test_the_numbers_agree_with_the_truth_table() -> None:
     truth = json.loads((FILES / "expected.json").read_text())
     as_of = datetime.fromisoformat(truth["as_of"])
     report = storage_report(as_of=as_of, max_age_days=7).to_json()
@@ -64,7 +65,7 @@ def test_the_numbers_are_those_of_the_truth_table() -> None:
 
 
 @pytest.mark.usefixtures("mirrored")
-def test_the_groups_are_those_of_a_count_in_python() -> None:
+def test_the_groups_agree_with_a_count_in_python() -> None:
     def age(session: BrowserSession) -> str:
         if session.is_corrupted or session.created_at is None or session.last_accessed is None:
             return "unreadable"
@@ -84,7 +85,7 @@ def test_the_groups_are_those_of_a_count_in_python() -> None:
     assert {name: total.sessions for name, total in report.by_age.items() if total.sessions} == ages
 
 
-def test_pinned_and_archived_sessions_are_told_apart() -> None:
+def test_pinned_and_archived_sessions_are_counted_separately() -> None:
     make_session("old", age=timedelta(days=8))
     make_session("kept", age=timedelta(days=8), is_pinned=True)
     make_session("bad", session_id="")
@@ -95,7 +96,7 @@ def test_pinned_and_archived_sessions_are_told_apart() -> None:
     assert report.archived.to_json() == {"sessions": 1, "bytes": run.removed_bytes}
 
 
-def test_what_it_says_a_cleanup_would_free_is_what_a_cleanup_frees() -> None:
+def test_a_cleanup_frees_what_the_report_predicts() -> None:
     for days in (1, 6, 7, 8, 30):
         make_session(age=timedelta(days=days), session_id="" if days % 2 else "x", is_pinned=days == 30)
     expected = storage_report(as_of=AS_OF, max_age_days=7).would_free["either"]
@@ -107,7 +108,7 @@ def test_what_it_says_a_cleanup_would_free_is_what_a_cleanup_frees() -> None:
 def test_it_takes_three_queries(sessions: int, django_assert_num_queries: object) -> None:
     for n in range(sessions):
         make_session(namespace=f"n{n}")
-    # The server is asked for its size on disk; a file is looked at.
+    # PostgreSQL reports its size on disk by a query; SQLite's is the size of its file.
     with django_assert_num_queries(3 + (connection.vendor == "postgresql")):  # type: ignore[operator]
         report = storage_report(as_of=AS_OF, max_age_days=7)
     assert len(report.by_namespace) == sessions
@@ -125,7 +126,7 @@ def test_the_page_and_the_downloads_agree(client: Client, viewer: User) -> None:
     make_session("one", namespace="=cmd|x")
     make_session("old", age=timedelta(days=300), session_id="")
     client.force_login(viewer)
-    assert "Storage report" in client.get(reverse("admin:sessions_app_storage")).content.decode()
+    assert client.get(reverse("admin:sessions_app_storage")).context["report"].live.sessions == 2
     answer = client.get(reverse("admin:sessions_app_storage_json"))
     assert "attachment" in answer["Content-Disposition"]
     assert answer.json()["sessions"] == 2
@@ -137,13 +138,13 @@ def test_the_page_and_the_downloads_agree(client: Client, viewer: User) -> None:
     assert SECRET not in answer.content.decode()
 
 
-def test_the_size_on_disk_is_told_beside_that_of_the_documents(client: Client, viewer: User) -> None:
+def test_the_size_on_disk_is_shown_beside_the_size_of_the_documents(client: Client, viewer: User) -> None:
     make_session("one")
     report = storage_report(as_of=AS_OF, max_age_days=7)
     assert report.disk_bytes > report.live.bytes
     client.force_login(viewer)
-    page = client.get(reverse("admin:sessions_app_storage")).content.decode()
-    assert "a cleanup does not shrink it" in page
+    page = client.get(reverse("admin:sessions_app_storage"))
+    assert f">{page.context['disk']}</strong>" in page.content.decode()
     assert client.get(reverse("admin:sessions_app_storage_json")).json()["disk_bytes"] > 0
     text = client.get(reverse("admin:sessions_app_storage_csv")).content.decode()
     assert int(text.splitlines()[-1].removeprefix("total,on_disk,,")) > 0
@@ -151,10 +152,12 @@ def test_the_size_on_disk_is_told_beside_that_of_the_documents(client: Client, v
 
 def test_the_page_of_an_empty_panel_says_so(client: Client, viewer: User) -> None:
     client.force_login(viewer)
-    assert "There is no session yet." in client.get(reverse("admin:sessions_app_storage")).content.decode()
+    page = client.get(reverse("admin:sessions_app_storage"))
+    assert page.context["largest"] == []
+    assert LIST in Page(page.content.decode()).links.values()
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", " =1", "\t=1", "\r=1"])
-def test_no_text_becomes_a_formula(text: str) -> None:
+def test_no_cell_is_a_formula(text: str) -> None:
     assert harmless(text) == f"'{text}"
     assert harmless("plain") == "plain"

@@ -15,7 +15,7 @@ from sessions_app.cleanup import batches, plan_cleanup, run_cleanup
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
 from sessions_app.session import criteria
 from sessions_app.session.criteria import Criteria
-from tests.integration.admin_sessions import build_session, make_session
+from tests.factories import build_session, make_session
 
 LIST = "/admin/sessions_app/browsersession/"
 RUNS = "/admin/sessions_app/cleanuprun/"
@@ -181,9 +181,7 @@ def test_runs_and_archive_are_read_only_and_told_in_words(at_work: Client, root:
     assert "expired (last accessed over 7 days ago) or invalid" in html
     assert "Command: ada" in html
     assert "1 of 1" in html
-    html = at_work.get(
-        f"/admin/sessions_app/archivedsession/?run={run.pk}&namespace=default"
-    ).content.decode()
+    html = at_work.get(f"/admin/sessions_app/archivedsession/?run={run.pk}&namespace=shop").content.decode()
     assert "The session id is missing." in html
     assert "Last accessed too long ago" in html
     assert "0 archived sessions" in at_work.get("/admin/sessions_app/archivedsession/?run=0").content.decode()

@@ -20,7 +20,7 @@ from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, Clean
 from sessions_app.models.clock import database_now
 from sessions_app.session.criteria import Criteria
 from sessions_app.session.selection import Selection
-from tests.integration.admin_sessions import build_session, make_session
+from tests.factories import build_session, make_session
 
 RUNS = "/admin/sessions_app/cleanuprun/"
 
@@ -88,7 +88,7 @@ def test_the_scope_is_counted_once_for_all_pages_of_a_plan(at_work: Client, crit
     [
         {"invalid": True},
         {"all": True},
-        {"expired": True, "invalid": True, "namespace": "default"},
+        {"expired": True, "invalid": True, "namespace": "shop"},
         {"expired": True, "invalid": True, "browser_type": "chromium"},
         {"selection": Selection(problem="any", pinned="no")},
     ],

@@ -13,7 +13,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from sessions_app.models import BrowserSession, CleanupRun
-from tests.integration.admin_sessions import LIST, build_session, make_session
+from tests.clients import LIST
+from tests.factories import build_session, make_session
 
 pytestmark = pytest.mark.usefixtures("at_noon")
 
@@ -72,7 +73,7 @@ def test_the_exact_instant_stands_on_the_age(see: Any) -> None:
 )
 def test_filters_combine(see: Any, query: str, expected: set[str]) -> None:
     make_session("fresh")
-    make_session("old", age=timedelta(days=9))
+    make_session("old", age=timedelta(days=9), session_id="id-of-old")
     make_session("ancient", age=timedelta(days=90))
     make_session("future", age=timedelta(days=-2))
     make_session("pinned", namespace="second", age=timedelta(days=2), is_pinned=True)
