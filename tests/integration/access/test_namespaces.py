@@ -207,9 +207,9 @@ def test_the_archive_leaves_out_what_is_limited_to_others(as_other: Client, as_m
         assert "theirs" not in names(html_of(as_other, archive + query)), query
         assert "theirs" in names(html_of(as_member, archive + query)), query
     assert as_other.get(f"{archive}{theirs.pk}/change/").status_code == 302
-    as_other.post(archive, {"action": "bring_back", "_selected_action": [theirs.pk]})
+    as_other.post(archive, {"action": "restore", "_selected_action": [theirs.pk]})
     as_other.post(
-        f"{archive}?run={run.pk}", {"action": "bring_back", "select_across": "1", "_selected_action": [1]}
+        f"{archive}?run={run.pk}", {"action": "restore", "select_across": "1", "_selected_action": [1]}
     )
     assert live() == ["ours"]
 

@@ -76,7 +76,7 @@ def test_an_undo_goes_by_post_and_with_permission_only(
     assert at_work.post(f"{RUNS}{run.pk}/protect/", {"protect": "1"}).status_code == 403
     html = at_work.get(f"{RUNS}{run.pk}/change/").content.decode()
     assert "/undo/" not in html
-    at_work.post(ARCHIVE, {"action": "bring_back", "_selected_action": [s.pk for s in _archived()]})
+    at_work.post(ARCHIVE, {"action": "restore", "_selected_action": [s.pk for s in _archived()]})
     assert live() == []
 
 
@@ -89,7 +89,7 @@ def test_a_run_is_protected_and_no_longer(at_work: Client, run: CleanupRun) -> N
 
 def test_single_sessions_come_back_from_the_list_of_the_archive(at_work: Client, run: CleanupRun) -> None:
     first = ArchivedSession.objects.get(name="first")
-    data = {"action": "bring_back", "_selected_action": [first.pk]}
+    data = {"action": "restore", "_selected_action": [first.pk]}
     html = at_work.post(ARCHIVE, data, follow=True).content.decode()
     assert "1 of 1 sessions are back." in html
     assert live() == ["first"]

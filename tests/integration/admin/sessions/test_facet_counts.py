@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 
 from sessions_app.admin.formatting import expiry_cutoff
 from sessions_app.admin.sessions import index_choice
-from sessions_app.admin.sessions.changelist import listing_of
+from sessions_app.admin.sessions.changelist import build_listing
 from sessions_app.admin.sessions.facet_counts import Choice, Count, count_choices
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.session.selection import CHOICES, Selection
@@ -73,10 +73,12 @@ def some_selections() -> list[Selection]:
 
 
 def counted(selection: Selection, *hidden: str) -> dict[Choice, Count]:
-    def ask(selection: Selection) -> index_choice.Asked:
-        return index_choice.ask(selection, AS_OF, expiry_cutoff(AS_OF), hidden)
+    def build(selection: Selection) -> index_choice.ListQuery:
+        return index_choice.build_query(selection, AS_OF, expiry_cutoff(AS_OF), hidden)
 
-    return count_choices(selection, listing_of(ask(selection), index_choice.BY_AGE), OFFERED, ask=ask)
+    return count_choices(
+        selection, build_listing(build(selection), index_choice.BY_AGE), OFFERED, build_query=build
+    )
 
 
 def brute_force(selection: Selection, choice: Choice, *hidden: str) -> int:

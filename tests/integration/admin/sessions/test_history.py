@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.html import strip_tags
 
 from sessions_app.admin.formatting import NONE
-from sessions_app.admin.sessions.history import SHOWN
+from sessions_app.admin.sessions.history import MAX_EVENTS
 from sessions_app.cleanup import restore_sessions, undo_cleanup
 from sessions_app.models import BrowserSession
 from sessions_app.models.clock import database_now
@@ -207,12 +207,12 @@ def test_the_log_of_others_is_not_told(client: Client, old: BrowserSession, oper
 
 def test_a_long_history_is_cut_off_and_says_so(see: Any, old: BrowserSession, root: User) -> None:
     assert "the latest" not in table_of(see(page_of(old.pk)))
-    numbers = list(range(1001, 1001 + SHOWN + 5))
+    numbers = list(range(1001, 1001 + MAX_EVENTS + 5))
     BrowserSession.objects.filter(pk=old.pk).update(past_runs=numbers, restored_at=database_now())
-    LogEntry.objects.log_actions(root.pk, [old] * (SHOWN + 5), 2, "Pinned.")
+    LogEntry.objects.log_actions(root.pk, [old] * (MAX_EVENTS + 5), 2, "Pinned.")
     table = table_of(see(page_of(old.pk)))
-    assert f"the latest {SHOWN} each" in table
-    assert table.count("Removed by") == table.count("Pinned") == SHOWN
+    assert f"the latest {MAX_EVENTS} each" in table
+    assert table.count("Removed by") == table.count("Pinned") == MAX_EVENTS
     assert "run 1025" in table
     assert "run 1005" not in table
 
