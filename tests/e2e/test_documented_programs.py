@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import put
 from tests.e2e.scripts import PROJECT_DIR, Project, browsers
+from tests.factories import put
 from tests.guide.blocks import GUIDE, read_blocks
 from tests.guide.programs import IMPORT, awaiting, run, run_text
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import OLD, put
 from tests.e2e.panel import Panel, free_port
+from tests.factories import OLD, put
 
 SESSIONS = 9_000
 PASSWORD = "correct horse battery staple"

@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 @pytest.fixture
 def mixed() -> None:
     """A fresh session, one of 2 days, one of 8, one of 31, and a fresh one that is invalid."""
-    from tests.integration.making_policies import NEVER, aged
-    from tests.integration.making_sessions import make_session
+    from tests.factories import INVALID, aged, make_session
 
     make_session("fresh", **aged(0))
-    make_session("invalid", **aged(0), **NEVER)
+    make_session("invalid", **aged(0), **INVALID)
     for days in (2, 8, 31):
         make_session(f"days-{days:02}", **aged(days))
 
@@ -49,7 +48,7 @@ def as_root(client: Client, root: User) -> Client:
 
 @pytest.fixture
 def at_noon() -> Iterator[None]:
-    from tests.integration.admin_sessions import AS_OF
+    from tests.factories import AS_OF
 
     with time_machine.travel(AS_OF, tick=False):
         yield
@@ -58,7 +57,7 @@ def at_noon() -> Iterator[None]:
 @pytest.fixture
 def see(client: Client, viewer: User) -> Any:
     """Look at an address as a viewer, who may not clean up."""
-    from tests.integration.admin_sessions import LIST
+    from tests.clients import LIST
 
     client.force_login(viewer)
 

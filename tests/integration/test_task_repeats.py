@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from sessions_app import cleanup, tasks
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.session.criteria import Criteria
-from tests.integration.commands import names_in, run, write
-from tests.integration.tasks import DUE, sync_three_sessions
+from tests.clients import run
+from tests.factories import DUE, names_in, put, sync_three_sessions
 
 pytestmark = pytest.mark.django_db
 
@@ -32,11 +32,11 @@ def queued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
 
 def test_a_second_delivery_of_a_sweep_changes_nothing(folder: Path, nightly: CleanupPolicy) -> None:
-    tasks.sweep(nightly.pk, DUE)
+    tasks.sweep(nightly.pk, DUE.isoformat())
     before = list(CleanupRun.objects.order_by("pk").values())
-    write(folder, "invalid-later", cdp_url="")
+    put(folder, "invalid-later", cdp_url="")
     run("sync_directories", folder)
-    tasks.sweep(nightly.pk, DUE)
+    tasks.sweep(nightly.pk, DUE.isoformat())
     assert list(CleanupRun.objects.order_by("pk").values()) == before
     assert "invalid-later" in names_in(folder)
 
@@ -48,8 +48,8 @@ def test_a_sweep_past_its_deadline_goes_on_in_a_task_of_its_own(
     run("demo_sessions", tmp_path / "demo", "--count", "1200", "--as-of", "2025-01-01")
     run("sync_directories", tmp_path / "demo")
     settings.RAPTOR_TASK_DEADLINE_SECONDS = 0
-    assert "interrupted" in tasks.sweep(nightly.pk, DUE)
-    again: tuple[Any, ...] = ("sessions_app.tasks.sweep", nightly.pk, DUE, "schedule", "")
+    assert "interrupted" in tasks.sweep(nightly.pk, DUE.isoformat())
+    again: tuple[Any, ...] = ("sessions_app.tasks.sweep", nightly.pk, DUE.isoformat(), "schedule", "")
     assert queued == [again]
     assert ArchivedSession.objects.count() == cleanup.batches.FIRST_ROWS
     settings.RAPTOR_TASK_DEADLINE_SECONDS = 60
@@ -105,16 +105,16 @@ def test_a_sweep_whose_worker_was_killed_needs_nobody(
     folder: Path, nightly: CleanupPolicy, queued: list[tuple[Any, ...]]
 ) -> None:
     step = nightly.steps.get(position=1)
-    due_at = datetime.fromisoformat(DUE)
+    due_at = DUE
     dead = cleanup.plan_cleanup(Criteria(expired=True), trigger="schedule", step=step, due_at=due_at)
     by_hand = cleanup.plan_cleanup(Criteria(all=True), trigger="admin")
     long_ago = database_now() - timedelta(minutes=10)
     CleanupRun.objects.update(state=CleanupRun.State.RUNNING, attempt=1, heartbeat_at=long_ago)
     assert "2 dead runs marked" in tasks.tidy_up()
     assert "0 dead runs marked" in tasks.tidy_up()
-    assert queued == [("sessions_app.tasks.sweep", nightly.pk, DUE, "schedule", "")]
+    assert queued == [("sessions_app.tasks.sweep", nightly.pk, DUE.isoformat(), "schedule", "")]
     tasks.sweep(*queued[0][1:5])
-    assert names_in(folder) == {"recent"}
+    assert names_in(folder) == ["recent"]
     assert CleanupRun.objects.get(pk=dead.pk).state == CleanupRun.State.SUCCEEDED
     assert CleanupRun.objects.get(pk=by_hand.pk).state == CleanupRun.State.INTERRUPTED
     assert CleanupRun.objects.filter(policy=nightly).count() == 2
@@ -123,7 +123,7 @@ def test_a_sweep_whose_worker_was_killed_needs_nobody(
 def test_a_dead_sweep_that_somebody_else_has_marked_goes_on(
     folder: Path, nightly: CleanupPolicy, queued: list[tuple[Any, ...]]
 ) -> None:
-    now, due_at = database_now(), datetime.fromisoformat(DUE)
+    now, due_at = database_now(), DUE
     steps = {step.position: step for step in nightly.steps.all()}
     for position, step in steps.items():
         cleanup.plan_cleanup(step.criteria(max_age_days=7), trigger="schedule", step=step, due_at=due_at)
@@ -134,7 +134,7 @@ def test_a_dead_sweep_that_somebody_else_has_marked_goes_on(
     # Its deadline has passed, and its task is in the queue.
     CleanupRun.objects.filter(pk=stopped.pk).update(finished_at=now - timedelta(hours=1))
     assert "0 dead runs marked" in tasks.tidy_up()
-    assert queued == [("sessions_app.tasks.sweep", nightly.pk, DUE, "schedule", "")]
+    assert queued == [("sessions_app.tasks.sweep", nightly.pk, DUE.isoformat(), "schedule", "")]
     CleanupRun.objects.filter(pk=died.pk).update(
         heartbeat_at=now - timedelta(hours=30), finished_at=now - timedelta(hours=25)
     )
@@ -177,7 +177,7 @@ class TestRefused:
     def test_one_of_long_ago_or_by_hand_is_not(self, nightly: CleanupPolicy, other: CleanupRun) -> None:
         tomorrow = database_now() + timedelta(days=1)
         CleanupPolicy.objects.filter(pk=nightly.pk).update(next_run_at=tomorrow)
-        assert "not tried again" in tasks.sweep(nightly.pk, DUE)
+        assert "not tried again" in tasks.sweep(nightly.pk, DUE.isoformat())
         recently = (database_now() - timedelta(minutes=10)).isoformat()
         assert "tried" not in tasks.sweep(nightly.pk, recently, "admin", "root")
         nightly.refresh_from_db()
@@ -187,7 +187,7 @@ class TestRefused:
         self, folder: Path, nightly: CleanupPolicy, other: CleanupRun
     ) -> None:
         step = nightly.steps.get(position=1)
-        due_at = datetime.fromisoformat(DUE)
+        due_at = DUE
         plan = cleanup.plan_cleanup(Criteria(expired=True), trigger="schedule", step=step, due_at=due_at)
         cleanup.hold(plan, "It would take too much.")
         for _ in range(2):

@@ -14,8 +14,8 @@ from sessions_app.mirror import registry
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
 from sessions_app.session.criteria import Criteria
-from tests.integration.commands import SECRET, names_in, run, write
-from tests.integration.tasks import DUE, sync_three_sessions
+from tests.clients import run
+from tests.factories import DUE, SECRET, names_in, put, sync_three_sessions
 
 pytestmark = pytest.mark.django_db
 
@@ -26,8 +26,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_sweep_takes_the_steps_of_its_policy(folder: Path, nightly: CleanupPolicy) -> None:
-    told = tasks.sweep(nightly.pk, DUE)
-    assert names_in(folder) == {"recent"}
+    told = tasks.sweep(nightly.pk, DUE.isoformat())
+    assert names_in(folder) == ["recent"]
     assert told.count("1 of 1 sessions removed") == 2
     ledger = CleanupRun.objects.order_by("pk").values_list("trigger", "actor", "state", "removed_count")
     assert list(ledger) == [("schedule", "Nightly sweep", "succeeded", 1)] * 2
@@ -35,18 +35,18 @@ def test_a_sweep_takes_the_steps_of_its_policy(folder: Path, nightly: CleanupPol
 
 def test_the_age_of_the_settings_decides(folder: Path, nightly: CleanupPolicy, settings: Any) -> None:
     settings.RAPTOR_MAX_AGE_DAYS = 30
-    tasks.sweep(nightly.pk, DUE)
-    assert names_in(folder) == {"expired", "recent"}
+    tasks.sweep(nightly.pk, DUE.isoformat())
+    assert names_in(folder) == ["expired", "recent"]
 
 
 def test_a_policy_that_was_disabled_or_deleted_meanwhile_is_not_swept(
     folder: Path, nightly: CleanupPolicy
 ) -> None:
     CleanupPolicy.objects.update(is_enabled=False)
-    assert tasks.sweep(nightly.pk, DUE) == "“Nightly sweep” is disabled."
-    assert tasks.sweep(0, DUE) == "There is no policy 0 any more."
+    assert tasks.sweep(nightly.pk, DUE.isoformat()) == "“Nightly sweep” is disabled."
+    assert tasks.sweep(0, DUE.isoformat()) == "There is no policy 0 any more."
     assert not CleanupRun.objects.exists()
-    tasks.sweep(nightly.pk, DUE, "admin", "root")
+    tasks.sweep(nightly.pk, DUE.isoformat(), "admin", "root")
     assert set(CleanupRun.objects.values_list("trigger", "actor")) == {("admin", "root")}
 
 
@@ -65,10 +65,10 @@ def test_what_is_due_is_started_and_swept_once(
 
 
 def test_one_directory_that_fails_does_not_stop_the_others(folder: Path, tmp_path: Path) -> None:
-    write(tmp_path / "away", "b")
+    put(tmp_path / "away", "b")
     run("sync_directories", tmp_path / "away")
     (tmp_path / "away").rename(tmp_path / "gone")
-    write(folder, "new")
+    put(folder, "new")
     told = tasks.sync_directories()
     assert "1 directory mirrored, 1 added" in told
     assert "cannot be read" in told
@@ -79,7 +79,7 @@ def test_one_directory_that_fails_does_not_stop_the_others(folder: Path, tmp_pat
 def test_an_unexpected_fault_does_not_stop_the_others_either(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(tmp_path / "another", "b")
+    put(tmp_path / "another", "b")
     run("sync_directories", tmp_path / "another")
     sync_directory = registry.sync_directory
 
@@ -97,7 +97,7 @@ def test_an_unexpected_fault_does_not_stop_the_others_either(
 
 def test_a_disabled_directory_is_not_mirrored(folder: Path) -> None:
     SessionDirectory.objects.update(is_enabled=False)
-    write(folder, "new")
+    put(folder, "new")
     assert "0 directories mirrored" in tasks.sync_directories()
     assert not BrowserSession.objects.filter(name="new").exists()
 
@@ -105,7 +105,7 @@ def test_a_disabled_directory_is_not_mirrored(folder: Path) -> None:
 def test_what_is_left_when_the_time_is_up_comes_first_the_next_time(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(tmp_path / "another", "b")
+    put(tmp_path / "another", "b")
     run("sync_directories", tmp_path / "another")
 
     class OneOnly:
@@ -146,7 +146,7 @@ def test_the_failure_of_a_task_tells_no_endpoint(
 
     monkeypatch.setattr("sessions_app.policies.sweeps.plan_cleanup", fail)
     with pytest.raises(tasks.TaskFailed) as caught:
-        tasks.sweep(nightly.pk, DUE)
+        tasks.sweep(nightly.pk, DUE.isoformat())
     assert "Failing row" in str(caught.value)
     assert "Failing row" in caplog.text
     assert SECRET not in str(caught.value) + caplog.text

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC
 from pathlib import Path
 from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
-from sessions_app.cleanup import plan_cleanup
-from sessions_app.mirror.registry import register_directory, sync_directory
+from sessions_app.mirror.registry import register_directory
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory, StoredSession
-from sessions_app.session.criteria import Criteria
-from sessions_app.session.document import parse_document
-from tests.documents import AS_OF, OLD, document_bytes, put
+from tests.factories import OLD, build_session, forget_sessions, put, sync
 
 NAMESPACE = "shop"
 # What an undo may set anew: when the row was written, its history, and the stamp of the file that it wrote.
@@ -35,17 +31,15 @@ Rows = dict[int, tuple[Any, ...]]
 
 
 def make_row(name: str, **changes: Any) -> BrowserSession:
-    """An expired session that is not saved yet; its size differs from that of others."""
-    data = document_bytes(**{**OLD, "metadata": {"of": name, "note": "." * (len(name) * 7 % 50)}, **changes})
-    fields = parse_document(data, time_zone=UTC)._asdict()
-    return BrowserSession(namespace=NAMESPACE, name=name, document=data, size_bytes=len(data), **fields)
+    """Return an unsaved expired session, whose size depends on its name."""
+    metadata = {"of": name, "note": "." * (len(name) * 7 % 50)}
+    return build_session(name, namespace=NAMESPACE, **{**OLD, "metadata": metadata, **changes})
 
 
 def start_anew() -> None:
     """Leave no session, no run and no directory in the database."""
     ArchivedSession.objects.all().delete()
-    # Only a cleanup deletes sessions by the front door.
-    BrowserSession.objects.all()._raw_delete(connection.alias)
+    forget_sessions()
     CleanupRun.objects.all().delete()
     SessionDirectory.objects.all().delete()
 
@@ -64,13 +58,8 @@ def fill_from(folder: Path, count: int) -> SessionDirectory:
     for number in range(count):
         put(folder, f"session-{number:04}", metadata={"number": number}, **OLD)
     directory = register_directory(folder, namespace=NAMESPACE)
-    sync_directory(directory, trigger="command")
+    sync(directory)
     return directory
-
-
-def plan() -> CleanupRun:
-    """Plan to remove what is expired."""
-    return plan_cleanup(Criteria(expired=True), trigger="command", actor="tester", as_of=AS_OF)
 
 
 @contextmanager
@@ -127,7 +116,7 @@ def assert_whole(before: Rows, *runs: CleanupRun) -> tuple[int, int]:
 def assert_files_in_step(directory: SessionDirectory, folder: Path) -> None:
     """After one sync just the live sessions have files, with the bytes of their documents."""
     directory.refresh_from_db()
-    result = sync_directory(directory, trigger="command")
+    result = sync(directory)
     assert (result.added, result.changed, result.vanished) == (0, 0, 0)
     # A kill may leave a temporary file as well, which a later sync removes.
     there = {path.name: path.read_bytes() for path in folder.glob("*.json")}

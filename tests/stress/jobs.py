@@ -21,7 +21,7 @@ from sessions_app.cleanup import (
 from sessions_app.models import BrowserSession, CleanupRun, CleanupStep
 from sessions_app.models.clock import database_now
 from sessions_app.session.criteria import Criteria
-from tests.documents import AS_OF
+from tests.factories import AS_OF
 from tests.stress.census import make_row
 
 IsStopped = Callable[[], bool]

@@ -11,7 +11,8 @@ import pytest
 
 from sessions_app.cleanup import matching, run_cleanup
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, PlannedSessions
-from tests.stress.census import contents, fill, one_snapshot, plan
+from tests.factories import plan
+from tests.stress.census import contents, fill, one_snapshot
 from tests.stress.effort import TRIES
 from tests.stress.jobs import ARRIVE, Change, change_sessions
 from tests.stress.processes import Worker, workers
@@ -34,7 +35,7 @@ class Round:
             seed = str(chance.random())
             writer.start(change_sessions, ids, f"r{number}w{index}", seed, PAUSE_SECONDS)
         time.sleep(chance.uniform(0, 0.05))
-        self.run = plan()
+        self.run = plan(expired=True)
         self.planned_ns = time.monotonic_ns()
         self.planned_ids = set(PlannedSessions.objects.get(run=self.run).ids_json)
         # What the preview listed and nobody has written since: the most that the run may take.

@@ -13,8 +13,9 @@ from django.db import OperationalError, connection, transaction
 
 from sessions_app.cleanup import run_cleanup
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupPolicy, CleanupRun, CleanupStep
+from tests.factories import plan
 from tests.stress import jobs
-from tests.stress.census import assert_whole, fill, live_sessions, plan
+from tests.stress.census import assert_whole, fill, live_sessions
 from tests.stress.effort import PAIRS, TAKEOVERS
 from tests.stress.processes import Outcome, Worker, workers
 
@@ -47,7 +48,7 @@ def test_of_two_processes_with_the_same_run_or_undo_one_does_it(
     with workers(2) as pair:
         for _ in range(PAIRS):
             fill(SESSIONS)
-            before, run = live_sessions(), plan()
+            before, run = live_sessions(), plan(expired=True)
             assert_one_did_it(at_once(pair, jobs.run, run if is_read_before else run.pk, BATCH_SIZE))
             assert assert_whole(before, run) == (0, SESSIONS)
             assert (run.state, run.attempt, run.removed_count) == (State.SUCCEEDED, 1, SESSIONS)
@@ -79,7 +80,7 @@ def test_two_runs_of_the_same_sessions_take_each_of_them_once(tell: Callable[[st
     with workers(2) as pair:
         for _ in range(PAIRS):
             fill(SESSIONS)
-            before, first, second = live_sessions(), plan(), plan()
+            before, first, second = live_sessions(), plan(expired=True), plan(expired=True)
             for worker, run in zip(pair, (first, second), strict=True):
                 worker.start(jobs.run, run.pk, BATCH_SIZE)
             outcomes = [worker.result() for worker in pair]
@@ -99,7 +100,7 @@ def test_of_two_processes_that_go_on_with_the_same_dead_run_one_does_it(
     positions: list[int] = []
     while len(positions) < PAIRS:
         fill(SESSIONS)
-        before, run = live_sessions(), plan()
+        before, run = live_sessions(), plan(expired=True)
         with workers(1) as (victim,):
             victim.start(jobs.run, run.pk, BATCH_SIZE)
             time.sleep(chance.uniform(0.01, 0.1))
@@ -152,7 +153,7 @@ def test_a_run_that_was_taken_over_counts_and_deletes_nothing_more_when_its_proc
     wanted, outcomes, locked = TAKEOVERS, Counter[str](), 0
     while outcomes.total() < wanted:
         fill(SESSIONS)
-        before, run = live_sessions(), plan()
+        before, run = live_sessions(), plan(expired=True)
         with workers(1) as (sleeper,):
             sleeper.start(jobs.run, run.pk, 3)
             time.sleep(chance.uniform(0.01, 0.1))

@@ -10,8 +10,9 @@ import pytest
 
 from sessions_app.cleanup import run_cleanup, undo_cleanup
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
+from tests.factories import plan
 from tests.stress import jobs
-from tests.stress.census import contents, fill, live_sessions, one_snapshot, plan
+from tests.stress.census import contents, fill, live_sessions, one_snapshot
 from tests.stress.effort import UNDOS
 from tests.stress.processes import workers
 
@@ -30,7 +31,7 @@ def test_an_undo_among_others_loses_nothing_and_brings_nothing_back_twice(
     with workers(5) as (undoer, rival, taker, restorer, emptier):
         for _ in range(UNDOS):
             fill(SESSIONS)
-            before, run = live_sessions(), plan()
+            before, run = live_sessions(), plan(expired=True)
             run_cleanup(run)
             ids = list(before)
             names = chance.sample([str(row[1]) for row in before.values()], 100)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from sessions_app.cleanup import run_cleanup, undo_cleanup
 from sessions_app.models import CleanupRun, SessionDirectory
+from tests.factories import plan
 from tests.stress import jobs
-from tests.stress.census import assert_files_in_step, assert_whole, fill, fill_from, live_sessions, plan
+from tests.stress.census import assert_files_in_step, assert_whole, fill, fill_from, live_sessions
 from tests.stress.processes import workers
 
 SESSIONS = 300
@@ -36,7 +37,7 @@ class Work:
         else:
             self.directory = fill_from(folder, FILES)
         self.before = live_sessions()
-        self.run = plan()
+        self.run = plan(expired=True)
 
     def finish(self) -> None:
         """Go on with it in this process, to the end."""

@@ -21,17 +21,16 @@ from sessions_app.models import (
     SessionDirectory,
 )
 from sessions_app.session.criteria import Criteria
-from tests.integration.admin_sessions import AS_OF, LIST, make_session
-from tests.integration.making_sessions import swept
-from tests.integration.shown import OLD, RUNS, html_of, names, set_bounds
+from tests.clients import LIST, RUNS, html_of, names, set_bounds
+from tests.factories import AS_OF, OLD, make_session, swept
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon", "limit")]
 
 
 def test_the_storage_report_counts_what_is_seen(as_other: Client, as_member: Client) -> None:
-    make_session("ours", age=OLD)
+    make_session("ours", **OLD)
     for number in range(3):
-        make_session(f"theirs-{number}", namespace="payments", age=OLD, is_pinned=number == 0)
+        make_session(f"theirs-{number}", namespace="payments", **OLD, is_pinned=number == 0)
     swept(expired=True, namespace="payments")
     address = f"{LIST}storage/report.json"
     seen, whole = (json.loads(client.get(address).content) for client in (as_other, as_member))
@@ -77,7 +76,7 @@ def policy_data(policy: CleanupPolicy | None = None, **changes: str) -> dict[str
 def test_a_policy_of_all_namespaces_is_only_for_who_sees_all(as_other: Client, as_member: Client) -> None:
     screen = "/admin/sessions_app/cleanuppolicy/"
     nightly = CleanupPolicy.objects.get(name="Nightly sweep")
-    make_session("theirs", namespace="payments", age=OLD)
+    make_session("theirs", namespace="payments", **OLD)
     html = html_of(as_other, f"{screen}{nightly.pk}/change/")
     assert "only who sees them may change or run it" in html
     assert "What it would take now" not in html
@@ -174,14 +173,14 @@ def test_a_snapshot_knows_what_of_it_is_of_a_limited_namespace(
     from sessions_app import reports, tasks
     from sessions_app.reports import figures, history, snapshots
 
-    make_session("ours", age=OLD)
-    make_session("ours-too", age=OLD, session_id="")
+    make_session("ours", **OLD)
+    make_session("ours-too", **OLD, session_id="")
     for number in range(3):
-        make_session(f"theirs-{number}", namespace="payments", age=OLD, browser_type="firefox")
+        make_session(f"theirs-{number}", namespace="payments", **OLD, browser_type="firefox")
     swept(expired=True, namespace="payments", browser_type="firefox")
     make_session("theirs-large", namespace="payments", metadata={"x": "y" * 5_000})
     exact = reports.storage_report(as_of=AS_OF, max_age_days=7, hidden={"payments"})
-    assert exact.by_namespace.keys() == {"default"}
+    assert exact.by_namespace.keys() == {"shop"}
     monkeypatch.setattr(snapshots, "SMALL_COUNT", 1)
     hidden = frozenset({"payments"})
     assert figures(as_of=AS_OF, max_age_days=7, hidden=hidden) is None
@@ -200,9 +199,9 @@ def test_a_snapshot_knows_what_of_it_is_of_a_limited_namespace(
     assert "theirs" not in html
     assert "payments" not in html
     # Of a namespace that was limited since, the snapshot does not know.
-    LimitedNamespace.objects.create(namespace="default")
-    assert figures(as_of=AS_OF, max_age_days=7, hidden=hidden | {"default"}) is None
-    assert history(since=AS_OF - timedelta(days=1), hidden=hidden | {"default"}) == []
+    LimitedNamespace.objects.create(namespace="shop")
+    assert figures(as_of=AS_OF, max_age_days=7, hidden=hidden | {"shop"}) is None
+    assert history(since=AS_OF - timedelta(days=1), hidden=hidden | {"shop"}) == []
     assert "have not been counted yet" in html_of(as_other, f"{LIST}storage/")
 
 
@@ -211,7 +210,7 @@ def test_a_list_of_a_hidden_run_says_nothing_of_its_size(
 ) -> None:
     set_bounds(monkeypatch, READ_BOUND=3)
     for n in range(6):
-        make_session(f"theirs-{n}", namespace="payments", age=OLD)
+        make_session(f"theirs-{n}", namespace="payments", **OLD)
     run = swept(expired=True, namespace="payments")
     pages = [html_of(as_other, f"/admin/sessions_app/archivedsession/?run={pk}") for pk in (run.pk, 9999)]
     assert not ["looked through" for html in pages if "looked through" in html]

@@ -20,9 +20,8 @@ from sessions_app.models import (
     LimitedNamespace,
 )
 from sessions_app.session.criteria import Criteria
-from tests.integration.admin_sessions import LIST, build_session, make_session, page_of
-from tests.integration.making_sessions import live, swept
-from tests.integration.shown import OLD, RUNS, html_of, names, set_bounds
+from tests.clients import LIST, RUNS, html_of, names, page_of, set_bounds
+from tests.factories import OLD, build_session, live, make_session, swept
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon", "limit")]
 
@@ -77,7 +76,7 @@ def test_the_page_of_a_session_that_is_limited_to_others_is_not_there(as_other: 
 @pytest.mark.parametrize("criteria", [["expired"], ["invalid"], ["all"], ["expired", "invalid"]])
 def test_a_cleanup_leaves_what_is_limited_to_others(as_other: Client, criteria: list[str]) -> None:
     for name, namespace in (("ours", "default"), ("theirs", "payments")):
-        make_session(name, namespace=namespace, age=OLD, session_id="")
+        make_session(name, namespace=namespace, **OLD, session_id="")
     response = as_other.post(f"{RUNS}new/", {"what": criteria, "max_age_days": "7"})
     run = CleanupRun.objects.get()
     html = html_of(as_other, response["Location"])
@@ -96,7 +95,7 @@ def test_a_cleanup_leaves_what_is_limited_to_others(as_other: Client, criteria: 
 def test_a_cleanup_of_a_namespace_that_is_limited_to_others_is_as_of_one_that_is_not_there(
     as_other: Client,
 ) -> None:
-    make_session("theirs", namespace="payments", age=OLD)
+    make_session("theirs", namespace="payments", **OLD)
     across = {"action": "clean_up", "select_across": "1", "_selected_action": ["1"]}
     told = []
     for namespace in ("payments", "nowhere"):
@@ -113,8 +112,8 @@ def test_a_cleanup_of_a_namespace_that_is_limited_to_others_is_as_of_one_that_is
 
 
 def test_all_that_match_and_what_is_ticked_leave_out_what_is_limited_to_others(as_other: Client) -> None:
-    ours = make_session("ours", age=OLD)
-    theirs = make_session("theirs", namespace="payments", age=OLD)
+    ours = make_session("ours", **OLD)
+    theirs = make_session("theirs", namespace="payments", **OLD)
     for data in (
         {"select_across": "1", "_selected_action": [ours.pk]},
         {"_selected_action": [ours.pk, theirs.pk]},
@@ -130,8 +129,8 @@ def test_all_that_match_and_what_is_ticked_leave_out_what_is_limited_to_others(a
 def test_a_run_over_all_namespaces_is_seen_without_what_is_hidden_and_not_acted_on(
     as_other: Client, as_member: Client
 ) -> None:
-    make_session("ours", age=OLD)
-    make_session("theirs", namespace="payments", age=OLD)
+    make_session("ours", **OLD)
+    make_session("theirs", namespace="payments", **OLD)
     run = swept(expired=True)
     page = f"{RUNS}{run.pk}/change/"
     html = html_of(as_other, page)
@@ -170,7 +169,7 @@ def test_skipped_sessions_that_are_hidden_are_not_named(as_other: Client) -> Non
 def test_runs_of_a_namespace_that_is_limited_to_others_are_not_there(
     as_other: Client, as_member: Client
 ) -> None:
-    make_session("theirs", namespace="payments", age=OLD)
+    make_session("theirs", namespace="payments", **OLD)
     run = swept(expired=True, namespace="payments")
     html = html_of(as_other, RUNS)
     assert f"Run {run.pk}<" not in html
@@ -190,7 +189,7 @@ def test_runs_of_a_namespace_that_is_limited_to_others_are_not_there(
 def test_a_download_does_not_name_what_was_hidden_from_who_planned(
     as_other: Client, as_member: Client
 ) -> None:
-    make_session("ours", age=OLD)
+    make_session("ours", **OLD)
     as_other.post(f"{RUNS}new/", {"what": ["expired"], "max_age_days": "7"})
     address = f"{RUNS}{CleanupRun.objects.get().pk}/sessions.json"
     assert json.loads(as_other.get(address).getvalue())["criteria"]["not_namespaces"] == []
@@ -198,8 +197,8 @@ def test_a_download_does_not_name_what_was_hidden_from_who_planned(
 
 
 def test_the_archive_leaves_out_what_is_limited_to_others(as_other: Client, as_member: Client) -> None:
-    make_session("ours", age=OLD)
-    make_session("theirs", namespace="payments", age=OLD)
+    make_session("ours", **OLD)
+    make_session("theirs", namespace="payments", **OLD)
     run = swept(expired=True)
     archive = "/admin/sessions_app/archivedsession/"
     theirs = ArchivedSession.objects.get(name="theirs")
@@ -216,7 +215,7 @@ def test_the_archive_leaves_out_what_is_limited_to_others(as_other: Client, as_m
 
 def test_what_is_limited_after_the_preview_is_not_taken_by_who_no_longer_sees_it(as_other: Client) -> None:
     LimitedNamespace.objects.all().delete()
-    make_session("theirs", namespace="payments", age=OLD)
+    make_session("theirs", namespace="payments", **OLD)
     plan = as_other.post(f"{RUNS}new/", {"what": ["expired"], "max_age_days": "7"})["Location"]
     LimitedNamespace.objects.create(namespace="payments")
     assert as_other.post(plan, {"number": "1"}).status_code == 403
@@ -293,7 +292,7 @@ def test_hidden_sessions_do_not_keep_a_search_from_a_name(
     set_bounds(monkeypatch, READ_BOUND=10)
     BrowserSession.objects.bulk_create(build_session(f"ours-{n}") for n in range(30))
     BrowserSession.objects.bulk_create(
-        build_session(f"zz-{n}", namespace="payments", age=OLD) for n in range(12)
+        build_session(f"zz-{n}", namespace="payments", **OLD) for n in range(12)
     )
     make_session("zz-mine", age=timedelta(days=3))
     html = html_of(as_other, f"{LIST}?q=zz")

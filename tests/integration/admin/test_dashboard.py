@@ -20,9 +20,8 @@ from sessions_app.queue.schedules import sync_schedules
 from sessions_app.queue.worker import WorkerState, worker_state
 from sessions_app.reports import snapshots
 from sessions_app.session.criteria import Criteria
-from tests.integration.admin_sessions import AS_OF, LIST, SECRET, make_session
-from tests.integration.making_policies import make_policy, take
-from tests.integration.making_sessions import swept
+from tests.clients import LIST
+from tests.factories import AS_OF, SECRET, make_policy, make_session, run_sweep, swept
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon")]
 INDEX = "/admin/"
@@ -103,7 +102,7 @@ def test_what_is_held_stands_first_with_the_way_to_decide(
     client: Client, see: Callable[..., str], operator: User
 ) -> None:
     make_session("bad", session_id="")
-    run = take(make_policy("Careful", "invalid", brake_count=0)).held
+    run = run_sweep(make_policy("Careful", "invalid", brake_count=0)).held
     assert run is not None
     page = see(INDEX)
     assert page.index("Waits for a person") < page.index("raptor-tiles")
@@ -121,7 +120,7 @@ def test_what_is_held_stands_first_with_the_way_to_decide(
 def test_many_held_plans_do_not_fill_the_page(see: Callable[..., str]) -> None:
     make_session("bad", session_id="")
     for n in range(7):
-        take(make_policy(f"Careful {n}", "invalid", brake_count=0))
+        run_sweep(make_policy(f"Careful {n}", "invalid", brake_count=0))
     page = see(INDEX)
     assert page.count(" of Careful ") == 5
     assert "?outcome=waits" in page
@@ -203,7 +202,7 @@ class TestPermissions:
         make_session("bad", session_id="")
         swept(invalid=True)
         make_session("bad", session_id="")
-        take(make_policy("Careful", "invalid", brake_count=0))
+        run_sweep(make_policy("Careful", "invalid", brake_count=0))
 
     @pytest.mark.parametrize(
         ("permission", "shown"),
@@ -257,7 +256,7 @@ class TestQueries:
             make_session(namespace=f"n{n}", session_id="")
             swept(invalid=True)
             make_session(namespace=f"n{n}")
-            run = take(make_policy(f"Careful {n}", "all", brake_count=0)).held
+            run = run_sweep(make_policy(f"Careful {n}", "all", brake_count=0)).held
             assert run is not None
         with django_assert_max_num_queries(self.LIMIT):
             see(INDEX)

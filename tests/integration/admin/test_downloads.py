@@ -20,8 +20,7 @@ from sessions_app.cleanup import plan_cleanup, run_cleanup
 from sessions_app.mirror.registry import register_directory, sync_directory
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.session.criteria import Criteria
-from tests.documents import document_bytes
-from tests.integration.admin_sessions import ENDPOINT, SECRET, build_session, make_session
+from tests.factories import ENDPOINT, SECRET, build_session, document_bytes, make_session
 
 RUNS = "/admin/sessions_app/cleanuprun/"
 COLUMNS = "namespace,name,browser_type,last_accessed,size_bytes,pinned,reasons"

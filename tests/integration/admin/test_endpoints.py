@@ -11,8 +11,8 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
 from sessions_app.models import BrowserSession
-from tests.integration.admin_sessions import ENDPOINT, LIST, SECRET, make_session, page_of
-from tests.integration.making_sessions import swept
+from tests.clients import LIST, page_of
+from tests.factories import ENDPOINT, SECRET, make_session, swept
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon")]
 

@@ -9,7 +9,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
-from tests.integration.admin_sessions import LIST, make_session
+from tests.clients import LIST
+from tests.factories import make_session
 
 pytestmark = pytest.mark.django_db
 

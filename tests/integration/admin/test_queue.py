@@ -8,7 +8,7 @@ from django.test import Client
 from django.utils import timezone
 from django_q.models import OrmQ, Schedule, Success, Task
 
-from tests.integration.admin_sessions import ENDPOINT
+from tests.factories import ENDPOINT
 
 QUEUE = "/admin/django_q/"
 

@@ -13,7 +13,7 @@ from sessions_app.mirror.registry import register_directory
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.session.criteria import Criteria
 from sessions_app.session.files import SessionFolder
-from tests.integration.admin_sessions import make_session
+from tests.factories import make_session
 
 SESSIONS = "/admin/sessions_app/browsersession/"
 RUNS = "/admin/sessions_app/cleanuprun/"

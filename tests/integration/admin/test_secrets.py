@@ -9,7 +9,8 @@ from django.urls import reverse
 
 from sessions_app.admin.sessions.admin import BrowserSessionAdmin
 from sessions_app.models import BrowserSession, CleanupRun
-from tests.integration.admin_sessions import AS_OF, ENDPOINT, LIST, SECRET, make_session, page_of
+from tests.clients import LIST, page_of
+from tests.factories import AS_OF, ENDPOINT, SECRET, make_session
 
 pytestmark = pytest.mark.usefixtures("at_noon")
 

@@ -12,8 +12,7 @@ from sessions_app.cleanup import run_cleanup, weigh
 from sessions_app.models import CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.policies import sweep
-from tests.integration.making_policies import make_policy
-from tests.integration.making_sessions import OLD, make_session, make_sessions, plan
+from tests.factories import OLD, make_policy, make_session, make_sessions, plan
 
 pytestmark = pytest.mark.django_db
 

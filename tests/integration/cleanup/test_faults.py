@@ -14,8 +14,7 @@ from sessions_app.cleanup import CleanupInProgress, mark_dead_runs, run_cleanup
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun
 from sessions_app.models.clock import database_now
-from tests.integration.faults import Died, Faulty
-from tests.integration.making_sessions import (
+from tests.factories import (
     OLD,
     archived,
     assert_counters_equal_rows,
@@ -25,6 +24,7 @@ from tests.integration.making_sessions import (
     make_sessions,
     plan,
 )
+from tests.faults import Died, Faulty
 
 pytestmark = pytest.mark.django_db
 

@@ -21,7 +21,7 @@ from sessions_app.cleanup import (
 from sessions_app.models import CleanupPolicy, CleanupRun, PlannedSessions
 from sessions_app.models.clock import database_now
 from sessions_app.session.criteria import Criteria
-from tests.integration.making_sessions import AS_OF, OLD, live, make_session, make_sessions, plan
+from tests.factories import AS_OF, OLD, live, make_session, make_sessions, plan
 
 pytestmark = pytest.mark.django_db
 

@@ -10,7 +10,7 @@ from django.db import connection
 
 from sessions_app.cleanup import batches, run_cleanup
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, StoredSession
-from tests.integration.making_sessions import (
+from tests.factories import (
     AS_OF,
     OLD,
     archived,

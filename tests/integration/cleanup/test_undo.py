@@ -21,17 +21,8 @@ from sessions_app.cleanup import (
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, StoredSession
 from sessions_app.models.clock import database_now
-from tests.documents import OLD
-from tests.integration.faults import Died, Faulty
-from tests.integration.making_sessions import (
-    archived,
-    forget_sessions,
-    live,
-    make_session,
-    make_sessions,
-    plan,
-    swept,
-)
+from tests.factories import OLD, archived, forget_sessions, live, make_session, make_sessions, plan, swept
+from tests.faults import Died, Faulty
 
 pytestmark = pytest.mark.django_db
 

@@ -12,8 +12,7 @@ from sessions_app.cleanup import empty_archive, undo_cleanup
 from sessions_app.mirror.registry import register_directory, sync_directory
 from sessions_app.models import BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
-from tests.documents import OLD, put
-from tests.integration.making_sessions import archived, live, swept
+from tests.factories import OLD, archived, live, put, swept
 
 pytestmark = pytest.mark.django_db
 

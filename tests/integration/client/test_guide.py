@@ -13,12 +13,10 @@ import pytest
 
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.session.document import parse_document, read_document
-from tests.documents import document_bytes
 from tests.e2e.scripts import Project
+from tests.factories import aged, archived, document_bytes, live
 from tests.guide.blocks import GUIDE, Block, read_blocks
 from tests.guide.programs import IMPORT, awaiting, run, run_text, url_of_database
-from tests.integration.making_policies import aged
-from tests.integration.making_sessions import archived, live
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -15,9 +15,7 @@ from raptor.core.exceptions import SessionException
 from raptor.core.session_manager import SessionInfo, SessionManager
 from sessions_app.cleanup import undo_cleanup
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
-from tests.documents import document_bytes
-from tests.integration.making_policies import NEVER, aged
-from tests.integration.making_sessions import live, make_session
+from tests.factories import INVALID, aged, document_bytes, live, make_session
 from tests.pages import page
 
 pytestmark = pytest.mark.django_db
@@ -166,7 +164,7 @@ class TestRemoved:
     ) -> None:
         make_session("fresh", **aged(0))
         make_session("old", **aged(8))
-        make_session("invalid", **aged(0), **NEVER)
+        make_session("invalid", **aged(0), **INVALID)
         make_session("other-old", namespace="other", **aged(8))
         assert manager.cleanup_expired_sessions() == 1
         assert live() == ["fresh", "invalid", "other-old"]

@@ -15,8 +15,7 @@ from sessions_app.cleanup import plan_cleanup, run_cleanup, undo_cleanup
 from sessions_app.mirror.registry import register_directory, sync_directory
 from sessions_app.models import BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.session.criteria import Criteria
-from tests.documents import OLD, document, put
-from tests.integration.making_sessions import live, make_session
+from tests.factories import OLD, document, live, make_session, put
 from tests.pages import page
 
 pytestmark = pytest.mark.django_db

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from sessions_app.models import CleanupPolicy, CleanupRun
-from tests.integration.commands import AS_OF, PROJECT_DIR, names_in, run, sync_four_sessions, write
+from tests.clients import run
+from tests.factories import AS_OF, PROJECT_DIR, names_in, put, sync_four_sessions
 
 pytestmark = pytest.mark.django_db
 
@@ -23,9 +24,9 @@ class TestPolicy:
     @pytest.fixture(autouse=True)
     def policies(self, folder: Path) -> None:
         now = datetime.now(UTC)
-        write(folder, "good", last_accessed=now.isoformat())
-        write(folder, "old", last_accessed=(now - timedelta(days=8)).isoformat())
-        write(folder, "invalid", last_accessed=now.isoformat(), cdp_url="", session_id="")
+        put(folder, "good", last_accessed=now.isoformat())
+        put(folder, "old", last_accessed=(now - timedelta(days=8)).isoformat())
+        put(folder, "invalid", last_accessed=now.isoformat(), cdp_url="", session_id="")
         run("sync_directories", folder)
         CleanupPolicy.objects.all().delete()
         policy = CleanupPolicy.objects.create(name="Tidy", brake_count=1)
@@ -43,7 +44,7 @@ class TestPolicy:
             {"missing_session_id": 1, "missing_cdp_url": 1},
         ]
         assert set(CleanupRun.objects.values_list("trigger", "policy__name")) == {("command", "Tidy")}
-        assert names_in(folder) == {"good", "pinned"}
+        assert names_in(folder) == ["good", "pinned"]
 
     def test_says_the_end_as_the_guide_does(self) -> None:
         CleanupPolicy.objects.update(brake_count=None)
@@ -52,15 +53,15 @@ class TestPolicy:
 
     def test_is_held_past_its_brake_and_goes_on_with_yes(self, folder: Path) -> None:
         outcome = run("cleanup_sessions", "--policy", "Tidy", "--format", "json")
-        assert (outcome.status, names_in(folder)) == (3, {"good", "invalid", "pinned"})
+        assert (outcome.status, names_in(folder)) == (3, ["good", "invalid", "pinned"])
         assert outcome.json["held"] == "It would take 2 sessions; the brake is at 1."
         outcome = run("cleanup_sessions", "--policy", "Tidy", "--yes", "--format", "json")
         CleanupPolicy.objects.update(brake_count=0)
-        write(folder, "worse", cdp_url="")
+        put(folder, "worse", cdp_url="")
         run("sync_directories", folder)
         outcome = run("cleanup_sessions", "--policy", "Tidy", "--yes", "--format", "json")
         assert (outcome.status, outcome.json["held"]) == (0, None)
-        assert names_in(folder) == {"good", "pinned"}
+        assert names_in(folder) == ["good", "pinned"]
         assert CleanupRun.objects.get(state="closed").error.startswith("A later sweep")
 
     def test_of_all_sessions_wants_yes_however_few_there_are(self, folder: Path) -> None:
@@ -74,7 +75,7 @@ class TestPolicy:
         assert "with --yes" in outcome.err
         outcome = run("cleanup_sessions", "--policy", "CI", "--yes")
         assert "Automatic cleanup complete: 4 sessions removed" in outcome.out
-        assert (outcome.status, names_in(folder)) == (0, set())
+        assert (outcome.status, names_in(folder)) == (0, [])
 
     def test_tells_what_cannot_be_undone(self, settings: Any) -> None:
         told = "RAPTOR_ARCHIVE_DAYS is 0"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from sessions_app.models import BrowserSession, CleanupRun
-from tests.integration.commands import AS_OF, OLD, Terminal, names_in, run, sync_four_sessions, write
-from tests.integration.making_sessions import forget_sessions
+from tests.clients import Terminal, run
+from tests.factories import AS_OF, OLD, forget_sessions, names_in, put, sync_four_sessions
 
 pytestmark = pytest.mark.django_db
 
@@ -32,7 +32,7 @@ class TestAll:
     def test_takes_everything_with_yes(self, folder: Path) -> None:
         report = run("cleanup_sessions", "--all", "--yes", "--format", "json").json
         assert (report["removed"], report["reasons"]["all"]) == (4, 4)
-        assert names_in(folder) == set()
+        assert names_in(folder) == []
 
     def test_asks_for_the_number_and_tells_the_pinned_ones(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -72,7 +72,7 @@ class TestMoreThanHalf:
         "--namespace",
         "crowd",
         "--as-of",
-        AS_OF,
+        AS_OF.isoformat(),
         "--format",
         "json",
     )
@@ -80,7 +80,7 @@ class TestMoreThanHalf:
     @pytest.fixture(autouse=True)
     def crowd(self, tmp_path: Path) -> None:
         for number in range(101):
-            write(tmp_path / "crowd", f"s{number:03}", **({"last_accessed": OLD} if number < 60 else {}))
+            put(tmp_path / "crowd", f"s{number:03}", **(OLD if number < 60 else {}))
         run("sync_directories", tmp_path / "crowd", "--namespace", "crowd")
 
     def test_is_held_where_nobody_can_be_asked(self) -> None:

@@ -12,7 +12,8 @@ from django.db.models import QuerySet
 
 from sessions_app.cleanup import batches, files, runs
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
-from tests.integration.commands import AS_OF, names_in, run, sync_four_sessions
+from tests.clients import run
+from tests.factories import AS_OF, names_in, sync_four_sessions
 
 pytestmark = pytest.mark.django_db
 
@@ -35,7 +36,7 @@ def test_the_report_has_what_scripts_rely_on(folder: Path) -> None:
     assert report == {
         "run": ledger.pk,
         "dry_run": False,
-        "as_of": AS_OF,
+        "as_of": AS_OF.isoformat(),
         "matched": 2,
         "removed": 2,
         "skipped": 0,

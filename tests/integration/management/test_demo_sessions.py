@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.commands import AS_OF, run
+from tests.clients import run
+from tests.factories import AS_OF
 
 pytestmark = pytest.mark.django_db
 

@@ -11,7 +11,8 @@ from django.core.management.base import OutputWrapper
 
 from sessions_app.management.listing import Judgement, Listed, write_json_list
 from sessions_app.models import BrowserSession
-from tests.integration.commands import AS_OF, SECRET, run, write
+from tests.clients import run
+from tests.factories import AS_OF, SECRET, put
 
 pytestmark = pytest.mark.django_db
 
@@ -21,10 +22,10 @@ OLD = "2026-10-01T11:00:00+00:00"
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "sessions"
-    write(folder, "good")
-    write(folder, "old", last_accessed=OLD, browser_type="firefox")
-    write(folder, "many-faults", session_id="", created_at="?", browser_type="ie6")
-    write(folder, "elsewhere", cdp_url=f"ws://10.1.2.3:9222/devtools/browser/{SECRET}")
+    put(folder, "good")
+    put(folder, "old", last_accessed=OLD, browser_type="firefox")
+    put(folder, "many-faults", session_id="", created_at="?", browser_type="ie6")
+    put(folder, "elsewhere", cdp_url=f"ws://10.1.2.3:9222/devtools/browser/{SECRET}")
     run("sync_directories", folder, "--namespace", "shop")
     return folder
 
@@ -83,7 +84,7 @@ def test_no_sessions_are_still_one_json_object(db: None, command: str) -> None:
 def test_rows_are_written_while_the_query_is_still_read(folder: Path) -> None:
     """A million sessions must not stand in memory."""
     stream = io.StringIO()
-    judgement = Judgement.from_options({"as_of": AS_OF, "max_age_days": 7})
+    judgement = Judgement.from_options({"as_of": AS_OF.isoformat(), "max_age_days": 7})
 
     def watched() -> Iterator[Listed]:
         for number, session in enumerate(judgement.sessions()):
@@ -95,7 +96,7 @@ def test_rows_are_written_while_the_query_is_still_read(folder: Path) -> None:
 
 
 def test_names_cannot_steer_the_terminal(tmp_path: Path) -> None:
-    write(tmp_path / "sessions", "red\x1b[31m", session_id="")
+    put(tmp_path / "sessions", "red\x1b[31m", session_id="")
     run("sync_directories", tmp_path / "sessions")
     for command in ("list_sessions", "validate_sessions"):
         outcome = run(command)

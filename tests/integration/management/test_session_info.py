@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.commands import AS_OF, SECRET, run, write
+from tests.clients import run
+from tests.factories import AS_OF, SECRET, put
 
 pytestmark = pytest.mark.django_db
 
@@ -15,7 +16,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_facts_problems_and_metadata_are_told(folder: Path) -> None:
-    write(folder, "checkout-guest-01", session_id="", created_at="2026-11-22")
+    put(folder, "checkout-guest-01", session_id="", created_at="2026-11-22")
     run("sync_directories", folder)
     report = run("session_info", "checkout-guest-01", "--as-of", AS_OF, "--format", "json").json
     assert report == {
@@ -53,7 +54,7 @@ def test_facts_problems_and_metadata_are_told(folder: Path) -> None:
 )
 def test_the_endpoint_is_shown_nowhere(folder: Path, output: str, cdp_url: str) -> None:
     metadata = {"note": f"taken over from {cdp_url} by hand", "deep": [{cdp_url: cdp_url}]}
-    write(folder, "a", cdp_url=cdp_url, metadata=metadata if "://" in cdp_url else {})
+    put(folder, "a", cdp_url=cdp_url, metadata=metadata if "://" in cdp_url else {})
     run("sync_directories", folder)
     outcome = run("session_info", "a", "--format", output)
     assert outcome.status == 0
@@ -61,9 +62,9 @@ def test_the_endpoint_is_shown_nowhere(folder: Path, output: str, cdp_url: str) 
 
 
 def test_strange_metadata_is_shown_all_the_same(folder: Path) -> None:
-    write(folder, "odd", metadata={"nan": float("nan"), "bell": "\x07", "half": "\ud800", "long": "x" * 5000})
-    write(folder, "list", metadata=["a", 1])
-    write(folder, "none", metadata=None)
+    put(folder, "odd", metadata={"nan": float("nan"), "bell": "\x07", "half": "\ud800", "long": "x" * 5000})
+    put(folder, "list", metadata=["a", 1])
+    put(folder, "none", metadata=None)
     folder.joinpath("deep.json").write_text('{"metadata": ' + "[" * 900 + "]" * 900 + "}")
     folder.joinpath("broken.json").write_text('{"metadata": ')
     run("sync_directories", folder)
@@ -77,7 +78,7 @@ def test_strange_metadata_is_shown_all_the_same(folder: Path) -> None:
 
 
 def test_a_name_that_is_almost_right_is_helped(folder: Path) -> None:
-    write(folder, "checkout-guest-01")
+    put(folder, "checkout-guest-01")
     run("sync_directories", folder)
     outcome = run("session_info", "checkout-guest-1")
     assert (outcome.status, outcome.out) == (1, "")
@@ -85,14 +86,14 @@ def test_a_name_that_is_almost_right_is_helped(folder: Path) -> None:
 
 
 def test_a_name_of_another_namespace_is_pointed_to(folder: Path) -> None:
-    write(folder, "a")
+    put(folder, "a")
     run("sync_directories", folder, "--namespace", "shop")
     assert "There is one in: shop" in run("session_info", "a").err
     assert run("session_info", "a", "--namespace", "shop").status == 0
 
 
 def test_a_session_that_was_cleaned_up_is_told(folder: Path) -> None:
-    write(folder, "a", session_id="")
+    put(folder, "a", session_id="")
     run("sync_directories", folder)
     run_id = run("cleanup_sessions", "--invalid", "--format", "json").json["run"]
     assert f"removed by run {run_id}" in run("session_info", "a").err

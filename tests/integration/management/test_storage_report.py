@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.commands import AS_OF, SECRET, copy_session_files, expected, run
+from tests.clients import run
+from tests.factories import AS_OF, SECRET, copy_session_files, truth_table
 
 pytestmark = pytest.mark.django_db
 
@@ -12,8 +13,8 @@ pytestmark = pytest.mark.django_db
 def test_the_report_agrees_with_the_truth_table(tmp_path: Path) -> None:
     run("sync_directories", copy_session_files(tmp_path / "sessions"))
     report = run("storage_report", "--as-of", AS_OF, "--format", "json").json
-    rows = expected().values()
-    assert report["as_of"] == AS_OF
+    rows = truth_table().values()
+    assert report["as_of"] == AS_OF.isoformat()
     assert (report["sessions"], report["bytes"]) == (len(rows), sum(row["bytes"] for row in rows))
     assert report["expired"] == sum(row["removed_by_expired"] for row in rows)
     assert report["invalid"] == sum(row["removed_by_invalid"] for row in rows)
@@ -25,7 +26,7 @@ def test_the_report_agrees_with_the_truth_table(tmp_path: Path) -> None:
 def test_the_text_tells_what_a_cleanup_would_free_and_no_endpoint(tmp_path: Path) -> None:
     run("sync_directories", copy_session_files(tmp_path / "sessions"))
     outcome = run("storage_report", "--as-of", AS_OF)
-    assert f"{len(expected())} sessions" in outcome.out
+    assert f"{len(truth_table())} sessions" in outcome.out
     assert "A cleanup of the expired and the invalid would free" in outcome.out
     assert "devtools" not in outcome.out
     assert SECRET not in outcome.out

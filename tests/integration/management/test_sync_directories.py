@@ -8,15 +8,16 @@ import pytest
 from sessions_app.management.commands import sync_directories as command
 from sessions_app.mirror import registry
 from sessions_app.models import BrowserSession, SessionDirectory
-from tests.integration.commands import run, write
+from tests.clients import run
+from tests.factories import put
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write(tmp_path / "sessions", "a")
-    write(tmp_path / "sessions", "b")
+    put(tmp_path / "sessions", "a")
+    put(tmp_path / "sessions", "b")
     return tmp_path / "sessions"
 
 
@@ -49,8 +50,8 @@ def test_the_text_tells_counts_and_what_was_skipped(folder: Path) -> None:
 
 
 def test_without_a_path_all_enabled_directories_are_mirrored(folder: Path, tmp_path: Path) -> None:
-    write(tmp_path / "off", "c")
-    write(tmp_path / "other", "d")
+    put(tmp_path / "off", "c")
+    put(tmp_path / "other", "d")
     run("sync_directories", folder, tmp_path / "off")
     run("sync_directories", tmp_path / "other", "--namespace", "other")
     SessionDirectory.objects.filter(path=tmp_path / "off").update(is_enabled=False)

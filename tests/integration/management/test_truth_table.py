@@ -11,16 +11,9 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
-from tests.integration.commands import (
-    AS_OF,
-    PROJECT_DIR,
-    Outcome,
-    copy_session_files,
-    expected,
-    names_in,
-    run,
-)
+from sessions_app.models import ArchivedSession, CleanupRun
+from tests.clients import Outcome, run
+from tests.factories import AS_OF, PROJECT_DIR, copy_session_files, live, names_in, truth_table
 
 pytestmark = pytest.mark.django_db
 
@@ -33,29 +26,25 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def live() -> set[str]:
-    return set(BrowserSession.objects.values_list("name", flat=True))
-
-
 def problems_by_name(outcome: Outcome) -> dict[str, list[str]]:
     return {session["name"]: session["problems"] for session in outcome.json["sessions"]}
 
 
 def test_validate_tells_the_problems_of_every_file(folder: Path) -> None:
     outcome = run("validate_sessions", "--format", "json", "--as-of", AS_OF)
-    assert problems_by_name(outcome) == {name: row["problems"] for name, row in expected().items()}
+    assert problems_by_name(outcome) == {name: row["problems"] for name, row in truth_table().items()}
     sizes = {session["name"]: session["size_bytes"] for session in outcome.json["sessions"]}
-    assert sizes == {name: row["bytes"] for name, row in expected().items()}
+    assert sizes == {name: row["bytes"] for name, row in truth_table().items()}
 
 
 @pytest.mark.parametrize("criterion", ["expired", "invalid"])
 def test_a_cleanup_removes_just_what_is_marked_and_its_files(folder: Path, criterion: str) -> None:
-    marked = {name for name, row in expected().items() if row[f"removed_by_{criterion}"]}
+    marked = {name for name, row in truth_table().items() if row[f"removed_by_{criterion}"]}
     outcome = run("cleanup_sessions", f"--{criterion}", "--as-of", AS_OF, "--format", "json")
     assert outcome.status == 0
     assert outcome.json["matched"] == outcome.json["removed"] == len(marked)
-    assert outcome.json["bytes"] == sum(expected()[name]["bytes"] for name in marked)
-    assert live() == names_in(folder) == set(expected()) - marked
+    assert outcome.json["bytes"] == sum(truth_table()[name]["bytes"] for name in marked)
+    assert live() == names_in(folder) == sorted(set(truth_table()) - marked)
     assert set(ArchivedSession.objects.values_list("name", flat=True)) == marked
 
 
@@ -63,7 +52,7 @@ def test_a_cleanup_removes_just_what_is_marked_and_its_files(folder: Path, crite
 def test_a_dry_run_removes_nothing_and_tells_what_the_run_then_does(folder: Path, criterion: str) -> None:
     arguments = ("cleanup_sessions", f"--{criterion}", "--as-of", AS_OF, "--format", "json")
     preview = run(*arguments, "--dry-run").json
-    assert live() == names_in(folder) == set(expected())
+    assert live() == names_in(folder) == sorted(truth_table())
     assert CleanupRun.objects.get(pk=preview["run"]).state == CleanupRun.State.PLANNED
     assert (preview["dry_run"], preview["removed"]) == (True, 0)
     done = run(*arguments).json
@@ -72,7 +61,7 @@ def test_a_dry_run_removes_nothing_and_tells_what_the_run_then_does(folder: Path
 
 def test_what_the_list_calls_expired_is_what_an_expiry_cleanup_takes(folder: Path) -> None:
     listed = run("list_sessions", "--expired", "--as-of", AS_OF, "--format", "json").json["sessions"]
-    marked = {name for name, row in expected().items() if row["removed_by_expired"]}
+    marked = {name for name, row in truth_table().items() if row["removed_by_expired"]}
     assert {session["name"] for session in listed} == marked
     assert all(session["expired"] for session in listed)
 
@@ -81,12 +70,14 @@ def test_what_the_list_calls_expired_is_what_an_expiry_cleanup_takes(folder: Pat
 def test_the_same_from_a_shell(tmp_path: Path) -> None:
     folder = copy_session_files(tmp_path / "sessions")
     manage(tmp_path, "sync_directories", str(folder))
-    report = json.loads(manage(tmp_path, "validate_sessions", "--format", "json", "--as-of", AS_OF).stdout)
+    as_of = ("--as-of", AS_OF.isoformat())
+    report = json.loads(manage(tmp_path, "validate_sessions", "--format", "json", *as_of).stdout)
     assert {session["name"]: session["problems"] for session in report["sessions"]} == {
-        name: row["problems"] for name, row in expected().items()
+        name: row["problems"] for name, row in truth_table().items()
     }
-    manage(tmp_path, "cleanup_sessions", "--expired", "--as-of", AS_OF)
-    assert names_in(folder) == {name for name, row in expected().items() if not row["removed_by_expired"]}
+    manage(tmp_path, "cleanup_sessions", "--expired", *as_of)
+    left = [name for name, row in truth_table().items() if not row["removed_by_expired"]]
+    assert names_in(folder) == sorted(left)
     refused = manage(tmp_path, "cleanup_sessions", status=2)
     assert "Nothing to clean up was named" in refused.stderr
     assert not refused.stdout

@@ -8,7 +8,8 @@ import pytest
 
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
 from sessions_app.models.clock import database_now
-from tests.integration.commands import names_in, run, write
+from tests.clients import run
+from tests.factories import names_in, put
 
 pytestmark = pytest.mark.django_db
 
@@ -17,27 +18,27 @@ pytestmark = pytest.mark.django_db
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "sessions"
     for name in ("a", "b", "c"):
-        write(folder, name, session_id="" if name != "c" else "c")
+        put(folder, name, session_id="" if name != "c" else "c")
     run("sync_directories", folder)
     return folder
 
 
 def test_undo_brings_a_run_back_with_its_files(folder: Path) -> None:
     number = str(run("cleanup_sessions", "--invalid", "--format", "json").json["run"])
-    assert names_in(folder) == {"c"}
+    assert names_in(folder) == ["c"]
     outcome = run("undo_cleanup", number, "--format", "json")
     assert outcome.status == 0
     size = sum(BrowserSession.objects.filter(problems__gt=0).values_list("size_bytes", flat=True))
     assert outcome.json == {
         "run": int(number), "state": "undone", "removed": 2, "restored": 2, "left": 0, "bytes": size
     }  # fmt: skip
-    assert names_in(folder) == {"a", "b", "c"}
+    assert names_in(folder) == ["a", "b", "c"]
     assert "2 of 2 sessions are back" in run("undo_cleanup", number).out
 
 
 def test_what_stays_is_told(folder: Path) -> None:
     number = str(run("cleanup_sessions", "--invalid", "--format", "json").json["run"])
-    write(folder, "a")
+    put(folder, "a")
     run("sync_directories")
     assert (
         "Still in the archive, because names or files are taken: 1 session."
@@ -75,7 +76,7 @@ def test_without_archive_days_a_cleanup_is_for_good_but_a_vanished_file_is_kept(
     outcome = run("cleanup_sessions", "--invalid", "--format", "json")
     assert outcome.json["removed"] == 2
     assert ArchivedSession.objects.count() == 0
-    assert names_in(folder) == {"c"}
+    assert names_in(folder) == ["c"]
     (folder / "c.json").unlink()
     run("sync_directories")
     assert ArchivedSession.objects.get().name == "c"

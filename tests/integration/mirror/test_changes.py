@@ -13,9 +13,7 @@ from sessions_app.cleanup import run_cleanup
 from sessions_app.mirror.registry import DirectoryError
 from sessions_app.models import BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.session.files import SessionFolder
-from tests.documents import OLD, put
-from tests.integration.directories import counts, in_folder, sync
-from tests.integration.making_sessions import archived, live, plan
+from tests.factories import OLD, archived, counts, live, names_in, plan, put, sync
 
 pytestmark = pytest.mark.django_db
 
@@ -61,7 +59,7 @@ def test_a_file_that_comes_back_is_a_session_again(directory: SessionDirectory, 
     sync(directory)
     os.link(aside, path)
     assert counts(sync(directory)) == (1, 0, 0, 0)
-    assert (live(), in_folder(folder)) == (["a"], ["a"])
+    assert (live(), names_in(folder)) == (["a"], ["a"])
 
 
 def test_unchanged_files_are_not_opened(
@@ -98,7 +96,7 @@ def test_the_same_bytes_written_again_leave_plans_valid(directory: SessionDirect
     path.write_bytes(path.read_bytes())
     sync(directory)
     assert run_cleanup(run).removed_count == 1
-    assert in_folder(folder) == []
+    assert names_in(folder) == []
 
 
 def test_a_file_rewritten_with_other_bytes_survives_the_run_that_had_planned_it(
@@ -112,7 +110,7 @@ def test_a_file_rewritten_with_other_bytes_survives_the_run_that_had_planned_it(
     sync(directory)
     put(folder, "not-synced")
     run_cleanup(run)
-    assert in_folder(folder) == ["not-synced", "synced"]
+    assert names_in(folder) == ["not-synced", "synced"]
     assert live() == ["not-synced", "synced"]
     assert (run.removed_count, run.skipped_count) == (0, 2)
     assert counts(sync(directory)) == (0, 1, 1, 0)

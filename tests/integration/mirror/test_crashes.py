@@ -22,9 +22,7 @@ from sessions_app.mirror import sync as mirror
 from sessions_app.mirror.registry import DirectoryError, register_directory, sync_directory
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
-from tests.documents import OLD, document_bytes, put
-from tests.integration.directories import counts, in_folder, sync
-from tests.integration.making_sessions import archived, live, plan
+from tests.factories import OLD, archived, counts, document_bytes, live, names_in, plan, put, sync
 
 pytestmark = pytest.mark.django_db
 
@@ -77,7 +75,7 @@ def test_a_crash_between_commit_and_removal_is_finished_by_the_next_sync(
     )
     with pytest.raises(KeyboardInterrupt):
         run_cleanup(plan(expired=True))
-    assert (live(), in_folder(folder)) == (["fresh"], ["fresh", "old"])
+    assert (live(), names_in(folder)) == (["fresh"], ["fresh", "old"])
     if survives:
         # Somebody saved it again meanwhile: that is another session, not the one that was removed.
         put(folder, "old")
@@ -85,7 +83,7 @@ def test_a_crash_between_commit_and_removal_is_finished_by_the_next_sync(
         assert live() == ["fresh", "old"]
     else:
         assert sync(directory).left_behind == 1
-        assert (live(), in_folder(folder)) == (["fresh"], ["fresh"])
+        assert (live(), names_in(folder)) == (["fresh"], ["fresh"])
         assert counts(sync(directory)) == (0, 0, 1, 0)
 
 
@@ -99,7 +97,7 @@ def test_a_file_that_stood_aside_in_a_crash_is_settled_by_the_next_sync(
     run_cleanup(plan(expired=True))
     (folder / ".removing-99999").write_text("somebody else's")
     assert sync(directory).left_behind == 1
-    assert in_folder(folder) == [".removing-99999"]
+    assert names_in(folder) == [".removing-99999"]
 
 
 def test_files_that_cannot_be_removed_are_told_and_never_come_back(
@@ -120,7 +118,7 @@ def test_files_that_cannot_be_removed_are_told_and_never_come_back(
     assert live() == []
     monkeypatch.undo()
     assert sync(directory).left_behind == 1
-    assert in_folder(folder) == []
+    assert names_in(folder) == []
 
 
 def test_a_sync_that_was_taken_over_changes_nothing_more(
@@ -168,7 +166,7 @@ def test_a_cleanup_killed_at_any_instant_leaves_rows_and_files_in_step(
 
     assert sorted(live() + archived()) == [f"s{number:03}" for number in range(SESSIONS)]
     sync(directory)
-    assert in_folder(folder) == live()
+    assert names_in(folder) == live()
     run.refresh_from_db()
     assert run.removed_count == ArchivedSession.objects.filter(run=run).count()
     mark_dead_runs(as_of=database_now() + timedelta(hours=1))
@@ -176,7 +174,7 @@ def test_a_cleanup_killed_at_any_instant_leaves_rows_and_files_in_step(
     with suppress(cleanup.CleanupInProgress):
         run_cleanup(run)
     assert (run.state, run.removed_count) == ("succeeded", SESSIONS)
-    assert (live(), in_folder(folder)) == ([], [])
+    assert (live(), names_in(folder)) == ([], [])
 
 
 def test_a_sync_removes_what_a_killed_writer_has_left_half_written(tmp_path: Path) -> None:

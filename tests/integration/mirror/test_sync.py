@@ -15,9 +15,7 @@ from sessions_app.cleanup import run_cleanup
 from sessions_app.mirror import sync as mirror
 from sessions_app.mirror.registry import DirectoryError, register_directory, sync_directory
 from sessions_app.models import BrowserSession, SessionDirectory
-from tests.documents import document_bytes, put
-from tests.integration.directories import in_folder, sync
-from tests.integration.making_sessions import live, make_session, plan
+from tests.factories import document_bytes, live, make_session, names_in, plan, put, sync
 
 pytestmark = pytest.mark.django_db
 
@@ -88,7 +86,7 @@ def test_any_name_of_a_file_is_a_name_of_a_session(
     sync(directory)
     assert live() == [name]
     run_cleanup(plan(all=True))
-    assert in_folder(folder) == []
+    assert names_in(folder) == []
 
 
 def test_what_is_no_folder_cannot_be_registered(folder: Path) -> None:

@@ -11,7 +11,7 @@ from django.db import connection
 
 from sessions_app.cleanup import run_cleanup
 from sessions_app.models import ArchivedSession, BrowserSession
-from tests.integration.making_sessions import OLD, archived, live, make_session, plan, swept
+from tests.factories import OLD, archived, live, make_session, plan, swept
 
 pytestmark = pytest.mark.django_db
 

@@ -13,8 +13,7 @@ from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.session.lookups import begins_with
 from sessions_app.session.problems import Problem, has_problem, is_expired, is_invalid
-from tests.documents import AS_OF, OLD
-from tests.integration.making_sessions import archived, live, make_session, plan
+from tests.factories import AS_OF, OLD, archived, live, make_session, plan
 
 pytestmark = pytest.mark.django_db
 
@@ -36,13 +35,13 @@ pytestmark = pytest.mark.django_db
     ],
 )
 def test_the_database_names_every_broken_rule(changes: dict[str, Any], codes: list[str]) -> None:
-    session = make_session(**changes)
+    session = make_session("checkout", **changes)
     session.refresh_from_db()
     assert session.problem_set.codes == codes
 
 
 def test_a_row_written_by_raw_sql_is_judged_too() -> None:
-    session = make_session()
+    session = make_session("checkout")
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE sessions_app_browsersession SET session_id = '  ', last_accessed = NULL WHERE id = %s",
@@ -80,13 +79,13 @@ def test_a_name_is_unique_in_its_namespace() -> None:
 
 @pytest.mark.parametrize("field", ["name", "namespace"])
 def test_a_session_has_a_name_and_a_namespace(field: str) -> None:
-    session = make_session()
+    session = make_session("checkout")
     with pytest.raises(IntegrityError), transaction.atomic():
         BrowserSession.objects.filter(pk=session.pk).update(**{field: ""})
 
 
 def test_every_write_is_dated_by_the_clock_of_the_database() -> None:
-    session = make_session()
+    session = make_session("checkout")
     session.refresh_from_db()
     before = session.updated_at
     assert abs(before - database_now()) < timedelta(minutes=1)

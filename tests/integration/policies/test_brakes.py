@@ -10,8 +10,17 @@ import pytest
 from sessions_app import cleanup, policies, tasks
 from sessions_app.models import CleanupPolicy, CleanupRun
 from sessions_app.policies import sweep
-from tests.integration.making_policies import DUE, aged, ledger, make_policy, take
-from tests.integration.making_sessions import archived, live, make_session, make_sessions
+from tests.factories import (
+    DUE,
+    aged,
+    archived,
+    live,
+    make_policy,
+    make_session,
+    make_sessions,
+    run_rows,
+    run_sweep,
+)
 
 pytestmark = pytest.mark.django_db
 State = CleanupRun.State
@@ -27,59 +36,59 @@ class TestBrakes:
         return CleanupRun.objects.get(state=State.HELD)
 
     def test_hold_by_what_all_steps_have_taken(self, policy: CleanupPolicy) -> None:
-        result = take(policy)
-        assert ledger() == [(1, State.SUCCEEDED, 1), (2, State.HELD, 0)]
+        result = run_sweep(policy)
+        assert run_rows() == [(1, State.SUCCEEDED, 1), (2, State.HELD, 0)]
         assert result.held == self.held()
         assert self.held().held_because == "It would take 3 sessions; the brake is at 2."
         assert len(live()) == 4
 
     def test_let_a_held_sweep_wait_however_often_it_is_delivered(self, policy: CleanupPolicy) -> None:
-        take(policy)
-        take(policy)
-        assert ledger() == [(1, State.SUCCEEDED, 1), (2, State.HELD, 0)]
+        run_sweep(policy)
+        run_sweep(policy)
+        assert run_rows() == [(1, State.SUCCEEDED, 1), (2, State.HELD, 0)]
 
     def test_approved_the_sweep_goes_on_with_the_rest(self, policy: CleanupPolicy) -> None:
-        take(policy)
+        run_sweep(policy)
         cleanup.approve_cleanup(self.held(), actor="root")
         CleanupPolicy.objects.update(brake_count=4)
         told = tasks.continue_cleanup(CleanupRun.objects.get(step_position=2).pk)
-        assert ledger() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 2), (3, State.SUCCEEDED, 1)]
+        assert run_rows() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 2), (3, State.SUCCEEDED, 1)]
         assert live() == ["fresh"]
         assert "1 of 1 sessions removed" in told
 
     def test_an_approval_is_of_one_step_and_the_next_is_weighed_anew(self, policy: CleanupPolicy) -> None:
-        take(policy)
+        run_sweep(policy)
         cleanup.approve_cleanup(self.held(), actor="root")
         tasks.run_planned(CleanupRun.objects.get(step_position=2).pk, "admin", "root")
-        assert ledger() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 2), (3, State.HELD, 0)]
+        assert run_rows() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 2), (3, State.HELD, 0)]
 
     def test_dismissed_the_sweep_stops(self, policy: CleanupPolicy) -> None:
-        take(policy)
+        run_sweep(policy)
         cleanup.close_cleanup(self.held(), actor="root")
-        result = take(policy)
+        result = run_sweep(policy)
         assert not result.has_ended
         assert "was closed, and the sweep with it" in result.describe()
-        assert ledger() == [(1, State.SUCCEEDED, 1), (2, State.CLOSED, 0)]
+        assert run_rows() == [(1, State.SUCCEEDED, 1), (2, State.CLOSED, 0)]
 
     def test_a_later_sweep_takes_the_place_of_a_held_plan(self, policy: CleanupPolicy) -> None:
-        take(policy)
+        run_sweep(policy)
         first = self.held()
-        take(policy, DUE + timedelta(days=1))
+        run_sweep(policy, DUE + timedelta(days=1))
         first.refresh_from_db()
         assert (first.state, first.error) == (State.CLOSED, "A later sweep of the policy took its place.")
         assert self.held().due_at == DUE + timedelta(days=1)
         # The earlier one, delivered late, leaves the later one alone.
-        take(policy)
+        run_sweep(policy)
         assert self.held().due_at == DUE + timedelta(days=1)
 
     def test_a_plan_whose_worker_died_before_it_was_weighed_is_weighed(self, policy: CleanupPolicy) -> None:
         step = policy.steps.get(position=2)
-        take(make_policy("Other", "invalid"))
+        run_sweep(make_policy("Other", "invalid"))
         criteria = step.criteria(max_age_days=7)
         cleanup.plan_cleanup(criteria, trigger="schedule", step=step, due_at=DUE)
         CleanupPolicy.objects.update(brake_count=1)
         policy.refresh_from_db()
-        take(policy)
+        run_sweep(policy)
         assert CleanupRun.objects.get(policy=policy, step_position=2).state == State.HELD
 
     def test_the_preview_tells_which_brake_it_would_meet(

@@ -15,9 +15,19 @@ from sessions_app.deadline import Deadline
 from sessions_app.models import CleanupPolicy, CleanupRun, CleanupStep
 from sessions_app.models.clock import database_now
 from sessions_app.policies import sweeps
-from tests.integration.faults import Died, Faulty
-from tests.integration.making_policies import DUE, NEVER, aged, ledger, make_policy, take
-from tests.integration.making_sessions import archived, live, make_session, make_sessions
+from tests.factories import (
+    DUE,
+    INVALID,
+    aged,
+    archived,
+    live,
+    make_policy,
+    make_session,
+    make_sessions,
+    run_rows,
+    run_sweep,
+)
+from tests.faults import Died, Faulty
 
 pytestmark = pytest.mark.django_db
 State = CleanupRun.State
@@ -27,20 +37,20 @@ State = CleanupRun.State
 class TestDeliveredTwice:
     def test_a_doubled_task_is_one_run_and_one_count(self) -> None:
         policy = make_policy("Tidy", "invalid", ("expired", 7))
-        take(policy)
+        run_sweep(policy)
         before = list(CleanupRun.objects.order_by("pk").values())
-        make_session("worse", **aged(0), **NEVER)
-        result = take(policy)
+        make_session("worse", **aged(0), **INVALID)
+        result = run_sweep(policy)
         assert list(CleanupRun.objects.order_by("pk").values()) == before
         assert (result.removed_count("expired"), result.removed_count("invalid")) == (2, 1)
         assert "worse" in live()
 
     def test_a_step_that_was_undone_is_not_taken_again(self) -> None:
         policy = make_policy("Tidy", "invalid")
-        (run,) = take(policy).runs
+        (run,) = run_sweep(policy).runs
         cleanup.undo_cleanup(run, actor="root")
-        take(policy)
-        assert ledger() == [(1, State.UNDONE, 1)]
+        run_sweep(policy)
+        assert run_rows() == [(1, State.UNDONE, 1)]
         assert "invalid" in live()
 
     @pytest.mark.parametrize("is_after", [False, True])
@@ -53,13 +63,13 @@ class TestDeliveredTwice:
             kill = Faulty(number, is_after=is_after)
             try:
                 with kill:
-                    take(policy, due_at)
+                    run_sweep(policy, due_at)
             except Died:
                 pass
             if not kill.has_failed:
                 break
             cleanup.mark_dead_runs(as_of=database_now() + timedelta(hours=1))
-            take(policy, due_at)
+            run_sweep(policy, due_at)
             runs = CleanupRun.objects.filter(due_at=due_at).order_by("step_position")
             assert [(run.state, run.removed_count) for run in runs] == [
                 (State.SUCCEEDED, 1),
@@ -72,20 +82,20 @@ class TestDeliveredTwice:
 
     def test_a_sweep_stopped_by_its_deadline_goes_on(self) -> None:
         policy = make_policy("Tidy", "invalid", ("expired", 7))
-        result = take(policy, deadline=Deadline.after(-1))
-        assert (result.is_interrupted, ledger()) == (True, [(1, State.INTERRUPTED, 1)])
-        result = take(policy, deadline=Deadline.after(-1))
+        result = run_sweep(policy, deadline=Deadline.after(-1))
+        assert (result.is_interrupted, run_rows()) == (True, [(1, State.INTERRUPTED, 1)])
+        result = run_sweep(policy, deadline=Deadline.after(-1))
         assert (result.is_interrupted, len(result.runs)) == (True, 1)
-        assert not take(policy).is_interrupted
-        assert ledger() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 2)]
+        assert not run_sweep(policy).is_interrupted
+        assert run_rows() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 2)]
 
     def test_a_plan_of_a_sweep_that_nobody_ran_is_closed_and_not_planned_again(self) -> None:
         policy = make_policy("Tidy", "invalid", brake_count=0)
-        take(policy)
+        run_sweep(policy)
         cleanup.approve_cleanup(CleanupRun.objects.get(), actor="root")
         assert cleanup.drop_old_plans(as_of=database_now() + timedelta(hours=25)) == 1
-        take(policy)
-        assert ledger() == [(1, State.CLOSED, 0)]
+        run_sweep(policy)
+        assert run_rows() == [(1, State.CLOSED, 0)]
 
 
 @pytest.mark.usefixtures("mixed")
@@ -95,17 +105,17 @@ class TestChangedMidway:
     ) -> None:
         caplog.set_level(logging.INFO)
         policy = make_policy("Tidy", "invalid", ("expired", 7))
-        take(policy, deadline=Deadline.after(-1))
-        take(policy, deadline=Deadline.after(-1))
+        run_sweep(policy, deadline=Deadline.after(-1))
+        run_sweep(policy, deadline=Deadline.after(-1))
         first, second = policy.steps.all()
         CleanupStep.objects.filter(pk=first.pk).update(criterion="expired", max_age_days=7)
         CleanupStep.objects.filter(pk=second.pk).update(criterion="invalid", max_age_days=None)
-        result = take(CleanupPolicy.objects.get(pk=policy.pk))
+        result = run_sweep(CleanupPolicy.objects.get(pk=policy.pk))
         assert "The policy was changed meanwhile; its next sweep takes the new steps." in result.describe()
         assert not result.has_ended
         assert not any("complete" in message for message in caplog.messages)
-        assert ledger() == [(1, State.SUCCEEDED, 1)]
-        take(CleanupPolicy.objects.get(pk=policy.pk), DUE + timedelta(days=1))
+        assert run_rows() == [(1, State.SUCCEEDED, 1)]
+        run_sweep(CleanupPolicy.objects.get(pk=policy.pk), DUE + timedelta(days=1))
         assert archived() == ["days-08", "days-31", "invalid"]
 
 
@@ -115,7 +125,7 @@ class TestAtOnce:
 
     @pytest.fixture
     def policy(self) -> CleanupPolicy:
-        make_session("invalid", **NEVER)
+        make_session("invalid", **INVALID)
         make_session("old", **aged(8))
         # By hand, more than half would wait for a number.
         make_sessions(3, **aged(0))
@@ -132,7 +142,7 @@ class TestAtOnce:
 
         def work() -> None:
             try:
-                take(CleanupPolicy.objects.get(pk=policy.pk), progress=wait)
+                run_sweep(CleanupPolicy.objects.get(pk=policy.pk), progress=wait)
             finally:
                 connections.close_all()
 
@@ -142,21 +152,21 @@ class TestAtOnce:
         yield CleanupRun.objects.get().pk
         may_end.set()
         thread.join(30)
-        assert ledger() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 1)]
+        assert run_rows() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 1)]
 
     @pytest.mark.parametrize("due_at", [DUE, DUE + timedelta(days=1)], ids=["the same sweep", "another"])
     def test_a_second_sweep_is_refused(self, policy: CleanupPolicy, at_work: int, due_at: datetime) -> None:
         with pytest.raises(cleanup.CleanupInProgress, match=f"“Nightly” is already running: run {at_work}"):
-            take(policy, due_at)
+            run_sweep(policy, due_at)
         assert CleanupRun.objects.count() == 1
 
     def test_the_database_refuses_it_where_nothing_else_does(
         self, policy: CleanupPolicy, at_work: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(sweeps, "_refuse_beside_another", lambda policy: None)
-        make_session("worse", **NEVER)
+        make_session("worse", **INVALID)
         with pytest.raises(cleanup.CleanupInProgress, match=f"“Nightly” is already running: run {at_work}"):
-            take(policy, DUE + timedelta(days=1))
+            run_sweep(policy, DUE + timedelta(days=1))
         assert CleanupRun.objects.count() == 1, "the plan of the refused sweep is to go"
 
     def test_two_workers_that_start_together_take_each_step_once(self, policy: CleanupPolicy) -> None:
@@ -176,5 +186,5 @@ class TestAtOnce:
         for worker in workers:
             worker.join(60)
         assert len(told) == 2
-        assert ledger() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 1)]
+        assert run_rows() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 1)]
         assert archived() == ["invalid", "old"]

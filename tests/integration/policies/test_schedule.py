@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from sessions_app import policies
 from sessions_app.models import CleanupPolicy
 from sessions_app.policies import next_run, start_due, validate_schedule
-from tests.integration.making_policies import DUE, make_policy
+from tests.factories import DUE, make_policy
 
 pytestmark = pytest.mark.django_db
 

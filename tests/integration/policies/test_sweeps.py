@@ -12,8 +12,17 @@ import pytest
 from sessions_app import policies
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, CleanupStep
 from sessions_app.policies import conditions_hold
-from tests.integration.making_policies import DUE, aged, ledger, make_policy, take
-from tests.integration.making_sessions import archived, live, make_session, make_sessions
+from tests.factories import (
+    DUE,
+    aged,
+    archived,
+    live,
+    make_policy,
+    make_session,
+    make_sessions,
+    run_rows,
+    run_sweep,
+)
 
 pytestmark = pytest.mark.django_db
 State = CleanupRun.State
@@ -33,16 +42,16 @@ class TestStrategiesOfTheGuide:
         ],
     )
     def test_each_preset_does_what_the_guide_says(self, name: str, left: list[str]) -> None:
-        take(preset(name))
+        run_sweep(preset(name))
         assert live() == left
 
     @pytest.mark.usefixtures("mixed")
     def test_over_fifty_sessions_those_of_three_days_go(self) -> None:
         policy = preset("Conditional")
         make_sessions(45, **aged(0))
-        assert take(policy).runs == []
+        assert run_sweep(policy).runs == []
         make_session("one-more", **aged(0))
-        take(policy, DUE + timedelta(hours=1))
+        run_sweep(policy, DUE + timedelta(hours=1))
         assert archived() == ["days-08", "days-31"]
 
     @pytest.mark.usefixtures("mixed")
@@ -63,7 +72,7 @@ class TestStrategiesOfTheGuide:
         policy.over_bytes = largest * limit_in_sessions
         BrowserSession.objects.update(size_bytes=largest)
         found = policies.preview(policy)
-        result = take(policy)
+        result = run_sweep(policy)
         assert archived() == gone
         assert len(result.runs) == sum(line.is_reached for line in found.steps)
         assert found.session_count == len(gone)
@@ -103,8 +112,8 @@ class TestConditions:
     @pytest.mark.usefixtures("mixed")
     def test_are_asked_again_before_each_step(self) -> None:
         policy = make_policy("Tidy", "invalid", ("expired", 7), ("expired", 1), over_count=2)
-        result = take(policy)
-        assert ledger() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 2)]
+        result = run_sweep(policy)
+        assert run_rows() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 2)]
         assert result.stopped_because
         assert result.has_ended
         assert live() == ["days-02", "fresh"]
@@ -118,8 +127,8 @@ class TestLog:
     @pytest.mark.usefixtures("mixed")
     def test_has_the_line_of_the_guide_once(self, caplog: pytest.LogCaptureFixture) -> None:
         policy = make_policy("Nightly", ("expired", 7), "invalid")
-        take(policy)
-        take(policy)
+        run_sweep(policy)
+        run_sweep(policy)
         told = [message for message in caplog.messages if "Automatic" in message]
         assert told == ["“Nightly”: Automatic cleanup complete: 2 expired, 1 invalid sessions removed"]
 
@@ -134,12 +143,12 @@ class TestLog:
     def test_tells_all_that_went(
         self, caplog: pytest.LogCaptureFixture, steps: tuple[str, ...], told: str
     ) -> None:
-        take(make_policy("Everything", *steps))
+        run_sweep(make_policy("Everything", *steps))
         assert f"“Everything”: Automatic cleanup complete: {told}" in caplog.text
 
     @pytest.mark.usefixtures("mixed")
     def test_has_no_such_line_for_one_that_is_held(self, caplog: pytest.LogCaptureFixture) -> None:
-        take(make_policy("Nightly", ("expired", 7), brake_count=0))
+        run_sweep(make_policy("Nightly", ("expired", 7), brake_count=0))
         assert not any("Automatic" in message for message in caplog.messages)
         assert any("is held. It would take 2 sessions" in message for message in caplog.messages)
 

@@ -11,7 +11,7 @@ from django_q.models import Schedule
 
 from sessions_app.models import CleanupPolicy
 from sessions_app.queue.schedules import PLANNED_TASKS, PlannedTask, sync_schedules
-from tests.integration.commands import run
+from tests.clients import run
 
 pytestmark = pytest.mark.django_db
 

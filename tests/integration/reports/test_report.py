@@ -22,7 +22,7 @@ from sessions_app.models import BrowserSession
 from sessions_app.reports import storage_report
 from sessions_app.session.criteria import Criteria
 from sessions_app.session.problems import BROWSER_TYPES, Problem
-from tests.integration.admin_sessions import AS_OF, SECRET, make_session
+from tests.factories import AS_OF, SECRET, make_session
 
 FILES = Path(settings.BASE_DIR) / "tests" / "session_files"
 pytestmark = pytest.mark.django_db

@@ -17,8 +17,7 @@ from sessions_app import reports, tasks
 from sessions_app.models import BrowserSession, CleanupRun, StorageSnapshot
 from sessions_app.models.clock import database_now
 from sessions_app.reports import figures, freed_by_runs, history, snapshots, storage_report, take_snapshot
-from tests.integration.admin_sessions import AS_OF, SECRET, make_session
-from tests.integration.making_sessions import swept
+from tests.factories import AS_OF, SECRET, make_session, swept
 
 pytestmark = pytest.mark.django_db
 PAGE = "admin:sessions_app_storage"

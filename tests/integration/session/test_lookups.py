@@ -10,7 +10,7 @@ from sessions_app.models import BrowserSession
 from sessions_app.session.document import METADATA_LENGTH
 from sessions_app.session.endpoint import Endpoint
 from sessions_app.session.lookups import ShownHost, begins_with, mentions
-from tests.integration.admin_sessions import ENDPOINT, SECRET, build_session, make_session
+from tests.factories import ENDPOINT, SECRET, build_session, make_session
 
 pytestmark = pytest.mark.django_db
 

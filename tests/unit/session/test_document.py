@@ -15,7 +15,7 @@ from sessions_app.session.document import (
     read_document,
     write_document,
 )
-from tests.documents import document, document_bytes
+from tests.factories import document, document_bytes
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

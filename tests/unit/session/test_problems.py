@@ -6,7 +6,7 @@ import pytest
 
 from sessions_app.session.endpoint import Endpoint, is_allowed_host, mask_endpoints
 from sessions_app.session.problems import RULES, Problem, SessionWarning, warnings_of
-from tests.documents import AS_OF
+from tests.factories import AS_OF
 
 LOOPBACK = ("localhost", "127.0.0.0/8", "::1")
 

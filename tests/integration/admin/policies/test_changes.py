@@ -16,13 +16,17 @@ from django.test import Client
 from sessions_app import policies
 from sessions_app.models import CleanupPolicy, PolicyChange
 from sessions_app.models.clock import database_now
-from tests.integration.admin_policies import CHANGES, POLICIES, form, send
-from tests.integration.making_policies import make_policy
+from tests.clients import CHANGES, POLICIES, policy_form, post_policy
+from tests.factories import make_policy
 
 
 def test_a_change_is_kept_with_what_was_before(as_root: Client) -> None:
     policy = make_policy("Team", "invalid", schedule="0 2 * * *", is_enabled=True)
-    send(as_root, f"{policy.pk}/change/", form(("1", "invalid", ""), policy=policy, schedule="0  4 * * *"))
+    post_policy(
+        as_root,
+        f"{policy.pk}/change/",
+        policy_form(("1", "invalid", ""), policy=policy, schedule="0  4 * * *"),
+    )
     change = PolicyChange.objects.get(policy=policy)
     assert change.before_json is not None
     assert change.after_json is not None
@@ -36,10 +40,10 @@ def test_a_change_is_kept_with_what_was_before(as_root: Client) -> None:
 
 def test_saving_what_is_the_same_is_no_change(as_root: Client) -> None:
     policy = make_policy("Team", "invalid")
-    data = form(
+    data = policy_form(
         ("1", "invalid", ""), policy=policy, schedule="", is_enabled="", description="", brake_percent=""
     )
-    send(as_root, f"{policy.pk}/change/", data)
+    post_policy(as_root, f"{policy.pk}/change/", data)
     assert not PolicyChange.objects.filter(policy=policy).exists()
 
 

@@ -12,13 +12,14 @@ from sessions_app import policies
 from sessions_app.cleanup import run_cleanup
 from sessions_app.models import CleanupPolicy, CleanupRun, PolicyChange
 from sessions_app.models.clock import database_now
-from tests.integration.admin_policies import POLICIES, Step, form, send, steps_of
-from tests.integration.admin_sessions import make_session
-from tests.integration.making_policies import make_policy
+from tests.clients import POLICIES, Step, policy_form, post_policy, steps_of
+from tests.factories import make_policy, make_session
 
 
 def test_a_policy_is_added_with_its_steps_and_told_when_it_is_due(as_root: Client) -> None:
-    send(as_root, "add/", form(("", "expired", "7"), ("1", "invalid", ""), ("", "expired", "1")))
+    post_policy(
+        as_root, "add/", policy_form(("", "expired", "7"), ("1", "invalid", ""), ("", "expired", "1"))
+    )
     policy = CleanupPolicy.objects.get(name="Team")
     assert steps_of(policy) == [(1, "invalid", None), (2, "expired", 7), (3, "expired", 1)]
     assert policy.next_run_at == policies.next_run(policy, after=database_now())
@@ -29,16 +30,22 @@ def test_a_policy_is_added_with_its_steps_and_told_when_it_is_due(as_root: Clien
 
 def test_steps_are_swapped_added_and_removed(as_root: Client) -> None:
     policy = make_policy("Team", ("expired", 7), "invalid")
-    send(as_root, f"{policy.pk}/change/", form(("2", "expired", "7"), ("1", "invalid", ""), policy=policy))
+    post_policy(
+        as_root,
+        f"{policy.pk}/change/",
+        policy_form(("2", "expired", "7"), ("1", "invalid", ""), policy=policy),
+    )
     assert steps_of(policy) == [(1, "invalid", None), (2, "expired", 7)]
-    data = form(("1", "invalid", ""), ("2", "expired", "7"), ("9", "all", ""), policy=policy)
-    send(as_root, f"{policy.pk}/change/", {**data, "steps-0-DELETE": "on"})
+    data = policy_form(("1", "invalid", ""), ("2", "expired", "7"), ("9", "all", ""), policy=policy)
+    post_policy(as_root, f"{policy.pk}/change/", {**data, "steps-0-DELETE": "on"})
     assert steps_of(policy) == [(1, "expired", 7), (2, "all", None)]
 
 
 def test_disabling_takes_the_next_run_away(as_root: Client) -> None:
     policy = make_policy("Team", "invalid", schedule="0 2 * * *", is_enabled=True, next_run_at=database_now())
-    send(as_root, f"{policy.pk}/change/", form(("1", "invalid", ""), policy=policy, is_enabled=""))
+    post_policy(
+        as_root, f"{policy.pk}/change/", policy_form(("1", "invalid", ""), policy=policy, is_enabled="")
+    )
     policy.refresh_from_db()
     assert (policy.is_enabled, policy.next_run_at) == (False, None)
 
@@ -61,7 +68,7 @@ def test_disabling_takes_the_next_run_away(as_root: Client) -> None:
 def test_what_cannot_be_is_refused_with_an_example(
     as_root: Client, changes: dict[str, Any], message: str
 ) -> None:
-    assert message in send(as_root, "add/", form(("1", "invalid", ""), **changes))
+    assert message in post_policy(as_root, "add/", policy_form(("1", "invalid", ""), **changes))
     assert not CleanupPolicy.objects.filter(name="Team").exists()
 
 
@@ -75,20 +82,20 @@ def test_what_cannot_be_is_refused_with_an_example(
     ],
 )
 def test_steps_that_cannot_be_are_refused(as_root: Client, steps: tuple[Step, ...], message: str) -> None:
-    assert message in send(as_root, "add/", form(*steps))
+    assert message in post_policy(as_root, "add/", policy_form(*steps))
     assert not CleanupPolicy.objects.filter(name="Team").exists()
 
 
 def test_the_last_step_cannot_be_removed(as_root: Client) -> None:
     policy = make_policy("Team", "invalid")
-    data = {**form(("1", "invalid", ""), policy=policy), "steps-0-DELETE": "on"}
-    assert "A policy needs at least one step" in send(as_root, f"{policy.pk}/change/", data)
+    data = {**policy_form(("1", "invalid", ""), policy=policy), "steps-0-DELETE": "on"}
+    assert "A policy needs at least one step" in post_policy(as_root, f"{policy.pk}/change/", data)
     assert policy.steps.count() == 1
 
 
 def test_a_namespace_that_nothing_is_in_is_told(as_root: Client) -> None:
     make_session(namespace="shop")
-    html = send(as_root, "add/", form(("1", "invalid", ""), namespace="shpo"))
+    html = post_policy(as_root, "add/", policy_form(("1", "invalid", ""), namespace="shpo"))
     assert "No session is in the namespace shpo yet." in html
 
 
@@ -146,9 +153,9 @@ def test_what_it_would_take_is_reckoned_for_a_page_and_not_for_a_save(
 
     monkeypatch.setattr(policies, "preview", count)
     address = f"{POLICIES}{policy.pk}/change/"
-    assert as_root.post(address, form(("1", "invalid", ""), policy=policy)).status_code == 302
+    assert as_root.post(address, policy_form(("1", "invalid", ""), policy=policy)).status_code == 302
     assert asked == []
-    wrong = form(("1", "invalid", ""), policy=policy, namespace="shop", schedule="never")
+    wrong = policy_form(("1", "invalid", ""), policy=policy, namespace="shop", schedule="never")
     assert as_root.post(address, wrong).status_code == 200
     assert asked == [""], "what holds is shown, not what the form with the mistake says"
 

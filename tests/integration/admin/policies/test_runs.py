@@ -13,9 +13,8 @@ from django.test import Client
 from sessions_app import policies
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
-from tests.integration.admin_policies import CHANGES, POLICIES, form, send, steps_of
-from tests.integration.admin_sessions import make_session
-from tests.integration.making_policies import make_policy
+from tests.clients import CHANGES, POLICIES, policy_form, post_policy, steps_of
+from tests.factories import make_policy, make_session
 
 
 @pytest.fixture
@@ -143,7 +142,7 @@ class TestPermissions:
         for address in ("add/", f"{policy.pk}/run/", f"{policy.pk}/delete/"):
             assert client.get(f"{POLICIES}{address}").status_code == 403
             assert client.post(f"{POLICIES}{address}").status_code == 403
-        data = form(("1", "all", ""), policy=policy)
+        data = policy_form(("1", "all", ""), policy=policy)
         assert client.post(f"{POLICIES}{policy.pk}/change/", data).status_code == 403
         assert steps_of(policy) == [(1, "expired", 3)]
         assert client.get(CHANGES).status_code == 403
@@ -157,7 +156,7 @@ class TestPermissions:
         assert "Run now" in client.get(f"{POLICIES}{policy.pk}/change/").content.decode()
         start(client, policy, look_at(client, policy))
         assert len(queued) == 1
-        assert client.post(f"{POLICIES}{policy.pk}/change/", form(policy=policy)).status_code == 403
+        assert client.post(f"{POLICIES}{policy.pk}/change/", policy_form(policy=policy)).status_code == 403
 
     def test_who_may_change_policies_and_clean_up_may_change_their_steps(
         self, client: Client, viewer: User
@@ -166,7 +165,7 @@ class TestPermissions:
         viewer.user_permissions.add(*allowed)
         client.force_login(viewer)
         policy = make_policy("Team", "invalid")
-        send(client, f"{policy.pk}/change/", form(("1", "expired", "2"), policy=policy))
+        post_policy(client, f"{policy.pk}/change/", policy_form(("1", "expired", "2"), policy=policy))
         assert steps_of(policy) == [(1, "expired", 2)]
 
     def test_who_may_not_clean_up_cannot_let_a_policy_do_it(self, client: Client, viewer: User) -> None:
@@ -174,9 +173,9 @@ class TestPermissions:
         viewer.user_permissions.add(*Permission.objects.filter(codename__in=codenames))
         client.force_login(viewer)
         policy = make_policy("Team", "invalid")
-        everything = form(("1", "all", ""), schedule="* * * * *", brake_percent="")
+        everything = policy_form(("1", "all", ""), schedule="* * * * *", brake_percent="")
         assert client.post(f"{POLICIES}add/", {**everything, "name": "Mine"}).status_code == 403
-        changed = form(("1", "all", ""), policy=policy)
+        changed = policy_form(("1", "all", ""), policy=policy)
         assert client.post(f"{POLICIES}{policy.pk}/change/", changed).status_code == 403
         assert client.post(f"{POLICIES}{policy.pk}/delete/", {"post": "yes"}).status_code == 403
         assert steps_of(policy) == [(1, "invalid", None)]

@@ -18,7 +18,7 @@ from sessions_app import tasks
 from sessions_app.models import StorageSnapshot
 from sessions_app.models.clock import database_now
 from sessions_app.reports import snapshots, take_snapshot
-from tests.integration.admin_sessions import make_session
+from tests.factories import make_session
 
 pytestmark = pytest.mark.django_db
 REPORT = "admin:sessions_app_storage"

@@ -18,9 +18,7 @@ from django.utils import timezone
 from sessions_app.admin.reports import charts
 from sessions_app.models import CleanupPolicy, CleanupRun, StorageSnapshot
 from sessions_app.reports import Point, snapshots, take_snapshot
-from tests.integration.admin_sessions import AS_OF, make_session
-from tests.integration.making_policies import make_policy
-from tests.integration.making_sessions import swept
+from tests.factories import AS_OF, make_policy, make_session, swept
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon")]
 PAGE = "/admin/sessions_app/browsersession/storage/"

@@ -15,7 +15,7 @@ from sessions_app.cleanup import batches, plan_cleanup, run_cleanup
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
 from sessions_app.session import criteria
 from sessions_app.session.criteria import Criteria
-from tests.integration.admin_sessions import build_session, make_session
+from tests.factories import build_session, make_session
 
 LIST = "/admin/sessions_app/browsersession/"
 RUNS = "/admin/sessions_app/cleanuprun/"

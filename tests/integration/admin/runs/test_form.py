@@ -9,8 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from sessions_app.models import CleanupRun
-from tests.integration.making_policies import NEVER, aged
-from tests.integration.making_sessions import live, make_session
+from tests.factories import INVALID, aged, live, make_session
 
 NEW = "/admin/sessions_app/cleanuprun/new/"
 
@@ -27,7 +26,7 @@ def ask(client: Client, **fields: Any) -> Any:
 
 def test_what_is_chosen_is_planned_and_looked_at_first(at_work: Client) -> None:
     make_session("old", **aged(9))
-    make_session("invalid", **aged(0), **NEVER)
+    make_session("invalid", **aged(0), **INVALID)
     make_session("elsewhere", namespace="other", **aged(9))
     html = at_work.get(NEW).content.decode()
     assert "Show the plan" in html

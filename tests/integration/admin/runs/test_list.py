@@ -20,7 +20,7 @@ from sessions_app.cleanup import plan_cleanup, run_cleanup
 from sessions_app.models import CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.session.criteria import Criteria
-from tests.integration.admin_sessions import ENDPOINT, SECRET, make_session
+from tests.factories import ENDPOINT, SECRET, make_session
 
 RUNS = "/admin/sessions_app/cleanuprun/"
 COLUMNS = (

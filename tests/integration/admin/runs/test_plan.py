@@ -20,7 +20,7 @@ from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, Clean
 from sessions_app.models.clock import database_now
 from sessions_app.session.criteria import Criteria
 from sessions_app.session.selection import Selection
-from tests.integration.admin_sessions import build_session, make_session
+from tests.factories import build_session, make_session
 
 RUNS = "/admin/sessions_app/cleanuprun/"
 

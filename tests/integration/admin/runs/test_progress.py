@@ -16,7 +16,7 @@ from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.queue.enqueue import Task
 from sessions_app.session.criteria import Criteria
-from tests.integration.admin_sessions import build_session, make_session
+from tests.factories import build_session, make_session
 
 RUNS = "/admin/sessions_app/cleanuprun/"
 RUN_TASK = Task.RUN_PLANNED

@@ -7,7 +7,7 @@ from django.test import Client
 from sessions_app.cleanup import plan_cleanup, run_cleanup
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
 from sessions_app.session.criteria import Criteria
-from tests.integration.admin_sessions import ENDPOINT, SECRET, make_session
+from tests.factories import ENDPOINT, SECRET, make_session
 
 RUNS = "/admin/sessions_app/cleanuprun/"
 ARCHIVE = "/admin/sessions_app/archivedsession/"

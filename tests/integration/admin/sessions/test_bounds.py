@@ -16,9 +16,9 @@ from sessions_app.cleanup import plan_cleanup, run_cleanup
 from sessions_app.models import BrowserSession
 from sessions_app.session.criteria import Criteria
 from sessions_app.session.selection import CHOICES, Selection
+from tests.clients import LIST, set_bounds
+from tests.factories import AS_OF, build_session, make_session
 from tests.integration.admin.sessions.test_list import names
-from tests.integration.admin_sessions import AS_OF, LIST, build_session, make_session
-from tests.integration.shown import set_bounds
 
 pytestmark = pytest.mark.usefixtures("at_noon")
 

@@ -10,7 +10,8 @@ from django.test import Client
 from django.urls import reverse
 
 from sessions_app.models import BrowserSession, CleanupRun
-from tests.integration.admin_sessions import LIST, make_session, nested, page_of
+from tests.clients import LIST, page_of
+from tests.factories import make_session, nested_document
 
 pytestmark = pytest.mark.usefixtures("at_noon")
 
@@ -44,7 +45,7 @@ def test_markup_in_a_document_is_escaped(see: Any) -> None:
         (b"\x00\x01\xffnot json", "not json"),
         (b"", "The document is empty."),
         (b'{"a": "\\ud800 \\u202e \\u0000"}', "\\ud800 \\u202e \\u0000"),
-        (nested(900), "deep"),
+        (nested_document(900), "deep"),
         ('{"a": "Übersicht"}'.encode(), "Übersicht"),
     ],
 )

@@ -20,8 +20,8 @@ from sessions_app.admin.sessions.changelist import build_listing
 from sessions_app.admin.sessions.facet_counts import Choice, Count, count_choices
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.session.selection import CHOICES, Selection
-from tests.integration.admin_sessions import AS_OF, LIST, build_session, make_session
-from tests.integration.shown import set_bounds
+from tests.clients import LIST, set_bounds
+from tests.factories import AS_OF, build_session, make_session
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon")]
 

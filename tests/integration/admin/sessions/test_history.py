@@ -21,9 +21,8 @@ from sessions_app.admin.sessions.history import MAX_EVENTS
 from sessions_app.cleanup import restore_sessions, undo_cleanup
 from sessions_app.models import BrowserSession
 from sessions_app.models.clock import database_now
-from tests.documents import OLD
-from tests.integration.admin_sessions import LIST
-from tests.integration.making_sessions import make_session, swept
+from tests.clients import LIST
+from tests.factories import OLD, make_session, swept
 
 pytestmark = pytest.mark.django_db
 
@@ -80,7 +79,7 @@ def test_a_change_of_the_row_is_told_where_it_is_another_than_its_making(
 
 
 def test_dates_that_the_document_does_not_have_are_left_out(see: Any) -> None:
-    session = make_session(created_at="yesterday", last_accessed=None)
+    session = make_session("checkout", created_at="yesterday", last_accessed=None)
     assert told(see(page_of(session.pk))) == [(ADDED, "")]
 
 

@@ -13,7 +13,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from sessions_app.models import BrowserSession, CleanupRun
-from tests.integration.admin_sessions import LIST, build_session, make_session
+from tests.clients import LIST
+from tests.factories import build_session, make_session
 
 pytestmark = pytest.mark.usefixtures("at_noon")
 

@@ -11,8 +11,8 @@ from django.test import Client
 
 from sessions_app.cleanup import run_cleanup, undo_cleanup
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
-from tests.integration.admin_sessions import LIST, build_session, make_session
-from tests.integration.shown import set_bounds
+from tests.clients import LIST, set_bounds
+from tests.factories import build_session, make_session
 
 RUNS = "/admin/sessions_app/cleanuprun/"
 
