@@ -105,7 +105,7 @@ class SessionActions(ReadOnlyAdmin):
         if not BrowserSession.objects.filter(pk=session.pk).update(is_pinned=is_pinned):
             return self.redirect_missing(request, object_id)
         self.log_change(request, session, "Pinned." if is_pinned else "Unpinned.")
-        text = "is pinned. Only a cleanup of all sessions removes it" if is_pinned else "is no longer pinned"
+        text = "is pinned. Only a cleanup of all sessions removes it" if is_pinned else "was unpinned"
         self.message_user(request, f"“{session.name}” {text}.", messages.SUCCESS)
         return _to_page(session)
 

@@ -134,7 +134,7 @@ def test_a_run_over_all_namespaces_is_seen_without_what_is_hidden_and_not_acted_
     run = swept(expired=True)
     page = f"{RUNS}{run.pk}/change/"
     html = html_of(as_other, page)
-    assert "It reaches namespaces that are limited to others." in html
+    assert "This run includes namespaces that you cannot see." in html
     assert "ours" in html
     assert "theirs" not in html
     assert f"{run.pk}/undo/" not in html
@@ -236,11 +236,11 @@ def test_newer_sessions_that_are_hidden_do_not_hide_the_others(
     html = html_of(as_other, LIST)
     if not is_few:
         assert names(html) == []
-        assert "Only the 10 most recently accessed sessions were looked through" in html
+        assert "Only the 10 most recently accessed sessions were searched" in html
         assert names(html_of(as_other, f"{LIST}?namespace=team-1")) == ["ours-1", "ours-4"]
         return
     assert names(html) == [f"ours-{n}" for n in range(6)]
-    assert "looked through" not in html
+    assert "were searched" not in html
     assert names(html_of(as_other, f"{LIST}?o=6")) == [f"ours-{n}" for n in reversed(range(6))]
     assert set(names(html_of(as_other, f"{LIST}?q=ours"))) == {f"ours-{n}" for n in range(6)}
     assert names(html_of(as_other, f"{LIST}?expired=no&browser_type=chromium&o=-7"))
