@@ -28,7 +28,7 @@ _CHOICES = (
 
 
 class CleanupForm(forms.Form):
-    """The criteria of a cleanup; without a choice the form is invalid, so that nothing means nothing."""
+    """The criteria of a cleanup; a form without a choice is invalid and never means “all”."""
 
     what = forms.MultipleChoiceField(
         label="Which sessions",
