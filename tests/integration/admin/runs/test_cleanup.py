@@ -28,7 +28,7 @@ def select(client: Client, *sessions: BrowserSession, **more: Any) -> Any:
 
 
 def test_a_selection_is_previewed_then_run(as_operator: Client) -> None:
-    bad, old, other = make_session("bad", session_id=""), make_session("old"), make_session("other")
+    bad, old, other = make_session("bad", session_id=""), make_session("old"), make_session("untouched")
     plan = select(as_operator, bad, old)["Location"]
     assert BrowserSession.objects.count() == 3
     html = as_operator.get(plan).content.decode()
@@ -40,7 +40,7 @@ def test_a_selection_is_previewed_then_run(as_operator: Client) -> None:
     run = CleanupRun.objects.get()
     assert response.redirect_chain == [(f"{RUNS}{run.pk}/change/", 302)]
     assert (run.trigger, run.actor, run.state) == ("admin", "operator", "succeeded")
-    assert list(BrowserSession.objects.values_list("name", flat=True)) == ["other"]
+    assert list(BrowserSession.objects.values_list("name", flat=True)) == ["untouched"]
     html = response.content.decode()
     assert Page(html).facts["Removed"] == "2 sessions"
     assert "bad" in html

@@ -223,7 +223,7 @@ def test_an_outdated_plan_is_replaced_and_does_not_run(
     run = held if is_held else plan()
     outdate(run)
     html = as_operator.get(page_of(run)).content.decode()
-    assert [button for button in Page(html).buttons if button != "Log out"][:1] == ["Make a new plan"]
+    assert "Make a new plan" in Page(html).buttons
     assert not re.search("Clean up|Approve and run", html)
     as_operator.post(page_of(run), {"approve": "1", "number": "2"})
     assert BrowserSession.objects.count() == 10
