@@ -1,26 +1,29 @@
 # Raptor Admin. GNU make 3.81 (macOS) is enough.
 PYTHON = .venv/bin/python
 TEST_DATABASE_URL = $(or $(RAPTOR_TEST_DATABASE_URL),postgres://postgres@127.0.0.1:5432/postgres)
-# The checks load the settings: with a folder of their own they neither read nor touch the panel's data.
+# The checks load the settings; a separate folder keeps them away from the panel's data.
 LINT_ENVIRONMENT = DJANGO_SETTINGS_MODULE=raptor_admin.settings RAPTOR_VAR_DIR=.mypy_cache/var RAPTOR_HTTPS=on RAPTOR_DATABASE_URL=
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-postgres stress lint bench requirements environment environment-dev
+.PHONY: help up demo test test-fast test-postgres stress lint bench requirements environment environment-dev
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
-# exec: so that a signal to make reaches the panel itself and not a shell between.
-up: environment ## Install what is needed and run the panel on http://127.0.0.1:8000
+# exec replaces the shell, so that a signal to make reaches the panel.
+up: environment ## Install the dependencies and run the panel on http://127.0.0.1:8000
 	@exec $(PYTHON) -m raptor_admin.up
 
-demo: environment ## As up, with 2,000 made-up sessions
+demo: environment ## Run the panel with 2,000 demo sessions
 	@test -d var/demo-sessions || $(PYTHON) manage.py demo_sessions var/demo-sessions --count 2000
 	@exec $(PYTHON) -m raptor_admin.up var/demo-sessions
 
 test: environment-dev ## Run all tests on SQLite, with a real browser
 	@$(PYTHON) -m tests.browser
 	@RAPTOR_TEST_DATABASE_URL= $(PYTHON) -m pytest tests/unit tests/integration tests/stress tests/e2e
+
+test-fast: environment-dev ## Run the unit and integration tests on SQLite
+	@RAPTOR_TEST_DATABASE_URL= $(PYTHON) -m pytest tests/unit tests/integration
 
 test-postgres: environment-dev ## Run the integration tests on PostgreSQL (RAPTOR_TEST_DATABASE_URL)
 	@RAPTOR_TEST_DATABASE_URL='$(TEST_DATABASE_URL)' $(PYTHON) -m pytest tests/integration tests/stress
@@ -33,13 +36,14 @@ lint: environment-dev ## Check style, types, layers, migrations and the producti
 	@$(LINT_ENVIRONMENT) $(PYTHON) manage.py makemigrations --check --dry-run
 	@$(LINT_ENVIRONMENT) $(PYTHON) manage.py check --deploy --fail-level WARNING
 
-# Some minutes on each database. The PostgreSQL server that is crashed in it is one of its own.
+# Takes some minutes on each database. It crashes a PostgreSQL server of its own.
 stress: export RAPTOR_TEST_TRIES = 10000
-stress: environment-dev ## Kill, stop, double and hinder cleanups, on SQLite and on PostgreSQL
+stress: environment-dev ## Kill, suspend, duplicate and block cleanups, on SQLite and on PostgreSQL
 	@RAPTOR_TEST_DATABASE_URL= $(PYTHON) -m pytest tests/stress
 	@RAPTOR_TEST_DATABASE_URL='$(TEST_DATABASE_URL)' $(PYTHON) -m pytest tests/stress
 
 bench: environment-dev ## Measure, and print ratios
+	@$(PYTHON) -m tests.browser
 	@$(PYTHON) -m tests.benchmarks
 
 requirements: environment-dev ## Pin the dependencies of pyproject.toml again

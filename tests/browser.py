@@ -1,4 +1,4 @@
-"""Finds a Chromium for the tests, or installs one: ``python -m tests.browser``."""
+"""Find a Chromium for the tests, or install one: ``python -m tests.browser``."""
 
 import os
 import shutil
@@ -13,13 +13,13 @@ DOWNLOAD_SECONDS = 600
 
 
 def find_chromium() -> str | None:
-    """Return the path of a Chromium that runs: the one that was set, the system's, or Playwright's."""
+    """Return the path of a Chromium that runs: from RAPTOR_CHROMIUM, the system or Playwright."""
     return next((path for path in _candidates() if _runs(path)), None)
 
 
 def ensure_chromium() -> str | None:
-    """Return the path of a Chromium, which is installed if there is none."""
-    # Debian's package brings the libraries that Playwright's download needs and does not have.
+    """Return the path of a Chromium; install one if none is found."""
+    # Debian's package depends on libraries that Playwright's download needs and does not include.
     return find_chromium() or _download() or _install_debian_package()
 
 
@@ -35,7 +35,7 @@ def _candidates() -> Iterator[str]:
 
 
 def _runs(path: str) -> bool:
-    # Asked for its version, a Chromium whose libraries are missing fails.
+    # A Chromium with missing libraries fails even to print its version.
     try:
         subprocess.run([path, "--version"], check=True, capture_output=True, timeout=60)
     except (OSError, subprocess.SubprocessError):

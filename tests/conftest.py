@@ -1,4 +1,4 @@
-"""An environment of the tests' own, and their cast."""
+"""The environment of the tests, and their users."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _temporary = tempfile.TemporaryDirectory(prefix="raptor-tests-")
 
 
 def _isolate() -> None:
-    """Replace whatever the shell has set: a developer's own database must never be the tests'."""
+    """Replace the variables of the shell, so that the tests never use a developer's database."""
     if settings.configured:
         pytest.exit("unset DJANGO_SETTINGS_MODULE: the tests bring their own environment", returncode=1)
     for name in [name for name in os.environ if name.startswith(PREFIX) and not name.startswith(TEST_PREFIX)]:
@@ -47,7 +47,7 @@ def _isolate() -> None:
     os.environ["RAPTOR_DATABASE_URL"] = os.environ.get(DATABASE_VARIABLE, "")
     os.environ["RAPTOR_TIME_ZONE"] = "UTC"
     Path(_temporary.name, "static").mkdir()
-    # The manifest exists after collectstatic only; the tests of the real server have their own environment.
+    # The manifest exists after collectstatic only; tests/e2e runs the real server in another environment.
     settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
@@ -56,7 +56,7 @@ _isolate()
 
 
 def pytest_sessionstart() -> None:
-    """End at once when a database server was asked for and does not answer: nothing is skipped."""
+    """End the run if the requested database server does not answer, so that no test is skipped."""
     address = os.environ.get(DATABASE_VARIABLE)
     if address:
         import psycopg
@@ -69,10 +69,10 @@ def pytest_sessionstart() -> None:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
-    """Give the test database a name of its own.
+    """The settings of the test database, with a name of its own.
 
-    On SQLite a file, in WAL mode as in production: a database in memory could not be shared by processes,
-    and locks in another way. On PostgreSQL runs side by side must not take each other's database.
+    SQLite uses a file in WAL mode, as in production: processes cannot share a database in memory, and its
+    locks differ. On PostgreSQL the process id keeps concurrent runs apart.
     """
     from django.db import connection
 
@@ -93,7 +93,7 @@ def _make_user(username: str, permissions: tuple[str, ...] = (), *, is_staff: bo
 
 @pytest.fixture
 def root(db: None) -> User:
-    """May do everything."""
+    """A superuser."""
     from django.contrib.auth.models import User
 
     return User.objects.create_superuser("root", password="root")
@@ -101,17 +101,17 @@ def root(db: None) -> User:
 
 @pytest.fixture
 def operator(db: None) -> User:
-    """Cleans up sessions and keeps the directories."""
+    """A user who cleans up sessions and manages directories."""
     return _make_user("operator", OPERATOR_PERMISSIONS)
 
 
 @pytest.fixture
 def viewer(db: None) -> User:
-    """Sees everything but endpoints, and changes nothing."""
+    """A user who sees everything except endpoints, and changes nothing."""
     return _make_user("viewer", VIEWER_PERMISSIONS)
 
 
 @pytest.fixture
 def outsider(db: None) -> User:
-    """Has a login, and no business in the panel."""
+    """A user without access to the admin."""
     return _make_user("outsider", is_staff=False)

@@ -1,4 +1,4 @@
-"""Kills the work of a test at one statement, as a power failure would."""
+"""Simulate the death of the process at one SQL statement."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from django.db import connection
 
 
 class Died(BaseException):
-    """Stands for the death of the process: nothing of the run may handle it."""
+    """The death of the process, which no code of the product handles."""
 
 
 class Faulty:
-    """Lets the process die at one statement, just before or just after it."""
+    """Raise ``Died`` just before or just after a statement, counted from the entry."""
 
     def __init__(self, number: int, *, is_after: bool) -> None:
         self.left = number
@@ -33,7 +33,7 @@ class Faulty:
             self.has_failed = True
             if self.is_after:
                 execute(sql, params, many, context)
-            # Django does so for an Exception alone, and Python warns of a cursor that was left open.
+            # Django closes the cursor for an Exception only, and Python warns of an open cursor.
             context["cursor"].close()
             raise Died
         return execute(sql, params, many, context)

@@ -1,4 +1,4 @@
-"""A page as ``save_session`` needs it, for tests that save by the thousand; real ones are in tests/e2e."""
+"""A stand-in for a Playwright page, for tests that save thousands of sessions; tests/e2e uses real ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class FakeBrowserType:
 
 @dataclass
 class FakeBrowser:
-    """A wrapper that tells its endpoint, as some do."""
+    """A browser that offers its endpoint, as some wrappers do."""
 
     ws_endpoint: str = "ws://127.0.0.1:9/devtools/browser/00000000-0000"
     version: str = "1.0"
@@ -27,7 +27,7 @@ class FakeContext:
 
 @dataclass
 class FakePage:
-    """A page of Playwright's synchronous API, as far as it is asked."""
+    """A page with the part of Playwright's synchronous API that ``save_session`` uses."""
 
     url: str = "https://shop.example/cart"
     page_title: str = "Cart"
@@ -38,5 +38,5 @@ class FakePage:
 
 
 def page(**changes: Any) -> Any:
-    """Give a page whose endpoint is known; Any, for it stands in for Playwright's own class."""
+    """Return a page whose endpoint is known, typed Any in place of Playwright's class."""
     return FakePage(**changes)

@@ -165,7 +165,8 @@ def _thin_out(now: datetime) -> None:
 
 
 def has_snapshot_since(instant: datetime) -> bool:
-    return StorageSnapshot.objects.filter(taken_at__gt=instant).exists()
+    # SQLite's clock ticks in milliseconds: a snapshot can be requested and taken in the same one.
+    return StorageSnapshot.objects.filter(taken_at__gte=instant).exists()
 
 
 def history(*, since: datetime, hidden: Collection[str] = ()) -> list[Point]:

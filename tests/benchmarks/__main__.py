@@ -1,9 +1,9 @@
-"""Measures the panel against plain Python and plain SQL, and writes ratios: ``make bench``.
+"""Measure the panel against plain Python and plain SQL, and write ratios: ``make bench``.
 
-``python -m tests.benchmarks PART …`` measures and prints some parts only, and writes nothing.
+``python -m tests.benchmarks PART …`` measures and prints only some parts, and writes nothing.
 
-Each step has a process of its own, and each that changes a database a copy of its own. A ratio is of
-times of one run, because the machine has other work too; seconds are of no use elsewhere.
+Each step has its own process, and each step that changes a database has its own copy. The times of a ratio
+come from one run, because the load of the machine varies.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ FILES = 100_000
 ROUNDS = 3
 MEGABYTE = 1024 * 1024
 LAYOUTS = {"scattered": "the expired scattered", "in order": "the oldest first"}
-BY_HAND = {"sqlite": ("by condition", "by key"), "postgresql": ("by condition", "returning")}
+PLAIN_SQL = {"sqlite": ("by condition", "by key"), "postgresql": ("by condition", "returning")}
 
 
 class Row(NamedTuple):
-    """A line of the table."""
+    """A row of the table."""
 
     vendor: str
     what: str
@@ -81,7 +81,7 @@ def measure(parts: Sequence[str]) -> Iterator[Row]:
 
 
 class Bench:
-    """The steps on one kind of database."""
+    """The benchmarks on one kind of database."""
 
     def __init__(self, vendor: str, folder: Path) -> None:
         self.vendor = vendor
@@ -106,18 +106,18 @@ class Bench:
         yield self._ratio(
             f"plan of {size}", "SELECT count, sum", times["plan_seconds"], times["count_seconds"], "1.2"
         )
-        by_hand = min(
-            self._on_copy(master, "by-hand", variant)["seconds"] for variant in BY_HAND[self.vendor]
+        plain_sql = min(
+            self._on_copy(master, "plain-sql", variant)["seconds"] for variant in PLAIN_SQL[self.vendor]
         )
         run = self._on_copy(master, "run")
         yield self._ratio(
-            f"run over {size}", "the best SQL in one transaction", run["run_seconds"], by_hand, "1.5"
+            f"run over {size}", "the best SQL in one transaction", run["run_seconds"], plain_sql, "1.5"
         )
         yield self._ratio("undo of it", "the run", run["undo_seconds"], run["run_seconds"], "2")
         for name in ("run", "undo"):
             yield self._milliseconds(f"longest transaction of the {name}", run[f"{name}_longest_seconds"])
         wait = f"{1000 * self._longest_wait(master):.0f} ms"
-        yield Row(self.vendor, "longest wait of another writer meanwhile", "", wait, "")
+        yield Row(self.vendor, "longest wait of another writer", "", wait, "")
         few = self._on_copy(self._filled(FEW_SESSIONS), "run")
         more = (run["peak_bytes"] - few["peak_bytes"]) / MEGABYTE
         what = f"peak memory of the run, less that of {FEW_SESSIONS:,}"
@@ -165,7 +165,7 @@ class Bench:
             self._drop(place)
 
     def _rows_of(self, module: str) -> Iterator[Row]:
-        """Let a module measure on an empty database."""
+        """Return the rows that a module measures on an empty database."""
         place = self._new(module)
         for line in self._process(place, f"tests.benchmarks.{module}").splitlines():
             yield Row(self.vendor, *json.loads(line))
@@ -236,7 +236,7 @@ class Bench:
 
 
 def write(rows: list[Row]) -> None:
-    """Put the table into the document, in place of the one that was measured before."""
+    """Replace the table in the document."""
     text = DOCUMENT.read_text(encoding="utf-8")
     before, rest = text.split(MARKS[0])
     _, after = rest.split(MARKS[1])
@@ -246,7 +246,7 @@ def write(rows: list[Row]) -> None:
 
 
 def machine() -> str:
-    """Say what was measured on, without naming it."""
+    """Describe the machine without its name."""
     model = next(
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         platform.processor() or platform.machine(),

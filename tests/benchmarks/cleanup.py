@@ -1,4 +1,4 @@
-"""What a cleanup is measured by, one step to a process: ``python -m tests.benchmarks.cleanup STEP …``.
+"""Steps of the cleanup benchmark, one in a process: ``python -m tests.benchmarks.cleanup STEP …``.
 
 Each step works on the database of the settings and prints one JSON object.
 """
@@ -39,7 +39,7 @@ LIVE = BrowserSession._meta.db_table
 ARCHIVE = ArchivedSession._meta.db_table
 EXPIRED = Criteria(expired=True, max_age_days=7)
 
-# Each row has the columns that its own document gives.
+# The columns of each row follow from its own document.
 _FILL = """
 INSERT INTO {live} (namespace, name, size_bytes, session_id, cdp_url, browser_type, created_at,
     last_accessed, is_corrupted, is_pinned, file_name, metadata_text, document)
@@ -79,7 +79,7 @@ _DIALECTS = {
 }
 
 
-# Days since the last access; “in order” is how a panel fills, the oldest first.
+# Days since the last access; “in order” adds the oldest first, as in a real panel.
 _AGES = {
     "scattered": "CASE WHEN i * 7919 % 100 < {percent} THEN 8 + i * 104729 % 5000 / 100.0 "
     "ELSE i * 104729 % 650 / 100.0 END",
@@ -89,7 +89,7 @@ _AGES = {
 
 
 def fill(count: int, layout: str) -> dict[str, Any]:
-    """Make the tables, and sessions of which 28 % are expired."""
+    """Create the tables, and sessions of which 28 % are expired."""
     call_command("migrate", verbosity=0)
     now = database_now().strftime("%Y-%m-%d %H:%M:%S")
     dialect = {
@@ -107,7 +107,7 @@ def fill(count: int, layout: str) -> dict[str, Any]:
 
 
 def plan() -> dict[str, Any]:
-    """A plan against counting and summing what it matches, by turns."""
+    """Measure a plan against a count and a sum of its matches, alternately."""
     counting, planning = [], []
     for _ in range(7):
         counting.append(seconds_of(_count))
@@ -125,8 +125,8 @@ def _plan() -> CleanupRun:
     return plan_cleanup(EXPIRED, trigger="command")
 
 
-def by_hand(variant: str) -> dict[str, Any]:
-    """Archive and delete in one transaction, by the best SQL that was found."""
+def plain_sql(variant: str) -> dict[str, Any]:
+    """Archive and delete in one transaction, with the fastest SQL that is known."""
     run = _plan()
     columns = ", ".join(MOVED_COLUMNS)
     cutoff = _literal(EXPIRED.cutoff(run.as_of))
@@ -184,7 +184,7 @@ def run(batch_size: str = "") -> dict[str, Any]:
 
 @contextmanager
 def transactions_timed() -> Iterator[list[float]]:
-    """Note how long each batch keeps its transaction open, commit included."""
+    """Record how long each batch keeps its transaction open, including the commit."""
     seconds: list[float] = []
     measured = BatchSize.measured
 
@@ -203,7 +203,7 @@ def transactions_timed() -> Iterator[list[float]]:
 
 
 def touch() -> dict[str, Any]:
-    """Touch one session after another until told to stop, and tell the longest that one took."""
+    """Touch sessions until SIGTERM, and print the longest time of one."""
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
     fresh = list(BrowserSession.objects.order_by("-idle_since").values_list("pk", flat=True)[:1000])
@@ -218,7 +218,7 @@ def touch() -> dict[str, Any]:
 
 
 def files(count: str) -> dict[str, Any]:
-    """Sweep a folder of documents the old way: read each, parse it, and unlink the expired."""
+    """Sweep a folder of documents without a database: read and parse each, and unlink the expired ones."""
     with tempfile.TemporaryDirectory(prefix="raptor-bench-files-") as name:
         folder = Path(name)
         documents = BrowserSession.objects.values_list("document", flat=True)
@@ -244,7 +244,7 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has had, in bytes."""
+    """Return the peak memory of this process in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -253,7 +253,7 @@ if __name__ == "__main__":
     steps: dict[str, Callable[..., dict[str, Any]]] = {
         "fill": lambda count, layout: fill(int(count), layout),
         "plan": plan,
-        "by-hand": by_hand,
+        "plain-sql": plain_sql,
         "run": run,
         "touch": touch,
         "files": files,

@@ -1,4 +1,4 @@
-"""What a ``SessionManager`` costs a test: a restored browser, and the start of a fresh process.
+"""Measure the cost of ``SessionManager`` for a test: a restored browser and the start of a new process.
 
 ``python -m tests.benchmarks.manager`` prints the rows of the table as JSON, one a line.
 """
@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.sync import tell
+from tests.benchmarks.sync import print_row
 from tests.browser import find_chromium
 
 RESTORES = 40
@@ -24,7 +24,7 @@ STARTS = 10
 LIMIT = 1.5
 NAME = "checkout"
 
-# The clock begins before the first import that either has to do.
+# The clock starts before the first import of either program.
 _TIMED = """
 import time
 began = time.perf_counter()
@@ -44,7 +44,7 @@ BrowserSession.objects.count()
 
 
 def measure() -> None:
-    """Measure as a plain program, at the database of the environment, which gets its tables by that."""
+    """Measure in a plain program on the database of the environment, and create its tables."""
     os.environ.pop("DJANGO_SETTINGS_MODULE", None)
     from raptor.core.session_manager import SessionManager
 
@@ -55,7 +55,7 @@ def measure() -> None:
 
 
 async def _measure_restores(manager: Any, program: str) -> None:
-    """Restore a session against connecting to its browser, by turns, in one running Playwright."""
+    """Compare restoring a session with connecting to its browser, alternately, in one Playwright."""
     from sessions_app.browsers.launcher import start
 
     with tempfile.TemporaryDirectory(prefix="raptor-bench-profile-", ignore_cleanup_errors=True) as folder:
@@ -78,10 +78,10 @@ async def _measure_restores(manager: Any, program: str) -> None:
             opened.take_back()
             await manager.aclose()
     against = "connect_over_cdp and the first page"
-    tell(f"restore_session, the fastest of {RESTORES}", against, min(times), min(plain_times), LIMIT)
-    # Of a browser that is connected to again and again, most answers take twice the time of the fastest.
+    print_row(f"restore_session, the fastest of {RESTORES}", against, min(times), min(plain_times), LIMIT)
+    # Most connections to a browser take twice the time of the fastest one.
     median = statistics.median
-    tell("restore_session, the median", against, median(times), median(plain_times), None)
+    print_row("restore_session, the median", against, median(times), median(plain_times), None)
 
 
 async def _by_turns(*works: Callable[[], Awaitable[Any]]) -> list[list[float]]:
@@ -91,20 +91,20 @@ async def _by_turns(*works: Callable[[], Awaitable[Any]]) -> list[list[float]]:
             began = time.perf_counter()
             page = await work()
             taken.append(time.perf_counter() - began)
-            # Else the browser would have more and more clients to tell.
+            # Otherwise the browser would have to notify more and more clients.
             await page.context.browser.close()
     return times
 
 
 def _measure_starts() -> None:
-    """Start fresh processes by turns, and let each time itself."""
+    """Start new processes alternately; each measures its own time."""
     plain = {**os.environ, "DJANGO_SETTINGS_MODULE": "raptor_admin.settings"}
     of_manager = {name: value for name, value in plain.items() if name != "DJANGO_SETTINGS_MODULE"}
     seconds, plain_seconds = [], []
     for _ in range(STARTS):
         seconds.append(_seconds_of(_MANAGER, of_manager))
         plain_seconds.append(_seconds_of(_DJANGO, plain))
-    tell(
+    print_row(
         "first list_sessions of a fresh process",
         "django.setup() and a count",
         min(seconds),

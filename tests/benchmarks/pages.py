@@ -1,6 +1,6 @@
-"""The pages that are measured, and the processes that serve them.
+"""The pages to measure, and the processes that serve them.
 
-Two are asked by turns, so that both have the same share of what else the machine does.
+Two servers are measured alternately, so that the load of the machine affects both alike.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 LIST = "/admin/sessions_app/browsersession/"
 LIMITED = "limited:"
-"""Before an address: it is asked for by a user who sees eight of ten namespaces."""
+"""Prefix of an address that a user requests who sees eight of ten namespaces."""
 STOCK = "/stock/sessions_app/browsersession/"
 PAGES = {
     "dashboard": "/admin/",
@@ -41,9 +41,9 @@ PAGES = {
     "plan of the expired": "{plan}",
     "plan of a selection": "{selection}",
 }
-"""The pages whose time is not to grow: each has as many rows with a thousand sessions as with a million.
+"""Pages whose time must not grow: each has as many rows with a thousand sessions as with a million.
 
-Dashboard and reports count a thousand while somebody waits; of a million they show the latest snapshot.
+Dashboard and reports count a thousand sessions at once; for a million they show the latest snapshot.
 """
 
 WITH_COUNTS = {
@@ -52,7 +52,7 @@ WITH_COUNTS = {
     "three filters": f"{LIST}?expired=no&browser_type=chromium&problem=none&_facets=True",
     "search and a filter": f"{LIST}?q=cart&expired=no&_facets=True",
 }
-"""Pages whose filters have counts, against those without."""
+"""Pages with counts beside their filters, compared with the same pages without."""
 
 AGAINST_STOCK = {
     "plain": ("plain", ""),
@@ -97,7 +97,7 @@ class Server:
 
 
 def best_of(servers: list[Server], addresses: list[str], rounds: int = ROUNDS) -> tuple[list[float], int]:
-    """Ask servers by turns, each for its address: the shortest time of each, and the bytes of the first."""
+    """Request pages alternately; return the shortest time of each, and the bytes of the first."""
     asked = list(zip(servers, addresses, strict=True))
     answers = [[server.ask(address) for server, address in asked] for _ in range(rounds)]
     times = [min(turn[i]["seconds"] for turn in answers) for i in range(len(asked))]

@@ -1,4 +1,4 @@
-"""Databases of the benchmarks' own, which can be copied whole."""
+"""Databases for the benchmarks, which can be copied."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ POSTGRESQL = os.environ.get("RAPTOR_TEST_DATABASE_URL") or "postgres://postgres@
 
 
 class Place(Protocol):
-    """A database: where it is, and how a copy of it is made and dropped."""
+    """A database with its address, which can be copied and dropped."""
 
     @property
     def url(self) -> str: ...
@@ -27,7 +27,7 @@ class Place(Protocol):
 
 @dataclass(frozen=True)
 class SqlitePlace:
-    """A file."""
+    """A SQLite file."""
 
     path: Path
 
@@ -47,7 +47,7 @@ class SqlitePlace:
 
 @dataclass(frozen=True)
 class PostgresqlPlace:
-    """A database of the server of the tests."""
+    """A database on the PostgreSQL server of the tests."""
 
     name: str
 
@@ -63,7 +63,7 @@ class PostgresqlPlace:
                 sql.Identifier(target.name), sql.Identifier(self.name)
             )
         )
-        # What was copied is on disk before anything is measured.
+        # Write the copy to disk before anything is measured.
         target._do(sql.SQL("CHECKPOINT"))
         return target
 
@@ -77,7 +77,7 @@ class PostgresqlPlace:
 
 
 def empty_place(vendor: str, folder: Path) -> Place:
-    """Give an empty database of a vendor."""
+    """Return an empty database of a vendor."""
     if vendor == "sqlite":
         (folder / "empty.sqlite3").touch()
         return SqlitePlace(folder / "empty.sqlite3")

@@ -1,7 +1,6 @@
-"""What the pages of the panel are measured by: ``python -m tests.benchmarks.screens STEP …``.
+"""Steps of the benchmark of the pages: ``python -m tests.benchmarks.screens STEP …``.
 
-``fill COUNT`` makes sessions; ``serve`` answers each address that comes in with the seconds that its page
-took.
+``fill COUNT`` creates sessions; ``serve`` reads addresses and prints the seconds that each page took.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ UPDATE {table} SET
 
 
 class StockAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """The same columns, filters and search, as Django offers them."""
+    """The same columns, filters and search in a stock admin."""
 
     list_display = (
         "name",
@@ -69,13 +68,13 @@ urlpatterns = [*panel_urls, path("stock/", stock.urls)]
 
 
 def fill(count: str) -> None:
-    """Make sessions of all kinds, and the snapshots that the charts and the pages of a large panel are of."""
+    """Create sessions of all kinds, and snapshots for the charts and the pages of a large panel."""
     cleanup.fill(int(count), "scattered")
     with connection.cursor() as cursor:
         cursor.execute(_VARY.format(table=BrowserSession._meta.db_table))
         cursor.execute("ANALYZE" if connection.vendor == "sqlite" else "VACUUM FULL ANALYZE")
         if connection.vendor == "postgresql":
-            # What was rewritten is not known to be visible to all before.
+            # Vacuum, so that index-only scans know which rewritten rows are visible to all.
             cursor.execute("VACUUM")
     for namespace in ("team-1", "team-2"):
         LimitedNamespace.objects.create(namespace=namespace)
@@ -87,7 +86,7 @@ def fill(count: str) -> None:
 
 
 def serve() -> None:
-    """Answer the name of each page with the seconds that it took."""
+    """Read the addresses of pages and print the seconds that each took."""
     settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
     settings.ALLOWED_HOSTS = ["testserver"]
     settings.ROOT_URLCONF = "tests.benchmarks.screens"
@@ -112,7 +111,7 @@ def _client_of(username: str) -> Client:
 
 
 def _known(client: Client) -> dict[str, str]:
-    """What addresses are made of, that is not the same for all databases."""
+    """Return the parts of addresses that differ between databases."""
     plans = (
         Criteria(expired=True),
         Criteria.from_selection(Selection(problem="any", pinned="no"), max_age_days=7),

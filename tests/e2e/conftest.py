@@ -1,4 +1,4 @@
-"""A real Chromium, whose console must stay silent."""
+"""A real Chromium: any message in its console fails the test."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def viewport(request: pytest.FixtureRequest) -> tuple[int, int]:
 
 @pytest.fixture
 def page(chromium: Browser, viewport: tuple[int, int]) -> Iterator[Page]:
-    """A page of a fresh profile. Violations of the Content-Security-Policy are console errors too."""
+    """A page of a new profile. Violations of the Content-Security-Policy are console errors too."""
     complaints: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
@@ -51,7 +51,7 @@ def page(chromium: Browser, viewport: tuple[int, int]) -> Iterator[Page]:
     page = context.new_page()
     page.on("console", note)
     page.on("pageerror", lambda error: complaints.append(f"uncaught: {error}"))
-    # What a page that was left asked for is aborted, and no failure.
+    # Requests of a page that was left are aborted, which is not a failure.
     page.on(
         "requestfailed",
         lambda request: complaints.append(f"failed: {request.url}") if request.failure != ABORTED else None,
@@ -62,7 +62,7 @@ def page(chromium: Browser, viewport: tuple[int, int]) -> Iterator[Page]:
 
 
 class _Shop(http.server.BaseHTTPRequestHandler):
-    """Greets whoever has logged in."""
+    """A site that greets the user who has logged in."""
 
     def do_GET(self) -> None:
         self.send_response(200)

@@ -1,4 +1,4 @@
-"""Runs the panel as its users do, with a home, a data folder and a port of its own."""
+"""Run the panel as its users do, with its own home, data folder and port."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ START_SECONDS = 90
 
 @dataclass(frozen=True)
 class Running:
-    """A process as the system tells it."""
+    """A process of the operating system."""
 
     pid: int
     ppid: int
@@ -30,23 +30,23 @@ class Running:
 
 @dataclass
 class Panel:
-    """One panel: its folders, its port and, while it runs, its process."""
+    """A panel: its folders, its port and, while it runs, its process."""
 
     directory: Path
     port: int
-    # Handed down to each process of the panel, and to no other: so they are found, whoever their parent is.
+    # All processes of the panel inherit it, so that they are found even without their parent.
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
 
     @property
     def url(self) -> str:
-        """Where the panel is."""
+        """The address of the panel."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the panel is given, and nothing of the shell's."""
+        """The environment of the panel, without variables of the shell."""
         home = self.directory / "home"
         home.mkdir(exist_ok=True)
         return {
@@ -61,11 +61,11 @@ class Panel:
 
     @property
     def output(self) -> str:
-        """What the latest start has printed."""
+        """The output since the latest start."""
         return (self.directory / f"output-{self.starts}").read_text()
 
     def start(self, command: Sequence[str] = UP, **environ: str) -> None:
-        """Start the panel in a process group of its own, as a shell would."""
+        """Start the panel in its own process group, as a shell does."""
         self.starts += 1
         with (self.directory / f"output-{self.starts}").open("wb") as output:
             self.process = subprocess.Popen(
@@ -79,16 +79,16 @@ class Panel:
             )
 
     def start_and_wait(self, command: Sequence[str] = UP, **environ: str) -> None:
-        """Start the panel and wait until both the login page and a worker are there."""
+        """Start the panel and wait for the login page and the worker."""
         self.start(command, **environ)
         self.wait_until_up()
 
     def wait_until_up(self) -> None:
-        """Wait until the panel answers and its worker has started its own processes."""
+        """Wait until the panel answers and its worker has started its processes."""
         wait_for(lambda: self.answers() and len(self.workers()) >= 5, START_SECONDS, lambda: self.output)
 
     def answers(self) -> bool:
-        """Whether the panel answers."""
+        """Return whether the panel answers."""
         try:
             with urllib.request.urlopen(f"{self.url}/healthz", timeout=5) as response:
                 return bool(response.status == 200)
@@ -111,25 +111,25 @@ class Panel:
         return self.manage("shell", "--verbosity", "0", "--command", code).strip()
 
     def authenticates(self, password: str) -> bool:
-        """Whether the administrator can log in with a password."""
+        """Return whether the administrator can log in with a password."""
         code = "from django.contrib.auth import authenticate as a; print(a(username='admin', password={!r}))"
         return self.shell(code.format(password)) == "admin"
 
     def running(self) -> list[Running]:
-        """Every process of the panel."""
+        """Return all processes of the panel."""
         return running_with(self.mark)
 
     def workers(self) -> list[Running]:
-        """The processes of the task queue; the first is its main one."""
+        """Return the processes of the task queue, the main one first."""
         return sorted((p for p in self.running() if "qcluster" in p.command), key=lambda p: p.pid)
 
     def main_process(self, word: str) -> Running | None:
-        """The one process of web (gunicorn) or worker (qcluster) that the supervisor has started."""
+        """Return the main process of web (gunicorn) or worker (qcluster)."""
         processes = {p.pid: p for p in self.running() if word in p.command}
         return next((p for p in processes.values() if p.ppid not in processes), None)
 
     def wait_until_gone(self, seconds: float) -> float:
-        """Wait until no process of the panel is left, and return how long that took."""
+        """Wait until no process of the panel is left, and return the seconds that took."""
         started_at = time.monotonic()
         process = self.process
         wait_for(
@@ -140,7 +140,7 @@ class Panel:
         return time.monotonic() - started_at
 
     def stop(self) -> None:
-        """End the panel, whatever state it is in."""
+        """End the panel in any state."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -156,23 +156,23 @@ class Panel:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def wait_for(condition: Callable[[], bool], seconds: float, tell: Callable[[], str]) -> None:
-    """Wait until a condition holds; fail with what ``tell`` returns when it does not in time."""
+def wait_for(condition: Callable[[], bool], seconds: float, describe: Callable[[], str]) -> None:
+    """Wait until a condition holds; fail with the text of ``describe`` after the given time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds} s in vain:\n{tell()}")
+            raise AssertionError(f"waited {seconds} s in vain:\n{describe()}")
         time.sleep(0.05)
 
 
 def running_with(mark: str) -> list[Running]:
-    """Find the processes that have a mark in their environment; ended ones have no environment."""
+    """Return the processes with a mark in their environment; ended ones have no environment."""
     if Path("/proc/self/environ").exists():
         return _running_on_linux(mark)
     return _running_on_macos(mark)

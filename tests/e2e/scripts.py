@@ -1,4 +1,4 @@
-"""Scripts as a test project has them: processes of their own, in which nobody has set Django up."""
+"""Run scripts of a test project: new processes that have not set Django up."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _FRAME = """
 import asyncio, json, time
 from raptor.core.session_manager import SessionManager, SessionException
 
-def tell(value):
-    print("told:" + json.dumps(value))
+def report(value):
+    print("report:" + json.dumps(value))
 
 async def main():
     async with SessionManager() as manager:
@@ -35,7 +35,7 @@ asyncio.run(main())
 
 @dataclass(frozen=True)
 class Project:
-    """A test project: its folder, and the environment that its scripts have."""
+    """A test project: its folder and the environment of its scripts."""
 
     directory: Path
     database_url: str = ""
@@ -68,15 +68,15 @@ class Project:
         return self.run(str(PROJECT_DIR / "manage.py"), *arguments)
 
     def script(self, body: str) -> list[Any]:
-        """Run a script with a ``manager``; give what it has told."""
+        """Run a script that has a ``manager``, and return the values that it reported."""
         done = self.run("-c", _FRAME.format(body=textwrap.indent(textwrap.dedent(body), " " * 8)))
         assert done.returncode == 0, done.stderr
-        lines = [line for line in done.stdout.splitlines() if line.startswith("told:")]
-        return [json.loads(line.removeprefix("told:")) for line in lines]
+        lines = [line for line in done.stdout.splitlines() if line.startswith("report:")]
+        return [json.loads(line.removeprefix("report:")) for line in lines]
 
 
 def browsers(project: Project) -> list[int]:
-    """The main processes of the browsers that use profiles of the project."""
+    """Return the main processes of the browsers with profiles of the project."""
     listed = subprocess.run(
         ["ps", "-A", "-ww", "-o", "pid=,args="], capture_output=True, text=True, check=True
     ).stdout

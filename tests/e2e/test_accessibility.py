@@ -1,4 +1,4 @@
-"""Every page as axe-core judges it: names, roles, headings, contrast; wide and narrow, light and dark."""
+"""Check every page with axe-core: wide and narrow, light and dark."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PAGES = (
 
 @pytest.fixture(scope="module")
 def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
-    """A panel with sessions, of which a run has removed some and a plan would take others."""
+    """A panel with sessions, a run that removed some of them and a plan of others."""
     panel = Panel(tmp_path_factory.mktemp("panel"), free_port())
     shutil.copytree(FILES, panel.directory / "home" / ".raptor" / "sessions")
     try:

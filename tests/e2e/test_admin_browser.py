@@ -1,4 +1,4 @@
-"""The daily path in a real Chromium, on a panel that was started as its users start it."""
+"""Daily use in a real Chromium, on a panel that was started with ``make up``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FRESH = "saved-just-now.json"
 PASSWORD = "correct horse battery staple"
 SWEEP_MILLISECONDS = 90_000
 WORK_MILLISECONDS = 60_000
-# Valid sessions, which no other test selects.
+# Valid sessions that no other test selects.
 CROWD = (
     "from sessions_app.models import BrowserSession as S; from datetime import datetime, UTC; "
     "now = datetime.now(UTC); "
@@ -69,7 +69,7 @@ def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
 
 @pytest.fixture
 def admin(page: Page, panel: Panel) -> Page:
-    """A page of the administrator, logged in through the form."""
+    """A page of the administrator, who has logged in through the form."""
     page.goto(f"{panel.url}/")
     page.get_by_label("Username").fill("admin")
     page.get_by_label("Password").fill(PASSWORD)
@@ -80,7 +80,7 @@ def admin(page: Page, panel: Panel) -> Page:
 
 @pytest.fixture
 def restored(panel: Panel) -> None:
-    """All documents, back in their folder and in the panel, and one that was saved just now."""
+    """Restore all documents in the folder and the panel, and add one that was saved just now."""
     for file in FILES.iterdir():
         if not (folder_of(panel) / file.name).exists():
             shutil.copy(file, folder_of(panel))
@@ -132,7 +132,7 @@ def test_find_select_confirm_and_see_the_run(admin: Page, panel: Panel) -> None:
 
 @pytest.mark.usefixtures("restored")
 @pytest.mark.parametrize("viewport", [(1440, 900)], ids=["wide"])
-def test_a_sweep_that_is_due_runs_and_is_seen(admin: Page, panel: Panel) -> None:
+def test_a_due_sweep_runs_and_is_shown(admin: Page, panel: Panel) -> None:
     panel.shell(
         "from django.utils import timezone; from django_q.models import Schedule; "
         "from sessions_app.models import CleanupPolicy; "
@@ -155,7 +155,7 @@ def test_a_sweep_that_is_due_runs_and_is_seen(admin: Page, panel: Panel) -> None
 
 
 @pytest.mark.parametrize("viewport", [(1440, 900)], ids=["wide"])
-def test_a_large_cleanup_is_followed_to_its_end_and_taken_back(admin: Page, panel: Panel) -> None:
+def test_a_large_cleanup_shows_its_progress_and_is_undone(admin: Page, panel: Panel) -> None:
     panel.shell(CROWD)
     visit(admin, panel, "sessions_app/browsersession/?namespace=crowd")
     admin.get_by_role("checkbox", name="Select all").check()
@@ -187,7 +187,7 @@ def test_a_large_cleanup_is_followed_to_its_end_and_taken_back(admin: Page, pane
 
 
 def tab_to(page: Page, target: Locator, key: str = "Tab") -> None:
-    """Press a key until the focus is there."""
+    """Press Tab until the element has the focus."""
     for _ in range(150):
         page.keyboard.press(key)
         if target.evaluate("element => element === document.activeElement"):
@@ -196,7 +196,7 @@ def tab_to(page: Page, target: Locator, key: str = "Tab") -> None:
 
 
 @pytest.mark.parametrize("viewport", [(1440, 900)], ids=["wide"])
-def test_all_that_match_are_found_cleaned_up_and_taken_back_by_keyboard_alone(
+def test_all_matching_sessions_are_cleaned_up_and_restored_with_the_keyboard(
     admin: Page, panel: Panel
 ) -> None:
     panel.shell(KEYS)
@@ -209,11 +209,11 @@ def test_all_that_match_are_found_cleaned_up_and_taken_back_by_keyboard_alone(
 
     tab_to(admin, admin.get_by_role("checkbox", name="Select all"))
     admin.keyboard.press("Space")
-    told = admin.get_by_role("status")
-    expect(told).to_contain_text("100 of 100 selected")
+    status = admin.get_by_role("status")
+    expect(status).to_contain_text("100 of 100 selected")
     tab_to(admin, admin.get_by_role("button", name="Select all 150 that match"), "Shift+Tab")
     admin.keyboard.press("Space")
-    expect(told).to_contain_text("All 150 that match selected")
+    expect(status).to_contain_text("All 150 that match selected")
     expect(admin.get_by_role("button", name="Clear selection")).to_be_focused()
     tab_to(admin, admin.get_by_label("Action:"), "Shift+Tab")
     admin.keyboard.type("Clean up")
@@ -223,7 +223,7 @@ def test_all_that_match_are_found_cleaned_up_and_taken_back_by_keyboard_alone(
     expect(admin.get_by_role("heading", name="Clean up sessions?")).to_be_visible()
     criteria = "sessions with “keyed” in name, host, session id or metadata, in namespace keys"
     expect(admin.get_by_text(criteria)).to_be_visible()
-    # One more comes while somebody reads.
+    # Another session is added while the user reads.
     panel.shell(KEYS.replace("range(150)", "range(150, 151)"))
     tab_to(admin, admin.get_by_label("Type the number of sessions to confirm"))
     admin.keyboard.type("150")
@@ -236,7 +236,9 @@ def test_all_that_match_are_found_cleaned_up_and_taken_back_by_keyboard_alone(
 
 
 @pytest.mark.usefixtures("restored")
-def test_every_page_is_quiet_and_fits(admin: Page, panel: Panel, viewport: tuple[int, int]) -> None:
+def test_every_page_has_no_console_message_and_fits(
+    admin: Page, panel: Panel, viewport: tuple[int, int]
+) -> None:
     visit(admin, panel, "sessions_app/browsersession/?q=big-metadata")
     session = admin.get_by_role("link", name="big-metadata").get_attribute("href")
     assert session is not None
@@ -298,7 +300,7 @@ def test_the_report_is_printed_with_its_tables_open(admin: Page, panel: Panel) -
 
 @pytest.mark.usefixtures("restored")
 @pytest.mark.parametrize("viewport", [(1440, 900)], ids=["wide"])
-def test_the_worker_takes_a_snapshot_and_is_seen_to_run(admin: Page, panel: Panel) -> None:
+def test_the_worker_takes_a_snapshot_and_is_shown_as_running(admin: Page, panel: Panel) -> None:
     before = int(panel.shell(COUNT_SNAPSHOTS))
     panel.shell(
         "from django.utils import timezone; from django_q.models import Schedule; "

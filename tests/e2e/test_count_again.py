@@ -1,4 +1,4 @@
-"""The numbers of a large panel, counted again by a real worker while somebody looks at them."""
+"""A real worker counts the numbers of a large panel again while the page is open."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.e2e.panel import Panel, free_port
 
 PASSWORD = "correct horse battery staple"
 WORK_MILLISECONDS = 60_000
-# As a page that has waited for almost two minutes, of a worker that does not count meanwhile.
+# The address of a page that has waited for almost two minutes.
 ASKED = (
     "from sessions_app.models.clock import database_now; from datetime import timedelta; "
     "from sessions_app.models import StorageSnapshot as S; from django.db.models import F; "
@@ -28,7 +28,7 @@ MANY = (
     "for n in range(20100)), batch_size=500)"
 )
 ONE_MORE = MANY.replace("many-{n}", "more-{now}").replace("20100", "1")
-# The tests say when it counts.
+# The tests start each count themselves.
 NO_SCHEDULE = (
     "from django_q.models import Schedule as S; from datetime import datetime, timedelta, UTC; "
     "S.objects.filter(name='take_snapshot').update(next_run=datetime.now(UTC) + timedelta(days=1))"
@@ -62,7 +62,7 @@ def admin(page: Page, panel: Panel) -> Page:
 
 
 def focus_far_below(page: Page) -> float:
-    """Put the focus on a link in the middle of the page, as somebody who reads on, and give the place."""
+    """Focus a link in the middle of the page, as a reader does, and return its position."""
     link = page.get_by_role("link", name="90 days")
     link.focus()
     link.evaluate("element => element.scrollIntoView({ block: 'center' })")
@@ -76,33 +76,33 @@ def test_the_page_shows_the_new_numbers_by_itself(admin: Page, panel: Panel) -> 
     number = admin.locator(".raptor-tiles dd").first
     before = int(number.inner_text().replace(",", ""))
     admin.get_by_role("button", name="Count again").click()
-    told = admin.get_by_role("status")
-    expect(told).to_have_text(re.compile("This page will show the new figures|the new figures"))
-    expect(told).to_have_text("These are the new figures.", timeout=WORK_MILLISECONDS)
+    status = admin.get_by_role("status")
+    expect(status).to_have_text(re.compile("This page will show the new figures|the new figures"))
+    expect(status).to_have_text("These are the new figures.", timeout=WORK_MILLISECONDS)
     expect(number).to_have_text(f"{before + 1:,}")
     expect(admin.get_by_role("link", name="Reload this page")).to_have_count(0)
 
 
-def test_who_reads_on_is_left_where_they_are(admin: Page, panel: Panel) -> None:
-    # With a chart before as after, the page is of one length.
+def test_new_numbers_do_not_move_the_reader(admin: Page, panel: Panel) -> None:
+    # The page has a chart before and after, so its length does not change.
     panel.shell(f"{COUNT}; {COUNT}")
     asked_at = panel.shell(ASKED)
     admin.goto(f"{panel.url}/admin/sessions_app/browsersession/storage/?asked_at={quote(asked_at)}")
-    told = admin.get_by_role("status")
-    expect(told).to_contain_text("This page will show the new figures when they are ready.")
+    status = admin.get_by_role("status")
+    expect(status).to_contain_text("This page will show the new figures when they are ready.")
     place = focus_far_below(admin)
     assert place > 0
     panel.shell(COUNT)
-    expect(told).to_have_text("These are the new figures.")
+    expect(status).to_have_text("These are the new figures.")
     expect(admin.get_by_role("link", name="90 days")).to_be_focused()
-    # What the page says above has become a line shorter.
+    # The notice above has become one line shorter.
     assert abs(admin.evaluate("window.scrollY") - place) < 50
 
 
-def test_without_a_worker_it_gives_up_and_says_so(admin: Page, panel: Panel) -> None:
+def test_without_a_worker_the_page_stops_waiting_and_reports_it(admin: Page, panel: Panel) -> None:
     asked_at = panel.shell(ASKED)
     admin.goto(f"{panel.url}/admin/?asked_at={quote(asked_at)}")
-    told = admin.get_by_role("status")
-    expect(told).to_contain_text("The worker is counting")
-    expect(told).to_contain_text("no worker seems to be running", timeout=20_000)
+    status = admin.get_by_role("status")
+    expect(status).to_contain_text("The worker is counting")
+    expect(status).to_contain_text("no worker seems to be running", timeout=20_000)
     expect(admin.get_by_role("link", name="Reload this page")).to_be_visible()

@@ -1,6 +1,6 @@
-"""The examples of docs/session-manager.md, and the block of the guide that restores: as they stand.
+"""Run the examples of docs/session-manager.md, and the block of the guide that restores, unchanged.
 
-Each runs in a process of its own; what needs a browser gets a real one.
+Each runs in a process of its own, with a real browser where it needs one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SAVE, LAUNCH, CLOSE, RESTORE, CONNECT, CLEAN_UP, FOLDER, THREADS, DJANGO_SETTING
 
 LAUNCH_MY_SESSION = 'await manager.launch_session("my_session", url="data:text/html,<title>Shop</title>")\n'
 COUNT = f"{IMPORT}print(SessionManager().get_session_count())\n"
-# Playwright's own Chromium need not be there.
+# Playwright's own Chromium may not be installed.
 CHROMIUM_OF_THE_TESTS = """
 import functools, os
 from playwright import sync_api
@@ -48,7 +48,7 @@ manager.save_session(page(context=firefox), "firefox")
 
 @pytest.fixture(scope="module")
 def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a database that has its tables and nothing else: to make them takes a second."""
+    """The folder of a migrated database, which is created once because that takes a second."""
     project = Project(tmp_path_factory.mktemp("new"))
     assert run_text(project, COUNT) == ("0\n", "")
     return project.directory / "var"
@@ -68,11 +68,11 @@ def test_the_guide_restores_a_session_of_another_process(project: Project) -> No
     assert run_text(project, awaiting(LAUNCH_MY_SESSION)) == ("", "")
     look = 'print(await names["page"].title())'
     assert run_text(project, awaiting(VALIDATE_AND_RESTORE, after=look)) == ("Shop\n", "")
-    # It goes on, for the next program.
+    # The browser keeps running for the next program.
     assert len(browsers(project)) == 1
 
 
-def test_the_guide_makes_a_session_anew_where_there_is_none(project: Project) -> None:
+def test_the_guide_creates_a_session_where_there_is_none(project: Project) -> None:
     new = awaiting(VALIDATE_AND_RESTORE + "    " + LAUNCH_MY_SESSION)
     assert run_text(project, new) == ("Session is invalid, creating new session...\n", "")
     assert len(browsers(project)) == 1
@@ -83,7 +83,7 @@ def test_a_launched_browser_is_saved(project: Project) -> None:
     assert run_text(project, CHROMIUM_OF_THE_TESTS + SAVE) == ("['shop'] True\n", "")
 
 
-def test_a_browser_goes_on_and_is_restored_until_it_is_closed(project: Project) -> None:
+def test_a_browser_keeps_running_and_is_restored_until_it_is_closed(project: Project) -> None:
     assert run_text(project, LAUNCH) == ("", "")
     assert run_text(project, RESTORE) == ("Checkout\n", "")
     assert run_text(project, CONNECT) == ("Checkout\n", "")
@@ -101,7 +101,7 @@ def test_sessions_are_cleaned_up(project: Project) -> None:
     assert run_text(project, CLEAN_UP) == ("True False\n0\n1\n1\n", "")
 
 
-def test_a_folder_of_documents_is_taken_in(project: Project) -> None:
+def test_a_folder_of_documents_is_imported(project: Project) -> None:
     folder = project.directory / ".raptor" / "sessions"
     folder.mkdir(parents=True)
     put(folder, "login")

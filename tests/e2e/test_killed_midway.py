@@ -1,4 +1,4 @@
-"""The process that runs a cleanup is killed in the middle, as an operator finds it in the morning."""
+"""The process that runs a cleanup is killed midway, and an operator resumes the run."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def panel(tmp_path: Path, folder: Path) -> Iterator[Panel]:
 
 
 def kill(panel: Panel, word: str) -> None:
-    """Kill the web or the worker, all processes of it, as the kernel does when memory runs out."""
+    """Kill all processes of the web or the worker, as the kernel does when memory runs out."""
     for process in panel.running():
         if word in process.command:
             with suppress(ProcessLookupError):
@@ -66,7 +66,7 @@ def kill(panel: Panel, word: str) -> None:
 
 
 def assert_in_step(panel: Panel, folder: Path) -> int:
-    """Every session is live or archived, once, and just the live ones have a file; returns how many went."""
+    """Check that each session exists once and only live ones have files; return the archived number."""
     panel.wait_until_up()
     panel.manage("sync_directories")
     live, archived, runs = json.loads(panel.shell(COUNT_BOTH))
@@ -106,12 +106,12 @@ def test_the_web_is_killed_in_a_cleanup(panel: Panel, folder: Path) -> None:
     watch.join()
     kill(panel, "gunicorn")
     confirm.join()
-    # It may have come to its end before the kill: so few sessions go within a request.
+    # The run can end before the kill, because it removes only a few sessions.
     assert 0 < assert_in_step(panel, folder) <= IN_THE_REQUEST
 
 
 class Browser:
-    """Just enough of one to press a button that never answers."""
+    """A minimal browser, to press a button that never answers."""
 
     def __init__(self, panel: Panel) -> None:
         self.url = panel.url

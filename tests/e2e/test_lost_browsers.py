@@ -1,4 +1,4 @@
-"""Browsers that nobody remembers, that two want at once, and that cannot be told from others."""
+"""Browsers without a session, with two users at once, or without a known identity."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import pytest
 
 from tests.e2e.scripts import PROJECT_DIR, Project, browsers, kill_browser
 
-LAUNCH = 'page = await manager.launch_session("login", url={url!r}); tell(page.url)'
+LAUNCH = 'page = await manager.launch_session("login", url={url!r}); report(page.url)'
 SHOWN = """
     import traceback
     async def show(work):
         try:
             await work
         except SessionException as error:
-            tell("".join(traceback.format_exception(error)))
+            report("".join(traceback.format_exception(error)))
 """
 
 
@@ -25,56 +25,56 @@ def launched(project: Project, shop: str) -> Project:
     return project
 
 
-def test_a_browser_whose_session_was_removed_is_taken_up_again(launched: Project, shop: str) -> None:
+def test_a_browser_whose_session_was_removed_is_adopted_again(launched: Project, shop: str) -> None:
     (pid,) = browsers(launched)
-    assert launched.script("tell(manager.cleanup_all_sessions())") == [1]
+    assert launched.script("report(manager.cleanup_all_sessions())") == [1]
     assert launched.script(LAUNCH.format(url=f"{shop}/#again")) == [f"{shop}/#again"]
     assert browsers(launched) == [pid]
     launched.script('await manager.close_session("login")')
     assert browsers(launched) == []
 
 
-def test_a_browser_that_is_taken_up_survives_a_launch_that_fails(launched: Project) -> None:
+def test_an_adopted_browser_survives_a_failed_launch(launched: Project) -> None:
     launched.script("manager.cleanup_all_sessions()")
-    told = launched.script(
+    reported = launched.script(
         """
         try:
             await manager.launch_session("login", url="http://127.0.0.1:1/")
         except SessionException as error:
-            tell(error.message)
+            report(error.message)
         """
     )
-    assert "The page cannot be opened" in told[0]
+    assert "The page cannot be opened" in reported[0]
     assert len(browsers(launched)) == 1
 
 
-def test_two_who_launch_the_same_at_once_get_one_browser_and_one_refusal(project: Project, shop: str) -> None:
-    told = project.script(
+def test_two_launches_at_once_get_one_browser_and_one_refusal(project: Project, shop: str) -> None:
+    reported = project.script(
         f"""
         launches = (manager.launch_session("login", url="{shop}/") for _ in range(2))
         done = await asyncio.gather(*launches, return_exceptions=True)
-        tell(sorted(getattr(one, "message", "") or one.url for one in done))
+        report(sorted(getattr(one, "message", "") or one.url for one in done))
         """
     )
-    refusal, url = told[0]
+    refusal, url = reported[0]
     assert "runs already" in refusal
     assert url == f"{shop}/"
     assert len(browsers(project)) == 1
 
 
 def test_no_failure_shows_an_endpoint(launched: Project) -> None:
-    endpoint = launched.script('tell(manager.get_session_info("login").cdp_url)')[0]
+    endpoint = launched.script('report(manager.get_session_info("login").cdp_url)')[0]
     secret = endpoint.rpartition("/")[2]
     kill_browser(launched)
-    told = launched.script(
+    reported = launched.script(
         SHOWN
         + """
     await show(manager.restore_session("login"))
     await show(manager.close_session("login"))
     """
     )
-    assert len(told) == 2
-    assert not any(secret in text for text in told)
+    assert len(reported) == 2
+    assert not any(secret in text for text in reported)
     (launched.directory / "test_login.py").write_text(
         "import asyncio\nfrom raptor.core.session_manager import SessionManager\n"
         "def test_restore():\n    asyncio.run(SessionManager().restore_session('login'))\n"
@@ -84,7 +84,7 @@ def test_no_failure_shows_an_endpoint(launched: Project) -> None:
     assert secret not in failed.stdout + failed.stderr
 
 
-# As RAPTOR's users write it down by hand: no id of the browser is in it.
+# Users of RAPTOR write such addresses manually: without the id of the browser.
 BY_PORT = """
     from sessions_app.models import BrowserSession
     from sessions_app.client.writer import store_document
@@ -98,17 +98,17 @@ TRY = """
     for work in (manager.restore_session, manager.close_session):
         try:
             await work("login")
-            tell("done")
+            report("done")
         except SessionException as error:
-            tell(type(error).__name__)
+            report(type(error).__name__)
 """
 
 
-def test_a_browser_that_its_endpoint_does_not_tell_is_told_by_its_page(launched: Project) -> None:
-    endpoint = launched.script('tell(manager.get_session_info("login").cdp_url)')[0]
+def test_a_browser_without_an_id_in_its_endpoint_is_identified_by_its_page(launched: Project) -> None:
+    endpoint = launched.script('report(manager.get_session_info("login").cdp_url)')[0]
     port = endpoint.split(":")[2].partition("/")[0]
     launched.script(BY_PORT % False)
-    assert launched.script('tell((await manager.restore_session("login")).url)')
+    assert launched.script('report((await manager.restore_session("login")).url)')
     kill_browser(launched)
     command = [launched.environment["RAPTOR_CHROMIUM"], "--headless=new", "--no-sandbox", "about:blank"]
     command += [f"--remote-debugging-port={port}", f"--user-data-dir={launched.directory}/other"]
@@ -127,28 +127,28 @@ def test_a_browser_that_its_endpoint_does_not_tell_is_told_by_its_page(launched:
         other.wait()
 
 
-def test_a_browser_that_nothing_tells_is_restored_and_never_closed(launched: Project) -> None:
+def test_an_unidentified_browser_is_restored_and_never_closed(launched: Project) -> None:
     launched.script(BY_PORT % True)
     assert launched.script(TRY) == ["done", "SessionException"]
     assert len(browsers(launched)) == 1
 
 
-def test_a_page_that_was_closed_is_told(launched: Project) -> None:
-    told = launched.script(
+def test_a_closed_page_is_reported(launched: Project) -> None:
+    reported = launched.script(
         """
         page = await manager.restore_session("login")
         await page.close()
         try:
             await manager.save_session(page, "login")
         except SessionException as error:
-            tell(error.message)
+            report(error.message)
         """
     )
-    assert told[0].startswith("The page cannot be saved: ")
+    assert reported[0].startswith("The page cannot be saved: ")
 
 
-def test_metadata_of_any_shape_is_no_hindrance(launched: Project) -> None:
-    told = launched.script(
+def test_metadata_of_any_shape_is_accepted(launched: Project) -> None:
+    reported = launched.script(
         """
         from sessions_app.models import BrowserSession
         from sessions_app.client.writer import store_document
@@ -156,18 +156,18 @@ def test_metadata_of_any_shape_is_no_hindrance(launched: Project) -> None:
         for metadata in (None, [], "text", 3, {"page_target_id": ["x"], "page_url": None}):
             content = manager.get_session_info("login").to_dict() | {"metadata": metadata}
             in_database(lambda: store_document(BrowserSession.objects.get(), content))
-            tell((await manager.restore_session("login")).url)
+            report((await manager.restore_session("login")).url)
         """
     )
-    assert len(set(told)) == 1
-    assert len(told) == 5
+    assert len(set(reported)) == 1
+    assert len(reported) == 5
 
 
-def test_programs_that_are_started_have_settings_of_their_own(project: Project) -> None:
-    told = project.script(
-        'import os; tell([os.environ.get("DJANGO_SETTINGS_MODULE"), manager.list_sessions()])'
+def test_started_programs_have_their_own_settings(project: Project) -> None:
+    reported = project.script(
+        'import os; report([os.environ.get("DJANGO_SETTINGS_MODULE"), manager.list_sessions()])'
     )
-    assert told == [[None, []]]
+    assert reported == [[None, []]]
 
 
 def test_a_manager_works_while_its_program_ends(project: Project) -> None:
@@ -181,9 +181,7 @@ def test_a_manager_works_while_its_program_ends(project: Project) -> None:
 
 
 @pytest.mark.parametrize("is_installed", [True, False])
-def test_a_django_project_of_its_own_needs_the_app_and_nothing_else(
-    project: Project, is_installed: bool
-) -> None:
+def test_another_django_project_needs_only_the_app(project: Project, is_installed: bool) -> None:
     apps = ["sessions_app"] if is_installed else ["django.contrib.contenttypes"]
     database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(project.directory / "own")}
     (project.directory / "own_settings.py").write_text(

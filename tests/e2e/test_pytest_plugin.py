@@ -1,4 +1,4 @@
-"""The fixtures that a test project gets by installing the package."""
+"""The pytest fixtures of the package."""
 
 from __future__ import annotations
 
@@ -27,16 +27,14 @@ def project(tmp_path: Path) -> Project:
 
 
 @pytest.mark.parametrize(("fixture", "left"), [("clean_sessions", "0"), ("tmp_path", "1")])
-def test_sessions_are_removed_after_the_tests_where_that_was_asked_for(
-    project: Project, fixture: str, left: str
-) -> None:
+def test_sessions_are_removed_after_the_tests_on_request(project: Project, fixture: str, left: str) -> None:
     (project.directory / "test_shop.py").write_text(TESTS.format(fixture=fixture))
     done = project.run("-m", "pytest", "-p", "raptor.pytest_plugin", "-p", "no:randomly", "-W", "error")
     assert done.returncode == 0, done.stdout
     assert project.run("-c", COUNT).stdout.strip() == left
 
 
-def test_a_run_that_asks_for_nothing_does_not_touch_django(project: Project) -> None:
+def test_a_run_without_the_fixtures_does_not_load_django(project: Project) -> None:
     (project.directory / "test_shop.py").write_text(
         "import sys\ndef test_nothing():\n    assert not {'django', 'playwright'} & set(sys.modules)\n"
     )

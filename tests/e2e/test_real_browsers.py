@@ -1,4 +1,4 @@
-"""Browsers that are saved by one process and restored by another."""
+"""Browsers that one process saves and another restores."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ RESTORE = """
     try:
         page = await manager.restore_session("login")
         await page.reload()
-        tell(await page.inner_text("h1"))
+        report(await page.inner_text("h1"))
     except SessionException as error:
-        tell([type(error).__name__, error.message])
-    tell(time.monotonic() - began)
-    tell(manager.list_sessions())
+        report([type(error).__name__, error.message])
+    report(time.monotonic() - began)
+    report(manager.list_sessions())
 """
 
 
 @pytest.fixture
 def logged_in(project: Project, shop: str) -> Project:
-    """One process has opened a browser, logged in and saved; it has ended."""
-    told = project.script(
+    """A project in which an ended process has opened a browser, logged in and saved it."""
+    reported = project.script(
         f"""
         page = await manager.launch_session("login", url="{shop}/")
-        tell(await page.inner_text("h1"))
+        report(await page.inner_text("h1"))
         await page.goto("{shop}/login")
         await page.goto("{shop}/")
         info = await manager.save_session(page, "login", {{"user": "ada"}})
-        tell(info.to_dict())
+        report(info.to_dict())
         """
     )
-    assert told[0] == "Please log in"
-    metadata = told[1]["metadata"]
+    assert reported[0] == "Please log in"
+    metadata = reported[1]["metadata"]
     assert metadata["page_url"] == f"{shop}/"
     assert metadata["page_title"] == "Shop"
     assert metadata["user"] == "ada"
     assert metadata["browser_version"]
     assert metadata["host"]
-    assert told[1]["cdp_url"].startswith("ws://127.0.0.1:")
+    assert reported[1]["cdp_url"].startswith("ws://127.0.0.1:")
     return project
 
 
@@ -54,11 +54,11 @@ def test_another_process_is_still_logged_in(logged_in: Project) -> None:
     heading, _, names = logged_in.script(RESTORE)
     assert heading == "Hello Ada"
     assert names == ["login"]
-    # It may be restored any number of times, for it goes on.
+    # The browser keeps running, so it can be restored again.
     assert logged_in.script(RESTORE)[0] == "Hello Ada"
 
 
-def test_a_killed_browser_is_told_and_its_session_kept(logged_in: Project) -> None:
+def test_a_killed_browser_is_reported_and_its_session_kept(logged_in: Project) -> None:
     kill_browser(logged_in)
     (kind, message), seconds, names = logged_in.script(RESTORE)
     assert kind == "BrowserUnreachable"
@@ -68,8 +68,8 @@ def test_a_killed_browser_is_told_and_its_session_kept(logged_in: Project) -> No
     assert names == ["login"]
 
 
-def test_another_browser_on_the_same_port_is_left_alone(logged_in: Project, project: Project) -> None:
-    endpoint = logged_in.script('tell(manager.get_session_info("login").cdp_url)')[0]
+def test_another_browser_on_the_same_port_is_not_touched(logged_in: Project, project: Project) -> None:
+    endpoint = logged_in.script('report(manager.get_session_info("login").cdp_url)')[0]
     port = endpoint.split(":")[2].partition("/")[0]
     kill_browser(logged_in)
     other = subprocess.Popen(
@@ -104,8 +104,8 @@ def test_another_browser_on_the_same_port_is_left_alone(logged_in: Project, proj
         other.wait()
 
 
-def test_a_halted_browser_is_told_in_time(logged_in: Project) -> None:
-    """It has the port, and says nothing."""
+def test_a_suspended_browser_is_reported_in_time(logged_in: Project) -> None:
+    """Check that a browser that listens and does not answer times out."""
     (pid,) = browsers(logged_in)
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -116,8 +116,8 @@ def test_a_halted_browser_is_told_in_time(logged_in: Project) -> None:
     assert seconds < 20
 
 
-def test_the_page_that_was_saved_is_given(logged_in: Project, shop: str) -> None:
-    told = logged_in.script(
+def test_the_saved_page_is_returned(logged_in: Project, shop: str) -> None:
+    reported = logged_in.script(
         f"""
         page = await manager.restore_session("login")
         first = await page.context.new_page()
@@ -128,18 +128,18 @@ def test_the_page_that_was_saved_is_given(logged_in: Project, shop: str) -> None
         await saved.goto("{shop}/#moved")
         """
     )
-    assert told == []
-    where = 'page = await manager.restore_session("login"); tell(page.url); await page.close()'
-    # By its target, though it has moved; then any of those that are left.
+    assert reported == []
+    where = 'page = await manager.restore_session("login"); report(page.url); await page.close()'
+    # Found by its target after a navigation; without it, any remaining page.
     assert logged_in.script(where) == [f"{shop}/#moved"]
     left = [*logged_in.script(where), *logged_in.script(where)]
     assert sorted(left) == [f"{shop}/", f"{shop}/#first"]
     assert logged_in.script(RESTORE)[0][0] in ("PageNotFound", "BrowserUnreachable")
 
 
-def test_playwright_ends_when_it_is_told_to(logged_in: Project) -> None:
-    """No process is left behind by a program that goes on."""
-    told = logged_in.script(
+def test_playwright_ends_on_close(logged_in: Project) -> None:
+    """Check that a program that keeps running has no process left."""
+    reported = logged_in.script(
         """
         import os, subprocess
         def children():
@@ -149,41 +149,41 @@ def test_playwright_ends_when_it_is_told_to(logged_in: Project) -> None:
             return [row[2] for row in rows if int(row[0]) == os.getpid() and row[2] != "ps"]
         for _ in range(3):
             await manager.restore_session("login")
-        tell(children())
+        report(children())
         await manager.aclose()
-        tell(children())
+        report(children())
         await manager.restore_session("login")
         """
     )
-    assert len(told[0]) == 1
-    assert told[1] == []
+    assert len(reported[0]) == 1
+    assert reported[1] == []
     assert len(browsers(logged_in)) == 1
 
 
 def test_a_browser_is_opened_and_closed_by_command(project: Project, shop: str) -> None:
     project.manage("migrate", "-v0")
     opened = project.manage(
-        "open_browser", "by hand", "--headless", "--url", f"{shop}/login", "--format", "json"
+        "open_browser", "manually", "--headless", "--url", f"{shop}/login", "--format", "json"
     )
     assert opened.returncode == 0, opened.stderr
     report = json.loads(opened.stdout)
-    assert report["name"] == "by hand"
+    assert report["name"] == "manually"
     assert "/devtools/" not in opened.stdout
-    again = project.manage("open_browser", "by hand", "--headless")
+    again = project.manage("open_browser", "manually", "--headless")
     assert again.returncode == 1
     assert "runs already" in again.stderr
-    closed = project.manage("close_browser", "by hand")
+    closed = project.manage("close_browser", "manually")
     assert closed.returncode == 0, closed.stderr
     assert browsers(project) == []
-    assert "nothing listens" in project.manage("close_browser", "by hand").stderr
-    # The profile is taken up again.
-    told = project.script(
-        f'page = await manager.launch_session("by hand", url="{shop}/"); tell(await page.title())'
+    assert "nothing listens" in project.manage("close_browser", "manually").stderr
+    # The profile is used again.
+    reported = project.script(
+        f'page = await manager.launch_session("manually", url="{shop}/"); report(await page.title())'
     )
-    assert told == ["Shop"]
+    assert reported == ["Shop"]
 
 
-def test_a_browser_that_does_not_start_says_why(project: Project) -> None:
+def test_a_browser_that_does_not_start_reports_the_reason(project: Project) -> None:
     project.manage("migrate", "-v0")
     failed = project.run(
         str(Path(__file__).resolve().parents[2] / "manage.py"),
@@ -210,21 +210,21 @@ SAVED_BY_PLAYWRIGHT = """
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             info = await manager.save_session(page, "launched")
-        tell([bool(info.cdp_url), manager.validate_session("launched"), [str(w.message) for w in caught]])
+        report([bool(info.cdp_url), manager.validate_session("launched"), [str(w.message) for w in caught]])
 """
 
 
 def test_the_endpoint_of_a_launched_browser_is_found(project: Project) -> None:
     arguments = ["--no-sandbox", "--remote-debugging-port=0"]
     program = project.environment["RAPTOR_CHROMIUM"]
-    told = project.script(SAVED_BY_PLAYWRIGHT.format(program=program, arguments=arguments))
-    assert told == [[True, True, []]]
+    reported = project.script(SAVED_BY_PLAYWRIGHT.format(program=program, arguments=arguments))
+    assert reported == [[True, True, []]]
 
 
 def test_a_browser_without_an_endpoint_is_saved_with_a_warning(project: Project) -> None:
     program = project.environment["RAPTOR_CHROMIUM"]
-    told = project.script(SAVED_BY_PLAYWRIGHT.format(program=program, arguments=["--no-sandbox"]))
-    has_endpoint, is_valid, warnings = told[0]
+    reported = project.script(SAVED_BY_PLAYWRIGHT.format(program=program, arguments=["--no-sandbox"]))
+    has_endpoint, is_valid, warnings = reported[0]
     assert not has_endpoint
     assert not is_valid
     assert "missing_cdp_url" in warnings[0]

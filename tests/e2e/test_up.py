@@ -22,7 +22,7 @@ PASSWORD_LINE = re.compile(r"Password: +(\S+)")
 
 @pytest.fixture(scope="module")
 def first_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
-    """A panel that has had its first start, and stands still."""
+    """A stopped panel after its first start."""
     panel = Panel(tmp_path_factory.mktemp("panel"), free_port())
     try:
         panel.start_and_wait()
@@ -36,14 +36,14 @@ def first_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
 
 @pytest.fixture
 def panel(first_start: Panel) -> Iterator[Panel]:
-    """The same panel, to be started again."""
+    """The same panel, stopped after each test."""
     yield first_start
     first_start.stop()
 
 
 @pytest.fixture
 def fresh_panel(first_start: Panel, tmp_path: Path) -> Iterator[Panel]:
-    """A panel before its first start, but for the static files, which take seconds to compress."""
+    """A panel before its first start, with static files, because compressing them takes seconds."""
     shutil.copytree(first_start.directory / "var" / "static", tmp_path / "var" / "static")
     panel = Panel(tmp_path, free_port())
     yield panel
@@ -58,7 +58,7 @@ def login_page(panel: Panel) -> str:
 
 
 def state(panel: Panel) -> dict[str, object]:
-    """Whatever a start could change: files, and the rows of the tables that it fills."""
+    """Return what a start could change: files, and the rows of the tables that it fills."""
     var = panel.directory / "var"
     files = {
         str(path.relative_to(var)): path.stat().st_mtime_ns
@@ -70,7 +70,7 @@ def state(panel: Panel) -> dict[str, object]:
             "SELECT * FROM auth_user",
             "SELECT * FROM django_migrations",
             "SELECT * FROM sessions_app_sessiondirectory",
-            # Without next_run, which the worker moves on.
+            # Without next_run, which the worker changes.
             "SELECT id, name, func, schedule_type, cron FROM django_q_schedule",
         )
         return {"files": files, **{query: sorted(database.execute(query)) for query in queries}}
@@ -85,7 +85,7 @@ def test_the_first_start_prints_a_password_that_logs_in(first_start: Panel) -> N
     assert f"Raptor Admin is at {first_start.url}/" in output
 
 
-def test_what_the_first_start_writes_is_for_its_owner_alone(first_start: Panel) -> None:
+def test_files_of_the_first_start_are_readable_by_their_owner_only(first_start: Panel) -> None:
     var = first_start.directory / "var"
     assert stat.S_IMODE((var / "secret-key").stat().st_mode) == 0o600
     assert stat.S_IMODE((var / "raptor.sqlite3").stat().st_mode) == 0o600
@@ -140,7 +140,7 @@ def test_make_passes_the_signal_on(panel: Panel, target: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["qcluster", "gunicorn"])
-def test_a_killed_program_is_restarted_and_leaves_no_orphan(panel: Panel, word: str) -> None:
+def test_a_killed_program_is_restarted_without_orphans(panel: Panel, word: str) -> None:
     panel.start_and_wait()
     killed = panel.main_process(word)
     assert killed is not None
@@ -155,7 +155,7 @@ def test_a_killed_program_is_restarted_and_leaves_no_orphan(panel: Panel, word: 
     assert "ended (SIGKILL); it starts again in 1 s." in panel.output
 
 
-def test_nothing_outlives_a_supervisor_that_is_killed(panel: Panel) -> None:
+def test_no_process_survives_a_killed_supervisor(panel: Panel) -> None:
     panel.start_and_wait()
     assert panel.process is not None
     panel.process.kill()
@@ -177,7 +177,7 @@ def test_a_killed_watchdog_is_replaced(panel: Panel) -> None:
     panel.wait_until_gone(STOP_SECONDS)
 
 
-def test_a_taken_port_is_told_before_anything_starts(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_before_anything_starts(tmp_path: Path) -> None:
     panel = Panel(tmp_path, free_port())
     with socket.socket() as other:
         other.bind(("127.0.0.1", panel.port))
@@ -191,7 +191,7 @@ def test_a_taken_port_is_told_before_anything_starts(tmp_path: Path) -> None:
     assert not (tmp_path / "var" / "raptor.sqlite3").exists()
 
 
-def test_a_wrong_setting_is_told_without_a_traceback(tmp_path: Path) -> None:
+def test_an_invalid_setting_is_reported_without_a_traceback(tmp_path: Path) -> None:
     panel = Panel(tmp_path, free_port())
     for command in (UP, (*UP[:1], "manage.py", "check")):
         panel.start(command, RAPTOR_DEBUG="perhaps")
@@ -202,7 +202,7 @@ def test_a_wrong_setting_is_told_without_a_traceback(tmp_path: Path) -> None:
         )
 
 
-def test_a_given_password_is_taken_and_neither_printed_nor_inherited(fresh_panel: Panel) -> None:
+def test_a_given_password_is_used_and_neither_printed_nor_inherited(fresh_panel: Panel) -> None:
     fresh_panel.start_and_wait(RAPTOR_ADMIN_PASSWORD="correct horse")
     assert fresh_panel.authenticates("correct horse")
     assert "correct horse" not in fresh_panel.output
@@ -212,7 +212,7 @@ def test_a_given_password_is_taken_and_neither_printed_nor_inherited(fresh_panel
         assert not any(b"correct horse" in Path(f"/proc/{pid}/environ").read_bytes() for pid in heirs)
 
 
-def test_raptors_own_folder_is_mirrored(fresh_panel: Panel) -> None:
+def test_the_folder_of_raptor_is_mirrored(fresh_panel: Panel) -> None:
     folder = Path(fresh_panel.environment["HOME"]) / ".raptor" / "sessions"
     folder.mkdir(parents=True)
     (folder / "checkout.json").write_text('{"session_id": "checkout"}')
@@ -221,7 +221,9 @@ def test_raptors_own_folder_is_mirrored(fresh_panel: Panel) -> None:
     assert "checkout" in fresh_panel.manage("list_sessions")
 
 
-def test_a_folder_that_cannot_be_mirrored_is_told_and_the_start_goes_on(panel: Panel, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_mirrored_is_reported_and_the_panel_starts(
+    panel: Panel, tmp_path: Path
+) -> None:
     folder = tmp_path / "no-such-folder"
     panel.start_and_wait((*UP, str(folder)))
     assert f"warning: {folder} could not be mirrored: " in panel.output

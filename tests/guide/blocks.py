@@ -1,4 +1,4 @@
-"""The blocks of Python in a document, taken out of it as they stand."""
+"""Read the Python blocks of a Markdown document."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GUIDE = Path(__file__).with_name("session-cleanup-guide.md")
-# Blocks of any language: a comment in one is no heading.
+# Match blocks of any language, so that a comment in one is not read as a heading.
 _PARTS = re.compile(
     r"^#+ (?P<heading>[^\n]+)$|^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -15,14 +15,14 @@ _PARTS = re.compile(
 
 @dataclass(frozen=True)
 class Block:
-    """Some lines of Python, and the heading that they stand under."""
+    """A block of Python and its heading."""
 
     heading: str
     text: str
 
 
 def read_blocks(document: Path) -> list[Block]:
-    """Give all blocks of Python of a document, in order."""
+    """Return the Python blocks of a document, in order."""
     heading = ""
     blocks = []
     for part in _PARTS.finditer(document.read_text(encoding="utf-8")):

@@ -1,4 +1,4 @@
-"""Programs of people who use ``SessionManager``: a fresh process each, in which nobody has set Django up."""
+"""Run programs that use ``SessionManager``, each in a new process that has not set Django up."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ asyncio.run(main())
 
 
 def run(project: Project, *command: str) -> tuple[str, str]:
-    """Run Python with some arguments, to its end; give what it printed, and what it wrote to standard error.
+    """Run Python with some arguments and return its standard output and standard error.
 
-    A warning is an error there, as in a strict test project.
+    Warnings are errors, as in a strict test project.
     """
     done = project.run("-W", "error", *command)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
@@ -32,23 +32,23 @@ def run(project: Project, *command: str) -> tuple[str, str]:
 
 
 def run_text(project: Project, text: str) -> tuple[str, str]:
-    """Run a program that is given as text."""
+    """Run the text of a program."""
     (project.directory / "program.py").write_text(text, encoding="utf-8")
     return run(project, "program.py")
 
 
 def awaiting(block: str, *, after: str = "pass") -> str:
-    """A program that runs a block with ``await`` in an async function.
+    """Return a program that runs a block with ``await`` in an async function.
 
     Args:
-        block: It has a ``manager``.
-        after: A line that is run after it, and finds what it has made in ``names``.
+        block: Code that uses ``manager``.
+        after: A line that runs after the block and finds its variables in ``names``.
     """
     return _AWAITING.format(block=block, after=after)
 
 
 def url_of_database() -> str:
-    """The address of the database that the test itself is connected to."""
+    """Return the address of the database of the test."""
     database = connection.settings_dict
     if connection.vendor == "sqlite":
         return f"sqlite:///{database['NAME']}"

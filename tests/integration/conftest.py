@@ -1,4 +1,4 @@
-"""Fixtures that several files of these tests use."""
+"""Fixtures of the integration tests."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def at_noon() -> Iterator[None]:
 
 @pytest.fixture
 def see(client: Client, viewer: User) -> Any:
-    """Look at an address as a viewer, who may not clean up."""
+    """A function that returns a page as a viewer sees it, who may not clean up."""
     from tests.clients import LIST
 
     client.force_login(viewer)
@@ -71,7 +71,7 @@ def see(client: Client, viewer: User) -> Any:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """An empty folder for documents. Tests that want another one have a fixture of this name of their own."""
+    """An empty folder for documents; modules that need another one override this fixture."""
     folder = tmp_path / "sessions"
     folder.mkdir()
     return folder
@@ -93,7 +93,7 @@ def team(db: None) -> Group:
 
 @pytest.fixture
 def limit(team: Group) -> LimitedNamespace:
-    """The namespace “payments”, which only a team sees."""
+    """The limit of the namespace “payments” to one team."""
     from sessions_app.models import LimitedNamespace
 
     return LimitedNamespace.objects.create(namespace="payments", group_ids=[team.pk])
@@ -101,7 +101,7 @@ def limit(team: Group) -> LimitedNamespace:
 
 @pytest.fixture
 def other(operator: User) -> User:
-    """Cleans up all, and manages all policies and directories, but is not of the team."""
+    """An administrator who is not a member of the team."""
     from django.contrib.auth.models import Group, User
 
     operator.groups.add(Group.objects.get(name="Administrator"))
@@ -116,7 +116,7 @@ def as_other(client: Client, other: User) -> Client:
 
 @pytest.fixture
 def as_member(root: User, team: Group) -> Client:
-    """May do the same, and is of the team."""
+    """An administrator who is a member of the team."""
     from django.contrib.auth.models import Group, User
     from django.test import Client
 

@@ -1,4 +1,4 @@
-"""Tasks that are cut short, refused, delivered twice or lost with their worker, and what goes on."""
+"""Tasks that are interrupted, refused, delivered twice or lost with their worker, and their continuation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def queued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """What was put into the queue."""
+    """The tasks that were enqueued."""
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr("sessions_app.queue.enqueue.async_task", lambda *args: calls.append(args))
     return calls
@@ -41,7 +41,7 @@ def test_a_second_delivery_of_a_sweep_changes_nothing(folder: Path, nightly: Cle
     assert "invalid-later" in names_in(folder)
 
 
-def test_a_sweep_past_its_deadline_goes_on_in_a_task_of_its_own(
+def test_a_sweep_past_its_deadline_continues_in_another_task(
     tmp_path: Path, settings: Any, queued: list[tuple[Any, ...]], nightly: CleanupPolicy
 ) -> None:
     CleanupPolicy.objects.update(brake_percent=None)
@@ -59,7 +59,7 @@ def test_a_sweep_past_its_deadline_goes_on_in_a_task_of_its_own(
     assert CleanupRun.objects.count() == 2
 
 
-def test_a_plan_confirmed_in_the_admin_runs_and_goes_on_in_the_worker(
+def test_a_plan_confirmed_in_the_admin_runs_and_continues_in_the_worker(
     tmp_path: Path, settings: Any, queued: list[tuple[Any, ...]]
 ) -> None:
     run("demo_sessions", tmp_path / "demo", "--count", "1200", "--as-of", "2025-01-01")
@@ -81,7 +81,7 @@ def test_a_plan_confirmed_in_the_admin_runs_and_goes_on_in_the_worker(
     assert (ledger.undone_by, ledger.state) == ("root", "undone")
 
 
-def test_what_is_refused_is_told_and_waits_no_longer(folder: Path) -> None:
+def test_a_refused_run_is_reported_and_no_longer_queued(folder: Path) -> None:
     held = cleanup.hold(cleanup.plan_cleanup(Criteria(all=True), trigger="command"), "Too much.")
     CleanupRun.objects.update(queued_at=database_now())
     assert "is held for a person. Too much." in tasks.run_planned(held.pk, "admin", "root")
@@ -91,7 +91,7 @@ def test_what_is_refused_is_told_and_waits_no_longer(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("state", [CleanupRun.State.RUNNING, CleanupRun.State.SUCCEEDED])
-def test_a_continuation_delivered_twice_leaves_the_run_alone(
+def test_a_continuation_delivered_twice_does_not_change_the_run(
     folder: Path, state: str, queued: list[tuple[Any, ...]]
 ) -> None:
     ledger = cleanup.plan_cleanup(Criteria(all=True), trigger="schedule")
@@ -101,13 +101,13 @@ def test_a_continuation_delivered_twice_leaves_the_run_alone(
     assert not queued
 
 
-def test_a_sweep_whose_worker_was_killed_needs_nobody(
+def test_a_sweep_whose_worker_was_killed_resumes_by_itself(
     folder: Path, nightly: CleanupPolicy, queued: list[tuple[Any, ...]]
 ) -> None:
     step = nightly.steps.get(position=1)
     due_at = DUE
     dead = cleanup.plan_cleanup(Criteria(expired=True), trigger="schedule", step=step, due_at=due_at)
-    by_hand = cleanup.plan_cleanup(Criteria(all=True), trigger="admin")
+    manual = cleanup.plan_cleanup(Criteria(all=True), trigger="admin")
     long_ago = database_now() - timedelta(minutes=10)
     CleanupRun.objects.update(state=CleanupRun.State.RUNNING, attempt=1, heartbeat_at=long_ago)
     assert "2 dead runs marked" in tasks.tidy_up()
@@ -116,11 +116,11 @@ def test_a_sweep_whose_worker_was_killed_needs_nobody(
     tasks.sweep(*queued[0][1:5])
     assert names_in(folder) == ["recent"]
     assert CleanupRun.objects.get(pk=dead.pk).state == CleanupRun.State.SUCCEEDED
-    assert CleanupRun.objects.get(pk=by_hand.pk).state == CleanupRun.State.INTERRUPTED
+    assert CleanupRun.objects.get(pk=manual.pk).state == CleanupRun.State.INTERRUPTED
     assert CleanupRun.objects.filter(policy=nightly).count() == 2
 
 
-def test_a_dead_sweep_that_somebody_else_has_marked_goes_on(
+def test_a_stalled_sweep_marked_by_another_process_resumes(
     folder: Path, nightly: CleanupPolicy, queued: list[tuple[Any, ...]]
 ) -> None:
     now, due_at = database_now(), DUE
@@ -131,7 +131,7 @@ def test_a_dead_sweep_that_somebody_else_has_marked_goes_on(
         marked.update(state=CleanupRun.State.INTERRUPTED, attempt=1, heartbeat_at=now - timedelta(hours=1))
     died, stopped = CleanupRun.objects.order_by("pk")
     CleanupRun.objects.filter(pk=died.pk).update(finished_at=now - timedelta(minutes=10))
-    # Its deadline has passed, and its task is in the queue.
+    # The run stopped at its deadline and has queued its continuation.
     CleanupRun.objects.filter(pk=stopped.pk).update(finished_at=now - timedelta(hours=1))
     assert "0 dead runs marked" in tasks.tidy_up()
     assert queued == [("sessions_app.tasks.sweep", nightly.pk, DUE.isoformat(), "schedule", "")]
@@ -143,7 +143,7 @@ def test_a_dead_sweep_that_somebody_else_has_marked_goes_on(
 
 
 class TestRefused:
-    """Another run of the policy is at work."""
+    """Another run of the policy is running."""
 
     @pytest.fixture
     def other(self, folder: Path, nightly: CleanupPolicy) -> CleanupRun:
@@ -152,7 +152,7 @@ class TestRefused:
         CleanupRun.objects.filter(pk=other.pk).update(state="running", heartbeat_at=database_now())
         return other
 
-    def test_a_scheduled_sweep_is_tried_again(
+    def test_a_scheduled_sweep_is_retried(
         self,
         nightly: CleanupPolicy,
         other: CleanupRun,
@@ -174,7 +174,7 @@ class TestRefused:
         assert CleanupRun.objects.filter(due_at=due_at, state="succeeded").count() == 2
         assert tasks.start_sweeps() == "0 started."
 
-    def test_one_of_long_ago_or_by_hand_is_not(self, nightly: CleanupPolicy, other: CleanupRun) -> None:
+    def test_an_old_or_manual_sweep_is_not_retried(self, nightly: CleanupPolicy, other: CleanupRun) -> None:
         tomorrow = database_now() + timedelta(days=1)
         CleanupPolicy.objects.filter(pk=nightly.pk).update(next_run_at=tomorrow)
         assert "not tried again" in tasks.sweep(nightly.pk, DUE.isoformat())
@@ -183,7 +183,7 @@ class TestRefused:
         nightly.refresh_from_db()
         assert nightly.next_run_at == tomorrow
 
-    def test_a_plan_approved_in_vain_waits_for_a_person_again(
+    def test_an_approved_plan_that_is_refused_needs_approval_again(
         self, folder: Path, nightly: CleanupPolicy, other: CleanupRun
     ) -> None:
         step = nightly.steps.get(position=1)

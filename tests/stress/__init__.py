@@ -1,5 +1,5 @@
-"""Real processes on a real database, killed, stopped, doubled and hindered while they clean up.
+"""Real processes on a real database that are killed, suspended, duplicated or blocked while they clean up.
 
-Nothing here is imitated. By default a small edition runs, as part of ``make test``; ``make stress`` sets
-``RAPTOR_TEST_TRIES`` and takes some minutes on each database.
+``make test`` runs a small number of tries. ``make stress`` sets ``RAPTOR_TEST_TRIES`` and takes some
+minutes on each database.
 """

@@ -1,4 +1,4 @@
-"""Which sessions there are, and whether each is there just once and as it was."""
+"""Make sessions, and check that each exists exactly once and unchanged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, Ses
 from tests.factories import OLD, build_session, forget_sessions, put, sync
 
 NAMESPACE = "shop"
-# What an undo may set anew: when the row was written, its history, and the stamp of the file that it wrote.
+# Columns that an undo may change: the time of the write, the history and the stamp of the restored file.
 _DATED = (
     "updated_at",
     "restored_at",
@@ -36,8 +36,8 @@ def make_row(name: str, **changes: Any) -> BrowserSession:
     return build_session(name, namespace=NAMESPACE, **{**OLD, "metadata": metadata, **changes})
 
 
-def start_anew() -> None:
-    """Leave no session, no run and no directory in the database."""
+def reset() -> None:
+    """Delete all sessions, runs and directories."""
     ArchivedSession.objects.all().delete()
     forget_sessions()
     CleanupRun.objects.all().delete()
@@ -45,14 +45,14 @@ def start_anew() -> None:
 
 
 def fill(count: int) -> None:
-    """Put expired sessions into an empty database."""
-    start_anew()
+    """Reset the database and add expired sessions."""
+    reset()
     BrowserSession.objects.bulk_create(make_row(f"session-{number:04}") for number in range(count))
 
 
 def fill_from(folder: Path, count: int) -> SessionDirectory:
-    """Put expired sessions into an empty database that are mirrored from the files of a folder."""
-    start_anew()
+    """Reset the database and the folder, and sync expired sessions from files."""
+    reset()
     for path in folder.iterdir():
         path.unlink()
     for number in range(count):
@@ -64,7 +64,7 @@ def fill_from(folder: Path, count: int) -> SessionDirectory:
 
 @contextmanager
 def one_snapshot() -> Iterator[None]:
-    """Read all tables as of one instant, whoever writes."""
+    """Read all tables in one snapshot, despite concurrent writers."""
     with transaction.atomic():
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
@@ -73,10 +73,10 @@ def one_snapshot() -> Iterator[None]:
 
 
 def contents(sessions: QuerySet[Any], *, dated: bool = False) -> Rows:
-    """The stored columns of sessions by their ids, bytes and all.
+    """Return the stored columns of sessions by id, the document included.
 
     Args:
-        dated: With what an undo sets anew as well.
+        dated: Include the columns that an undo may change.
     """
     columns = (*_KEPT, *(_DATED if dated else ()))
     return {
@@ -86,14 +86,14 @@ def contents(sessions: QuerySet[Any], *, dated: bool = False) -> Rows:
 
 
 def live_sessions() -> Rows:
-    """What is live."""
+    """Return the columns of the live sessions by id."""
     return contents(BrowserSession.objects.all())
 
 
 def assert_whole(before: Rows, *runs: CleanupRun) -> tuple[int, int]:
-    """Each session is live or archived, once and unchanged, and the counters of each run are right.
+    """Check that each session is live or archived, once and unchanged, and the counters of each run.
 
-    Returns: How many are live, and how many are archived.
+    Returns: Number of live and of archived sessions.
     """
     with one_snapshot():
         live, archived = live_sessions(), contents(ArchivedSession.objects.all())
@@ -113,12 +113,12 @@ def assert_whole(before: Rows, *runs: CleanupRun) -> tuple[int, int]:
     return len(live), len(archived)
 
 
-def assert_files_in_step(directory: SessionDirectory, folder: Path) -> None:
-    """After one sync just the live sessions have files, with the bytes of their documents."""
+def assert_files_match(directory: SessionDirectory, folder: Path) -> None:
+    """Sync, and check that exactly the live sessions have files, with the bytes of their documents."""
     directory.refresh_from_db()
     result = sync(directory)
     assert (result.added, result.changed, result.vanished) == (0, 0, 0)
-    # A kill may leave a temporary file as well, which a later sync removes.
+    # A kill can leave a temporary file, which a later sync removes.
     there = {path.name: path.read_bytes() for path in folder.glob("*.json")}
     rows = BrowserSession.objects.values_list("file_name", "document")
     assert there == {name: bytes(document) for name, document in rows}

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the test's own, in a temporary folder, that can be crashed."""
+"""Run a PostgreSQL server for one test, in a temporary folder, that can be crashed."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ USER = "postgres"
 
 
 class NoServerPrograms(Exception):
-    """PostgreSQL's server programs are not on this machine."""
+    """Raised when PostgreSQL's server programs are not on this machine."""
 
 
 def programs() -> Path:
-    """The folder of initdb and pg_ctl.
+    """Return the folder of initdb and pg_ctl.
 
-    Raises: NoServerPrograms: there is none.
+    Raises: NoServerPrograms: they are not installed.
     """
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    if told := shutil.which("pg_config"):
-        output = subprocess.run([told, "--bindir"], check=True, capture_output=True, text=True).stdout
+    if pg_config := shutil.which("pg_config"):
+        output = subprocess.run([pg_config, "--bindir"], check=True, capture_output=True, text=True).stdout
         folders.append(Path(output.strip()))
     for folder in folders:
         if (folder / "initdb").exists() and (folder / "pg_ctl").exists():
@@ -36,7 +36,7 @@ def programs() -> Path:
 
 
 class Cluster:
-    """One server with its data; never the machine's own."""
+    """A server with its own data folder."""
 
     def __init__(self) -> None:
         self._programs = programs()
@@ -49,7 +49,7 @@ class Cluster:
         self._do("initdb", "--auth=trust", f"--username={USER}", "--encoding=UTF8", f"--pgdata={self._data}")
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server and wait until it answers."""
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=''"
         log = self._folder / "log"
         self._do(
@@ -57,11 +57,11 @@ class Cluster:
         )
 
     def stop(self, mode: str) -> None:
-        """Stop it, ``immediate`` as by a crash or ``fast`` as by an operator."""
+        """Stop the server: ``immediate`` as in a crash, ``fast`` as an operator does."""
         self._do("pg_ctl", "stop", "--wait", f"--pgdata={self._data}", f"--mode={mode}")
 
     def remove(self) -> None:
-        """Stop it if it runs, and leave nothing of it."""
+        """Stop the server and delete its folder."""
         if (self._data / "postmaster.pid").exists():
             self.stop("immediate")
         shutil.rmtree(self._folder)
@@ -70,6 +70,6 @@ class Cluster:
         command = [str(self._programs / program), *arguments]
         if os.geteuid() == 0:
             command = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", *command]
-        # The server inherits what it is given: a pipe would stay open as long as it runs.
+        # The server inherits its output: a pipe would stay open until the server ends.
         output = subprocess.DEVNULL
         subprocess.run(command, check=True, cwd=self._folder, stdin=output, stdout=output, stderr=output)

@@ -1,4 +1,4 @@
-"""The chance that these tests take, and what they tell at the end."""
+"""Random numbers of the stress tests, and their summary."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from tests.conftest import DATABASE_VARIABLE
 from tests.stress.effort import IS_FULL
 
 collect_ignore = [] if IS_FULL and os.environ.get(DATABASE_VARIABLE) else ["test_restarts.py"]
-_told: list[str] = []
+_notes: list[str] = []
 
 
 @pytest.fixture
 def chance(request: pytest.FixtureRequest) -> random.Random:
-    """Random numbers that ``-p randomly_seed=…`` gives again."""
+    """Random numbers that ``-p randomly_seed=…`` repeats."""
     return random.Random(f"{request.config.getoption('randomly_seed')} {request.node.name}")
 
 
 @pytest.fixture
-def tell(request: pytest.FixtureRequest) -> Iterator[Callable[[str], None]]:
-    """Tell in a line what was tried, for the end of the output."""
+def note(request: pytest.FixtureRequest) -> Iterator[Callable[[str], None]]:
+    """A function that adds a line to the summary."""
     began = time.monotonic()
     lines: list[str] = []
     yield lines.append
     seconds = time.monotonic() - began
-    _told.extend(f"{request.node.name}: {line} in {seconds:.0f} s" for line in lines)
+    _notes.extend(f"{request.node.name}: {line} in {seconds:.0f} s" for line in lines)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the numbers."""
-    if _told:
+    """Print the summary."""
+    if _notes:
         database = "PostgreSQL" if os.environ.get(DATABASE_VARIABLE) else "SQLite"
         terminalreporter.section(f"tried on {database}, seed {config.getoption('randomly_seed')}")
-        for line in _told:
+        for line in _notes:
             terminalreporter.write_line(line)

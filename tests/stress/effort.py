@@ -1,4 +1,4 @@
-"""How much is tried: a little in ``make test``, a lot in ``make stress``."""
+"""Number of tries: small in ``make test``, large in ``make stress``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 TRIES_VARIABLE = "RAPTOR_TEST_TRIES"
 
 TRIES = int(os.environ.get(TRIES_VARIABLE) or 300)
-"""Changes of sessions between preview and end of run; the other numbers follow from it."""
+"""Number of changes between preview and end of a run; the other numbers depend on it."""
 
 IS_FULL = TRIES >= 10_000
 KILLS = max(TRIES // 100, 6)

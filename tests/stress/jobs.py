@@ -1,4 +1,4 @@
-"""What the processes of these tests do; each job is told by ``is_stopped`` when to come to an end."""
+"""Jobs for the processes of the stress tests; each ends when ``is_stopped`` returns True."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.stress.census import make_row
 
 IsStopped = Callable[[], bool]
 LATER = timedelta(hours=1)
-"""After so long without a heartbeat any run is dead."""
+"""Interval without a heartbeat after which any run counts as stalled."""
 
 
 def _run_of(run: CleanupRun | int) -> CleanupRun:
@@ -34,31 +34,31 @@ def _run_of(run: CleanupRun | int) -> CleanupRun:
 
 
 def run(is_stopped: IsStopped, run: CleanupRun | int, batch_size: int) -> int:
-    """Run a plan, or go on with it, by its id or as it was read before."""
+    """Run or resume a plan, given its id or a loaded object."""
     return run_cleanup(_run_of(run), batch_size=batch_size).removed_count
 
 
 def undo(is_stopped: IsStopped, run: CleanupRun | int, batch_size: int) -> int:
-    """Undo a run, or go on with it, by its id or as it was read before."""
+    """Undo a run or resume its undo, given its id or a loaded object."""
     return undo_cleanup(_run_of(run), batch_size=batch_size).restored_count
 
 
 def plan_and_run(is_stopped: IsStopped, step_id: int, due_at: datetime, batch_size: int) -> int:
-    """Take a step of a sweep, as its task does."""
+    """Plan and run a step of a sweep, as its task does."""
     step = CleanupStep.objects.get(pk=step_id)
     planned = plan_cleanup(Criteria(expired=True), trigger="schedule", as_of=AS_OF, step=step, due_at=due_at)
     return run_cleanup(planned, batch_size=batch_size).removed_count
 
 
 def mark_dead(run: CleanupRun) -> bool:
-    """Mark a run whose process died, as the task does later; returns whether it was at work until then."""
+    """Mark a run of a dead process, as the task does; return whether it was running."""
     mark_dead_runs(as_of=database_now() + LATER)
     run.refresh_from_db()
     return run.state == CleanupRun.State.INTERRUPTED
 
 
 class Change(NamedTuple):
-    """A write to one session, with the instants around it by the clock that all processes share."""
+    """A write to one session, with the times before and after it by the system's monotonic clock."""
 
     pk: int
     kind: str
@@ -77,7 +77,7 @@ def _pin(pk: int, token: str) -> bool:
 
 
 def _write(pk: int, token: str) -> bool:
-    """Leave it expired: only that it was written takes it out of the plan."""
+    """Write a session and keep it expired, so that only the write excludes it from the plan."""
     return BrowserSession.objects.filter(pk=pk).update(session_id=token) == 1
 
 
@@ -92,7 +92,7 @@ def _save(pk: int, token: str) -> bool:
 
 
 def _touch_slowly(pk: int, token: str) -> bool:
-    """Commit some time after the write, which a plan may be made in between."""
+    """Commit some time after the write, so that a plan can be made in between."""
     with transaction.atomic():
         is_hit = _touch(pk, token)
         time.sleep(random.uniform(0, 0.005))
@@ -112,7 +112,7 @@ ARRIVE = "arrive"
 def change_sessions(
     is_stopped: IsStopped, ids: list[int], writer: str, seed: str, pause_seconds: float
 ) -> list[Change]:
-    """Write to the sessions one after the other in a random order, and add expired ones between."""
+    """Write to the sessions in random order, and add expired sessions in between."""
     chance = random.Random(seed)
     random.seed(seed)
     changes: list[Change] = []
@@ -129,7 +129,7 @@ def change_sessions(
                 pk = order.pop()
                 is_hit = CHANGES[kind](pk, token)
         except OperationalError:
-            # Waited too long for a lock: nothing was written.
+            # The lock timed out: nothing was written.
             kind = "refused"
         changes.append(Change(pk, kind, token, began_ns, time.monotonic_ns(), is_hit))
         time.sleep(chance.expovariate(1 / pause_seconds))
@@ -159,7 +159,7 @@ def take_names(is_stopped: IsStopped, names: list[str], pause_seconds: float) ->
 
 
 def restore_some(is_stopped: IsStopped, groups: list[list[int]], pause_seconds: float) -> int:
-    """Bring sessions back from the archive by hand, a few at a time."""
+    """Restore sessions from the archive manually, a few at a time."""
     restored = 0
     for ids in groups:
         if is_stopped():
@@ -170,6 +170,6 @@ def restore_some(is_stopped: IsStopped, groups: list[list[int]], pause_seconds: 
 
 
 def empty_some(is_stopped: IsStopped, wait_seconds: float, batch_size: int) -> int:
-    """Empty the archive of all that it holds by then."""
+    """Empty the archive."""
     time.sleep(wait_seconds)
     return empty_archive(database_now() + LATER, batch_size=batch_size)[0]

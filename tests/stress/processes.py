@@ -1,7 +1,7 @@
-"""Processes of their own, each with its own connection to the database of the test.
+"""Worker processes, each with its own connection to the database of the test.
 
-They are forked from a server that has loaded Django and holds no connection, so that one costs
-milliseconds and not a start of Python.
+They are forked from a server that has loaded Django and holds no connection, so that a start takes
+milliseconds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _context.set_forkserver_preload(["tests.stress.ready", "tests.stress.jobs"])
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: its value, or the name of the exception."""
+    """The result of a job: its value, or the name of the exception."""
 
     value: Any = None
     error: str = ""
@@ -35,7 +35,7 @@ class Outcome:
 
 
 class Worker:
-    """A process that does one job after the other."""
+    """A process that runs jobs one after the other."""
 
     def __init__(self) -> None:
         self._pipe, theirs = _context.Pipe()
@@ -51,57 +51,57 @@ class Worker:
         return self._process.pid
 
     def start(self, job: Callable[..., Any], *arguments: Any) -> None:
-        """Let it begin with a job, whose first argument tells whether it was asked to stop."""
+        """Start a job, whose first argument is a function that returns whether to stop."""
         self._pipe.send((job, arguments))
 
     def ask_to_stop(self) -> None:
-        """Ask the job at work to come to an end; to be sent once to a job that looks for it."""
+        """Ask the running job to end; send this once, to a job that checks for it."""
         self._pipe.send(None)
 
     def result(self) -> Outcome:
-        """Wait for the job."""
+        """Wait for the job and return its outcome."""
         assert self._pipe.poll(ANSWER_SECONDS), "the process gives no answer"
         outcome = self._pipe.recv()
         assert isinstance(outcome, Outcome)
         return outcome
 
     def do(self, job: Callable[..., Any], *arguments: Any) -> Outcome:
-        """Do a job and wait for it."""
+        """Run a job and wait for it."""
         self.start(job, *arguments)
         return self.result()
 
     def suspend(self) -> None:
-        """Stop it where it is, as a machine that is paused."""
+        """Suspend the process, as when a machine is paused."""
         os.kill(self.pid, signal.SIGSTOP)
         while not self._state().startswith("T"):
             time.sleep(0.001)
 
     def go_on(self) -> None:
-        """Let it go on after it was suspended."""
+        """Resume the suspended process."""
         os.kill(self.pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        """Kill it with SIGKILL, which no process can handle."""
+        """Kill the process with SIGKILL."""
         self._process.kill()
         self._process.join()
         assert self._process.exitcode == -signal.SIGKILL
         self._pipe.close()
 
     def end(self) -> None:
-        """End it in any state."""
+        """End the process in any state."""
         if self._process.is_alive():
             self.kill()
 
     def _state(self) -> str:
-        told = subprocess.run(
+        output = subprocess.run(
             ["/bin/ps", "-o", "state=", "-p", str(self.pid)], check=True, capture_output=True, text=True
         )
-        return told.stdout.strip()
+        return output.stdout.strip()
 
 
 @contextmanager
 def workers(count: int) -> Iterator[list[Worker]]:
-    """Start some processes, and end them however the block ends."""
+    """Start some processes, and end them after the block."""
     started: list[Worker] = []
     try:
         while len(started) < count:
@@ -129,7 +129,7 @@ def _serve(pipe: Connection, database: dict[str, Any]) -> None:
             job, arguments = pipe.recv()
         except EOFError:
             return
-        # As gunicorn and the task queue do before each piece of work.
+        # gunicorn and the task queue also do this before each piece of work.
         close_old_connections()
         try:
             outcome = Outcome(job(is_stopped, *arguments))

@@ -1,7 +1,7 @@
-"""Programs that use a ``SessionManager``, each a process: ``python -m tests.stress.program JOB …``.
+"""Programs that use ``SessionManager``, each in a process: ``python -m tests.stress.program JOB …``.
 
-Each is a plain script: it imports the manager and sets nothing up. It says when it is ready, waits for a
-line, does its job until that is done or its input ends, and tells as JSON what it did.
+Each is a plain script that imports the manager and sets nothing up. It prints that it is ready, waits for
+a line, works until it is done or its input ends, and prints a report as JSON.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ FORK_SECONDS = 60
 
 
 def endpoint(token: str) -> str:
-    """The endpoint of the browser that a session was saved of."""
+    """Return the endpoint of the browser of a session."""
     return f"ws://127.0.0.1:9222/{token}"
 
 
 class Saver:
-    """Saves sessions under names of its own and under names that all savers share, and looks after them.
+    """Save sessions under its own names and under names that all savers share, and check them.
 
-    Some names have an old session when they are saved, expired or invalid, that a sweep may take first.
+    Some names have an old session before, expired or invalid, which a sweep may remove first.
     """
 
     def __init__(self, manager: SessionManager, label: str, own: list[str], shared: list[str]) -> None:
@@ -57,7 +57,7 @@ class Saver:
         self._numbers = 0
 
     def work(self) -> None:
-        """Go through the names; what fails is told at the end, and does not stop the rest."""
+        """Work on all names; report failures at the end."""
         for number, name in enumerate(self.own):
             if self.chance.random() < 0.4:
                 self._try(self._leave_old, name)
@@ -75,11 +75,11 @@ class Saver:
                 self._try(self._look)
 
     def save_until(self, has_ended: threading.Event) -> None:
-        """Save the same few names until told to end."""
+        """Save the same few names until the event is set."""
         while not has_ended.is_set():
             self._try(self._save, f"{self.label}-{len(self.saves) % 10}")
 
-    def go_on(self) -> None:
+    def save_and_look(self) -> None:
         self._try(self._save, self.chance.choice(self.own))
         self._try(self._look)
 
@@ -109,7 +109,7 @@ class Saver:
         assert info.metadata["token"] == token
 
     def _touch(self, name: str) -> None:
-        # As restore_session does when it is connected.
+        # restore_session does this after it has connected.
         asyncio.run(runtime.without_blocking(self.manager._store.touch, name))
         self.counts["touches"] += 1
 
@@ -125,9 +125,9 @@ class Saver:
         assert name in self.shared or info.metadata["token"] == self._last[name]
 
     def _leave_old(self, name: str) -> None:
-        """Put an old session in the place, and sometimes wait until a sweep may have seen it."""
+        """Replace a name by an old session, and sometimes wait so that a sweep can see it."""
         token = self._token()
-        # Before: it may be there, whatever becomes of the call.
+        # Record it before the call: it may exist even if the call fails.
         self.aged.append(token)
         content = old_content(token, is_invalid=self.chance.random() < 0.3)
         folder = self.manager.get_storage_dir()
@@ -140,7 +140,7 @@ class Saver:
 
 
 def old_content(token: str, *, is_invalid: bool) -> dict[str, Any]:
-    """The document of a session that is expired, or fresh and invalid."""
+    """Return the document of a session that is expired, or fresh and invalid."""
     return {
         "session_id": token,
         "cdp_url": "" if is_invalid else endpoint(token),
@@ -152,7 +152,7 @@ def old_content(token: str, *, is_invalid: bool) -> dict[str, Any]:
 
 
 def put_row(namespace: str, name: str, content: dict[str, Any]) -> None:
-    """Put a session into the database as it is, over one that has the name."""
+    """Create a session in the database, or replace the one of that name."""
     from sessions_app.models import BrowserSession
     from sessions_app.session.document import parse_document, write_document
 
@@ -163,15 +163,15 @@ def put_row(namespace: str, name: str, content: dict[str, Any]) -> None:
 
 
 def put_file(folder: Path, name: str, content: dict[str, Any]) -> None:
-    """Put a document into a folder, as another program does that leaves no half of it."""
-    # Beside it, so that the folder has no files but those of sessions and of the manager's own.
+    """Write a document into a folder atomically, as another program does."""
+    # Write outside the folder, so that it holds only files of sessions and of the manager.
     temporary = folder.with_name(f"{folder.name}.{content['session_id']}")
     temporary.write_text(json.dumps(content))
     temporary.replace(folder / f"{name}.json")
 
 
 def save(manager: SessionManager, savers: dict[str, list[str]], shared: list[str]) -> dict[str, Any]:
-    """Let savers work: each in a thread, and a single one in this thread."""
+    """Run savers: the first in this thread, the others in threads of their own."""
     made = [Saver(manager, label, own, shared) for label, own in savers.items()]
     threads = [threading.Thread(target=saver.work) for saver in made[1:]]
     for thread in threads:
@@ -184,7 +184,7 @@ def save(manager: SessionManager, savers: dict[str, list[str]], shared: list[str
 
 
 def sweep(manager: SessionManager) -> dict[str, Any]:
-    """Remove what is expired and what is invalid, again and again, until the input ends."""
+    """Remove expired and invalid sessions repeatedly until the input ends."""
     counts = {"sweeps": 0, "removed": 0}
     errors: list[str] = []
     while not _has_input_ended():
@@ -202,7 +202,7 @@ def _has_input_ended() -> bool:
 
 
 def fork(manager: SessionManager, children: int, threads: int) -> dict[str, Any]:
-    """Fork again and again while threads save, and go on with the manager in parent and children."""
+    """Fork repeatedly while threads save, and use the manager in parent and children."""
     parent = Saver(manager, "parent", [f"parent-{number}" for number in range(10)], [])
     parent.work()
     savers = [Saver(manager, f"thread-{number}", [], []) for number in range(threads)]
@@ -211,7 +211,7 @@ def fork(manager: SessionManager, children: int, threads: int) -> dict[str, Any]
     for thread in working:
         thread.start()
     forked = [_fork(manager, parent, number) for number in range(children)]
-    reports = [report for told, child in forked if (report := _last_words(told, child)) is not None]
+    reports = [report for receiver, child in forked if (report := _report_of(receiver, child)) is not None]
     has_ended.set()
     for thread in working:
         thread.join()
@@ -221,25 +221,25 @@ def fork(manager: SessionManager, children: int, threads: int) -> dict[str, Any]
 
 def _fork(manager: SessionManager, parent: Saver, number: int) -> tuple[Connection, ForkProcess]:
     context = multiprocessing.get_context("fork")
-    told, tells = context.Pipe(duplex=False)
-    child = context.Process(target=_work_in_child, args=(manager, number, tells))
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_work_in_child, args=(manager, number, sender))
     child.start()
-    tells.close()
-    parent.go_on()
-    return told, child
+    sender.close()
+    parent.save_and_look()
+    return receiver, child
 
 
-def _work_in_child(manager: SessionManager, number: int, tells: Connection) -> None:
+def _work_in_child(manager: SessionManager, number: int, sender: Connection) -> None:
     saver = Saver(manager, f"child-{number}", [f"child-{number}-{index}" for index in range(3)], [])
     saver.work()
-    tells.send(saver.report())
+    sender.send(saver.report())
 
 
-def _last_words(told: Connection, child: ForkProcess) -> dict[str, Any] | None:
-    """What a child tells; one that hangs is killed, which its exit code shows."""
-    has_ended = told.poll(FORK_SECONDS)
+def _report_of(receiver: Connection, child: ForkProcess) -> dict[str, Any] | None:
+    """Return the report of a child; kill a child that hangs, which its exit code shows."""
+    has_ended = receiver.poll(FORK_SECONDS)
     try:
-        report: dict[str, Any] | None = told.recv() if has_ended else None
+        report: dict[str, Any] | None = receiver.recv() if has_ended else None
     except EOFError:
         report = None
     if not has_ended:

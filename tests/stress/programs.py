@@ -1,4 +1,4 @@
-"""Starts programs of ``tests.stress.program``: fresh Pythons, that know the database by the environment."""
+"""Start programs of ``tests.stress.program``, which find the database through the environment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROJECT_DIR = Path(__file__).resolve().parents[2]
 
 
 class Program:
-    """A program that waits, does its job, and tells what it did."""
+    """A program that waits, works and reports."""
 
     def __init__(self, environment: dict[str, str], job: str, manager: dict[str, Any], **job_arguments: Any):
         command = [sys.executable, "-m", "tests.stress.program", job]
@@ -41,26 +41,26 @@ class Program:
         assert self._process.stdout.readline() == "ready\n", "it did not start: see its last words"
 
     def start(self) -> None:
-        """Let it begin."""
+        """Start the job."""
         assert self._process.stdin is not None
         self._process.stdin.write("begin\n")
         self._process.stdin.flush()
 
     def result(self) -> dict[str, Any]:
-        """Let it come to an end, and give what it tells."""
+        """End the input and return the report."""
         output, _ = self._process.communicate()
         assert self._process.returncode == 0, "it broke: see its last words"
-        told: dict[str, Any] = json.loads(output)
-        return told
+        report: dict[str, Any] = json.loads(output)
+        return report
 
     def end(self) -> None:
-        """End it in any state."""
+        """End the program in any state."""
         self._process.kill()
         self._process.communicate()
 
 
 class Programs:
-    """Some programs at one database, and in one folder of their own."""
+    """Programs that share a database and a folder."""
 
     def __init__(self, var_dir: Path, seed: str) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
@@ -80,7 +80,7 @@ class Programs:
         return program
 
     def begin(self) -> None:
-        """Let all begin at once."""
+        """Start all jobs at once."""
         for program in self._programs:
             program.wait_until_ready()
         for program in self._programs:
@@ -98,7 +98,7 @@ class Programs:
 
 @contextmanager
 def programs(var_dir: Path, seed: object) -> Iterator[Programs]:
-    """Give programs, and end them however the block ends."""
+    """Yield programs, and end them after the block."""
     started = Programs(var_dir, str(seed))
     try:
         yield started
@@ -107,7 +107,7 @@ def programs(var_dir: Path, seed: object) -> Iterator[Programs]:
 
 
 def database_url() -> str:
-    """The database of the test, as the environment names one."""
+    """Return the address of the database of the test, for the environment."""
     name = str(connection.settings_dict["NAME"])
     if connection.vendor == "sqlite":
         return f"sqlite:///{name}"

@@ -1,4 +1,4 @@
-"""Sets Django up in the process that others are forked from; to be imported before any model."""
+"""Set Django up in the process that the workers are forked from; import this before any model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions that are written between the preview and the end of the run, by other processes."""
+"""Other processes write to sessions between the preview and the end of the run."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 PLANNED = 500
 WRITERS = 4
-# So that about half of the sessions are changed before the run reaches them.
+# About half of the sessions are changed before the run reaches them.
 PAUSE_SECONDS = 0.004
 
 
 class Round:
-    """One plan and its run, with writers at work before, between and throughout."""
+    """A plan and its run, with concurrent writers before, between and during them."""
 
     def __init__(self, writers: list[Worker], number: int, chance: random.Random) -> None:
         fill(PLANNED)
@@ -38,7 +38,7 @@ class Round:
         self.run = plan(expired=True)
         self.planned_ns = time.monotonic_ns()
         self.planned_ids = set(PlannedSessions.objects.get(run=self.run).ids_json)
-        # What the preview listed and nobody has written since: the most that the run may take.
+        # Listed by the preview and not written since: the run may remove no others.
         self.listed = contents(matching(self.run), dated=True)
         time.sleep(chance.uniform(0, 0.3))
         run_cleanup(self.run, batch_size=chance.choice((5, 20, 50)))
@@ -61,17 +61,17 @@ class Round:
 
     @property
     def hits(self) -> list[Change]:
-        """The changes that a session took, oldest first."""
+        """Return the changes of each session, oldest first."""
         return sorted((c for c in self.changes if c.is_hit), key=lambda change: change.ended_ns)
 
     @property
     def late_hits(self) -> list[Change]:
-        """Those that began when the plan had been made."""
+        """Return the changes that started after the plan was made."""
         return [change for change in self.hits if change.began_ns >= self.planned_ns]
 
     @property
     def tries(self) -> dict[int, Change]:
-        """The first such change of each session of the plan before the run had ended."""
+        """Return the first late change of each planned session before the end of the run."""
         first: dict[int, Change] = {}
         for change in self.late_hits:
             if change.ended_ns <= self.ran_ns and change.pk in self.listed:
@@ -79,7 +79,7 @@ class Round:
         return first
 
     def check(self) -> None:
-        """Nothing that was changed went, nothing went that was not listed, and all else of the plan did."""
+        """Check that the run removed exactly the planned sessions without changes."""
         later = {pk: row for pk, row in self.listed.items() if pk not in self.planned_ids}
         assert not later, (self.run.sealed_at, later, [c for c in self.changes if c.pk in later])
         assert self.archived == {pk: self.listed[pk] for pk in self.archived if pk in self.listed}
@@ -113,8 +113,8 @@ class Round:
         assert {row["name"] for row in run.skipped_sessions} <= self.live_names
 
 
-def test_10_000_changes(chance: random.Random, tell: Callable[[str], None]) -> None:
-    """A session that is touched, saved or pinned between preview and run survives."""
+def test_10_000_changes(chance: random.Random, note: Callable[[str], None]) -> None:
+    """Check that a session touched, saved or pinned between preview and run survives."""
     kinds: Counter[str] = Counter()
     removed = matched = number = misses = refused = unnamed = 0
     with workers(WRITERS) as writers:
@@ -127,7 +127,7 @@ def test_10_000_changes(chance: random.Random, tell: Callable[[str], None]) -> N
             misses += sum(not c.is_hit and c.kind in kinds for c in played.changes)
             unnamed += played.run.skipped_count - len(played.run.skipped_sessions)
             refused += sum(c.kind == "refused" for c in played.changes)
-    tell(
+    note(
         f"{kinds.total():,} changes of planned sessions in {number} rounds {dict(kinds)}, all survived; "
         f"{matched:,} matched, {removed:,} removed; {misses:,} changes came too late, {refused} refused; "
         f"{unnamed:,} of {matched - removed:,} skipped sessions were not named"

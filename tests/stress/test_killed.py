@@ -1,4 +1,4 @@
-"""Processes that run a cleanup or undo it are killed at random instants, and others go on with it."""
+"""Processes that run or undo a cleanup are killed at random times, and others resume it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def killed_midway(work: Work, delay_seconds: float) -> bool:
-    """Kill a process at the work after a delay; returns whether the work had begun and not ended."""
+    """Kill a working process after a delay; return whether the work had started and not ended."""
     with workers(1) as (worker,):
         worker.start(work.job, work.run.pk, work.batch_size)
         time.sleep(delay_seconds)
         worker.kill()
-    # What PostgreSQL still executes for the dead process may end or not: either is whole.
+    # PostgreSQL may or may not finish the statement of the dead process: both are consistent.
     work.check()
-    if work.run.state != work.at_work:
+    if work.run.state != work.active:
         return False
     with pytest.raises(CleanupInProgress):
         work.finish()
@@ -37,12 +37,12 @@ def killed_midway(work: Work, delay_seconds: float) -> bool:
 
 @pytest.mark.parametrize("kind", [Cleanup, Undo])
 @pytest.mark.parametrize("is_mirrored", [False, True], ids=["rows", "rows and files"])
-def test_a_process_killed_at_any_instant_leaves_each_session_once_and_the_work_finishable(
+def test_a_process_killed_at_any_time_leaves_each_session_once_and_the_work_resumable(
     kind: type[Work],
     is_mirrored: bool,
     tmp_path: Path,
     chance: random.Random,
-    tell: Callable[[str], None],
+    note: Callable[[str], None],
 ) -> None:
     folder = tmp_path if is_mirrored else None
     typical = typical_seconds(kind, folder)
@@ -51,7 +51,7 @@ def test_a_process_killed_at_any_instant_leaves_each_session_once_and_the_work_f
     moved: Counter[int] = Counter()
     while kills < wanted:
         work = kind(folder)
-        # Some are killed again when they go on.
+        # Some are killed again after they resumed.
         for _ in range(chance.choice((1, 1, 3))):
             delay_seconds = chance.uniform(0, typical * 1.05)
             print(f"try {tries}: killed after {delay_seconds:.4f} of {typical:.4f} s")
@@ -60,19 +60,19 @@ def test_a_process_killed_at_any_instant_leaves_each_session_once_and_the_work_f
                 break
             kills += 1
             moved[(work.run.position if kind is Cleanup else work.run.undo_position) > 0] += 1
-            # Or PostgreSQL has ended the last statement of the dead process only now.
+            # Alternatively, PostgreSQL has only now ended the last statement of the dead process.
             assert jobs.mark_dead(work.run) or work.run.state == work.done
         if work.run.state != work.done:
             work.finish()
         work.check_end()
-    tell(
+    note(
         f"{kills} kills in mid-work of {tries} tries over {typical:.3f} s each, "
         f"{moved[True]} of them after the first batch"
     )
 
 
 def test_a_worker_can_be_killed() -> None:
-    """The kills are real: the process is gone, and answers no more."""
+    """Check that a killed process is gone and does not answer."""
     worker = Worker()
     worker.kill()
     with pytest.raises(OSError, match="closed"):

@@ -1,4 +1,4 @@
-"""Many threads and programs that save, touch and list by a ``SessionManager`` at once, while sweeps run."""
+"""Threads and programs save, touch and list sessions through ``SessionManager`` while sweeps run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, Ses
 from sessions_app.models.clock import database_now
 from sessions_app.session.criteria import Criteria
 from sessions_app.session.document import read_document
-from tests.stress.census import NAMESPACE, assert_files_in_step, one_snapshot, start_anew
+from tests.stress.census import NAMESPACE, assert_files_match, one_snapshot, reset
 from tests.stress.effort import IS_FULL, TRIES
 from tests.stress.program import endpoint, old_content, put_file, put_row
 from tests.stress.programs import programs
@@ -46,7 +46,7 @@ Report = dict[str, Any]
 
 
 class Saved:
-    """What savers told, and what has to be there after that."""
+    """The reports of savers, and checks of what must exist afterwards."""
 
     def __init__(self, savers: list[Report]) -> None:
         self.savers = savers
@@ -65,7 +65,7 @@ class Saved:
         return sum(map(len, self.saves.values()))
 
     def check_live(self, live: dict[str, BrowserSession], began_at: Any) -> None:
-        """Each name that was saved is live, fresh and valid, as its last save left it."""
+        """Check that each saved name is live, fresh and valid, as of its last save."""
         assert live.keys() == self.saves.keys()
         for name, session in live.items():
             assert session.last_accessed is not None
@@ -76,13 +76,13 @@ class Saved:
             token = content["metadata"]["token"]
             ended = {of: ended_ns for of, _, ended_ns in self.saves[name]}
             assert token in ended, f"{name} holds what nobody has saved: {token}"
-            # No save came after it: where savers had the name at the same time, either may be the last.
+            # No save followed it; of overlapping saves of a name, either can be the last.
             assert ended[token] >= max(began_ns for _, began_ns, _ in self.saves[name]), f"{name} lost a save"
             assert content["cdp_url"] == session.cdp_url == endpoint(token)
             assert content["metadata"]["page_url"].endswith(f"/{token}")
 
     def check_archived(self, archived: list[ArchivedSession]) -> None:
-        """Only old sessions went, and none twice."""
+        """Check that only old sessions were archived, and none twice."""
         contents = [read_document(bytes(session.document)) or {} for session in archived]
         tokens = Counter(content["metadata"]["token"] for content in contents)
         assert tokens.keys() <= self.aged, "a session was swept after it had been saved"
@@ -90,7 +90,7 @@ class Saved:
 
 
 def check(saved: Saved, manager: SessionManager, began_at: Any) -> int:
-    """Nothing broke and nothing was lost; tell how many old sessions the sweeps took."""
+    """Check for errors and lost sessions; return the number of old sessions that the sweeps removed."""
     assert not saved.errors, f"{len(saved.errors)} errors, the first: {saved.errors[0]}"
     with one_snapshot():
         live = list(BrowserSession.objects.all())
@@ -109,7 +109,7 @@ def check(saved: Saved, manager: SessionManager, began_at: Any) -> int:
 
 
 def share_out(names: list[str], threads: int, processes: int) -> list[dict[str, list[str]]]:
-    """Give each saver names of its own: those of one process with many threads, and of many with one."""
+    """Assign names to savers: one process with many threads, and many processes with one."""
     labels = [f"thread-{n}" for n in range(threads)] + [f"process-{n}" for n in range(processes)]
     own = {label: names[number :: len(labels)] for number, label in enumerate(labels)}
     of_threads = {label: own.pop(label) for label in labels[:threads]}
@@ -117,20 +117,20 @@ def share_out(names: list[str], threads: int, processes: int) -> list[dict[str, 
 
 
 def leave_old(names: list[str], put: Callable[[str, dict[str, Any]], None]) -> set[str]:
-    """Put old sessions in the place of the names, every fourth one invalid and the others expired."""
+    """Replace the names by old sessions: every fourth is invalid, the others are expired."""
     for number, name in enumerate(names):
         put(name, old_content(f"old-{number}", is_invalid=number % 4 == 0))
     return {f"old-{number}" for number in range(len(names))}
 
 
-def are_at_work(results: list[Future[Report]], began: float) -> bool:
-    """Whether a program has not ended; one that takes for ever hangs."""
+def are_running(results: list[Future[Report]], began: float) -> bool:
+    """Return whether a program is running; fail if one hangs."""
     assert time.monotonic() < began + ANSWER_SECONDS, "the programs do not end"
     return not all(result.done() for result in results)
 
 
 def sweep_slowly(chance: random.Random) -> int:
-    """Sweep as the panel does, with some time between plan and run; tell how many sessions changed in it."""
+    """Sweep with a pause between plan and run; return how many sessions changed in it."""
     time.sleep(0.01)
     if not BrowserSession.objects.filter(STALE.matching(database_now())).exists():
         return 0
@@ -140,9 +140,9 @@ def sweep_slowly(chance: random.Random) -> int:
 
 
 def test_threads_and_programs_save_touch_and_list_while_sweeps_run(
-    tmp_path: Path, chance: random.Random, tell: Callable[[str], None]
+    tmp_path: Path, chance: random.Random, note: Callable[[str], None]
 ) -> None:
-    start_anew()
+    reset()
     began_at = timezone.now()
     names = [f"session-{number:04}" for number in range(SESSIONS)]
     shared = [f"shared-{number:02}" for number in range(SHARED)]
@@ -160,7 +160,7 @@ def test_threads_and_programs_save_touch_and_list_while_sweeps_run(
         started.begin()
         began = time.monotonic()
         results = [started.result(program) for program in savers]
-        while are_at_work(results, began):
+        while are_running(results, began):
             skipped += sweep_slowly(chance)
         seconds = time.monotonic() - began
         saved = Saved([saver for result in results for saver in result.result()["savers"]])
@@ -169,7 +169,7 @@ def test_threads_and_programs_save_touch_and_list_while_sweeps_run(
     saved.aged |= old
     run_cleanup(plan_cleanup(STALE, trigger="schedule"))
     taken = check(saved, SessionManager(namespace=NAMESPACE), began_at)
-    tell(
+    note(
         f"{THREADS} threads and {PROCESSES} processes saved {len(saved.saves):,} sessions "
         f"{saved.save_count:,} times, touched them {saved.count('touches'):,} times and listed them "
         f"{saved.count('lists'):,} times in {seconds:.0f} s; of {len(saved.aged):,} old ones {taken:,} were "
@@ -181,9 +181,9 @@ def test_threads_and_programs_save_touch_and_list_while_sweeps_run(
 
 
 def test_threads_and_programs_share_a_folder_while_sweeps_run(
-    tmp_path: Path, chance: random.Random, tell: Callable[[str], None]
+    tmp_path: Path, chance: random.Random, note: Callable[[str], None]
 ) -> None:
-    start_anew()
+    reset()
     began_at = timezone.now()
     folder, var_dir = tmp_path / "shared" / "sessions", tmp_path / "var"
     folder.mkdir(parents=True)
@@ -203,7 +203,7 @@ def test_threads_and_programs_share_a_folder_while_sweeps_run(
         started.begin()
         began = time.monotonic()
         results = [started.result(program) for program in savers]
-        while are_at_work(results, began):
+        while are_running(results, began):
             reads += read_all(folder)
             time.sleep(0.01)
         seconds = time.monotonic() - began
@@ -215,20 +215,20 @@ def test_threads_and_programs_share_a_folder_while_sweeps_run(
     manager.cleanup_expired_sessions()
     manager.cleanup_invalid_sessions()
     taken = check(saved, manager, began_at)
-    assert_files_in_step(SessionDirectory.objects.get(), folder)
+    assert_files_match(SessionDirectory.objects.get(), folder)
     assert {path.name for path in folder.iterdir()} == {f"{name}.json" for name in saved.saves}
     assert list(folder.parent.iterdir()) == [folder]
-    tell(
+    note(
         f"{FILE_THREADS} threads and {FILE_PROCESSES} processes saved {len(saved.saves):,} files "
         f"{saved.save_count:,} times, touched them {saved.count('touches'):,} times and listed them "
         f"{saved.count('lists'):,} times in {seconds:.0f} s; of {len(saved.aged):,} old ones {taken:,} were "
-        f"swept, {swept['removed']:,} by {swept['sweeps']:,} sweeps meanwhile; {reads:,} reads found whole "
+        f"swept, {swept['removed']:,} by {swept['sweeps']:,} sweeps; {reads:,} reads found whole "
         "documents"
     )
 
 
 def read_all(folder: Path) -> int:
-    """Read each document, as another program does; one that is gone by then is no fault."""
+    """Read each document, as another program does; ignore documents that were removed."""
     count = 0
     for path in folder.glob("*.json"):
         with suppress(FileNotFoundError):
@@ -238,10 +238,10 @@ def read_all(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("has_folder", [False, True], ids=["database", "folder"])
-def test_a_program_that_forks_while_its_threads_save_goes_on_in_parent_and_children(
-    has_folder: bool, tmp_path: Path, chance: random.Random, tell: Callable[[str], None]
+def test_a_program_that_forks_while_its_threads_save_works_in_parent_and_children(
+    has_folder: bool, tmp_path: Path, chance: random.Random, note: Callable[[str], None]
 ) -> None:
-    start_anew()
+    reset()
     began_at = timezone.now()
     place: dict[str, Any] = (
         {"storage_dir": str(tmp_path / "sessions")} if has_folder else {"namespace": NAMESPACE}
@@ -249,24 +249,24 @@ def test_a_program_that_forks_while_its_threads_save_goes_on_in_parent_and_child
     with programs(tmp_path / "var", chance.random()) as started:
         program = started.add("fork", place, children=CHILDREN, threads=FORK_THREADS)
         started.begin()
-        told = started.result(program).result(ANSWER_SECONDS)
-    assert set(told["exit_codes"]) == {0}, told["exit_codes"]
-    saved = Saved(told["savers"])
+        outcome = started.result(program).result(ANSWER_SECONDS)
+    assert set(outcome["exit_codes"]) == {0}, outcome["exit_codes"]
+    saved = Saved(outcome["savers"])
     check(saved, SessionManager(**place), began_at)
-    tell(f"{CHILDREN} children forked while {FORK_THREADS} threads saved {saved.save_count:,} times")
+    note(f"{CHILDREN} children forked while {FORK_THREADS} threads saved {saved.save_count:,} times")
 
 
 def put_new(directory: SessionDirectory, name: str) -> BrowserSession:
-    """A session of a file, as a manager has just saved it."""
+    """Return the session of a file that a manager has just saved."""
     return BrowserSession.objects.create(
         namespace=directory.namespace, name=name, directory=directory, file_name=f"{name}.json"
     )
 
 
-def test_a_sync_leaves_out_what_is_saved_meanwhile_however_often(
+def test_a_sync_skips_sessions_that_are_saved_during_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start_anew()
+    reset()
     manager = SessionManager(storage_dir=tmp_path)
     directory = SessionDirectory.objects.get()
     for name in ("first", "second", "third"):

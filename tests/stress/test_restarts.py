@@ -1,4 +1,4 @@
-"""PostgreSQL is stopped and started while a cleanup or an undo is at work."""
+"""PostgreSQL is restarted while a cleanup or an undo runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MODES = ("immediate", "fast")
 
 @pytest.fixture
 def cluster(django_db_blocker: DjangoDbBlocker) -> Iterator[Cluster]:
-    """Give the test a server of its own, whose database is the default one meanwhile."""
+    """A server for the test, whose database is the default one during it."""
     own, usual = connections["default"], connections.settings["default"]
     cluster = Cluster()
     place = {"HOST": "127.0.0.1", "PORT": str(cluster.port), "USER": USER, "PASSWORD": ""}
@@ -42,7 +42,7 @@ def cluster(django_db_blocker: DjangoDbBlocker) -> Iterator[Cluster]:
 
 
 def stopped_midway(cluster: Cluster, worker: Worker, work: Work, mode: str, delay_seconds: float) -> bool:
-    """Stop and start the server while a process is at work; returns whether that broke the work."""
+    """Restart the server while a process works; return whether that interrupted the work."""
     connections["default"].close()
     worker.start(work.job, work.run.pk, work.batch_size)
     time.sleep(delay_seconds)
@@ -57,8 +57,8 @@ def stopped_midway(cluster: Cluster, worker: Worker, work: Work, mode: str, dela
 
 
 @pytest.mark.parametrize("kind", [Cleanup, Undo])
-def test_a_server_stopped_at_any_instant_leaves_each_session_once_and_the_work_finishable(
-    kind: type[Work], cluster: Cluster, chance: random.Random, tell: Callable[[str], None]
+def test_a_server_stopped_at_any_time_leaves_each_session_once_and_the_work_resumable(
+    kind: type[Work], cluster: Cluster, chance: random.Random, note: Callable[[str], None]
 ) -> None:
     typical = typical_seconds(kind, None)
     stops: Counter[str] = Counter()
@@ -74,8 +74,8 @@ def test_a_server_stopped_at_any_instant_leaves_each_session_once_and_the_work_f
                 continue
             stops[mode] += 1
             jobs.mark_dead(work.run)
-            # The process that lived through it goes on, as the task queue would.
+            # The surviving process resumes, as the task queue would.
             outcome = worker.do(work.job, work.run.pk, work.batch_size)
             assert (outcome.error, outcome.value) == ("", work.count), outcome
         work.check_end()
-    tell(f"{stops.total()} stops in mid-work {dict(stops)} of {tries} tries over {typical:.3f} s each")
+    note(f"{stops.total()} stops in mid-work {dict(stops)} of {tries} tries over {typical:.3f} s each")

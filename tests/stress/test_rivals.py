@@ -1,4 +1,4 @@
-"""Two processes with the same task, and one that wakes up after its run was taken over."""
+"""Two processes with the same task, and a suspended process whose run was taken over."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ State = CleanupRun.State
 
 
 def at_once(pair: list[Worker], job: Callable[..., int], *arguments: object) -> list[Outcome]:
-    """Give both the same job at the same time."""
+    """Run the same job in both processes at once."""
     for worker in pair:
         worker.start(job, *arguments)
     return [worker.result() for worker in pair]
 
 
 def assert_one_did_it(outcomes: list[Outcome]) -> None:
-    """One did the work and the other was refused."""
+    """Check that one process did the work and the other was refused."""
     refused, done = sorted(outcomes, key=lambda outcome: not outcome.error)
     assert (done.error, done.value) == ("", SESSIONS), done
     assert refused.error == "CleanupInProgress", refused
@@ -43,7 +43,7 @@ def assert_one_did_it(outcomes: list[Outcome]) -> None:
 
 @pytest.mark.parametrize("is_read_before", [False, True], ids=["by id", "as read before"])
 def test_of_two_processes_with_the_same_run_or_undo_one_does_it(
-    is_read_before: bool, tell: Callable[[str], None]
+    is_read_before: bool, note: Callable[[str], None]
 ) -> None:
     with workers(2) as pair:
         for _ in range(PAIRS):
@@ -53,15 +53,15 @@ def test_of_two_processes_with_the_same_run_or_undo_one_does_it(
             assert assert_whole(before, run) == (0, SESSIONS)
             assert (run.state, run.attempt, run.removed_count) == (State.SUCCEEDED, 1, SESSIONS)
             outcomes = at_once(pair, jobs.undo, run if is_read_before else run.pk, BATCH_SIZE)
-            # Who comes after the end of an undo finds it done, which is no refusal.
+            # A process that starts after the end of an undo finds it done and is not refused.
             assert sorted((o.value, o.error) for o in outcomes if not o.error)[0] == (SESSIONS, "")
             assert {outcome.error for outcome in outcomes} <= {"", "CleanupInProgress"}
             assert assert_whole(before, run) == (SESSIONS, 0)
             assert (run.state, run.attempt, run.restored_count) == (State.UNDONE, 2, SESSIONS)
-    tell(f"{PAIRS} runs and undos given to two processes at once, each done once")
+    note(f"{PAIRS} runs and undos given to two processes at once, each done once")
 
 
-def test_a_step_of_a_sweep_that_is_delivered_twice_is_one_run(tell: Callable[[str], None]) -> None:
+def test_a_step_of_a_sweep_that_is_delivered_twice_is_one_run(note: Callable[[str], None]) -> None:
     policy = CleanupPolicy.objects.create(name="nightly")
     step = CleanupStep.objects.create(policy=policy, position=0, criterion="expired", max_age_days=7)
     due_at = datetime(2026, 11, 22, 2, tzinfo=UTC)
@@ -72,10 +72,10 @@ def test_a_step_of_a_sweep_that_is_delivered_twice_is_one_run(tell: Callable[[st
             outcomes = at_once(pair, jobs.plan_and_run, step.pk, due_at + timedelta(night), BATCH_SIZE)
             assert_one_did_it(outcomes)
             assert assert_whole(before, CleanupRun.objects.get()) == (0, SESSIONS)
-    tell(f"{PAIRS} steps delivered to two processes at once, each planned and run once")
+    note(f"{PAIRS} steps delivered to two processes at once, each planned and run once")
 
 
-def test_two_runs_of_the_same_sessions_take_each_of_them_once(tell: Callable[[str], None]) -> None:
+def test_two_runs_of_the_same_sessions_remove_each_once(note: Callable[[str], None]) -> None:
     shared = 0
     with workers(2) as pair:
         for _ in range(PAIRS):
@@ -91,11 +91,11 @@ def test_two_runs_of_the_same_sessions_take_each_of_them_once(tell: Callable[[st
                 assert run.removed_count + run.skipped_count == run.matched_count == SESSIONS
                 assert len(run.skipped_sessions) == run.skipped_count
             shared += 0 < first.removed_count < SESSIONS
-    tell(f"{PAIRS} pairs of runs of the same sessions, {shared} of which shared them")
+    note(f"{PAIRS} pairs of runs of the same sessions, {shared} of which shared them")
 
 
-def test_of_two_processes_that_go_on_with_the_same_dead_run_one_does_it(
-    chance: random.Random, tell: Callable[[str], None]
+def test_of_two_processes_that_resume_the_same_stalled_run_one_does_it(
+    chance: random.Random, note: Callable[[str], None]
 ) -> None:
     positions: list[int] = []
     while len(positions) < PAIRS:
@@ -116,11 +116,11 @@ def test_of_two_processes_that_go_on_with_the_same_dead_run_one_does_it(
         assert assert_whole(before, run) == (0, SESSIONS)
         assert (run.state, run.attempt) == (State.SUCCEEDED, 2)
     begun = sum(count > 0 for count in positions)
-    tell(f"{PAIRS} dead runs gone on with by two processes at once, {begun} of them begun")
+    note(f"{PAIRS} stalled runs resumed by two processes at once, {begun} of them started")
 
 
 def holds_locks() -> bool:
-    """Whether another connection is in the middle of a transaction, which nobody else can wait out."""
+    """Return whether another connection holds locks in an open transaction."""
     if connection.vendor == "sqlite":
         connection.close()
         options, patient = connection.settings_dict["OPTIONS"], connection.settings_dict["OPTIONS"]["timeout"]
@@ -139,7 +139,7 @@ def holds_locks() -> bool:
             if len(free.values_list("pk")) != model._default_manager.count():
                 return True
     with connection.cursor() as cursor:
-        # Rows that it has moved but not committed are locked in a way that no query shows.
+        # Rows that were moved and not committed are locked in a way that no query shows.
         cursor.execute(
             "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() "
             "AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
@@ -147,8 +147,8 @@ def holds_locks() -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def test_a_run_that_was_taken_over_counts_and_deletes_nothing_more_when_its_process_wakes_up(
-    chance: random.Random, tell: Callable[[str], None]
+def test_a_resumed_process_changes_nothing_in_a_run_that_was_taken_over(
+    chance: random.Random, note: Callable[[str], None]
 ) -> None:
     wanted, outcomes, locked = TAKEOVERS, Counter[str](), 0
     while outcomes.total() < wanted:
@@ -176,7 +176,7 @@ def test_a_run_that_was_taken_over_counts_and_deletes_nothing_more_when_its_proc
         outcomes["after its end" if at_end else "while it was at work elsewhere"] += 1
         assert assert_whole(before, run) == (0, SESSIONS)
         assert (run.state, run.attempt, run.removed_count) == (State.SUCCEEDED, 2, SESSIONS)
-    tell(
+    note(
         f"{outcomes.total()} runs taken over from a suspended process that woke up {dict(outcomes)}; "
         f"{locked} more were suspended inside a transaction"
     )

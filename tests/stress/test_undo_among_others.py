@@ -1,4 +1,4 @@
-"""An undo while others take its names, bring back its sessions and empty the archive."""
+"""An undo while others use its names, restore its sessions and empty the archive."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ PAUSE_SECONDS = 0.002
 State = CleanupRun.State
 
 
-@pytest.mark.parametrize("is_emptied", [False, True], ids=["kept", "archive emptied meanwhile"])
-def test_an_undo_among_others_loses_nothing_and_brings_nothing_back_twice(
-    is_emptied: bool, chance: random.Random, tell: Callable[[str], None]
+@pytest.mark.parametrize("is_emptied", [False, True], ids=["kept", "archive emptied"])
+def test_a_concurrent_undo_loses_nothing_and_restores_nothing_twice(
+    is_emptied: bool, chance: random.Random, note: Callable[[str], None]
 ) -> None:
     fates: Counter[str] = Counter()
     with workers(5) as (undoer, rival, taker, restorer, emptier):
@@ -47,20 +47,20 @@ def test_an_undo_among_others_loses_nothing_and_brings_nothing_back_twice(
             emptying = emptier.result() if is_emptied else None
             assert emptying is None or not emptying.error, emptying
             emptied = emptying.value if emptying else 0
-            # All of them may find everything done already; none of them breaks.
+            # Each of them may find that the others have done everything; none of them fails.
             assert {o.error for o in undone} <= {"", "CleanupInProgress", "CannotUndo"}, undone
             assert not took.error, took
             assert not restored.error, restored
-            fates["restored by hand"] += restored.value
+            fates["restored manually"] += restored.value
             fates.update(check(run, before, took.value, emptied))
             fates["undos refused"] += sum(bool(outcome.error) for outcome in undone)
-    tell(f"{UNDOS} undos of {SESSIONS} sessions {dict(fates)}")
+    note(f"{UNDOS} undos of {SESSIONS} sessions {dict(fates)}")
 
 
 def check(
     run: CleanupRun, before: dict[int, tuple[object, ...]], taken: list[int], emptied: int
 ) -> Counter[str]:
-    """Each session is live, archived or emptied, just once and as it was, and each counter tells it."""
+    """Check that each session is live, archived or deleted, once and unchanged, and all counters."""
     with one_snapshot():
         live, archived = live_sessions(), contents(ArchivedSession.objects.all())
         sizes = sum(ArchivedSession.objects.values_list("size_bytes", flat=True))
@@ -77,7 +77,7 @@ def check(
     assert emptied or run.removed_bytes == restored_bytes + sizes
     assert run.state in (State.UNDONE, State.SUCCEEDED)
     if run.state == State.UNDONE:
-        # What the undo left is what it found taken, and it leaves it again.
+        # The undo skipped sessions whose names were in use, and a second undo skips them again.
         names = {row[1] for row in live.values()}
         assert {row[1] for row in archived.values()} <= names
         assert undo_cleanup(run).restored_count == len(back)

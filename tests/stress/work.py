@@ -1,4 +1,4 @@
-"""A cleanup to be run and one to be undone, that something is done to meanwhile."""
+"""A cleanup and an undo that the stress tests disturb."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sessions_app.cleanup import run_cleanup, undo_cleanup
 from sessions_app.models import CleanupRun, SessionDirectory
 from tests.factories import plan
 from tests.stress import jobs
-from tests.stress.census import assert_files_in_step, assert_whole, fill, fill_from, live_sessions
+from tests.stress.census import assert_files_match, assert_whole, fill, fill_from, live_sessions
 from tests.stress.processes import workers
 
 SESSIONS = 300
@@ -21,10 +21,10 @@ State = CleanupRun.State
 
 
 class Work:
-    """Some sessions, and a run of them that is to be run or undone; with files for part of the tries."""
+    """Sessions and a run that is to be run or undone, with files in some of the tries."""
 
     job: Callable[..., int]
-    at_work: State
+    active: State
     done: State
 
     def __init__(self, folder: Path | None) -> None:
@@ -40,26 +40,26 @@ class Work:
         self.run = plan(expired=True)
 
     def finish(self) -> None:
-        """Go on with it in this process, to the end."""
+        """Finish the work in this process."""
         raise NotImplementedError
 
     def check(self) -> None:
-        """Nothing is lost, nothing is there twice, and the counters tell what is there."""
+        """Check that each session exists once and that the counters agree."""
         live, archived = assert_whole(self.before, self.run)
         assert live + archived == self.count
 
     def check_end(self) -> None:
-        """It has ended, and the files agree with it."""
+        """Check that the work has ended and that the files agree with the rows."""
         self.check()
         assert self.run.state == self.done
         assert self.run.removed_count == self.count
         if self.directory is not None and self.folder is not None:
-            assert_files_in_step(self.directory, self.folder)
+            assert_files_match(self.directory, self.folder)
 
 
 class Cleanup(Work):
     job = staticmethod(jobs.run)
-    at_work = State.RUNNING
+    active = State.RUNNING
     done = State.SUCCEEDED
 
     def finish(self) -> None:
@@ -69,7 +69,7 @@ class Cleanup(Work):
 
 class Undo(Work):
     job = staticmethod(jobs.undo)
-    at_work = State.UNDOING
+    active = State.UNDOING
     done = State.UNDONE
 
     def __init__(self, folder: Path | None) -> None:
@@ -82,7 +82,7 @@ class Undo(Work):
 
 
 def typical_seconds(kind: type[Work], folder: Path | None) -> float:
-    """How long a process takes for it that nobody kills."""
+    """Return the median time of the work without a kill."""
     seconds = []
     with workers(1) as (worker,):
         for _ in range(3):

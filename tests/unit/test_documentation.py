@@ -1,4 +1,4 @@
-"""Documentation is tested: what is missing or wrong in it fails the build."""
+"""Compare the documentation with the code."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ OPERATIONS = (PROJECT_DIR / "docs" / "operations.md").read_text(encoding="utf-8"
 MANAGER = (PROJECT_DIR / "docs" / "session-manager.md").read_text(encoding="utf-8")
 DOCUMENTS = {"README.md": README, "operations.md": OPERATIONS, "session-manager.md": MANAGER}
 DJANGO_ONLY = "RAPTOR_TASK_DEADLINE_SECONDS"
-"""A setting of Django that no environment variable sets."""
+"""A Django setting without an environment variable."""
 
 COMMANDS = sorted(name for name, app in get_commands().items() if app == "sessions_app")
 
 
 def rows(text: str, heading: str) -> list[list[str]]:
-    """The cells of the first table under a heading, without its head."""
+    """Return the cells of the first table under a heading, without its header."""
     section = text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
     lines = [line for line in section.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
 
 
-def test_the_settings_table_is_what_the_code_reads() -> None:
+def test_the_settings_table_agrees_with_the_code() -> None:
     declared = [[f"`{v.name}`", v.documented_default, v.meaning] for v in VARIABLES]
     assert rows(README, "Settings") == declared
 
 
-def test_the_commands_table_has_each_command_and_no_other() -> None:
+def test_each_command_is_documented() -> None:
     assert sorted(row[0].strip("`").split()[0] for row in rows(README, "Commands")) == COMMANDS
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_command_and_each_option_says_what_it_does(name: str) -> None:
+def test_each_command_and_each_option_has_a_help_text(name: str) -> None:
     command = load_command_class("sessions_app", name)
     parser = command.create_parser("manage.py", name)
     assert command.help.endswith(".")
     assert all(action.help for action in parser._actions if action.option_strings)
 
 
-def test_each_option_that_the_readme_names_is_one() -> None:
+def test_each_option_in_the_readme_exists() -> None:
     options = {
         option
         for name in COMMANDS
@@ -61,37 +61,37 @@ def test_each_option_that_the_readme_names_is_one() -> None:
     assert set(re.findall(r"--[a-z][a-z-]+", section)) <= options
 
 
-def test_each_variable_that_the_documents_name_is_a_setting() -> None:
+def test_each_variable_in_the_documents_is_a_setting() -> None:
     known = {variable.name for variable in VARIABLES}
     assert set(re.findall(r"RAPTOR_[A-Z_]+", README + OPERATIONS + MANAGER)) <= known | {DJANGO_ONLY}
 
 
-def test_the_two_commands_stand_at_the_top() -> None:
+def test_the_readme_starts_with_the_two_commands() -> None:
     top = README.split("\n## ", 2)
     assert "make up " in top[1]
     assert "make test " in top[1]
 
 
-def test_each_make_target_that_the_readme_names_is_there() -> None:
+def test_each_make_target_in_the_readme_exists() -> None:
     makefile = (PROJECT_DIR / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
     assert set(re.findall(r"`?make ([a-z-]+)`?(?:  |`)", README)) <= targets
 
 
-def test_each_schedule_is_told() -> None:
+def test_each_schedule_is_documented() -> None:
     assert [row[0].strip("`") for row in rows(OPERATIONS, "What runs")] == [
         task.name for task in PLANNED_TASKS
     ]
 
 
-def test_each_check_is_told() -> None:
+def test_each_check_is_documented() -> None:
     checks = (PROJECT_DIR / "sessions_app" / "checks.py").read_text(encoding="utf-8")
-    told = [row[0].strip("`") for row in rows(OPERATIONS, "Messages of the checks")]
-    assert told == re.findall(r'id="(sessions_app\.[EW]\d+)"', checks)
+    documented = [row[0].strip("`") for row in rows(OPERATIONS, "Messages of the checks")]
+    assert documented == re.findall(r'id="(sessions_app\.[EW]\d+)"', checks)
 
 
 @pytest.mark.parametrize("text", DOCUMENTS.values(), ids=DOCUMENTS)
-def test_each_link_leads_to_something(text: str) -> None:
+def test_each_link_has_a_target(text: str) -> None:
     folder = PROJECT_DIR if text is README else PROJECT_DIR / "docs"
     anchors = {
         re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
@@ -103,26 +103,26 @@ def test_each_link_leads_to_something(text: str) -> None:
         assert not anchor or anchor in anchors, link
 
 
-def test_no_path_of_a_developer_is_told() -> None:
+def test_no_path_of_a_developer_is_in_the_documents() -> None:
     assert not re.search(r"(?<![\w~.])/(home|root|Users|work|tmp)/", "".join(DOCUMENTS.values()))
 
 
-def test_each_method_of_the_manager_is_told_with_its_arguments() -> None:
-    told = [row[0].strip("`") for row in rows(MANAGER, "All methods")]
+def test_each_method_of_the_manager_is_documented_with_its_arguments() -> None:
+    documented = [row[0].strip("`") for row in rows(MANAGER, "All methods")]
     methods = {name: method for name, method in vars(SessionManager).items() if inspect.isfunction(method)}
     signatures = [_arguments(method, name) for name, method in methods.items() if not name.startswith("_")]
-    assert sorted(told) == sorted(signatures)
+    assert sorted(documented) == sorted(signatures)
     assert f"`{_arguments(SessionManager.__init__, 'SessionManager')}`" in MANAGER
 
 
 def _arguments(method: Callable[..., object], name: str) -> str:
-    """A method as the table has it: without self and annotations."""
+    """Return the signature of a method as in the table: without self and annotations."""
     signature = inspect.signature(method)
     bare = [p.replace(annotation=p.empty) for p in signature.parameters.values() if p.name != "self"]
-    told = signature.replace(parameters=bare, return_annotation=signature.empty)
-    return f"{name}{told}".replace("'", '"')
+    short = signature.replace(parameters=bare, return_annotation=signature.empty)
+    return f"{name}{short}".replace("'", '"')
 
 
-def test_each_exception_of_a_restore_is_told() -> None:
-    told = {row[0].strip("`") for row in rows(MANAGER, "Restore")}
-    assert told == {*exceptions.__all__} - {"SessionException", "MissingEndpointWarning"}
+def test_each_exception_of_a_restore_is_documented() -> None:
+    documented = {row[0].strip("`") for row in rows(MANAGER, "Restore")}
+    assert documented == {*exceptions.__all__} - {"SessionException", "MissingEndpointWarning"}

@@ -28,7 +28,7 @@ def mistakes_of(tmp_path: Path, **environ: str) -> str:
     return str(caught.value)
 
 
-def test_nothing_given_is_a_whole_configuration(tmp_path: Path) -> None:
+def test_the_defaults_are_a_complete_configuration(tmp_path: Path) -> None:
     environment = read(tmp_path, RAPTOR_TIME_ZONE="UTC")
     secret_key = (tmp_path / "var" / "secret-key").read_text().strip()
     assert environment == Environment(
@@ -51,15 +51,15 @@ def test_nothing_given_is_a_whole_configuration(tmp_path: Path) -> None:
     )
 
 
-def test_a_relative_folder_starts_at_the_project_and_not_where_the_command_runs(tmp_path: Path) -> None:
+def test_a_relative_folder_is_relative_to_the_project(tmp_path: Path) -> None:
     assert read(tmp_path, RAPTOR_VAR_DIR="data").var_dir == tmp_path / "data"
 
 
-def test_a_blank_value_counts_as_not_given(tmp_path: Path) -> None:
+def test_a_blank_value_is_the_default(tmp_path: Path) -> None:
     assert read(tmp_path, RAPTOR_NAMESPACE=" ", RAPTOR_MAX_AGE_DAYS="").max_age_days == 7
 
 
-def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     message = mistakes_of(
         tmp_path, RAPTOR_DEBUG="perhaps", RAPTOR_TIME_ZONE="Mars/Olympus", RAPTOR_MAX_AGE_DAYS="0"
     )
@@ -79,7 +79,7 @@ def test_a_misspelt_variable_is_a_mistake_with_a_suggestion(tmp_path: Path) -> N
     assert "RAPTOR_MAX_AGE is not a setting; did you mean RAPTOR_MAX_AGE_DAYS?" in message
 
 
-def test_variables_of_tests_and_of_others_are_left_alone(tmp_path: Path) -> None:
+def test_other_variables_are_ignored(tmp_path: Path) -> None:
     read(tmp_path, RAPTOR_TEST_DATABASE_URL="postgres://localhost/x", HOME="/", RAPTORS="many")
 
 
@@ -93,13 +93,13 @@ def test_variables_of_tests_and_of_others_are_left_alone(tmp_path: Path) -> None
         ("RAPTOR_REDIS_URL", "http://:hunter2@localhost"),
     ],
 )
-def test_a_secret_is_never_told(tmp_path: Path, name: str, value: str) -> None:
+def test_messages_do_not_show_secrets(tmp_path: Path, name: str, value: str) -> None:
     message = mistakes_of(tmp_path, **{name: value})
     assert name in message
     assert "hunter2" not in message
 
 
-def test_secrets_stay_out_of_the_representation(tmp_path: Path) -> None:
+def test_the_representation_does_not_show_secrets(tmp_path: Path) -> None:
     secrets = {
         "RAPTOR_SECRET_KEY": "hunter2" * 9,
         "RAPTOR_DATABASE_URL": "postgres://me:hunter2@localhost/x",
@@ -149,7 +149,7 @@ def test_a_wrong_value_is_refused_by_name(tmp_path: Path, name: str, value: str)
     assert f"mistake: {name}" in mistakes_of(tmp_path, **{name: value})
 
 
-def test_right_values_are_read(tmp_path: Path) -> None:
+def test_valid_values_are_read(tmp_path: Path) -> None:
     environment = read(
         tmp_path,
         RAPTOR_BIND="[::]:80",
@@ -170,40 +170,40 @@ def test_right_values_are_read(tmp_path: Path) -> None:
     assert environment.chromium == "/bin/sh"
 
 
-def test_the_secret_key_is_made_once_and_only_for_its_owner(tmp_path: Path) -> None:
+def test_the_secret_key_is_created_once_and_readable_by_its_owner_only(tmp_path: Path) -> None:
     first = read(tmp_path).secret_key
     assert read(tmp_path).secret_key == first
     assert stat.S_IMODE((tmp_path / "var" / "secret-key").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "var").stat().st_mode) == 0o700
 
 
-def test_processes_that_start_together_agree_on_the_secret_key(tmp_path: Path) -> None:
+def test_concurrent_processes_agree_on_the_secret_key(tmp_path: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
         keys = set(pool.map(lambda _: load_secret_key(tmp_path / "secret-key"), range(64)))
     assert len(keys) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["secret-key"]
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     message = mistakes_of(tmp_path, RAPTOR_VAR_DIR=str(tmp_path / "file" / "var"))
     assert "RAPTOR_VAR_DIR" in message
     assert "cannot be made" in message
 
 
-def test_a_secret_key_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_an_unreadable_secret_key_is_reported(tmp_path: Path) -> None:
     (tmp_path / "var" / "secret-key").mkdir(parents=True)
     assert "secret-key can be neither read nor written" in mistakes_of(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 64])
-def test_a_file_without_a_secret_key_is_told(tmp_path: Path, content: bytes) -> None:
+def test_a_file_without_a_secret_key_is_reported(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "var").mkdir()
     (tmp_path / "var" / "secret-key").write_bytes(content)
     assert "secret-key" in mistakes_of(tmp_path)
 
 
-def test_a_given_secret_key_leaves_no_file(tmp_path: Path) -> None:
+def test_a_given_secret_key_creates_no_file(tmp_path: Path) -> None:
     assert read(tmp_path, RAPTOR_SECRET_KEY="k" * 50).secret_key == "k" * 50
     assert not (tmp_path / "var" / "secret-key").exists()
 
@@ -230,13 +230,13 @@ def test_every_variable_has_its_field() -> None:
     assert [v.field_name for v in VARIABLES] == [field.name for field in dataclasses.fields(Environment)]
 
 
-def test_the_readme_tells_every_variable_with_its_default() -> None:
+def test_the_readme_documents_every_variable_with_its_default() -> None:
     readme = (PROJECT_DIR / "README.md").read_text()
     rows = re.findall(r"^\| `(RAPTOR_\w+)` \| (.*?) \|", readme, re.MULTILINE)
     assert rows == [(variable.name, variable.documented_default) for variable in VARIABLES]
 
 
-def test_a_django_project_of_somebody_elses_has_the_same_defaults(tmp_path: Path) -> None:
+def test_another_django_project_has_the_same_defaults(tmp_path: Path) -> None:
     environment = read(tmp_path)
     same = {name for name in DEFAULTS if name not in ("RAPTOR_VAR_DIR", "RAPTOR_TASK_DEADLINE_SECONDS")}
     read_values = {name: getattr(environment, name.removeprefix("RAPTOR_").lower()) for name in same}
@@ -244,7 +244,7 @@ def test_a_django_project_of_somebody_elses_has_the_same_defaults(tmp_path: Path
     assert DEFAULTS["RAPTOR_TASK_DEADLINE_SECONDS"] == settings.RAPTOR_TASK_DEADLINE_SECONDS
 
 
-def test_a_test_project_may_have_variables_of_its_own(tmp_path: Path) -> None:
+def test_a_test_project_can_have_variables_of_its_own(tmp_path: Path) -> None:
     environ = {"RAPTOR_VAR_DIR": str(tmp_path / "var"), "RAPTOR_BROWSER": "chromium"}
     with pytest.raises(ImproperlyConfigured, match="RAPTOR_BROWSER"):
         read_environment(environ, project_dir=tmp_path)

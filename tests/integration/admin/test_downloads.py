@@ -78,7 +78,7 @@ def test_a_download_has_removed_and_skipped_sessions(as_viewer: Client) -> None:
     run = run_cleanup(run)
     assert [row["name"] for row in rows(read(as_viewer, run))] == ["gone"]
     content = json.loads(read(as_viewer, run, "sessions.json"))
-    skipped = {"namespace": "default", "name": "kept", "because": "It was pinned after the preview."}
+    skipped = {"namespace": "shop", "name": "kept", "because": "It was pinned after the preview."}
     assert content["skipped"] == {"count": 1, "sessions": [skipped]}
     assert rows(read(as_viewer, run, "skipped.csv")) == [skipped]
     html = as_viewer.get(f"{RUNS}{run.pk}/change/").content.decode()

@@ -1,4 +1,4 @@
-"""What the scope of a cleanup held before it, counted as seldom as can be."""
+"""The size of a cleanup's scope before it starts, counted as rarely as possible."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_sweep_counts_the_scope_of_a_step_once_before_it_and_once_after_it() -
     assert [(run.before_count, run.after_count) for run in result.runs] == [(3, 0)]
 
 
-def test_a_plan_that_was_weighed_long_ago_is_weighed_again_when_it_starts() -> None:
+def test_the_scope_of_an_old_plan_is_counted_again_at_the_start() -> None:
     make_sessions(3, **OLD)
     run = plan(expired=True)
     weigh(run)
@@ -38,7 +38,7 @@ def test_a_plan_that_was_weighed_long_ago_is_weighed_again_when_it_starts() -> N
     assert (run.before_count, run.after_count) == (4, 1)
 
 
-def test_who_weighs_a_plan_writes_nothing_on_a_run_that_has_begun_meanwhile() -> None:
+def test_counting_a_scope_changes_nothing_in_a_run_that_has_started() -> None:
     make_sessions(3, **OLD)
     seen = plan(expired=True)
     run_cleanup(CleanupRun.objects.get(pk=seen.pk))

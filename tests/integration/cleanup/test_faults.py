@@ -1,4 +1,4 @@
-"""Runs that fail, stop or die midway, or that two processes want to run."""
+"""Runs that fail, stop or die midway, and runs that two processes start."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def is_second_delete() -> Callable[[str], bool]:
 
 
 def fail_at(is_the_one: Callable[[str], bool]) -> Any:
-    """Let the first statement fail of which the function says so, as a lost connection would."""
+    """Fail the first statement that the function selects, as a lost connection would."""
     has_failed: list[str] = []
 
     def fail(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -72,7 +72,7 @@ def test_batches_commit_alone_and_a_failed_run_can_be_resumed() -> None:
     assert_counters_equal_rows(run)
 
 
-def test_a_run_that_meets_its_deadline_is_left_to_be_resumed() -> None:
+def test_a_run_stopped_by_its_deadline_can_be_resumed() -> None:
     make_sessions(5, **OLD)
     run = run_cleanup(plan(expired=True), deadline=Deadline(0), batch_size=2)
     assert run.state == State.INTERRUPTED
@@ -84,7 +84,7 @@ def test_a_run_that_meets_its_deadline_is_left_to_be_resumed() -> None:
 
 
 @pytest.mark.parametrize("state", [State.RUNNING, State.SUCCEEDED])
-def test_a_run_that_is_at_work_or_has_ended_is_not_run_again(state: str) -> None:
+def test_a_run_that_is_running_or_has_ended_is_not_run_again(state: str) -> None:
     make_session("old", **OLD)
     run = plan(expired=True)
     CleanupRun.objects.update(state=state)
@@ -93,7 +93,7 @@ def test_a_run_that_is_at_work_or_has_ended_is_not_run_again(state: str) -> None
     assert live() == ["old"]
 
 
-def test_a_doubled_task_takes_the_run_once() -> None:
+def test_a_task_delivered_twice_runs_once() -> None:
     make_session("old", **OLD)
     run = plan(expired=True)
     twin = CleanupRun.objects.get(pk=run.pk)
@@ -103,7 +103,7 @@ def test_a_doubled_task_takes_the_run_once() -> None:
     assert CleanupRun.objects.get().removed_count == 1
 
 
-def test_a_batch_of_a_run_that_was_taken_over_is_undone() -> None:
+def test_a_batch_of_a_run_that_was_taken_over_is_rolled_back() -> None:
     make_sessions(4, **OLD)
     run = plan(expired=True)
 
@@ -117,7 +117,7 @@ def test_a_batch_of_a_run_that_was_taken_over_is_undone() -> None:
     assert (len(live()), archived()) == (4, [])
 
 
-def test_a_run_whose_heart_stopped_can_be_resumed() -> None:
+def test_a_run_without_heartbeat_can_be_resumed() -> None:
     make_session("old", **OLD)
     run = plan(expired=True)
     now = database_now()
@@ -130,7 +130,7 @@ def test_a_run_whose_heart_stopped_can_be_resumed() -> None:
 
 
 @pytest.mark.parametrize("is_after", [False, True], ids=["before", "after"])
-def test_a_fault_at_any_statement_leaves_each_session_live_or_archived_and_the_run_finishable(
+def test_a_fault_at_any_statement_leaves_each_session_once_and_the_run_resumable(
     is_after: bool,
 ) -> None:
     fault = 0
@@ -157,7 +157,7 @@ def test_a_fault_at_any_statement_leaves_each_session_live_or_archived_and_the_r
     assert fault > 15
 
 
-def test_a_process_that_was_halted_does_not_take_itself_for_the_one_that_took_over() -> None:
+def test_a_suspended_process_notices_that_its_run_was_taken_over() -> None:
     make_sessions(6, **OLD)
     run = plan(expired=True)
     seen: list[str] = []
@@ -176,7 +176,7 @@ def test_a_process_that_was_halted_does_not_take_itself_for_the_one_that_took_ov
     assert CleanupRun.objects.get().removed_count == 2
 
 
-def test_going_on_with_a_run_forgets_neither_who_started_it_nor_what_went_wrong() -> None:
+def test_resuming_a_run_keeps_its_actor_and_its_error() -> None:
     make_sessions(4, **OLD)
     run = plan(expired=True)
     with fail_at(is_second_delete()), pytest.raises(RuntimeError, match="injected"):

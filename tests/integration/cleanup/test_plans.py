@@ -1,4 +1,4 @@
-"""What a plan counts, what it costs, and what becomes of plans that nobody runs."""
+"""What a plan counts, what it costs, and how unused plans end."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_plan_costs_the_same_queries_whatever_the_size() -> None:
     def queries() -> int:
         with CaptureQueriesContext(connection) as captured:
             plan(expired=True)
-        # The seal on SQLite asks the clock until it ticks.
+        # On SQLite the seal queries the clock until it ticks.
         return len(
             [query for query in captured.captured_queries if "STRFTIME('%Y-%m-%dT" not in query["sql"]]
         )
@@ -56,19 +56,19 @@ def test_a_plan_costs_the_same_queries_whatever_the_size() -> None:
     assert queries() == few
 
 
-def test_what_the_plan_counts_is_what_it_would_take() -> None:
+def test_a_plan_counts_the_sessions_that_its_run_would_remove() -> None:
     make_sessions(3, **OLD)
     run = plan(expired=True)
     assert matching(run).count() == run.matched_count == 3
 
 
-def test_a_plan_of_all_tells_how_many_are_pinned() -> None:
+def test_a_plan_of_all_counts_the_pinned_sessions() -> None:
     make_session("a")
     make_session("b", is_pinned=True)
     assert plan(all=True).matched_pinned_count == 1
 
 
-def test_plans_of_which_nothing_came_are_dropped_after_a_day() -> None:
+def test_unused_plans_are_dropped_after_a_day() -> None:
     make_session("old", **OLD)
     plan(expired=True)
     done = run_cleanup(plan(expired=True))
@@ -79,7 +79,7 @@ def test_plans_of_which_nothing_came_are_dropped_after_a_day() -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer, and a busy timeout")
-def test_a_transaction_left_open_stops_no_plan_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_open_transaction_blocks_no_plan_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "LOCK_WAIT_MILLISECONDS", 100)
     make_session("old", **OLD)
     other = connection.copy()
@@ -99,24 +99,24 @@ def test_the_seal_lies_between_two_ticks_of_the_clock_on_sqlite() -> None:
     make_session("old", **OLD)
     sealed_at = plan(expired=True).sealed_at
     if connection.vendor == "sqlite":
-        # As texts, a row of ".514" comes before a seal of ".514000".
+        # Compared as text, a row dated ".514" is earlier than a seal of ".514000".
         assert sealed_at.microsecond % 1000 == 500
 
 
-def test_what_the_plan_listed_is_not_kept_when_the_run_is_over() -> None:
+def test_the_planned_sessions_are_deleted_when_the_run_has_ended() -> None:
     make_sessions(2, **OLD)
     close_cleanup(plan(expired=True))
     run_cleanup(plan(expired=True))
     assert not PlannedSessions.objects.exists()
 
 
-def test_a_plan_of_a_policy_is_closed_when_it_is_made_again_and_another_one_goes() -> None:
+def test_replanning_closes_the_plan_of_a_policy_and_deletes_any_other() -> None:
     make_session("old", **OLD)
     step = CleanupPolicy.objects.create(name="Nightly").steps.create(criterion="expired")
     of_policy = plan_cleanup(Criteria(expired=True), trigger="schedule", step=step, due_at=AS_OF)
-    by_hand = plan(expired=True)
+    manual = plan(expired=True)
     make_again(of_policy, trigger="admin", actor="operator")
-    make_again(by_hand, trigger="admin", actor="operator")
+    make_again(manual, trigger="admin", actor="operator")
     of_policy.refresh_from_db()
     assert of_policy.state == State.CLOSED
-    assert not CleanupRun.objects.filter(pk=by_hand.pk).exists()
+    assert not CleanupRun.objects.filter(pk=manual.pk).exists()

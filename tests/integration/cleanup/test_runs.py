@@ -1,4 +1,4 @@
-"""What a run takes, what it leaves, and what the archive and the ledger keep of it."""
+"""What a run removes, what it keeps, and what the archive and the run record of it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ STORED = [field.attname for field in StoredSession._meta.local_concrete_fields]
         ),
     ],
 )
-def test_a_run_takes_what_its_criteria_name(criteria: dict[str, Any], taken: list[str]) -> None:
+def test_a_run_removes_the_sessions_that_match_its_criteria(
+    criteria: dict[str, Any], taken: list[str]
+) -> None:
     make_session("valid")
     make_session("invalid", session_id="")
     make_session("old", **OLD)
@@ -60,7 +62,7 @@ def test_a_run_takes_what_its_criteria_name(criteria: dict[str, Any], taken: lis
     assert_counters_equal_rows(run)
 
 
-def test_selected_sessions_go_but_pinned_ones_stay() -> None:
+def test_selected_sessions_are_removed_except_pinned_ones() -> None:
     chosen = [make_session("a").pk, make_session("b", is_pinned=True).pk, 999_999]
     make_session("c")
     run = run_cleanup(plan(session_ids=tuple(chosen)))
@@ -103,7 +105,7 @@ def test_a_session_changed_after_the_preview_survives(change: str) -> None:
     assert (run.matched_count, run.removed_count, run.skipped_count) == (2, 1, 1)
 
 
-def test_large_documents_make_smaller_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_documents_shrink_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     make_sessions(5, metadata={"har": "x" * 1_000}, **OLD)
     monkeypatch.setattr(batches, "BATCH_BYTES", 2_000)
     done: list[int] = []
@@ -111,18 +113,18 @@ def test_large_documents_make_smaller_batches(monkeypatch: pytest.MonkeyPatch) -
     assert done == [2, 2, 1]
 
 
-def test_the_ledger_names_who_ran_it_and_not_who_planned_it() -> None:
+def test_the_actor_of_a_run_is_the_user_who_ran_it() -> None:
     make_session("old", **OLD)
     run = run_cleanup(plan(expired=True), trigger="admin", actor="operator")
     assert (run.trigger, run.actor) == ("admin", "operator")
 
 
-def test_every_skipped_session_is_named_though_it_was_written_while_the_plan_was_made() -> None:
+def test_sessions_changed_while_the_plan_was_made_are_reported_as_skipped() -> None:
     make_sessions(3, **OLD)
     changed = BrowserSession.objects.earliest("pk")
 
     def change(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        # Counted, and not listed yet.
+        # The plan has counted the sessions and not listed them yet.
         if sql.startswith("INSERT") and "cleanuprun" in sql:
             BrowserSession.objects.filter(pk=changed.pk).update(last_accessed=AS_OF)
         return execute(sql, params, many, context)

@@ -1,4 +1,4 @@
-"""What an undo brings back, whole or in part, and when the archive is emptied."""
+"""What an undo restores, completely or in part, and when the archive is emptied."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.faults import Died, Faulty
 pytestmark = pytest.mark.django_db
 
 State = CleanupRun.State
-# What an undo sets anew: when the row was written, and its history.
+# An undo writes these columns: the time of the write and the history.
 DATED = ("updated_at", "restored_at", "past_runs")
 STORED = [f.attname for f in StoredSession._meta.local_concrete_fields if f.attname not in DATED]
 
@@ -39,7 +39,7 @@ def rows() -> list[dict[str, Any]]:
     ]
 
 
-def test_an_undo_brings_every_session_back_byte_for_byte_pins_and_all() -> None:
+def test_an_undo_restores_every_session_byte_for_byte_with_its_pin() -> None:
     make_session("old", metadata={"title": "Übersicht \0 \ud83e"}, **OLD)
     make_session("pinned", is_pinned=True, cdp_url="")
     make_session("other", namespace="bank", last_accessed=None)
@@ -63,7 +63,7 @@ def test_an_undo_brings_every_session_back_byte_for_byte_pins_and_all() -> None:
     )
 
 
-def test_an_undo_twice_is_an_undo_once() -> None:
+def test_a_second_undo_changes_nothing() -> None:
     make_session("old", **OLD)
     run = undo_cleanup(swept())
     assert undo_cleanup(run).restored_count == 1
@@ -79,14 +79,14 @@ def test_sweep_undo_and_sweep_again_works() -> None:
         assert (len(live()), archived()) == (3, [])
 
 
-def test_a_session_keeps_which_runs_it_came_back_from_and_when_it_last_did() -> None:
+def test_a_session_keeps_the_runs_it_was_restored_from_and_the_last_time() -> None:
     session = make_session("old", **OLD)
     assert (session.past_runs, session.restored_at) == (None, None)
     came_back_from: list[int] = []
     for undo in (undo_cleanup, lambda run: restore_sessions([session.pk])):
         before = database_now()
         run = swept()
-        # The archive keeps what it had.
+        # The archive keeps the history.
         assert ArchivedSession.objects.get().past_runs == (came_back_from or None)
         undo(run)
         came_back_from.append(run.pk)
@@ -99,7 +99,7 @@ def test_a_session_keeps_which_runs_it_came_back_from_and_when_it_last_did() -> 
     assert (away.past_runs, away.restored_at, away.run_id) == (came_back_from, back.restored_at, run.pk)
 
 
-def test_a_name_that_was_taken_meanwhile_is_left_in_the_archive() -> None:
+def test_a_session_whose_name_is_in_use_stays_in_the_archive() -> None:
     make_session("old", **OLD)
     make_session("taken", **OLD)
     run = swept()
@@ -111,7 +111,7 @@ def test_a_name_that_was_taken_meanwhile_is_left_in_the_archive() -> None:
     assert run.restored_count == 1
 
 
-def test_a_plan_made_while_a_session_was_away_does_not_take_it() -> None:
+def test_a_plan_made_while_a_session_was_archived_does_not_remove_it() -> None:
     make_session("old", **OLD)
     first = swept()
     second = plan(all=True)
@@ -120,18 +120,18 @@ def test_a_plan_made_while_a_session_was_away_does_not_take_it() -> None:
     assert live() == ["old"]
 
 
-def test_an_undo_in_batches_can_be_interrupted_and_gone_on_with() -> None:
+def test_an_undo_in_batches_can_be_interrupted_and_resumed() -> None:
     make_sessions(5, **OLD)
     run = swept()
     undo_cleanup(run, deadline=Deadline(0), batch_size=2)
     assert (run.state, run.restored_count, len(archived())) == (State.INTERRUPTED, 2, 3)
     with pytest.raises(CleanupInProgress):
-        run_cleanup(run)  # what is back is not taken again
+        run_cleanup(run)  # restored sessions are not read again
     assert undo_cleanup(run).state == State.UNDONE
     assert (len(live()), archived()) == (5, [])
 
 
-def test_there_is_nothing_to_undo_in_a_plan_and_in_an_emptied_run() -> None:
+def test_a_plan_and_an_emptied_run_have_nothing_to_undo() -> None:
     make_session("old", **OLD)
     run = plan(expired=True)
     with pytest.raises(CannotUndo, match="has removed nothing"):
@@ -144,7 +144,7 @@ def test_there_is_nothing_to_undo_in_a_plan_and_in_an_emptied_run() -> None:
         undo_cleanup(run)
 
 
-def test_a_run_at_work_is_not_undone() -> None:
+def test_a_running_run_is_not_undone() -> None:
     make_session("old", **OLD)
     run = swept()
     CleanupRun.objects.update(state=State.RUNNING)
@@ -153,7 +153,7 @@ def test_a_run_at_work_is_not_undone() -> None:
 
 
 @pytest.mark.parametrize("is_after", [False, True], ids=["before", "after"])
-def test_a_fault_at_any_statement_of_an_undo_leaves_each_session_once_and_the_undo_finishable(
+def test_a_fault_at_any_statement_of_an_undo_leaves_each_session_once(
     is_after: bool,
 ) -> None:
     fault, has_failed = 0, True
@@ -177,7 +177,7 @@ def test_a_fault_at_any_statement_of_an_undo_leaves_each_session_once_and_the_un
     assert fault > 15
 
 
-def test_single_sessions_come_back_from_the_archive() -> None:
+def test_single_sessions_are_restored_from_the_archive() -> None:
     make_sessions(3, **OLD)
     run = swept()
     first, *_ = ArchivedSession.objects.order_by("pk")
@@ -190,7 +190,7 @@ def test_single_sessions_come_back_from_the_archive() -> None:
     assert (run.restored_count, len(live())) == (3, 3)
 
 
-def test_the_archive_is_emptied_of_what_is_old_and_not_protected() -> None:
+def test_old_sessions_without_protection_are_deleted_from_the_archive() -> None:
     make_sessions(3, **OLD)
     old = swept()
     make_session("protected", **OLD)
@@ -206,21 +206,21 @@ def test_the_archive_is_emptied_of_what_is_old_and_not_protected() -> None:
     assert (old.emptied_count, old.is_undoable) == (3, False)
 
 
-def test_a_session_brought_back_by_hand_during_an_undo_is_counted() -> None:
+def test_a_session_restored_manually_during_an_undo_is_counted() -> None:
     make_sessions(4, **OLD)
     run = swept()
     last = ArchivedSession.objects.latest("pk").pk
     is_done = False
 
-    def restore_by_hand(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+    def restore_manually(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         nonlocal is_done
-        # The first batch is chosen; its transaction has not begun.
+        # The first batch is chosen; its transaction has not started.
         if run.state == State.UNDOING and "sessions_app_archivedsession" in sql and not is_done:
             is_done = True
             restore_sessions([last])
         return execute(sql, params, many, context)
 
-    with connection.execute_wrapper(restore_by_hand):
+    with connection.execute_wrapper(restore_manually):
         undo_cleanup(run, batch_size=2)
     assert BrowserSession.objects.count() == 4
     assert run.restored_count == 4

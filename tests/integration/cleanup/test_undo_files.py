@@ -1,4 +1,4 @@
-"""What becomes of the files of sessions that an undo brings back."""
+"""How an undo restores the files of sessions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TestFiles:
         sync_directory(directory, trigger="command")
         return directory
 
-    def test_the_files_come_back_with_their_bytes(self, directory: SessionDirectory, folder: Path) -> None:
+    def test_the_files_are_restored_with_their_bytes(self, directory: SessionDirectory, folder: Path) -> None:
         before = {path.name: path.read_bytes() for path in folder.iterdir()}
         run = swept()
         assert os.listdir(folder) == []  # noqa: PTH208
@@ -38,14 +38,14 @@ class TestFiles:
         assert (result.unchanged, result.added, result.changed, result.vanished) == (2, 0, 0, 0)
         assert undo_cleanup(swept()).restored_count == 2
 
-    def test_a_vanished_file_comes_back_by_undo(self, directory: SessionDirectory, folder: Path) -> None:
+    def test_an_undo_restores_a_vanished_file(self, directory: SessionDirectory, folder: Path) -> None:
         (folder / "old.json").unlink()
         sync_directory(directory, trigger="command")
         undo_cleanup(CleanupRun.objects.get())
         assert (folder / "old.json").exists()
         assert sync_directory(directory, trigger="command").unchanged == 2
 
-    def test_a_new_file_in_the_place_is_kept_and_the_old_one_stays_archived(
+    def test_a_new_file_of_the_same_name_is_kept_and_the_old_one_stays_archived(
         self, directory: SessionDirectory, folder: Path
     ) -> None:
         run = swept()
@@ -73,7 +73,7 @@ class TestFiles:
         assert len(list(folder.iterdir())) == 2
         assert sync_directory(directory, trigger="command").unchanged == 2
 
-    def test_a_file_that_takes_the_place_before_it_is_written_wins_and_nothing_is_lost(
+    def test_a_file_created_before_the_restore_is_kept_and_nothing_is_lost(
         self, directory: SessionDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run = swept()
@@ -85,7 +85,7 @@ class TestFiles:
         sync_directory(directory, trigger="command")
         assert live() == ["old", "older"]
 
-    def test_a_session_whose_file_a_crash_left_stays_in_the_archive_until_the_file_is_gone(
+    def test_a_session_whose_file_survived_a_crash_stays_archived_until_it_is_gone(
         self, directory: SessionDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def refuse(*args: object, **kwargs: object) -> None:
@@ -101,7 +101,7 @@ class TestFiles:
         assert live() == []
 
 
-def test_an_undo_of_which_nothing_can_come_back_ends(tmp_path: Path) -> None:
+def test_an_undo_that_can_restore_nothing_ends(tmp_path: Path) -> None:
     directory = register_directory(tmp_path, namespace="shop")
     put(tmp_path, "old", **OLD)
     sync_directory(directory, trigger="command")

@@ -1,4 +1,4 @@
-"""Every block of the guide, as it stands, in a process of its own; the one that restores is in e2e too."""
+"""Run every block of the guide unchanged, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ INVALID = {*FAULTS, "cut-off"}
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What is around a block, and what comes of it.
+    """The surroundings of a block and its expected effects.
 
     Args:
         before: Program text before the block.
         after: Program text after it.
-        sizes: Sessions that are so many bytes larger.
-        copies: Fresh sessions besides the cast.
-        removed: The sessions that are to go, and no others.
-        printed: All that is to be printed; where it follows from the sessions, what tells it before.
-        logged: All lines on standard error, but those that tell the runs.
+        sizes: Bytes by which sessions are larger.
+        copies: Number of fresh sessions in addition to the cast.
+        removed: Exactly the sessions that are removed.
+        printed: The whole output, or a function that computes it from the sessions before the block.
+        logged: All lines on standard error, except those that report runs.
     """
 
     before: str = MANAGER
@@ -73,7 +73,7 @@ def older_than(days: float) -> set[str]:
 
 
 def listing() -> str:
-    """What the guide prints of each session."""
+    """Return what the guide prints of each session."""
     lines = []
     for session in BrowserSession.objects.filter(namespace="default").order_by("name"):
         accessed = (read_document(bytes(session.document)) or {}).get("last_accessed", "N/A")
@@ -83,13 +83,13 @@ def listing() -> str:
 
 
 def freed() -> str:
-    """What the guide prints of a cleanup of expired sessions."""
+    """Return what the guide prints of a cleanup of expired sessions."""
     sizes = dict(BrowserSession.objects.filter(namespace="default").values_list("name", "size_bytes"))
     gone = sum(sizes[name] for name in older_than(7))
     total = sum(sizes.values())
-    told = f"Before: {total} bytes\nDeleted: 4 sessions\nAfter: {total - gone} bytes\nFreed: {gone} bytes\n"
+    text = f"Before: {total} bytes\nDeleted: 4 sessions\nAfter: {total - gone} bytes\nFreed: {gone} bytes\n"
     assert gone > 1000
-    return told
+    return text
 
 
 LARGE = {"fresh": 4 * MEGABYTE, "days-02": 4 * MEGABYTE, "no-id": 4 * MEGABYTE}
@@ -135,7 +135,7 @@ CASES: dict[str, list[Case]] = {
             removed=older_than(3) | INVALID,
         ),
         Case(before=IMPORT, sizes={"fresh": 4 * MEGABYTE}, copies=40),
-        # The second condition is asked when the first cleanup is done.
+        # The second condition is evaluated after the first cleanup.
         Case(before=IMPORT, sizes={"days-08": 6 * MEGABYTE}, copies=41, removed=older_than(3)),
     ],
     "4. Graceful Cleanup with Logging": [
@@ -163,7 +163,7 @@ CASES: dict[str, list[Case]] = {
             "    print(manager.get_session_count())\n",
             sizes=dict.fromkeys(("fresh", "days-02", "days-08", "no-id"), 3 * MEGABYTE),
             removed=older_than(1) | INVALID,
-            # As it is; without invalid ones; then without those of over 7 days; then of over 1 day.
+            # Unchanged; without invalid ones; without those over 7 days old; without those over 1 day old.
             printed="10\n5\n3\n1\n",
         ),
     ],
@@ -191,7 +191,7 @@ def store(name: str, data: bytes, *, namespace: str = "default") -> None:
 
 
 def fill(case: Case) -> None:
-    """Put the cast into the database, and an old session of somebody else."""
+    """Add the cast and an old session of another namespace to the database."""
     for name in CAST - {"cut-off"}:
         changes = {**aged(AGES.get(name, 0)), **FAULTS.get(name, {})}
         state = "." * case.sizes.get(name, 0)
@@ -203,13 +203,13 @@ def fill(case: Case) -> None:
 
 
 def assert_removed(removed: Iterable[str], *, copies: int = 0) -> None:
-    """Just these sessions are gone, and they are in the archive, by runs that say what asked for them."""
+    """Check that exactly these sessions are archived, by runs with the right trigger and actor."""
     assert set(live()) == {*CAST - set(removed), *COPIES[:copies], "of-others"}
     assert archived() == sorted(removed)
     assert set(CleanupRun.objects.values_list("trigger", "state")) <= {("api", "succeeded")}
 
 
-def test_the_guide_is_the_one_that_was_agreed_on() -> None:
+def test_the_guide_is_unchanged() -> None:
     assert hashlib.sha256(GUIDE.read_bytes()).hexdigest() == GUIDE_SHA256
     assert len(read_blocks(GUIDE)) == len(BLOCKS) == 19
     assert {*CASES, *IN_TESTS_OF_THEIR_OWN} == set(BLOCKS)
@@ -223,7 +223,7 @@ def test_the_guide_is_the_one_that_was_agreed_on() -> None:
         for number, case in enumerate(cases, 1)
     ],
 )
-def test_a_block_does_what_it_says(project: Project, block: Block, case: Case) -> None:
+def test_a_block_has_the_documented_effect(project: Project, block: Block, case: Case) -> None:
     fill(case)
     expected = case.printed if isinstance(case.printed, str) else case.printed()
     printed, logged = run_text(project, case.before + block.text + case.after)
@@ -247,7 +247,7 @@ def test_the_fixture_cleans_up_after_all_tests(project: Project) -> None:
     assert_removed(CAST)
 
 
-def test_a_session_that_is_not_there_is_not_restored(project: Project) -> None:
+def test_an_unknown_session_is_not_restored(project: Project) -> None:
     fill(Case())
     block = BLOCKS["Validation Before Cleanup"]
     assert run_text(project, awaiting(block.text)) == (

@@ -51,7 +51,7 @@ def save(manager: SessionManager, name: str, **changes: Any) -> SessionInfo:
 
 
 class TestSaved:
-    def test_it_is_found_again_with_what_was_saved(self, manager: SessionManager) -> None:
+    def test_a_saved_session_is_found_with_its_values(self, manager: SessionManager) -> None:
         saved = manager.save_session(page(), "cart", {"user": "ada", "items": [1, None]})
         info = manager.get_session_info("cart")
         assert info == saved
@@ -67,9 +67,7 @@ class TestSaved:
         assert manager.get_storage_size() == len(bytes(BrowserSession.objects.get().document))
         assert manager.get_storage_dir() is None
 
-    def test_a_name_that_is_saved_again_is_replaced_and_keeps_its_beginning_and_its_pin(
-        self, manager: SessionManager
-    ) -> None:
+    def test_saving_a_name_again_keeps_its_creation_time_and_its_pin(self, manager: SessionManager) -> None:
         first = save(manager, "cart")
         BrowserSession.objects.update(is_pinned=True)
         second = save(manager, "cart", page_title="Checkout")
@@ -88,7 +86,7 @@ class TestSaved:
         assert manager.validate_session("cart")
 
     @pytest.mark.parametrize("metadata", [{"x": object()}, {"x": {1, 2}}, {("a",): 1}])
-    def test_metadata_that_is_no_json_is_refused(self, manager: SessionManager, metadata: Any) -> None:
+    def test_metadata_that_is_not_json_is_refused(self, manager: SessionManager, metadata: Any) -> None:
         with pytest.raises(SessionException, match="metadata"):
             manager.save_session(page(), "cart", metadata)
         assert manager.list_sessions() == []
@@ -117,7 +115,7 @@ class TestNames:
         assert manager.get_session_info(name) is not None
         assert manager.delete_session(name)
 
-    def test_names_are_told_apart_and_sorted(self, manager: SessionManager) -> None:
+    def test_names_are_distinct_and_sorted(self, manager: SessionManager) -> None:
         for name in ODD_NAMES:
             save(manager, name)
         assert manager.list_sessions() == sorted(ODD_NAMES)
@@ -132,7 +130,7 @@ class TestNames:
             (7, "text"),
         ],
     )
-    def test_a_name_that_cannot_be_stored_is_refused_and_never_there(
+    def test_a_name_that_cannot_be_stored_is_refused_and_not_found(
         self, manager: SessionManager, name: Any, reason: str
     ) -> None:
         with pytest.raises(SessionException, match=reason):
@@ -144,12 +142,12 @@ class TestNames:
             asyncio.run(manager.restore_session(name))
 
     @pytest.mark.parametrize("namespace", ["x" * 101, " a", "a\n"])
-    def test_a_namespace_that_cannot_be_is_refused(self, namespace: str) -> None:
+    def test_an_impossible_namespace_is_refused(self, namespace: str) -> None:
         with pytest.raises(SessionException, match="namespace"):
             SessionManager(namespace=namespace)
 
     @pytest.mark.django_db(transaction=True)
-    def test_a_name_that_is_not_there_is_told_with_those_like_it(self, manager: SessionManager) -> None:
+    def test_an_unknown_name_is_reported_with_similar_ones(self, manager: SessionManager) -> None:
         save(manager, "checkout")
         with pytest.raises(SessionException) as refusal:
             asyncio.run(manager.restore_session("chekout"))
@@ -159,9 +157,7 @@ class TestNames:
 
 
 class TestRemoved:
-    def test_cleanups_take_what_the_guide_says_and_keep_other_namespaces(
-        self, manager: SessionManager
-    ) -> None:
+    def test_cleanups_follow_the_guide_and_keep_other_namespaces(self, manager: SessionManager) -> None:
         make_session("fresh", **aged(0))
         make_session("old", **aged(8))
         make_session("invalid", **aged(0), **INVALID)
@@ -183,11 +179,11 @@ class TestRemoved:
         assert SessionManager(namespace="shop", max_age_days=3).cleanup_expired_sessions() == 1
 
     @pytest.mark.parametrize("days", [0, -1, float("nan"), 1e9])
-    def test_an_age_that_cannot_be_is_refused(self, manager: SessionManager, days: float) -> None:
+    def test_an_impossible_age_is_refused(self, manager: SessionManager, days: float) -> None:
         with pytest.raises(SessionException, match="maximum age"):
             manager.cleanup_expired_sessions(days)
 
-    def test_what_is_removed_is_in_the_ledger_and_can_come_back(self, manager: SessionManager) -> None:
+    def test_a_removal_is_recorded_as_a_run_and_can_be_undone(self, manager: SessionManager) -> None:
         save(manager, "cart")
         assert manager.delete_session("cart") is True
         assert manager.delete_session("cart") is False
@@ -197,7 +193,7 @@ class TestRemoved:
         undo_cleanup(run, actor="tester")
         assert manager.validate_session("cart")
 
-    def test_a_cleanup_with_nothing_to_do_leaves_no_trace(self, manager: SessionManager) -> None:
+    def test_a_cleanup_without_matches_records_no_run(self, manager: SessionManager) -> None:
         save(manager, "cart")
         assert manager.cleanup_expired_sessions() == manager.cleanup_invalid_sessions() == 0
         assert not CleanupRun.objects.exists()
@@ -208,7 +204,7 @@ class TestRemoved:
             manager.delete_session("cart")
         assert live() == ["cart"]
 
-    def test_the_first_cleanup_is_told_in_the_log(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_the_first_cleanup_is_logged(self, caplog: pytest.LogCaptureFixture) -> None:
         make_session("old", **aged(4))
         make_session("no-endpoint", **aged(0), cdp_url="")
         with caplog.at_level(logging.INFO):
@@ -217,7 +213,7 @@ class TestRemoved:
 
 
 class TestInfo:
-    def test_it_goes_to_json_and_back(self) -> None:
+    def test_it_survives_json(self) -> None:
         info = SessionInfo("1", "ws://x/", "chromium", "2026-11-22T12:00:00", "2026-11-22T12:00:00", {"a": 1})
         assert list(info.to_dict()) == [
             "session_id",
@@ -229,7 +225,7 @@ class TestInfo:
         ]
         assert SessionInfo.from_dict(json.loads(json.dumps(info.to_dict()))) == info
 
-    def test_keys_that_it_does_not_know_are_left_out(self) -> None:
+    def test_unknown_keys_are_ignored(self) -> None:
         assert SessionInfo.from_dict({"session_id": "1", "more": 2}) == SessionInfo(session_id="1")
 
     def test_the_endpoint_is_not_printed(self) -> None:
@@ -251,7 +247,7 @@ class TestInfo:
 
 @pytest.mark.django_db(transaction=True)
 class TestFromAnywhere:
-    def test_its_methods_may_be_called_in_a_running_event_loop(self) -> None:
+    def test_its_methods_can_be_called_in_a_running_event_loop(self) -> None:
         async def work() -> list[str]:
             manager = SessionManager(namespace="shop")
             manager.save_session(page(), "cart")
@@ -276,7 +272,7 @@ class TestFromAnywhere:
             thread.join()
         assert manager.get_session_count() == 8
 
-    def test_no_session_of_nobody_is_made(self) -> None:
+    def test_a_session_cannot_be_created_without_a_name(self) -> None:
         assert not BrowserSession.objects.exists()
         assert not ArchivedSession.objects.exists()
         assert not SessionDirectory.objects.exists()

@@ -31,7 +31,7 @@ def save(manager: SessionManager, name: str, **changes: Any) -> SessionInfo:
     return saved
 
 
-def test_a_folder_is_made_and_is_a_namespace_of_its_own(tmp_path: Path) -> None:
+def test_a_folder_is_created_with_a_namespace_of_its_own(tmp_path: Path) -> None:
     first = SessionManager(storage_dir=tmp_path / "a" / "sessions")
     second = SessionManager(storage_dir=str(tmp_path / "b" / "sessions"))
     save(first, "cart")
@@ -53,7 +53,7 @@ def test_a_folder_of_the_panel_keeps_its_namespace(folder: Path) -> None:
         SessionManager(storage_dir=folder, namespace="other")
 
 
-def test_a_document_put_there_by_hand_counts_at_the_next_call(manager: SessionManager, folder: Path) -> None:
+def test_a_document_added_manually_counts_at_the_next_call(manager: SessionManager, folder: Path) -> None:
     assert manager.list_sessions() == []
     path = put(folder, "by-hand")
     assert manager.list_sessions() == ["by-hand"]
@@ -83,7 +83,7 @@ def test_a_save_writes_the_file_and_a_removal_removes_it(manager: SessionManager
     assert manager.validate_session("cart")
 
 
-def test_what_a_save_wrote_is_nothing_new_to_a_sync(manager: SessionManager, folder: Path) -> None:
+def test_a_sync_after_a_save_finds_nothing_new(manager: SessionManager, folder: Path) -> None:
     save(manager, "cart")
     before = BrowserSession.objects.values().get()
     result = sync_directory(SessionDirectory.objects.get(), trigger="command")
@@ -91,28 +91,26 @@ def test_what_a_save_wrote_is_nothing_new_to_a_sync(manager: SessionManager, fol
     assert BrowserSession.objects.values().get() == before
 
 
-def test_a_touch_writes_the_file_and_keeps_what_was_written_by_hand(
-    manager: SessionManager, folder: Path
-) -> None:
+def test_a_touch_writes_the_file_and_keeps_manual_changes(manager: SessionManager, folder: Path) -> None:
     put(folder, "cart", **OLD)
     manager.list_sessions()
-    put(folder, "cart", **OLD, metadata={"written": "by hand"}, more=1)
+    put(folder, "cart", **OLD, metadata={"written": "manually"}, more=1)
     manager._store.touch("cart")
     written = json.loads((folder / "cart.json").read_bytes())
-    assert written["metadata"] == {"written": "by hand"}
+    assert written["metadata"] == {"written": "manually"}
     assert written["more"] == 1
     assert written["last_accessed"] > "2026-11-22"
     assert manager.cleanup_expired_sessions() == 0
 
 
-def test_a_session_of_a_folder_that_is_saved_by_namespace_has_its_file_written(folder: Path) -> None:
+def test_saving_a_mirrored_session_by_namespace_writes_its_file(folder: Path) -> None:
     put(folder, "cart", **OLD)
     sync_directory(register_directory(folder, namespace="shop"), trigger="command")
     save(SessionManager(namespace="shop"), "cart", page_title="New")
     assert json.loads((folder / "cart.json").read_bytes())["metadata"]["page_title"] == "New"
 
 
-def test_cleanups_take_what_is_in_the_folder_and_no_other_of_the_namespace(folder: Path) -> None:
+def test_cleanups_remove_only_sessions_of_the_folder(folder: Path) -> None:
     put(folder, "old", **OLD)
     put(folder, "fresh", last_accessed="2126-01-01T00:00:00+00:00")
     put(folder, "broken", session_id="")
@@ -141,7 +139,7 @@ def test_cleanups_take_what_is_in_the_folder_and_no_other_of_the_namespace(folde
         ("a\0b", "no database"),
     ],
 )
-def test_a_name_that_is_no_file_name_is_refused(
+def test_a_name_that_is_not_a_file_name_is_refused(
     manager: SessionManager, folder: Path, name: str, reason: str
 ) -> None:
     with pytest.raises(SessionException, match=reason):
@@ -166,7 +164,7 @@ def test_a_name_of_another_folder_in_the_namespace_is_refused(tmp_path: Path) ->
     assert list((tmp_path / "b").iterdir()) == []
 
 
-def test_a_file_that_is_no_document_is_not_written_over(manager: SessionManager, folder: Path) -> None:
+def test_a_file_that_is_not_a_document_is_not_overwritten(manager: SessionManager, folder: Path) -> None:
     (folder / "cart.json").mkdir()
     with pytest.raises(SessionException, match="by a file that cannot be read"):
         save(manager, "cart")
@@ -175,7 +173,7 @@ def test_a_file_that_is_no_document_is_not_written_over(manager: SessionManager,
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_to_is_told(manager: SessionManager, folder: Path) -> None:
+def test_a_read_only_folder_is_reported(manager: SessionManager, folder: Path) -> None:
     folder.chmod(0o500)
     with pytest.raises(SessionException, match="Permission denied"):
         save(manager, "cart")
@@ -183,7 +181,9 @@ def test_a_folder_that_cannot_be_written_to_is_told(manager: SessionManager, fol
     assert live() == []
 
 
-def test_a_folder_that_is_gone_is_told_and_its_sessions_kept(manager: SessionManager, folder: Path) -> None:
+def test_a_missing_folder_is_reported_and_its_sessions_are_kept(
+    manager: SessionManager, folder: Path
+) -> None:
     save(manager, "cart")
     folder.rename(folder.with_name("away"))
     for work in (manager.list_sessions, lambda: save(manager, "cart"), manager.cleanup_all_sessions):
@@ -192,8 +192,8 @@ def test_a_folder_that_is_gone_is_told_and_its_sessions_kept(manager: SessionMan
     assert live() == ["cart"]
 
 
-def test_a_folder_that_is_gone_is_not_made_anew(manager: SessionManager, folder: Path) -> None:
-    """Else a disk that is not mounted would send its sessions to the archive."""
+def test_a_missing_folder_is_not_created_again(manager: SessionManager, folder: Path) -> None:
+    """Check that a disk that is not mounted does not archive its sessions."""
     save(manager, "cart")
     folder.rename(folder.with_name("away"))
     with pytest.raises(SessionException, match="cannot be read"):
@@ -204,7 +204,7 @@ def test_a_folder_that_is_gone_is_not_made_anew(manager: SessionManager, folder:
 @pytest.mark.parametrize(
     "path", ["", " ", "/dev/null", "/dev/null/sessions", "a\0b", "~nobody-of-that-name/x"]
 )
-def test_what_cannot_be_a_folder_is_refused(path: str) -> None:
+def test_an_impossible_folder_is_refused(path: str) -> None:
     with pytest.raises(SessionException):
         SessionManager(storage_dir=path)
 

@@ -1,4 +1,4 @@
-"""Cleanups by command: what is taken, what is told, and what goes wrong."""
+"""Cleanups by command: what they remove, report and refuse."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def folder(tmp_path: Path) -> Path:
     return sync_four_sessions(tmp_path / "sessions")
 
 
-def test_nothing_named_is_refused(folder: Path) -> None:
+def test_no_criterion_is_refused(folder: Path) -> None:
     outcome = run("cleanup_sessions", "--namespace", "default")
     assert outcome.status == 2
     assert "Nothing to clean up was named" in outcome.err
     assert not CleanupRun.objects.exists()
 
 
-def test_the_report_has_what_scripts_rely_on(folder: Path) -> None:
+def test_the_json_report_is_stable(folder: Path) -> None:
     report = run("cleanup_sessions", "--expired", "--invalid", "--as-of", AS_OF, "--format", "json").json
     ledger = CleanupRun.objects.get()
     assert report == {
@@ -46,7 +46,7 @@ def test_the_report_has_what_scripts_rely_on(folder: Path) -> None:
     assert list(report["reasons"]) == ["expired", "missing_session_id", "missing_cdp_url"]
 
 
-def test_the_text_tells_each_reason_and_the_bytes(folder: Path) -> None:
+def test_the_text_shows_each_reason_and_the_bytes(folder: Path) -> None:
     outcome = run("cleanup_sessions", "--invalid", "--as-of", AS_OF)
     freed = ArchivedSession.objects.get().size_bytes
     assert "1 session removed, into the archive." in outcome.out
@@ -55,7 +55,7 @@ def test_the_text_tells_each_reason_and_the_bytes(folder: Path) -> None:
     assert f"Freed: {freed} bytes." in outcome.out
 
 
-def test_the_ledger_names_the_user_of_the_system(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_actor_is_the_user_of_the_system(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGNAME", "carol")
     run("cleanup_sessions", "--invalid")
     assert CleanupRun.objects.values_list("trigger", "actor").get() == ("command", "carol")
@@ -70,7 +70,7 @@ def test_a_user_without_a_name_may_clean_up(folder: Path, monkeypatch: pytest.Mo
     assert CleanupRun.objects.get().actor == ""
 
 
-def test_the_maximum_age_and_the_scope_limit_what_goes(folder: Path) -> None:
+def test_the_maximum_age_and_the_scope_limit_the_removal(folder: Path) -> None:
     arguments = ("cleanup_sessions", "--expired", "--as-of", AS_OF, "--format", "json")
     assert run(*arguments, "--max-age-days", "60").json["matched"] == 0
     assert run(*arguments, "--namespace", "another").json["matched"] == 0
@@ -78,14 +78,14 @@ def test_the_maximum_age_and_the_scope_limit_what_goes(folder: Path) -> None:
     assert run(*arguments, "--max-age-days", "0.01", "--browser-type", "chromium").json["matched"] == 3
 
 
-def test_nothing_that_matches_is_told_plainly(folder: Path) -> None:
+def test_a_run_without_matches_is_reported(folder: Path) -> None:
     outcome = run("cleanup_sessions", "--expired", "--namespace", "another")
     assert "nothing to remove" in outcome.out
     assert "in namespace another" in outcome.out
 
 
 @pytest.mark.parametrize("age", ["0", "-1", "nan", "40000"])
-def test_an_age_that_cannot_be_is_refused(folder: Path, age: str) -> None:
+def test_an_impossible_age_is_refused(folder: Path, age: str) -> None:
     outcome = run("cleanup_sessions", "--expired", f"--max-age-days={age}")
     assert (outcome.status, CleanupRun.objects.count()) == (2, 0)
     assert "is not possible" in outcome.err
@@ -103,7 +103,7 @@ def test_a_time_without_an_offset_is_in_the_time_zone(folder: Path, settings: An
     assert report["as_of"] == "2026-11-22T12:00:00+00:00"
 
 
-def test_a_scope_that_nothing_is_in_is_told_and_is_no_failure(folder: Path) -> None:
+def test_an_empty_scope_is_reported_and_succeeds(folder: Path) -> None:
     outcome = run("cleanup_sessions", "--expired", "--namespace", "shpo", "--browser-type", "opera")
     assert outcome.status == 0
     assert "No session is in the namespace shpo." in outcome.err
@@ -111,9 +111,7 @@ def test_a_scope_that_nothing_is_in_is_told_and_is_no_failure(folder: Path) -> N
     assert "warning" not in run("cleanup_sessions", "--expired", "--namespace", "default").err
 
 
-def test_sessions_that_stayed_are_named_with_the_reason(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_skipped_sessions_are_listed_with_the_reason(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_cleanup = runs.run_cleanup
 
     def pin_first(ledger: CleanupRun, **options: Any) -> CleanupRun:
@@ -127,9 +125,7 @@ def test_sessions_that_stayed_are_named_with_the_reason(
     assert "default/old: It was pinned after the preview." in outcome.out
 
 
-def test_the_stop_of_a_user_leaves_a_run_that_can_be_resumed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_stopped_by_the_user_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run("demo_sessions", tmp_path / "demo", "--count", "1200", "--as-of", AS_OF)
     run("sync_directories", tmp_path / "demo")
     before = signal.getsignal(signal.SIGINT)
@@ -152,7 +148,9 @@ def test_the_stop_of_a_user_leaves_a_run_that_can_be_resumed(
     assert runs.run_cleanup(ledger).removed_count == 1200
 
 
-def test_files_that_stay_are_a_failure_that_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_cannot_be_removed_are_a_reported_failure(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def denied(*args: Any, **kwargs: Any) -> bool:
         raise PermissionError(13, "Permission denied")
 
@@ -163,7 +161,7 @@ def test_files_that_stay_are_a_failure_that_is_told(folder: Path, monkeypatch: p
     assert "could not be removed (Permission denied)" in outcome.err
 
 
-def test_an_error_of_the_database_tells_no_endpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_database_shows_no_endpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from django.db import DatabaseError
 
     def fail(*args: Any, **kwargs: Any) -> None:

@@ -34,7 +34,7 @@ def test_a_seed_makes_the_same_documents_again(tmp_path: Path) -> None:
     assert contents(tmp_path / "one") == contents(tmp_path / "two") != contents(tmp_path / "three")
 
 
-def test_a_folder_that_holds_anything_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_left_unchanged(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     outcome = run("demo_sessions", tmp_path)
     assert outcome.status == 1

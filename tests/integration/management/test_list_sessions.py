@@ -36,7 +36,7 @@ def listed(*arguments: str) -> dict[str, dict[str, Any]]:
     return {session["name"]: session for session in outcome.json["sessions"]}
 
 
-def test_a_session_is_told_in_full_and_without_its_endpoint(folder: Path) -> None:
+def test_a_session_is_listed_in_full_without_its_endpoint(folder: Path) -> None:
     BrowserSession.objects.filter(name="old").update(is_pinned=True)
     sessions = listed()
     assert sessions["old"] == {
@@ -77,12 +77,12 @@ def test_no_endpoint_is_printed(folder: Path, command: str, output: str) -> None
 
 
 @pytest.mark.parametrize("command", ["list_sessions", "validate_sessions"])
-def test_no_sessions_are_still_one_json_object(db: None, command: str) -> None:
+def test_an_empty_list_is_a_json_object(db: None, command: str) -> None:
     assert json.loads(run(command, "--format", "json").out) == {"sessions": []}
 
 
 def test_rows_are_written_while_the_query_is_still_read(folder: Path) -> None:
-    """A million sessions must not stand in memory."""
+    """Check that a million sessions need not fit in memory."""
     stream = io.StringIO()
     judgement = Judgement.from_options({"as_of": AS_OF.isoformat(), "max_age_days": 7})
 
@@ -95,7 +95,7 @@ def test_rows_are_written_while_the_query_is_still_read(folder: Path) -> None:
     assert len(json.loads(stream.getvalue())["sessions"]) == 4
 
 
-def test_names_cannot_steer_the_terminal(tmp_path: Path) -> None:
+def test_names_cannot_control_the_terminal(tmp_path: Path) -> None:
     put(tmp_path / "sessions", "red\x1b[31m", session_id="")
     run("sync_directories", tmp_path / "sessions")
     for command in ("list_sessions", "validate_sessions"):
@@ -104,7 +104,7 @@ def test_names_cannot_steer_the_terminal(tmp_path: Path) -> None:
         assert "red\\x1b[31m" in outcome.out
 
 
-def test_validate_tells_each_broken_rule_in_words_and_a_total(folder: Path) -> None:
+def test_validate_lists_each_broken_rule_and_a_total(folder: Path) -> None:
     lines = run("validate_sessions", "--as-of", AS_OF).out.splitlines()
     assert lines == [
         "shop/many-faults",

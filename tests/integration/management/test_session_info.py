@@ -15,8 +15,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "sessions"
 
 
-def test_facts_problems_and_metadata_are_told(folder: Path) -> None:
-    put(folder, "checkout-guest-01", session_id="", created_at="2026-11-22")
+def test_facts_problems_and_metadata_are_shown(folder: Path) -> None:
+    metadata = {"page_url": "https://shop.example/cart"}
+    put(folder, "checkout-guest-01", session_id="", created_at="2026-11-22", metadata=metadata)
     run("sync_directories", folder)
     report = run("session_info", "checkout-guest-01", "--as-of", AS_OF, "--format", "json").json
     assert report == {
@@ -34,7 +35,7 @@ def test_facts_problems_and_metadata_are_told(folder: Path) -> None:
         "file": "checkout-guest-01.json",
         "problems": ["missing_session_id"],
         "warnings": [],
-        "metadata": {"page_url": "https://shop.example/cart"},
+        "metadata": metadata,
     }
     text = run("session_info", "checkout-guest-01", "--as-of", AS_OF).out
     assert "Problem: The session id is missing. (missing_session_id)" in text
@@ -53,7 +54,7 @@ def test_facts_problems_and_metadata_are_told(folder: Path) -> None:
     ],
 )
 def test_the_endpoint_is_shown_nowhere(folder: Path, output: str, cdp_url: str) -> None:
-    metadata = {"note": f"taken over from {cdp_url} by hand", "deep": [{cdp_url: cdp_url}]}
+    metadata = {"note": f"copied from {cdp_url} today", "deep": [{cdp_url: cdp_url}]}
     put(folder, "a", cdp_url=cdp_url, metadata=metadata if "://" in cdp_url else {})
     run("sync_directories", folder)
     outcome = run("session_info", "a", "--format", output)
@@ -61,7 +62,7 @@ def test_the_endpoint_is_shown_nowhere(folder: Path, output: str, cdp_url: str) 
     assert SECRET not in outcome.out + outcome.err
 
 
-def test_strange_metadata_is_shown_all_the_same(folder: Path) -> None:
+def test_unusual_metadata_is_shown(folder: Path) -> None:
     put(folder, "odd", metadata={"nan": float("nan"), "bell": "\x07", "half": "\ud800", "long": "x" * 5000})
     put(folder, "list", metadata=["a", 1])
     put(folder, "none", metadata=None)
@@ -77,7 +78,7 @@ def test_strange_metadata_is_shown_all_the_same(folder: Path) -> None:
     text.encode()
 
 
-def test_a_name_that_is_almost_right_is_helped(folder: Path) -> None:
+def test_a_misspelled_name_gets_a_suggestion(folder: Path) -> None:
     put(folder, "checkout-guest-01")
     run("sync_directories", folder)
     outcome = run("session_info", "checkout-guest-1")
@@ -85,20 +86,20 @@ def test_a_name_that_is_almost_right_is_helped(folder: Path) -> None:
     assert "Did you mean checkout-guest-01?" in outcome.err
 
 
-def test_a_name_of_another_namespace_is_pointed_to(folder: Path) -> None:
+def test_a_name_of_another_namespace_is_suggested(folder: Path) -> None:
     put(folder, "a")
     run("sync_directories", folder, "--namespace", "shop")
     assert "There is one in: shop" in run("session_info", "a").err
     assert run("session_info", "a", "--namespace", "shop").status == 0
 
 
-def test_a_session_that_was_cleaned_up_is_told(folder: Path) -> None:
+def test_a_removed_session_is_reported(folder: Path) -> None:
     put(folder, "a", session_id="")
     run("sync_directories", folder)
     run_id = run("cleanup_sessions", "--invalid", "--format", "json").json["run"]
     assert f"removed by run {run_id}" in run("session_info", "a").err
 
 
-def test_an_unknown_name_without_any_like_it(db: None) -> None:
+def test_an_unknown_name_without_similar_ones(db: None) -> None:
     outcome = run("session_info", "a")
     assert (outcome.status, outcome.err) == (1, "There is no session a in the namespace default.\n")

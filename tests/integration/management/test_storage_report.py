@@ -23,7 +23,7 @@ def test_the_report_agrees_with_the_truth_table(tmp_path: Path) -> None:
         assert sum(row["sessions"] for row in report[key]) == len(rows)
 
 
-def test_the_text_tells_what_a_cleanup_would_free_and_no_endpoint(tmp_path: Path) -> None:
+def test_the_text_shows_what_a_cleanup_would_free_and_no_endpoint(tmp_path: Path) -> None:
     run("sync_directories", copy_session_files(tmp_path / "sessions"))
     outcome = run("storage_report", "--as-of", AS_OF)
     assert f"{len(truth_table())} sessions" in outcome.out

@@ -42,7 +42,7 @@ def test_a_given_folder_is_registered_and_mirrored(folder: Path) -> None:
     assert set(BrowserSession.objects.values_list("namespace", "name")) == {("shop", "a"), ("shop", "b")}
 
 
-def test_the_text_tells_counts_and_what_was_skipped(folder: Path) -> None:
+def test_the_text_shows_counts_and_skipped_files(folder: Path) -> None:
     (folder / "link.json").symlink_to("/etc/hostname")
     out = run("sync_directories", folder).out
     assert f"{folder} (namespace default): 2 added, 0 changed, 0 unchanged, 0 vanished." in out
@@ -70,7 +70,7 @@ def test_a_folder_that_fails_does_not_stop_the_others(folder: Path, tmp_path: Pa
     assert "nowhere is not a folder" in outcome.err
 
 
-def test_a_directory_that_went_away_is_an_error_and_loses_no_session(folder: Path, tmp_path: Path) -> None:
+def test_a_missing_directory_is_an_error_and_loses_no_session(folder: Path, tmp_path: Path) -> None:
     run("sync_directories", folder)
     folder.rename(tmp_path / "away")
     outcome = run("sync_directories")
@@ -79,7 +79,9 @@ def test_a_directory_that_went_away_is_an_error_and_loses_no_session(folder: Pat
     assert BrowserSession.objects.count() == 2
 
 
-def test_an_unexpected_fault_of_one_directory_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_of_one_directory_is_reported(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
         raise OSError(5, "Input/output error")
 
@@ -89,7 +91,7 @@ def test_an_unexpected_fault_of_one_directory_is_told(folder: Path, monkeypatch:
     assert "Input/output error" in outcome.err
 
 
-def test_nothing_registered_is_told(db: None) -> None:
+def test_no_registered_directory_is_reported(db: None) -> None:
     outcome = run("sync_directories")
     assert outcome.status == 0
     assert "No enabled session directory" in outcome.out

@@ -1,4 +1,4 @@
-"""The whole way of real documents through the commands: mirrored, judged and swept, on files and rows."""
+"""Real documents through all commands: synced, evaluated and cleaned up, as files and as rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The files of the truth table, mirrored."""
+    """The files of the truth table, synced."""
     folder = copy_session_files(tmp_path / "sessions")
     assert run("sync_directories", folder).status == 0
     return folder
@@ -30,7 +30,7 @@ def problems_by_name(outcome: Outcome) -> dict[str, list[str]]:
     return {session["name"]: session["problems"] for session in outcome.json["sessions"]}
 
 
-def test_validate_tells_the_problems_of_every_file(folder: Path) -> None:
+def test_validate_lists_the_problems_of_every_file(folder: Path) -> None:
     outcome = run("validate_sessions", "--format", "json", "--as-of", AS_OF)
     assert problems_by_name(outcome) == {name: row["problems"] for name, row in truth_table().items()}
     sizes = {session["name"]: session["size_bytes"] for session in outcome.json["sessions"]}
@@ -38,7 +38,7 @@ def test_validate_tells_the_problems_of_every_file(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("criterion", ["expired", "invalid"])
-def test_a_cleanup_removes_just_what_is_marked_and_its_files(folder: Path, criterion: str) -> None:
+def test_a_cleanup_removes_exactly_the_marked_sessions_and_their_files(folder: Path, criterion: str) -> None:
     marked = {name for name, row in truth_table().items() if row[f"removed_by_{criterion}"]}
     outcome = run("cleanup_sessions", f"--{criterion}", "--as-of", AS_OF, "--format", "json")
     assert outcome.status == 0
@@ -49,7 +49,7 @@ def test_a_cleanup_removes_just_what_is_marked_and_its_files(folder: Path, crite
 
 
 @pytest.mark.parametrize("criterion", ["expired", "invalid"])
-def test_a_dry_run_removes_nothing_and_tells_what_the_run_then_does(folder: Path, criterion: str) -> None:
+def test_a_dry_run_removes_nothing_and_reports_what_the_run_does(folder: Path, criterion: str) -> None:
     arguments = ("cleanup_sessions", f"--{criterion}", "--as-of", AS_OF, "--format", "json")
     preview = run(*arguments, "--dry-run").json
     assert live() == names_in(folder) == sorted(truth_table())
@@ -59,7 +59,7 @@ def test_a_dry_run_removes_nothing_and_tells_what_the_run_then_does(folder: Path
     assert {**preview, "run": done["run"], "dry_run": False, "removed": done["matched"]} == done
 
 
-def test_what_the_list_calls_expired_is_what_an_expiry_cleanup_takes(folder: Path) -> None:
+def test_an_expiry_cleanup_removes_what_the_list_shows_as_expired(folder: Path) -> None:
     listed = run("list_sessions", "--expired", "--as-of", AS_OF, "--format", "json").json["sessions"]
     marked = {name for name, row in truth_table().items() if row["removed_by_expired"]}
     assert {session["name"] for session in listed} == marked
@@ -67,7 +67,7 @@ def test_what_the_list_calls_expired_is_what_an_expiry_cleanup_takes(folder: Pat
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_same_from_a_shell(tmp_path: Path) -> None:
+def test_the_commands_work_from_a_shell(tmp_path: Path) -> None:
     folder = copy_session_files(tmp_path / "sessions")
     manage(tmp_path, "sync_directories", str(folder))
     as_of = ("--as-of", AS_OF.isoformat())
@@ -87,7 +87,7 @@ def test_the_same_from_a_shell(tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(tmp_path: Path) -> None:
     run("demo_sessions", tmp_path / "demo", "--count", "3000", "--as-of", AS_OF)
     run("sync_directories", tmp_path / "demo")
     process = subprocess.run(
@@ -103,7 +103,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
 
 
 def manage(tmp_path: Path, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run manage.py on the database of the tests."""
+    """Run manage.py with the database of the tests."""
     process = subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=PROJECT_DIR,
@@ -118,7 +118,7 @@ def manage(tmp_path: Path, *arguments: str, status: int = 0) -> subprocess.Compl
 
 
 def shell(tmp_path: Path) -> dict[str, str]:
-    """The environment of a shell whose panel has the database of the tests."""
+    """Return the environment of a shell for the database of the tests."""
     database = connection.settings_dict
     url = f"sqlite:///{database['NAME']}"
     if connection.vendor != "sqlite":

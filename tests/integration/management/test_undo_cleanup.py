@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_undo_brings_a_run_back_with_its_files(folder: Path) -> None:
+def test_undo_restores_a_run_with_its_files(folder: Path) -> None:
     number = str(run("cleanup_sessions", "--invalid", "--format", "json").json["run"])
     assert names_in(folder) == ["c"]
     outcome = run("undo_cleanup", number, "--format", "json")
@@ -36,7 +36,7 @@ def test_undo_brings_a_run_back_with_its_files(folder: Path) -> None:
     assert "2 of 2 sessions are back" in run("undo_cleanup", number).out
 
 
-def test_what_stays_is_told(folder: Path) -> None:
+def test_sessions_that_are_not_restored_are_reported(folder: Path) -> None:
     number = str(run("cleanup_sessions", "--invalid", "--format", "json").json["run"])
     put(folder, "a")
     run("sync_directories")
@@ -46,17 +46,17 @@ def test_what_stays_is_told(folder: Path) -> None:
     )
 
 
-def test_a_run_that_there_is_not_is_told() -> None:
+def test_an_unknown_run_is_reported() -> None:
     outcome = run("undo_cleanup", "99")
     assert (outcome.status, outcome.err) == (1, "There is no run 99.\n")
 
 
-def test_the_archive_is_emptied_of_what_is_old(folder: Path) -> None:
+def test_old_sessions_are_deleted_from_the_archive(folder: Path) -> None:
     run("cleanup_sessions", "--invalid")
     assert run("empty_archive", "--format", "json").json["deleted"] == 0
     ArchivedSession.objects.update(removed_at=database_now() - timedelta(days=15))
     outcome = run("empty_archive")
-    assert "2 sessions deleted from the archive for good" in outcome.out
+    assert "2 sessions deleted from the archive" in outcome.out
     assert ArchivedSession.objects.count() == 0
     number = str(CleanupRun.objects.get().pk)
     refused = run("undo_cleanup", number)
@@ -69,7 +69,7 @@ def test_impossible_days_are_refused() -> None:
     assert (outcome.status, "choose from 0" in outcome.err) == (2, True)
 
 
-def test_without_archive_days_a_cleanup_is_for_good_but_a_vanished_file_is_kept(
+def test_without_archive_days_a_cleanup_is_permanent_except_for_vanished_files(
     folder: Path, settings: Any
 ) -> None:
     settings.RAPTOR_ARCHIVE_DAYS = 0

@@ -1,4 +1,4 @@
-"""Files that are added, changed, gone or back at the next sync."""
+"""Files that were added, changed, removed or restored before the next sync."""
 
 from __future__ import annotations
 
@@ -35,9 +35,7 @@ def test_added_changed_and_vanished_files_are_mirrored(directory: SessionDirecto
     assert (session.namespace, session.directory) == ("shop", directory)
 
 
-def test_a_vanished_file_is_told_by_the_ledger_and_kept_in_the_archive(
-    directory: SessionDirectory, folder: Path
-) -> None:
+def test_a_vanished_file_is_recorded_as_a_run_and_archived(directory: SessionDirectory, folder: Path) -> None:
     put(folder, "a")
     sync(directory)
     (folder / "a.json").unlink()
@@ -50,8 +48,8 @@ def test_a_vanished_file_is_told_by_the_ledger_and_kept_in_the_archive(
     assert CleanupRun.objects.count() == 1
 
 
-def test_a_file_that_comes_back_is_a_session_again(directory: SessionDirectory, folder: Path) -> None:
-    # As a volume that is unmounted and mounted again: the very same files, stamps and all.
+def test_a_restored_file_is_a_session_again(directory: SessionDirectory, folder: Path) -> None:
+    # The files and stamps are the same, as after a volume was unmounted and mounted again.
     path, aside = put(folder, "a"), folder.parent / "aside.json"
     os.link(path, aside)
     sync(directory)
@@ -89,7 +87,7 @@ def test_a_sync_of_unchanged_files_costs_the_same_queries_whatever_their_number(
     assert queries() == few
 
 
-def test_the_same_bytes_written_again_leave_plans_valid(directory: SessionDirectory, folder: Path) -> None:
+def test_rewriting_the_same_bytes_leaves_plans_valid(directory: SessionDirectory, folder: Path) -> None:
     path = put(folder, "old", **OLD)
     sync(directory)
     run = plan(expired=True)
@@ -99,9 +97,7 @@ def test_the_same_bytes_written_again_leave_plans_valid(directory: SessionDirect
     assert names_in(folder) == []
 
 
-def test_a_file_rewritten_with_other_bytes_survives_the_run_that_had_planned_it(
-    directory: SessionDirectory, folder: Path
-) -> None:
+def test_a_file_changed_after_the_plan_survives_the_run(directory: SessionDirectory, folder: Path) -> None:
     put(folder, "synced", **OLD)
     put(folder, "not-synced", **OLD)
     sync(directory)
@@ -137,7 +133,7 @@ def test_a_missing_folder_is_an_error_and_loses_no_session(directory: SessionDir
     assert live() == ["a"]
 
 
-def test_a_pin_outlives_the_absence_of_the_file(directory: SessionDirectory, folder: Path) -> None:
+def test_a_pin_survives_the_absence_of_the_file(directory: SessionDirectory, folder: Path) -> None:
     path, aside = put(folder, "pinned"), folder.parent / "aside.json"
     put(folder, "other")
     sync(directory)

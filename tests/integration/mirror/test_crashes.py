@@ -1,4 +1,4 @@
-"""Syncs and cleanups that crash, stop midway or meet another: rows and files stay in step."""
+"""Syncs and cleanups that crash, stop midway or run at once: rows and files stay consistent."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ django.setup()
 from sessions_app.cleanup import runs as cleanup
 from sessions_app.models import CleanupRun
 archive = cleanup._archive_batch
-def tell(run, size):
+def report(run, size):
     batch = archive(run, size)
     print(batch, flush=True)
     return batch
-cleanup._archive_batch = tell
+cleanup._archive_batch = report
 cleanup.run_cleanup(CleanupRun.objects.get(pk=sys.argv[1]), batch_size=10)
 """
 
 
 def environment() -> dict[str, str]:
-    """The environment of another process that works on the database of this test."""
+    """Return the environment of another process that uses the database of this test."""
     database = connection.settings_dict
     name = database["NAME"]
     if connection.vendor == "postgresql":
@@ -77,7 +77,7 @@ def test_a_crash_between_commit_and_removal_is_finished_by_the_next_sync(
         run_cleanup(plan(expired=True))
     assert (live(), names_in(folder)) == (["fresh"], ["fresh", "old"])
     if survives:
-        # Somebody saved it again meanwhile: that is another session, not the one that was removed.
+        # The name was saved again: that is another session, not the removed one.
         put(folder, "old")
         assert counts(sync(directory)) == (1, 0, 1, 0)
         assert live() == ["fresh", "old"]
@@ -87,7 +87,7 @@ def test_a_crash_between_commit_and_removal_is_finished_by_the_next_sync(
         assert counts(sync(directory)) == (0, 0, 1, 0)
 
 
-def test_a_file_that_stood_aside_in_a_crash_is_settled_by_the_next_sync(
+def test_a_file_set_aside_by_a_crashed_removal_is_settled_by_the_next_sync(
     directory: SessionDirectory, folder: Path
 ) -> None:
     path = put(folder, "old", **OLD)
@@ -100,7 +100,7 @@ def test_a_file_that_stood_aside_in_a_crash_is_settled_by_the_next_sync(
     assert names_in(folder) == [".removing-99999"]
 
 
-def test_files_that_cannot_be_removed_are_told_and_never_come_back(
+def test_files_that_cannot_be_removed_are_reported_and_not_imported_again(
     directory: SessionDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(folder, "old", **OLD)
@@ -121,7 +121,7 @@ def test_files_that_cannot_be_removed_are_told_and_never_come_back(
     assert names_in(folder) == []
 
 
-def test_a_sync_that_was_taken_over_changes_nothing_more(
+def test_a_sync_that_was_taken_over_makes_no_further_changes(
     directory: SessionDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(folder, "a")
@@ -138,7 +138,9 @@ def test_a_sync_that_was_taken_over_changes_nothing_more(
     assert SessionDirectory.objects.get().claimed_at is not None, "the claim is the other's"
 
 
-def test_a_sync_stops_at_its_deadline_and_the_next_goes_on(directory: SessionDirectory, folder: Path) -> None:
+def test_a_sync_stops_at_its_deadline_and_the_next_one_continues(
+    directory: SessionDirectory, folder: Path
+) -> None:
     put(folder, "a")
     sync_directory(directory, trigger="command", deadline=Deadline(0))
     assert live() == []
@@ -147,7 +149,7 @@ def test_a_sync_stops_at_its_deadline_and_the_next_goes_on(directory: SessionDir
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("step", range(6))
-def test_a_cleanup_killed_at_any_instant_leaves_rows_and_files_in_step(
+def test_a_cleanup_killed_at_any_time_leaves_rows_and_files_consistent(
     directory: SessionDirectory, folder: Path, step: int
 ) -> None:
     for number in range(SESSIONS):
@@ -158,7 +160,7 @@ def test_a_cleanup_killed_at_any_instant_leaves_rows_and_files_in_step(
         [sys.executable, "-c", RUN_IN_SMALL_BATCHES, str(run.pk)], env=environment(), stdout=subprocess.PIPE
     )
     assert process.stdout is not None
-    for _ in range(3 * step + 1):  # batches that it says it has ended
+    for _ in range(3 * step + 1):  # batches that it reports as finished
         process.stdout.readline()
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -177,7 +179,7 @@ def test_a_cleanup_killed_at_any_instant_leaves_rows_and_files_in_step(
     assert (live(), names_in(folder)) == ([], [])
 
 
-def test_a_sync_removes_what_a_killed_writer_has_left_half_written(tmp_path: Path) -> None:
+def test_a_sync_removes_the_temporary_file_of_a_killed_writer(tmp_path: Path) -> None:
     directory = register_directory(tmp_path, namespace="shop")
     left, fresh = tmp_path / ".writing-0123456789abcdef", tmp_path / ".writing-fedcba9876543210"
     for path in (left, fresh):

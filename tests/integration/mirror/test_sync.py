@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db
         (lambda path: path.write_bytes(b"x" * 5_242_881), "is over-large: 5,242,881 bytes"),
     ],
 )
-def test_what_is_no_document_is_told_and_skipped(
+def test_a_file_that_is_not_a_document_is_reported_and_skipped(
     directory: SessionDirectory, folder: Path, make: Callable[[Path], None], reason: str
 ) -> None:
     put(folder, "good")
@@ -38,19 +38,19 @@ def test_what_is_no_document_is_told_and_skipped(
     result = sync(directory)
     assert live() == ["good"]
     assert len(result.skipped) == 1
-    name, told = result.skipped[0]
+    name, message = result.skipped[0]
     assert name == "odd.json"
-    assert told.startswith(reason)
+    assert message.startswith(reason)
     directory.refresh_from_db()
-    assert directory.report["skipped_files"] == [{"file": "odd.json", "reason": told}]
+    assert directory.report["skipped_files"] == [{"file": "odd.json", "reason": message}]
 
 
-def test_an_unreadable_file_is_told_and_skipped(
+def test_an_unreadable_file_is_reported_and_skipped(
     directory: SessionDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(folder, "good")
     put(folder, "secret").chmod(0)
-    if os.geteuid() == 0:  # who may read everything
+    if os.geteuid() == 0:  # root can read everything
         open_file = os.open
 
         def refuse(path: str, *args: Any, **kwargs: Any) -> int:
@@ -63,7 +63,7 @@ def test_an_unreadable_file_is_told_and_skipped(
     assert live() == ["good"]
 
 
-def test_names_that_are_none_are_told_and_skipped(directory: SessionDirectory, folder: Path) -> None:
+def test_invalid_names_are_reported_and_skipped(directory: SessionDirectory, folder: Path) -> None:
     put(folder, "good")
     (folder / ".json").write_bytes(document_bytes())
     (folder / os.fsdecode(b"bad-\xff.json")).write_bytes(document_bytes())
@@ -89,7 +89,7 @@ def test_any_name_of_a_file_is_a_name_of_a_session(
     assert names_in(folder) == []
 
 
-def test_what_is_no_folder_cannot_be_registered(folder: Path) -> None:
+def test_only_a_folder_can_be_registered(folder: Path) -> None:
     with pytest.raises(DirectoryError, match="is not a folder"):
         register_directory(folder / "gone")
 
@@ -101,7 +101,7 @@ def test_a_folder_has_one_namespace(directory: SessionDirectory, folder: Path) -
         register_directory(folder, namespace="bank")
 
 
-def test_names_of_other_sessions_in_the_namespace_are_told_and_left(
+def test_names_of_other_sessions_in_the_namespace_are_reported_and_skipped(
     directory: SessionDirectory, folder: Path
 ) -> None:
     make_session("taken")
@@ -114,7 +114,7 @@ def test_names_of_other_sessions_in_the_namespace_are_told_and_left(
     assert BrowserSession.objects.get(name="taken").directory is None
 
 
-def test_large_folders_come_in_lots_of_bounded_rows_and_bytes(
+def test_large_folders_are_imported_in_batches_of_bounded_rows_and_bytes(
     directory: SessionDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(7):
@@ -135,7 +135,7 @@ def test_large_folders_come_in_lots_of_bounded_rows_and_bytes(
         max_size=8,
     )
 )
-def test_no_bytes_stop_a_sync_or_get_lost(
+def test_any_bytes_are_imported_unchanged(
     directory: SessionDirectory, folder: Path, contents: list[bytes]
 ) -> None:
     put(folder, "good")
@@ -152,12 +152,12 @@ def test_no_bytes_stop_a_sync_or_get_lost(
 
 
 @pytest.mark.parametrize("namespace", ["x" * 101, " shop", "a\nb"])
-def test_a_namespace_that_cannot_be_is_refused(folder: Path, namespace: str) -> None:
+def test_an_impossible_namespace_is_refused(folder: Path, namespace: str) -> None:
     with pytest.raises(DirectoryError, match="at most 100 visible characters"):
         register_directory(folder, namespace=namespace)
 
 
 @pytest.mark.parametrize("path", ["~nosuchuser/x", os.fsdecode(b"/tmp/\xff"), "/tmp/a\0b"])
-def test_a_path_that_cannot_be_is_refused(db: None, path: str) -> None:
+def test_an_impossible_path_is_refused(db: None, path: str) -> None:
     with pytest.raises(DirectoryError, match="not a path that can be registered"):
         register_directory(path)

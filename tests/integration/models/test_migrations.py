@@ -1,4 +1,4 @@
-"""What upgrades do to the rows that are there."""
+"""The effect of migrations on existing rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.factories import OLD, archived, live, make_session, plan, swept
 pytestmark = pytest.mark.django_db
 
 
-def test_the_text_that_is_searched_is_taken_from_the_documents_and_plans_still_hold() -> None:
+def test_the_search_text_is_filled_from_the_documents_and_plans_stay_valid() -> None:
     filling: Any = importlib.import_module("sessions_app.migrations.0009_fill_metadata_text")
     make_session("swept", **OLD, metadata={"suite": "smoke"})
     swept()
@@ -39,12 +39,12 @@ def test_the_text_that_is_searched_is_taken_from_the_documents_and_plans_still_h
     assert (live(), archived()) == (["none"], ["corrupted", "old", "swept"])
 
 
-def test_runs_over_vanished_files_are_given_the_namespace_of_these() -> None:
+def test_runs_over_vanished_files_get_the_namespace_of_the_files() -> None:
     filling: Any = importlib.import_module("sessions_app.migrations.0009_fill_metadata_text")
     gone, other = (make_session(name, namespace=name) for name in ("gone", "other"))
     vanished = swept(session_ids=(gone.pk,), has_vanished=True)
-    by_hand = swept(session_ids=(other.pk,))
+    manual = swept(session_ids=(other.pk,))
     filling.name_vanished_namespaces(apps, connection.schema_editor())
-    for run in (vanished, by_hand):
+    for run in (vanished, manual):
         run.refresh_from_db()
-    assert (vanished.criteria.namespace, by_hand.criteria.namespace) == ("gone", "")
+    assert (vanished.criteria.namespace, manual.criteria.namespace) == ("gone", "")

@@ -34,13 +34,13 @@ pytestmark = pytest.mark.django_db
         ({"session_id": "", "browser_type": ...}, ["missing_session_id", "invalid_browser_type"]),
     ],
 )
-def test_the_database_names_every_broken_rule(changes: dict[str, Any], codes: list[str]) -> None:
+def test_the_database_computes_every_broken_rule(changes: dict[str, Any], codes: list[str]) -> None:
     session = make_session("checkout", **changes)
     session.refresh_from_db()
     assert session.problem_set.codes == codes
 
 
-def test_a_row_written_by_raw_sql_is_judged_too() -> None:
+def test_a_row_written_by_raw_sql_is_evaluated_too() -> None:
     session = make_session("checkout")
     with connection.cursor() as cursor:
         cursor.execute(
@@ -50,7 +50,7 @@ def test_a_row_written_by_raw_sql_is_judged_too() -> None:
     assert BrowserSession.objects.get().problem_set.codes == ["missing_session_id", "invalid_last_accessed"]
 
 
-def test_expired_takes_the_old_and_those_of_unreadable_age() -> None:
+def test_expired_includes_old_sessions_and_unreadable_ages() -> None:
     make_session("fresh")
     make_session("old", **OLD)
     make_session("no-access", last_accessed=None)
@@ -61,7 +61,7 @@ def test_expired_takes_the_old_and_those_of_unreadable_age() -> None:
     assert sorted(expired.values_list("name", flat=True)) == ["no-access", "no-creation", "old"]
 
 
-def test_sessions_are_found_by_a_problem() -> None:
+def test_sessions_are_filtered_by_problem() -> None:
     make_session("valid")
     make_session("no-id", session_id="")
     make_session("no-id-no-url", session_id="", cdp_url="")
@@ -107,7 +107,7 @@ def test_a_time_far_from_now_is_stored_and_listed() -> None:
     assert oldest.last_accessed == datetime(2, 1, 1, tzinfo=UTC)
 
 
-def test_a_run_never_counts_more_than_it_matched() -> None:
+def test_a_run_cannot_count_more_than_it_matched() -> None:
     now = database_now()
     with pytest.raises(IntegrityError), transaction.atomic():
         CleanupRun.objects.create(
@@ -134,21 +134,21 @@ INDEXED_QUERIES: dict[str, Callable[[], QuerySet[Any, Any]]] = {
 
 
 @pytest.mark.parametrize("index", INDEXED_QUERIES)
-def test_each_index_serves_the_query_that_its_comment_names(index: str) -> None:
+def test_each_index_serves_its_documented_query(index: str) -> None:
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            # Few rows are read whole for less; the plan with that way forbidden tells what can be used.
+            # A full scan is cheaper for few rows; forbid it to see which index can be used.
             cursor.execute("SET LOCAL enable_seqscan = off")
             cursor.execute("SET LOCAL enable_sort = off")
     assert index in INDEXED_QUERIES[index]().explain()
 
 
-def test_no_index_is_without_its_query() -> None:
+def test_each_index_has_a_documented_query() -> None:
     indexes = {index.name for index in BrowserSession._meta.indexes}
     assert indexes <= set(INDEXED_QUERIES)
 
 
-def test_a_save_of_a_session_that_was_archived_meanwhile_is_refused_and_makes_no_second_one() -> None:
+def test_saving_a_stale_object_of_an_archived_session_is_refused() -> None:
     session = make_session("old", **OLD)
     run_cleanup(plan(expired=True))
     with pytest.raises(DatabaseError), transaction.atomic():
@@ -156,7 +156,7 @@ def test_a_save_of_a_session_that_was_archived_meanwhile_is_refused_and_makes_no
     assert (live(), archived()) == ([], ["old"])
 
 
-def test_nothing_but_a_cleanup_deletes_sessions() -> None:
+def test_only_a_cleanup_deletes_sessions() -> None:
     session = make_session("old", **OLD)
     with pytest.raises(TypeError, match="Only a cleanup removes sessions"):
         session.delete()

@@ -1,4 +1,4 @@
-"""What policies take, under which conditions, and what is told of it."""
+"""What policies remove, under which conditions, and what is logged."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class TestStrategiesOfTheGuide:
             ("CI", []),
         ],
     )
-    def test_each_preset_does_what_the_guide_says(self, name: str, left: list[str]) -> None:
+    def test_each_preset_follows_the_guide(self, name: str, left: list[str]) -> None:
         run_sweep(preset(name))
         assert live() == left
 
     @pytest.mark.usefixtures("mixed")
-    def test_over_fifty_sessions_those_of_three_days_go(self) -> None:
+    def test_over_fifty_sessions_the_three_days_old_ones_are_removed(self) -> None:
         policy = preset("Conditional")
         make_sessions(45, **aged(0))
         assert run_sweep(policy).runs == []
@@ -64,7 +64,7 @@ class TestStrategiesOfTheGuide:
             (1, ["days-02", "days-08", "days-31", "invalid"]),
         ],
     )
-    def test_a_size_limit_grows_harsher_and_stops_when_under(
+    def test_a_size_limit_runs_stricter_steps_until_it_is_met(
         self, limit_in_sessions: int, gone: list[str]
     ) -> None:
         policy = preset("Size limit")
@@ -79,7 +79,7 @@ class TestStrategiesOfTheGuide:
 
 
 def preset(name: str) -> CleanupPolicy:
-    """One of those that the migration installs, made again where a test has flushed the database."""
+    """Return a preset, created again if a test has flushed the database."""
     presets = import_module("sessions_app.migrations.0003_presets").PRESETS
     wanted = next(preset for preset in presets if preset["name"] == name)
     fields = {key: value for key, value in wanted.items() if key not in ("name", "steps")}
@@ -88,7 +88,7 @@ def preset(name: str) -> CleanupPolicy:
 
 
 class TestConditions:
-    def test_both_must_hold(self) -> None:
+    def test_both_must_be_met(self) -> None:
         make_sessions(3)
         size = sum(BrowserSession.objects.values_list("size_bytes", flat=True))
         for over_count, over_bytes, holds in (
@@ -100,7 +100,7 @@ class TestConditions:
         ):
             assert conditions_hold(CleanupPolicy(over_count=over_count, over_bytes=over_bytes)) is holds
 
-    def test_nothing_is_asked_where_none_is_set(self, django_assert_num_queries: Any) -> None:
+    def test_no_query_runs_without_conditions(self, django_assert_num_queries: Any) -> None:
         with django_assert_num_queries(0):
             assert conditions_hold(CleanupPolicy())
 
@@ -110,7 +110,7 @@ class TestConditions:
         assert not conditions_hold(CleanupPolicy(over_count=2, namespace="other"))
 
     @pytest.mark.usefixtures("mixed")
-    def test_are_asked_again_before_each_step(self) -> None:
+    def test_are_evaluated_again_before_each_step(self) -> None:
         policy = make_policy("Tidy", "invalid", ("expired", 7), ("expired", 1), over_count=2)
         result = run_sweep(policy)
         assert run_rows() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 2)]
@@ -129,31 +129,31 @@ class TestLog:
         policy = make_policy("Nightly", ("expired", 7), "invalid")
         run_sweep(policy)
         run_sweep(policy)
-        told = [message for message in caplog.messages if "Automatic" in message]
-        assert told == ["“Nightly”: Automatic cleanup complete: 2 expired, 1 invalid sessions removed"]
+        lines = [message for message in caplog.messages if "Automatic" in message]
+        assert lines == ["“Nightly”: Automatic cleanup complete: 2 expired, 1 invalid sessions removed"]
 
     @pytest.mark.usefixtures("mixed")
     @pytest.mark.parametrize(
-        ("steps", "told"),
+        ("steps", "summary"),
         [
             (("all",), "5 sessions removed"),
             (("invalid", "all"), "0 expired, 1 invalid sessions removed; with its other steps, 5 sessions"),
         ],
     )
-    def test_tells_all_that_went(
-        self, caplog: pytest.LogCaptureFixture, steps: tuple[str, ...], told: str
+    def test_counts_all_removed_sessions(
+        self, caplog: pytest.LogCaptureFixture, steps: tuple[str, ...], summary: str
     ) -> None:
         run_sweep(make_policy("Everything", *steps))
-        assert f"“Everything”: Automatic cleanup complete: {told}" in caplog.text
+        assert f"“Everything”: Automatic cleanup complete: {summary}" in caplog.text
 
     @pytest.mark.usefixtures("mixed")
-    def test_has_no_such_line_for_one_that_is_held(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_has_no_such_line_for_a_held_sweep(self, caplog: pytest.LogCaptureFixture) -> None:
         run_sweep(make_policy("Nightly", ("expired", 7), brake_count=0))
         assert not any("Automatic" in message for message in caplog.messages)
         assert any("is held. It would take 2 sessions" in message for message in caplog.messages)
 
 
-def test_a_change_is_told_by_the_fields_that_differ() -> None:
+def test_a_change_is_described_by_the_fields_that_differ() -> None:
     policy = make_policy("Tidy", "invalid")
     before = policies.snapshot_of(policy)
     CleanupStep.objects.create(policy=policy, position=2, criterion="all")

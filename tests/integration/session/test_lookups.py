@@ -1,4 +1,4 @@
-"""What a search looks at: never at what of an endpoint no screen shows."""
+"""What a search reads: never the parts of an endpoint that no screen shows."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def found(text: str) -> set[str]:
         ("", None),
     ],
 )
-def test_a_host_is_searched_only_where_it_is_shown_so(url: str, host: str | None) -> None:
+def test_a_host_is_searched_only_as_it_is_shown(url: str, host: str | None) -> None:
     session = build_session("one")
     session.cdp_url = url
     session.save()
@@ -57,7 +57,7 @@ def test_name_host_and_session_id_are_searched_in_any_case() -> None:
     assert found(SECRET) == found("devtools") == found("ws:") == set()
 
 
-def test_values_of_the_metadata_are_searched_at_any_depth_and_their_names_are_not() -> None:
+def test_metadata_values_are_searched_at_any_depth_and_keys_are_not() -> None:
     make_session("one", metadata={"suite": "Smoke", "build": {"number": 4711, "tags": ["nightly", "Zürich"]}})
     make_session("other", metadata={"suite": "other"})
     assert found("smoke") == found("711") == found("nightly") == found("zürich"[1:]) == {"one"}
@@ -86,19 +86,19 @@ def test_no_search_finds_an_endpoint_in_the_metadata(metadata: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("metadata", [None, "smoke", ["smoke"], {"a": "x" * METADATA_LENGTH, "b": "smoke"}])
-def test_what_is_no_metadata_or_too_far_behind_is_not_searched(metadata: object) -> None:
+def test_other_keys_and_the_end_of_long_metadata_are_not_searched(metadata: object) -> None:
     make_session("one", metadata=metadata)
     assert found("smoke") == set()
     assert len(BrowserSession.objects.get().metadata_text) <= METADATA_LENGTH
 
 
-def test_metadata_that_no_column_holds_is_searched_as_far_as_it_does() -> None:
+def test_metadata_is_searched_up_to_the_length_of_its_column() -> None:
     make_session("one", metadata={"a": "smo\0ke", "b": "\ud800 tail"})
     assert found("tail") == {"one"}
 
 
 @pytest.mark.parametrize("text", ["%", "_", "\\", "a+" * 100])
-def test_signs_of_patterns_stand_for_themselves(text: str) -> None:
+def test_pattern_characters_are_literal(text: str) -> None:
     make_session("plain")
     assert found(text) == set()
     assert not BrowserSession.objects.filter(begins_with(text)).exists()
@@ -108,7 +108,7 @@ def test_signs_of_patterns_stand_for_themselves(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["lo", "LO", "é", "\ud7ff", "\U0010ffff", "z\U0010ffff"])
-def test_the_beginning_of_a_name_is_taken_as_it_is_written(text: str) -> None:
+def test_the_beginning_of_a_name_is_case_sensitive(text: str) -> None:
     for name in (text, f"{text}\U0010ffff", f"{text}a", f"x{text}", "l", "lp", "M", "{"):
         make_session(name)
     names = BrowserSession.objects.filter(begins_with(text)).values_list("name", flat=True)

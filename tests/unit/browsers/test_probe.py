@@ -1,4 +1,4 @@
-"""What an endpoint may be asked, and what its answers mean; asked of real servers."""
+"""Which endpoints are probed and what their answers mean, with real servers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SAVED = "11111111-2222"
 
 
 class Browser(http.server.ThreadingHTTPServer):
-    """Answers as a browser does, or as the test wants it."""
+    """A server that answers as a browser does, or as the test demands."""
 
     daemon_threads = True
 
@@ -86,7 +86,7 @@ def test_the_browser_that_was_saved_is_alive(browser: Browser) -> None:
     assert browser.asked == ["/json/version"]
 
 
-def test_an_http_endpoint_is_followed_to_the_browser_of_now(browser: Browser) -> None:
+def test_an_http_endpoint_leads_to_the_current_browser(browser: Browser) -> None:
     found = probe(f"http://localhost:{browser.server_port}", allowed_hosts=ALLOWED)
     assert found.liveness is Liveness.ALIVE
     assert found.address is not None
@@ -109,20 +109,22 @@ def test_nothing_listens() -> None:
     assert SAVED not in found.because
 
 
-def test_a_browser_that_does_not_tell_may_be_alive(browser: Browser) -> None:
+def test_a_browser_that_hides_its_address_is_unknown(browser: Browser) -> None:
     browser.status = 404
     assert liveness(browser.endpoint) is Liveness.UNKNOWN
 
 
 @pytest.mark.parametrize("status", [301, 302, 401, 500])
-def test_what_is_no_browser_is_none_and_redirects_are_not_followed(browser: Browser, status: int) -> None:
+def test_other_answers_are_not_a_browser_and_redirects_are_not_followed(
+    browser: Browser, status: int
+) -> None:
     browser.status = status
     assert liveness(browser.endpoint) is Liveness.UNREACHABLE
     assert len(browser.asked) == 1
 
 
 @pytest.mark.parametrize("body", [b"", b"hello", b"\xff", b"[" * 100_000, b" " * 5_000_000])
-def test_an_answer_that_is_none_is_none(browser: Browser, body: bytes) -> None:
+def test_an_unreadable_answer_is_not_a_browser(browser: Browser, body: bytes) -> None:
     browser.body = body
     assert liveness(browser.endpoint) is Liveness.UNREACHABLE
 
@@ -133,7 +135,7 @@ def test_an_answer_without_an_address_leads_nowhere(browser: Browser, body: byte
     assert liveness(browser.endpoint) is Liveness.REFUSED
 
 
-def test_an_answer_that_trickles_is_not_waited_for(browser: Browser) -> None:
+def test_a_slow_answer_is_given_up(browser: Browser) -> None:
     browser.body = b" " * 3_000_000
     browser.pause_seconds = 0.2
     began = time.monotonic()
@@ -171,19 +173,19 @@ def test_an_address_that_the_browser_names_is_checked_too(browser: Browser, host
         "ws://[::1",
     ],
 )
-def test_what_is_not_allowed_is_not_asked(cdp_url: str) -> None:
+def test_a_host_that_is_not_allowed_is_not_contacted(cdp_url: str) -> None:
     with pytest.raises(EndpointRefused) as refusal:
         resolve(cdp_url, allowed_hosts=ALLOWED)
     assert "devtools" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("address", ["169.254.169.254", "224.0.0.1", "0.0.0.0"])
-def test_some_addresses_are_never_asked_whoever_allows_them(address: str) -> None:
+def test_some_addresses_are_never_contacted_even_if_allowed(address: str) -> None:
     with pytest.raises(EndpointRefused, match="leads to"):
         resolve(f"http://{address}/", allowed_hosts=("0.0.0.0/0",))
 
 
-def test_a_name_is_resolved_once_and_its_address_connected_to() -> None:
+def test_a_name_is_resolved_once_and_that_address_is_used() -> None:
     address = resolve("ws://LOCALHOST:9222/devtools/browser/x?y=1", allowed_hosts=ALLOWED)
     assert address.socket_url == "ws://127.0.0.1:9222/devtools/browser/x?y=1"
     assert resolve("ws://[::1]:9222/a", allowed_hosts=ALLOWED).socket_url == "ws://[::1]:9222/a"

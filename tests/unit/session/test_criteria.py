@@ -8,7 +8,7 @@ from sessions_app.session.criteria import Criteria, InvalidCriteria, Reason, cou
 from sessions_app.session.problems import Problem
 
 
-def test_no_criterion_is_refused_and_never_means_everything() -> None:
+def test_an_empty_criteria_is_refused() -> None:
     with pytest.raises(InvalidCriteria, match="Nothing to clean up was named"):
         Criteria()
     with pytest.raises(InvalidCriteria):
@@ -45,5 +45,5 @@ def test_a_session_with_two_reasons_counts_in_both() -> None:
         (Criteria(session_ids=(1,), has_vanished=True), "sessions whose files are gone"),
     ],
 )
-def test_criteria_say_in_words_what_they_take(criteria: Criteria, text: str) -> None:
+def test_criteria_describe_what_they_match(criteria: Criteria, text: str) -> None:
     assert criteria.describe() == text

@@ -47,7 +47,7 @@ def assert_storable(fields: DocumentFields) -> None:
     for instant in (fields.created_at, fields.last_accessed):
         if instant is not None:
             assert instant.utcoffset() == timedelta(0)
-            # Shown in any time zone without leaving the years that Python knows.
+            # Conversion to any time zone stays within the years that Python supports.
             instant.astimezone(timezone(timedelta(hours=14)))
             instant.astimezone(timezone(timedelta(hours=-14)))
 
@@ -79,7 +79,7 @@ def test_any_values_under_the_known_keys_are_parsed(content: dict[str, object]) 
 
 
 @given(documents_with_anything)
-def test_what_is_written_is_read_again_with_nothing_lost(content: dict[str, object]) -> None:
+def test_a_written_document_is_read_without_loss(content: dict[str, object]) -> None:
     again = read_document(write_document(content))
     # Compared as text, because NaN is not equal to itself.
     assert json.dumps(again) == json.dumps(content)
@@ -90,7 +90,7 @@ def test_a_document_is_written_as_raptor_lays_it_out() -> None:
     assert write_document(content) == json.dumps(content, indent=2).encode()
 
 
-def test_the_columns_hold_what_the_document_says() -> None:
+def test_the_columns_hold_the_values_of_the_document() -> None:
     fields = parse_utc(document_bytes(session_id="  cart \n"))
     assert fields == (
         "cart",
@@ -121,7 +121,7 @@ def test_naive_times_are_local_and_aware_ones_keep_their_instant(written: str, i
     "written",
     ["", "yesterday", "2026-13-45T99:00:00", 1763800000, None, ["2026-11-21"], "0001-01-01", "9999-12-31"],
 )
-def test_a_time_that_is_none_counts_as_unreadable(written: object) -> None:
+def test_a_value_that_is_not_a_time_counts_as_unreadable(written: object) -> None:
     assert parse_document(document_bytes(last_accessed=written), time_zone=BERLIN).last_accessed is None
 
 

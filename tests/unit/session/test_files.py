@@ -30,7 +30,7 @@ def test_a_file_is_read_whole_with_its_stamp(folder: SessionFolder, tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "symlink", "large"])
-def test_what_is_no_document_is_skipped_with_the_reason(
+def test_a_file_that_is_not_a_document_is_skipped_with_the_reason(
     folder: SessionFolder, tmp_path: Path, kind: str
 ) -> None:
     path = tmp_path / "a.json"
@@ -62,13 +62,13 @@ def test_a_write_replaces_the_file_and_leaves_no_other(folder: SessionFolder, tm
 
 
 def test_a_failed_write_leaves_the_old_file_whole(folder: SessionFolder, tmp_path: Path) -> None:
-    (tmp_path / "a.json").mkdir()  # nothing can be put in its place
+    (tmp_path / "a.json").mkdir()  # a folder cannot be replaced by a file
     with pytest.raises(OSError, match="directory"):
         folder.write("a.json", b"new")
     assert names(tmp_path) == ["a.json"]
 
 
-def test_the_judged_file_is_removed(folder: SessionFolder, tmp_path: Path) -> None:
+def test_the_evaluated_file_is_removed(folder: SessionFolder, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(b"{}")
     assert folder.remove("a.json", stamp(path), owner_id=1)
@@ -84,7 +84,7 @@ def test_a_file_that_is_gone_counts_as_removed(folder: SessionFolder, tmp_path: 
 
 
 @pytest.mark.parametrize("change", ["rewritten", "replaced", "copied back"])
-def test_another_file_in_the_place_is_kept(folder: SessionFolder, tmp_path: Path, change: str) -> None:
+def test_another_file_of_the_same_name_is_kept(folder: SessionFolder, tmp_path: Path, change: str) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(b"{}")
     judged, status = stamp(path), path.stat()
@@ -100,7 +100,7 @@ def test_another_file_in_the_place_is_kept(folder: SessionFolder, tmp_path: Path
     assert names(tmp_path) == ["a.json"]
 
 
-def test_a_file_put_in_the_place_between_look_and_removal_is_put_back(
+def test_a_file_replaced_before_its_removal_is_put_back(
     folder: SessionFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.json"
@@ -128,6 +128,6 @@ def test_a_still_newer_file_wins_over_one_that_would_be_put_back(
     assert (tmp_path / "a.json").read_bytes() == b"newest"
 
 
-def test_only_our_own_names_stand_for_sessions() -> None:
+def test_only_valid_names_are_sessions() -> None:
     assert SessionFolder.owner_id(".removing-42") == 42
     assert SessionFolder.owner_id(".removing-x") is None

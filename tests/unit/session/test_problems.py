@@ -11,7 +11,7 @@ from tests.factories import AS_OF
 LOOPBACK = ("localhost", "127.0.0.0/8", "::1")
 
 
-def test_every_problem_has_its_public_code_a_rule_a_sentence_and_advice() -> None:
+def test_every_problem_has_a_code_a_rule_a_sentence_and_advice() -> None:
     assert [problem.code for problem in Problem] == [
         "missing_session_id",
         "missing_cdp_url",
@@ -24,7 +24,7 @@ def test_every_problem_has_its_public_code_a_rule_a_sentence_and_advice() -> Non
     assert all(problem.sentence and problem.advice for problem in Problem)
 
 
-def test_codes_and_sets_of_problems_are_the_same_thing() -> None:
+def test_codes_and_sets_of_problems_are_equivalent() -> None:
     both = Problem.MISSING_CDP_URL | Problem.INVALID_BROWSER_TYPE
     assert both.codes == ["missing_cdp_url", "invalid_browser_type"]
     assert Problem.from_codes(both.codes) == both
@@ -66,11 +66,11 @@ def test_an_ordinary_session_has_no_warning() -> None:
         ({"cdp_url": "ws://127.0.0.1:port/x"}, "endpoint_scheme_unsupported"),
     ],
 )
-def test_what_is_odd_is_warned_of(changes: dict[str, object], code: str) -> None:
+def test_an_unusual_session_has_a_warning(changes: dict[str, object], code: str) -> None:
     assert warnings(**changes).codes == [code]
 
 
-def test_a_missing_endpoint_is_a_problem_and_no_warning_besides() -> None:
+def test_a_missing_endpoint_is_a_problem_without_a_warning() -> None:
     assert warnings(cdp_url=" ") == SessionWarning(0)
 
 
@@ -108,13 +108,13 @@ def test_an_endpoint_shows_its_host_and_port_only() -> None:
         '{"cdp_url": "ws:\\u002f\\u002fgrid.example\\u002fdevtools\\u002fbrowser\\u002fSECRET"}',
     ],
 )
-def test_no_secret_of_an_endpoint_is_left_in_a_text(text: str) -> None:
+def test_secrets_of_endpoints_are_masked_in_a_text(text: str) -> None:
     masked = mask_endpoints(text)
     assert "SECRET" not in masked
     assert "127.0.0.1:9222" in masked or "grid.example" in masked
 
 
-def test_other_addresses_are_left_as_they_are() -> None:
+def test_other_addresses_are_not_masked() -> None:
     text = '{"page_url": "https://shop.example/cart?item=7"}'
     assert mask_endpoints(text) == text
 
@@ -137,7 +137,7 @@ def test_an_address_in_a_text_within_a_text_is_masked(address: str) -> None:
 @pytest.mark.parametrize(
     "piece", ["token", "a-", "?a", "ws:/", "ws:\\", "\\", "\\u002f", "@", "/devtools", "https://a:"]
 )
-def test_no_text_makes_a_mask_take_more_than_its_length(piece: str) -> None:
-    """A pattern that tries again from each letter would take hours of these megabytes."""
+def test_masking_takes_linear_time(piece: str) -> None:
+    """Check that the pattern does not backtrack: these megabytes would take hours."""
     for beginning in ("?", "ws:", "ws://", "/devtools"):
         assert mask_endpoints(beginning + piece * (1_000_000 // len(piece)))

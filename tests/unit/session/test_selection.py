@@ -1,4 +1,4 @@
-"""Selections as they are kept, and as they are said in words."""
+"""Selections: how they are stored and described."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_selection_survives_being_stored() -> None:
         assert Criteria.from_json(json.loads(json.dumps(criteria.to_json()))) == criteria
 
 
-def test_criteria_without_a_selection_are_stored_as_they_always_were() -> None:
+def test_the_stored_form_of_criteria_without_a_selection_is_unchanged() -> None:
     stored = {
         "expired": True,
         "invalid": False,
@@ -38,19 +38,19 @@ def test_criteria_without_a_selection_are_stored_as_they_always_were() -> None:
     assert Criteria.from_json(stored).to_json() == stored
 
 
-def test_a_selection_of_nothing_is_refused_and_never_means_everything() -> None:
+def test_an_empty_selection_is_refused() -> None:
     with pytest.raises(InvalidCriteria, match="filter the list"):
         Criteria.from_selection(Selection(), max_age_days=7)
     with pytest.raises(InvalidCriteria):
         Criteria(selection=Selection(namespace="shop"))
 
 
-def test_a_value_that_a_filter_does_not_have_is_refused_with_those_that_it_has() -> None:
+def test_an_unknown_value_of_a_filter_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InvalidSelection, match="“sometimes” is not one of: yes, no"):
         Selection.from_address({"expired": "sometimes"})
 
 
-def test_an_address_gives_its_filters_and_its_search() -> None:
+def test_a_selection_is_read_from_an_address() -> None:
     query = {"problem": "any", "namespace": "shop", "q": "  log ", "o": "-7", "p": "3"}
     assert Selection.from_address(query) == Selection(
         problem="any", namespace="shop", text="log", in_metadata=True
@@ -88,5 +88,5 @@ def test_an_address_gives_its_filters_and_its_search() -> None:
         (Selection(namespace="shop"), "sessions, in namespace shop"),
     ],
 )
-def test_a_selection_says_in_words_what_it_leaves(selection: Selection, text: str) -> None:
+def test_a_selection_describes_its_filters(selection: Selection, text: str) -> None:
     assert Criteria.from_selection(selection, max_age_days=7).describe() == text

@@ -172,7 +172,7 @@ def test_runs_and_archive_are_read_only(as_operator: Client, root: User) -> None
     assert "expired (last accessed over 7 days ago) or invalid" in html
     assert "Command: ada" in html
     html = as_operator.get(
-        f"/admin/sessions_app/archivedsession/?run={run.pk}&namespace=default"
+        f"/admin/sessions_app/archivedsession/?run={run.pk}&namespace=shop"
     ).content.decode()
     assert "The session id is missing." in html
     assert "Last accessed too long ago" in html

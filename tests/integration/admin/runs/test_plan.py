@@ -84,7 +84,7 @@ def test_the_scope_is_counted_once_for_all_pages_of_a_plan(
     [
         {"invalid": True},
         {"all": True},
-        {"expired": True, "invalid": True, "namespace": "default"},
+        {"expired": True, "invalid": True, "namespace": "shop"},
         {"expired": True, "invalid": True, "browser_type": "chromium"},
         {"selection": Selection(problem="any", pinned="no")},
     ],

@@ -151,7 +151,7 @@ def test_a_lower_bound_has_a_plus() -> None:
 class TestOnThePage:
     @pytest.fixture(autouse=True)
     def sessions(self) -> None:
-        make_session("one")
+        make_session("one", namespace="default")
         make_session("two", namespace="shop", is_pinned=True, age=timedelta(days=9))
         make_session("bad", namespace="shop", session_id="")
 

@@ -73,7 +73,7 @@ def test_the_age_has_the_exact_instant_as_title(see: Any) -> None:
 )
 def test_filters_combine(see: Any, query: str, expected: set[str]) -> None:
     make_session("fresh")
-    make_session("old", age=timedelta(days=9))
+    make_session("old", age=timedelta(days=9), session_id="id-of-old")
     make_session("ancient", age=timedelta(days=90))
     make_session("future", age=timedelta(days=-2))
     make_session("pinned", namespace="second", age=timedelta(days=2), is_pinned=True)
