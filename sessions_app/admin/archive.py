@@ -1,4 +1,4 @@
-"""The archive: what cleanups removed, and the way back."""
+"""The archive: the sessions that cleanups removed, and the action that restores them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sessions_app.access.permissions import may_clean_up
 from sessions_app.access.visibility import hidden_from, is_seen, seen, seen_runs
 from sessions_app.admin import filters, formatting
 from sessions_app.admin.base import ReadOnlyAdmin, is_id
-from sessions_app.admin.changelist import BOUND, READ_BOUND, BoundedChangeList, Listing, first_of
+from sessions_app.admin.changelist import BOUND, READ_BOUND, BoundedChangeList, Listing, first_rows
 from sessions_app.admin.sessions.detail import session_context
 from sessions_app.admin.sessions.history import history_context, removal_reasons
 from sessions_app.cleanup import restore_sessions
@@ -24,12 +24,12 @@ from sessions_app.session.criteria import SELECTION_LIMIT, reasons_in
 
 
 class ArchiveList(BoundedChangeList):
-    """By the time of removal; the sessions of one run by their keys, in the order of which it took them."""
+    """Sorted by time of removal; the sessions of one run by id, the order in which it removed them."""
 
     def columns_of(self, name: str) -> Sequence[str]:
         return ("pk",) if "run" in self.params else ("removed_at", "pk")
 
-    def look(self, request: HttpRequest) -> Listing:
+    def get_listing(self, request: HttpRequest) -> Listing:
         rows = ArchivedSession.objects.order_by(*self.get_ordering(request, self.root_queryset))
         if (run := self.params.get("run")) is not None:
             runs = seen_runs(request.user, CleanupRun.objects.filter(pk=int(run) if is_id(run) else 0))
@@ -38,18 +38,18 @@ class ArchiveList(BoundedChangeList):
         rest += [Q(name__icontains=self.query)] if self.query else []
         rest += [is_seen(request.user)] if hidden_from(request.user) else []
         bound = READ_BOUND if rest else BOUND
-        found, has_more = first_of(rows, *rest, bound=bound)
+        found, has_more = first_rows(rows, *rest, bound=bound)
         ids = [pk for (pk,) in found]
         if not (rest and has_more):
-            return Listing(ids, is_cut=has_more)
+            return Listing(ids, is_truncated=has_more)
         latest = "last" if self.get_ordering(request, rows)[0].startswith("-") else "first"
-        note = f"Only the {bound:,} that were removed {latest} were looked through: others may match too."
+        note = f"Only the {bound:,} that were removed {latest} were searched. Others may match too."
         return Listing(ids, is_partial=True, notes=[note])
 
 
 @admin.register(ArchivedSession)
 class ArchivedSessionAdmin(ReadOnlyAdmin):
-    actions = ("bring_back",)
+    actions = ("restore",)
     list_display = ("name", "namespace", "why", "removed", "run_link", "size")
     list_display_links = ("name",)
     sortable_by = ("removed",)
@@ -61,7 +61,7 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
     show_full_result_count = False
 
     class Media:
-        # After Django's own, for it moves the focus to what that has shown.
+        # Load it after Django's script, which shows the elements that it moves the focus to.
         js = ("admin/js/actions.js", "sessions_app/selection.js")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ArchivedSession]:
@@ -73,26 +73,25 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
     def has_clean_up_permission(self, request: HttpRequest) -> bool:
         return may_clean_up(request.user)
 
-    @admin.action(description="Bring back selected", permissions=["clean_up"])
-    def bring_back(self, request: HttpRequest, queryset: QuerySet[ArchivedSession]) -> None:
+    @admin.action(description="Restore selected", permissions=["clean_up"])
+    def restore(self, request: HttpRequest, queryset: QuerySet[ArchivedSession]) -> None:
         ids = list(queryset.order_by().values_list("pk", flat=True)[: SELECTION_LIMIT + 1])
         if len(ids) > SELECTION_LIMIT:
             self.message_user(
                 request,
-                f"At most {SELECTION_LIMIT:,} sessions can be brought back at once. Undo their runs instead.",
+                f"At most {SELECTION_LIMIT:,} sessions can be restored at once. Undo their runs instead.",
                 messages.ERROR,
             )
             return
         restored = restore_sessions(ids)
-        told = f"{restored:,} of {len(ids):,} sessions are back."
+        message = f"{restored:,} of {len(ids):,} sessions were restored."
         if restored == len(ids):
-            self.message_user(request, told, messages.SUCCESS)
+            self.message_user(request, message, messages.SUCCESS)
         else:
-            self.message_user(
-                request, f"{told} The others stay: their names or files are taken.", messages.WARNING
-            )
+            message += " The others stay in the archive because their names or files are taken."
+            self.message_user(request, message, messages.WARNING)
 
-    @admin.display(description="Why it was removed")
+    @admin.display(description="Reasons")
     def why(self, session: ArchivedSession) -> str:
         return formatting.sentences(reason.sentence for reason in reasons_in(session.reasons))
 

@@ -1,4 +1,4 @@
-"""What the pages of the panel have in common."""
+"""Base classes and helpers shared by the screens."""
 
 from __future__ import annotations
 
@@ -13,26 +13,20 @@ from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from sessions_app.access.visibility import seen_runs
+from sessions_app.access.permissions import may_clean_up
+from sessions_app.access.visibility import refuse_hidden, seen_runs
 from sessions_app.models import CleanupRun
 
 LARGEST_ID_DIGITS = 19
-"""Digits of the largest number that a column of 64 bits holds."""
-SEARCHED_WORDS = 20
+"""Number of digits of the largest 64-bit integer."""
+MAX_SEARCH_WORDS = 20
+"""Each word adds a condition, and databases limit how many a query may have."""
 SELECT_PAGE = "Select all on this page"
 
 
 def is_id(text: str) -> bool:
-    """Whether a text is a number that can be the key of a row."""
+    """Check whether a text is a number that fits a primary key."""
     return text.isascii() and text.isdigit() and len(text) < LARGEST_ID_DIGITS
-
-
-def get_seen_run(user: Any, run_id: int) -> CleanupRun:
-    """Raises: Http404: there is no such run, or the user does not see it."""
-    run = seen_runs(user, CleanupRun.objects.filter(pk=run_id)).first()
-    if run is None:
-        raise Http404("There is no such run.")
-    return run
 
 
 if TYPE_CHECKING:
@@ -42,10 +36,10 @@ else:
 
 
 class RaptorAdmin(_ModelAdmin):
-    """A screen whose address takes the filters that it shows, and no other look-up.
+    """A screen whose URL accepts only the filters that it offers.
 
-    Others would let a secret column be guessed letter by letter, and a slow pattern stop the server:
-    SQLite matches patterns in Python.
+    Any other lookup would let users guess a secret column letter by letter, or block the server with a slow
+    regular expression, because SQLite evaluates those in Python.
     """
 
     allowed_lookups: frozenset[str] = frozenset()
@@ -60,7 +54,7 @@ class RaptorAdmin(_ModelAdmin):
         description=format_html('<input type="checkbox" id="action-toggle" aria-label="{}">', SELECT_PAGE)
     )
     def action_checkbox(self, obj: Model) -> SafeString:
-        """Django's own, which makes a form of each: a quarter of the time of a page."""
+        """Render the checkbox without a form field; Django's version takes a quarter of the page's time."""
         return format_html(
             '<input type="checkbox" name="{}" value="{}" class="action-select" aria-label="Select {}">',
             helpers.ACTION_CHECKBOX_NAME,
@@ -71,8 +65,7 @@ class RaptorAdmin(_ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        # Each word is a condition of its own, and a database takes only so many.
-        words = " ".join(search_term.split()[:SEARCHED_WORDS])
+        words = " ".join(search_term.split()[:MAX_SEARCH_WORDS])
         return super().get_search_results(request, queryset, words)
 
     def changelist_view(
@@ -80,7 +73,7 @@ class RaptorAdmin(_ModelAdmin):
     ) -> HttpResponse:
         selected = request.POST.getlist(helpers.ACTION_CHECKBOX_NAME)
         if not all(map(is_id, selected)):
-            raise BadRequest("What was selected is no list of numbers.")
+            raise BadRequest("The selection must be a list of numbers.")
         title = str(self.opts.verbose_name_plural)
         context = {"title": title[:1].upper() + title[1:], **(extra_context or {})}
         return super().changelist_view(request, context)
@@ -88,7 +81,7 @@ class RaptorAdmin(_ModelAdmin):
     def page(
         self, request: HttpRequest, template: str, title: str, context: dict[str, Any]
     ) -> TemplateResponse:
-        """Render a page of our own within the admin's frame."""
+        """Render a template of this app inside the admin's base template."""
         frame = self.admin_site.each_context(request)
         request.current_app = self.admin_site.name
         return TemplateResponse(
@@ -99,7 +92,7 @@ class RaptorAdmin(_ModelAdmin):
 
 
 class ReadOnlyAdmin(RaptorAdmin):
-    """A screen on which nothing is added, changed or deleted by form."""
+    """A screen without forms to add, change or delete objects."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -118,24 +111,45 @@ class ReadOnlyAdmin(RaptorAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         found = self.get_viewable(request, object_id)
-        return self.gone(request, object_id) if found is None else self.show(request, found)
+        return self.redirect_missing(request, object_id) if found is None else self.show(request, found)
 
     def show(self, request: HttpRequest, found: Any) -> HttpResponse:
-        """The page of one object; Django's own, without a field to write in, where a screen has no other."""
+        """Render the page of one object; by default Django's change form with read-only fields."""
         return super().change_view(request, str(found.pk))
 
     def get_viewable(self, request: HttpRequest, object_id: str) -> Any:
-        """The object of a page, or None where there is none.
+        """Return the object of a page, or None if it does not exist.
 
-        Raises: PermissionDenied: the user may not see it.
+        Raises: PermissionDenied: the user may not view it.
         """
         found = self.get_object(request, object_id)
         if not self.has_view_permission(request, found):
             raise PermissionDenied
         return found
 
-    def gone(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Tell that there is no such object, as Django does."""
+    def redirect_missing(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Redirect with Django's message that the object does not exist."""
         return self._get_obj_does_not_exist_redirect(  # type: ignore[attr-defined,no-any-return]
             request, self.opts, object_id
         )
+
+
+def may_plan(user: Any) -> bool:
+    return may_clean_up(user) and user.has_perm("sessions_app.view_browsersession")
+
+
+def get_run(screen: RaptorAdmin, request: HttpRequest, run_id: int, *, to_act: bool = False) -> CleanupRun:
+    """Load a run that the user may view or, with ``to_act``, act on.
+
+    Raises:
+        PermissionDenied: the user lacks the permission, or the run reaches namespaces hidden from the user.
+        Http404: the run does not exist, or is hidden from the user.
+    """
+    if not (may_plan(request.user) if to_act else screen.has_view_permission(request)):
+        raise PermissionDenied
+    run = seen_runs(request.user, CleanupRun.objects.filter(pk=run_id)).first()
+    if run is None:
+        raise Http404("This run does not exist.")
+    if to_act:
+        refuse_hidden(request.user, run)
+    return run

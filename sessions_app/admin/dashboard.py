@@ -15,7 +15,7 @@ from django.urls import reverse
 
 from sessions_app.access.permissions import may_clean_up
 from sessions_app.access.visibility import conceal, hidden_from, reaches_hidden, seen, seen_runs
-from sessions_app.admin import formatting
+from sessions_app.admin import badges, formatting
 from sessions_app.admin.reports import charts
 from sessions_app.admin.reports.admin import RANGE, as_of_context, current_figures
 from sessions_app.admin.reports.tables import list_link
@@ -157,7 +157,7 @@ def _page_of(request: HttpRequest, run: CleanupRun, *, may_act: bool) -> str:
 def _line(run: CleanupRun) -> dict[str, Any]:
     return {
         "run": run,
-        "state": formatting.state_badge(run, is_queued=is_waiting(run)),
+        "state": badges.state_badge(run, is_queued=is_waiting(run)),
         "when": formatting.to_the_minute(run.planned_at),
         "what": formatting.describe_criteria(run),
         "started_by": formatting.started_by(run),
@@ -168,6 +168,6 @@ def _line(run: CleanupRun) -> dict[str, Any]:
 def _worker(worker: Worker, now: datetime) -> dict[str, Any]:
     return {
         "worker": worker,
-        "worker_badge": formatting.badge(*_WORKER_BADGES[worker.state]),
+        "worker_badge": badges.badge(*_WORKER_BADGES[worker.state]),
         "worker_since": formatting.clock(worker.since, now),
     }

@@ -17,7 +17,7 @@ from django.utils.html import format_html, format_html_join
 from django.views.decorators.http import require_POST
 
 from sessions_app.access.visibility import hidden_from, seen
-from sessions_app.admin import formatting
+from sessions_app.admin import badges, formatting
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.mirror.registry import DirectoryError, register_directory, sync_directory
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
@@ -135,7 +135,7 @@ class SessionDirectoryAdmin(RaptorAdmin):
     def error_in_words(self, directory: SessionDirectory) -> str:
         if not directory.error:
             return "None"
-        return format_html("{} {}", formatting.badge("bad", "Error"), directory.error)
+        return format_html("{} {}", badges.badge("bad", "Error"), directory.error)
 
     @admin.display(description="Skipped files")
     def skipped_files(self, directory: SessionDirectory) -> str:

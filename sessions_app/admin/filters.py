@@ -1,4 +1,4 @@
-"""The filters of sessions. Each is a range or an equality, so that they combine and use an index."""
+"""List filters for sessions. Each is a range or an equality, so that they combine and use an index."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _Choices = Iterable[tuple[Any, Any]]
 
 
 class ConditionFilter(admin.SimpleListFilter):
-    """A filter whose choices are conditions, by their values in the address."""
+    """A filter with one condition for each of its values in the URL."""
 
     def conditions(self, request: HttpRequest) -> dict[str, tuple[str, Q]]:
-        """The label and the condition of each value."""
+        """Return the label and the condition of each value."""
         raise NotImplementedError
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> _Choices:
@@ -41,7 +41,7 @@ class ConditionFilter(admin.SimpleListFilter):
 
 
 class DateFilter(ConditionFilter):
-    """The days up to now, by a column with instants."""
+    """A filter by recent days of a datetime column."""
 
     title = "date"
     column = ""
@@ -54,10 +54,10 @@ class DateFilter(ConditionFilter):
 
 
 class CountedFilter(admin.SimpleListFilter):
-    """A filter of sessions, whose list counts the choices: Django's own counts read the whole table."""
+    """A filter with bounded facet counts; Django's own read the whole table."""
 
     def get_facet_queryset(self, changelist: Any) -> dict[str, Any]:
-        # Django prints what stands here, number or not, between brackets.
+        # Django prints these values in parentheses, so they may be texts such as “1,000+”.
         counts = [
             changelist.count_of(self.request, self.parameter_name, key) for key, _ in self.lookup_choices
         ]
@@ -65,7 +65,7 @@ class CountedFilter(admin.SimpleListFilter):
 
 
 class SelectionFilter(CountedFilter, ConditionFilter):
-    """A filter of sessions: one of those that a selection keeps."""
+    """A filter of sessions that a saved selection can hold."""
 
     def conditions(self, request: HttpRequest) -> dict[str, tuple[str, Q]]:
         as_of, max_age_days = request_time(request), settings.RAPTOR_MAX_AGE_DAYS
@@ -103,7 +103,7 @@ class PinnedFilter(SelectionFilter):
 
 
 class NamespaceFilter(CountedFilter):
-    """Any namespace works in the address; the first ones by name are offered."""
+    """Accepts any namespace in the URL; offers the first ones by name."""
 
     title = "namespace"
     parameter_name = "namespace"
@@ -119,7 +119,7 @@ class NamespaceFilter(CountedFilter):
 
 
 class RunFilter(admin.SimpleListFilter):
-    """Any run works in the address; the latest that removed something are offered."""
+    """Accepts any run in the URL; offers the latest that removed something."""
 
     title = "run"
     parameter_name = "run"
@@ -141,13 +141,13 @@ class RunFilter(admin.SimpleListFilter):
 
 
 def first_namespaces(hidden: Collection[str] = ()) -> list[str]:
-    """List the first namespaces by name: those of live sessions, and of directories that have none yet.
+    """Return the first namespaces by name, of live sessions and of directories.
+
+    Each step of the recursive query is one lookup in the unique index on namespace and name; SELECT DISTINCT
+    would read the whole index.
 
     Args:
-        hidden: Those that are left out.
-
-    Each step is one look into the unique index, which begins with the namespace; SELECT DISTINCT would read
-    that index whole.
+        hidden: Namespaces to leave out.
     """
     name = connection.ops.quote_name(BrowserSession._meta.db_table)
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""How sessions, instants, sizes and reasons are put before people."""
+"""Render sessions, instants, sizes and reasons for the screens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from django.template.defaultfilters import filesizeformat
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
 
 from sessions_app.models import CleanupRun, StoredSession
 from sessions_app.session.criteria import REASONS, Criteria, Reason, reasons_in
@@ -24,36 +23,30 @@ from sessions_app.text import count_of, in_days
 
 NONE = "\N{EN DASH}"
 ROWS_PER_PAGE = 100
-_STATE_KINDS = {
-    CleanupRun.State.SUCCEEDED: "good",
-    CleanupRun.State.FAILED: "bad",
-    CleanupRun.State.INTERRUPTED: "stale",
-    CleanupRun.State.HELD: "stale",
-}
 
 
 def request_time(request: HttpRequest) -> datetime:
-    """The instant at which a request judges: taken once, so that all of a page agrees."""
+    """Return the instant at which a request evaluates rules, fixed once so that one page is consistent."""
     as_of: datetime = request.__dict__.setdefault("raptor_as_of", timezone.now())
     return as_of
 
 
 def expiry_cutoff(as_of: datetime) -> datetime:
-    """The last access before which the screens call a session expired."""
+    """Return the instant before which a last access counts as expired."""
     return as_of - timedelta(days=settings.RAPTOR_MAX_AGE_DAYS)
 
 
-def judge(sessions: QuerySet[Any], as_of: datetime) -> QuerySet[Any]:
-    """Add to each session why a cleanup would take it (``reason_bits``), as of an instant (``judged_at``)."""
+def annotate_status(sessions: QuerySet[Any], as_of: datetime) -> QuerySet[Any]:
+    """Annotate sessions with ``reason_bits``, why a cleanup would take each, and ``evaluated_at``."""
     criteria = Criteria(expired=True, invalid=True, max_age_days=settings.RAPTOR_MAX_AGE_DAYS)
-    judged: QuerySet[Any] = sessions.annotate(
-        reason_bits=criteria.reasons(as_of), judged_at=Value(as_of, output_field=DateTimeField())
+    annotated: QuerySet[Any] = sessions.annotate(
+        reason_bits=criteria.reasons(as_of), evaluated_at=Value(as_of, output_field=DateTimeField())
     )
-    return judged
+    return annotated
 
 
 def duration(span: timedelta) -> str:
-    """Say how long in one unit; from two days on in days, which is how limits are given."""
+    """Describe a time span in one unit; from two days on in days, the unit of the limits."""
     seconds = abs(span.total_seconds())
     if seconds < 1:
         return "under a second"
@@ -69,7 +62,7 @@ def duration(span: timedelta) -> str:
 
 
 def exact(instant: datetime) -> str:
-    """The instant in TIME_ZONE, to the second."""
+    """Format an instant in TIME_ZONE, to the second."""
     return timezone.localtime(instant).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
@@ -78,7 +71,7 @@ def to_the_minute(instant: datetime) -> str:
 
 
 def clock(instant: datetime | None, now: datetime) -> str:
-    """The time of day in TIME_ZONE, with the date where it is another; blank for none."""
+    """Format the time of day in TIME_ZONE, with the date unless it is today; blank without an instant."""
     if instant is None:
         return ""
     local = timezone.localtime(instant)
@@ -87,7 +80,7 @@ def clock(instant: datetime | None, now: datetime) -> str:
 
 
 def moment(instant: datetime | None, text: str = "") -> str:
-    """Mark up an instant; with a text of its own, the exact one shows on hover."""
+    """Render an instant as a ``<time>`` element; a custom text shows the exact instant on hover."""
     if instant is None:
         return NONE
     return format_html(
@@ -114,28 +107,16 @@ def size(size_bytes: int) -> str:
 
 
 def documents_size(size_bytes: int) -> str:
-    """A size to the byte, and of what it is."""
+    """Describe an exact size and that it counts documents."""
     return f"{size_bytes:,} bytes of documents, not of disk"
 
 
 def percent(part: int, whole: int) -> str:
-    """A share in whole percent; neither nothing nor all where it is not quite that."""
+    """Format a share in whole percent; 0 and 100 percent are reserved for exactly none and all."""
     share = 100 * part / whole
     if 0 < share < 1:
         return "under 1 percent"
     return f"{min(share, 99) if part < whole else share:.0f} percent"
-
-
-def badge(kind: str, text: str) -> SafeString:
-    """A short text with a colour beside it; the text alone says all."""
-    return format_html('<span class="raptor-badge raptor-{}">{}</span>', kind, text)
-
-
-def state_badge(run: CleanupRun, *, is_queued: bool = False) -> SafeString:
-    """The state of a run; ``is_queued`` where it waits for the worker."""
-    if is_queued:
-        return badge("quiet", "Queued")
-    return badge(_STATE_KINDS.get(CleanupRun.State(run.state), "quiet"), run.get_state_display())
 
 
 def started_by(run: CleanupRun) -> str:
@@ -144,7 +125,7 @@ def started_by(run: CleanupRun) -> str:
 
 
 class _CriteriaWithoutIds(Func):
-    """Criteria but for the ids of a selection, of which there are up to 10,000."""
+    """The criteria without the ids of a selection, which may number 10,000."""
 
     output_field = JSONField()
 
@@ -158,7 +139,7 @@ class _CriteriaWithoutIds(Func):
 
 
 class _SelectedCount(Func):
-    """How many ids the criteria of a selection hold; nothing for other criteria."""
+    """The number of ids in the criteria of a selection; NULL for other criteria."""
 
     output_field = IntegerField()
 
@@ -178,7 +159,7 @@ class _SelectedCount(Func):
 
 
 def without_ids(runs: QuerySet[CleanupRun]) -> QuerySet[CleanupRun]:
-    """Read runs without the ids of their selections, for ``describe_criteria``."""
+    """Load runs without the ids of their selections, for ``describe_criteria``."""
     light: QuerySet[CleanupRun] = runs.defer("criteria_json").annotate(
         criteria_without_ids=_CriteriaWithoutIds("criteria_json"),
         selected_count=_SelectedCount("criteria_json"),
@@ -187,13 +168,13 @@ def without_ids(runs: QuerySet[CleanupRun]) -> QuerySet[CleanupRun]:
 
 
 def criteria_of(run: Any) -> Criteria:
-    """What was asked for, of a run that was read ``without_ids``: as many ids as there were, but others."""
+    """Return the criteria of a run loaded ``without_ids``; the ids are placeholders, their count is right."""
     ids = None if run.selected_count is None else range(run.selected_count)
     return Criteria.from_json({**run.criteria_without_ids, "session_ids": ids})
 
 
 def describe_criteria(run: Any) -> str:
-    """Say in a line what was asked for, of a run that was read ``without_ids``."""
+    """Describe the criteria of a run loaded ``without_ids`` in one line."""
     return criteria_of(run).describe()
 
 
@@ -204,7 +185,7 @@ def took(run: CleanupRun) -> str:
 
 
 def policy_link(run: CleanupRun) -> str:
-    """The policy of a run and the place of its step, with the way to the policy where it has a page."""
+    """Render the policy of a run and its step, linked if the policy has a page."""
     if run.policy is None:
         return ""
     step = f", step {run.step_position}" if run.step_position is not None else ""
@@ -215,27 +196,17 @@ def policy_link(run: CleanupRun) -> str:
     return format_html('<a href="{}">{}</a>{}', address, run.policy, step)
 
 
-def verdicts(bits: int) -> SafeString:
-    """Valid, or invalid, expired or both, as badges."""
-    found = []
-    if any(isinstance(reason, Problem) for reason in reasons_in(bits)):
-        found.append(badge("bad", "Invalid"))
-    if bits & Reason.EXPIRED:
-        found.append(badge("stale", "Expired"))
-    return format_html_join(" ", "{}", ((mark,) for mark in found or [badge("good", "Valid")]))
-
-
 def explain(
     bits: int, last_accessed: datetime | None, *, as_of: datetime, max_age_days: float | None = None
 ) -> list[str]:
-    """Say in plain words every reason for which a session is invalid, expired or taken."""
+    """Return a sentence for each reason why a session is invalid, expired or part of a plan."""
     limit_days = settings.RAPTOR_MAX_AGE_DAYS if max_age_days is None else max_age_days
     sentences = []
     for reason in reasons_in(bits):
         if reason is not Reason.EXPIRED:
             sentences.append(reason.sentence)
         elif last_accessed is None or bits & UNREADABLE:
-            sentences.append("It counts as expired, because its age cannot be read.")
+            sentences.append("It counts as expired because its age cannot be read.")
         else:
             sentences.append(_expiry(as_of - last_accessed, limit_days))
     return sentences
@@ -250,31 +221,31 @@ def _expiry(idle: timedelta, limit_days: float) -> str:
 
 
 def sentences(items: Iterable[str]) -> str:
-    """One sentence a line, or a dash."""
+    """Render a list of sentences, or a dash without any."""
     lines = format_html_join("", "<li>{}</li>", ((item,) for item in items))
     return format_html('<ul class="raptor-reasons">{}</ul>', lines) if lines else NONE
 
 
 def host(cdp_url: str) -> str:
-    """The host and port of an endpoint: all that may be shown of it."""
+    """Return the host and port of an endpoint, the only parts that may be shown."""
     return str(Endpoint.parse(cdp_url)) or NONE
 
 
 class ReasonCount(NamedTuple):
-    """A line of the table of reasons."""
+    """A row of the table of reasons."""
 
     reason: Problem | Reason
     sessions: int
 
 
 def reason_counts(counts: Mapping[str, int]) -> list[ReasonCount]:
-    """The commonest first."""
+    """Return the reasons with their counts, the most common first."""
     known = [ReasonCount(REASONS[code], count) for code, count in counts.items() if code in REASONS]
     return sorted(known, key=lambda line: -line.sessions)
 
 
 class SessionRow(NamedTuple):
-    """A line of a table of sessions."""
+    """A row of a table of sessions."""
 
     session: StoredSession
     reasons: list[str]
@@ -282,20 +253,20 @@ class SessionRow(NamedTuple):
 
 
 def session_rows(sessions: Iterable[Any], bits: str, run: CleanupRun) -> list[SessionRow]:
-    """The sessions of a run with the reason beside each, as judged at its instant."""
+    """Return table rows for the sessions of a run, with their reasons as of the run's instant."""
     max_age_days = run.criteria.max_age_days
     rows = []
     for session in sessions:
-        taken_for = getattr(session, bits)
-        # That it was selected goes without saying where there is more to say.
-        own = taken_for & ~Reason.SELECTED or taken_for
-        reasons = explain(own, session.last_accessed, as_of=run.as_of, max_age_days=max_age_days)
+        reason_bits = getattr(session, bits)
+        # “Selected” is redundant next to any other reason.
+        reason_bits = reason_bits & ~Reason.SELECTED or reason_bits
+        reasons = explain(reason_bits, session.last_accessed, as_of=run.as_of, max_age_days=max_age_days)
         rows.append(SessionRow(session, reasons, age(session.last_accessed, run.as_of)))
     return rows
 
 
 def page_of(request: HttpRequest, ids: Sequence[int], rows: QuerySet[Any]) -> tuple[Page[Any], list[Any]]:
-    """The page that is asked for, of keys in their order, and its rows."""
+    """Return the requested page of ordered keys, and the rows of that page."""
     page = Paginator(ids, ROWS_PER_PAGE).get_page(request.GET.get("page"))
     found = {row.pk: row for row in rows.filter(pk__in=list(page))}
     return page, [found[pk] for pk in page if pk in found]

@@ -1,4 +1,4 @@
-"""The wait for numbers that the worker was asked for: what a page says of it, and what its script asks."""
+"""Pages that wait for the worker: the state that ``poll.js`` requests, and the wait for new counts."""
 
 from __future__ import annotations
 
@@ -15,69 +15,75 @@ from sessions_app.admin.base import RaptorAdmin
 from sessions_app.models.clock import database_now
 from sessions_app.reports import has_snapshot_since
 
-PATIENCE = timedelta(minutes=2)
-"""A worker that runs has counted a million sessions in less."""
+LATE_AFTER = timedelta(minutes=2)
+"""A running worker starts a task within seconds, and counts a million sessions in less than this."""
 
-FORGOTTEN = timedelta(minutes=10)
-"""After that an address that was kept is like any other."""
+EXPIRES_AFTER = timedelta(minutes=10)
+"""A bookmarked URL that is older than this no longer waits for counts."""
 
 _ASKED_AT = "asked_at"
 
 
 class Phase(StrEnum):
+    """What a page shows; ``poll.js`` reloads the page when this changes."""
+
     WAITING = "waiting"
     LATE = "late"
-    OVER = "over"
+    WORKING = "working"
+    STALLED = "stalled"
+    DONE = "done"
 
 
-class Wait(NamedTuple):
-    """What a page is to say of numbers that were asked for, and where its script asks for them."""
+class PollState(NamedTuple):
+    """The JSON object that ``poll.js`` reads.
+
+    Args:
+        done: Sessions done of ``total``.
+        is_paused: The worker may resume at once, so the page is not reloaded yet.
+    """
 
     phase: Phase
-    address: str
-    milliseconds_left: int
+    text: str = ""
+    done: int = 0
+    total: int = 0
+    is_paused: bool = False
+
+    def to_response(self) -> JsonResponse:
+        return JsonResponse(self._asdict())
 
 
 def waiting_page(name: str, asked_at: datetime) -> str:
-    """The address of a page that waits for numbers later than an instant."""
-    return f"{reverse(name)}?{_query(asked_at)}"
+    """Return the URL of a page that waits for counts newer than an instant."""
+    return f"{reverse(name)}?{urlencode({_ASKED_AT: asked_at.isoformat()})}"
 
 
-def wait_of(request: HttpRequest) -> Wait | None:
-    """The wait that the address of a page tells of; None where nobody has asked, or long ago."""
+def wait_of(request: HttpRequest) -> PollState | None:
+    """Return the state of the wait in the URL of a page, or None if the URL has none or it has expired."""
     if _ASKED_AT not in request.GET:
         return None
     now = database_now()
-    asked_at = _read(request, now)
+    asked_at = _read_asked_at(request, now)
     if asked_at is None:
         return None
-    left = asked_at + PATIENCE - now
     if has_snapshot_since(asked_at):
-        phase = Phase.OVER
-    else:
-        phase = Phase.WAITING if left > timedelta(0) else Phase.LATE
-    address = f"{reverse('admin:sessions_app_storage_counted')}?{_query(asked_at)}"
-    return Wait(phase, address, int(left.total_seconds() * 1000))
+        return PollState(Phase.DONE)
+    return PollState(Phase.LATE if now - asked_at >= LATE_AFTER else Phase.WAITING)
 
 
 def counted_view(screen: RaptorAdmin, request: HttpRequest) -> JsonResponse:
-    """Tell whether there are numbers later than the instant in the address."""
-    asked_at = _read(request, database_now())
-    if asked_at is None:
-        raise BadRequest("The address holds no instant of the last minutes.")
-    return JsonResponse({"is_counted": has_snapshot_since(asked_at)})
+    """Report whether there are counts newer than the instant in the URL."""
+    wait = wait_of(request)
+    if wait is None:
+        raise BadRequest("The URL must have an instant of the last minutes.")
+    return wait.to_response()
 
 
-def _query(asked_at: datetime) -> str:
-    return urlencode({_ASKED_AT: asked_at.isoformat()})
-
-
-def _read(request: HttpRequest, now: datetime) -> datetime | None:
-    """The instant in an address, which anybody can write: only one of the last minutes counts."""
+def _read_asked_at(request: HttpRequest, now: datetime) -> datetime | None:
+    """Parse the instant in the URL; users can edit it, so only one of the last minutes is accepted."""
     try:
         asked_at = datetime.fromisoformat(request.GET.get(_ASKED_AT, ""))
     except ValueError:
         return None
-    if asked_at.tzinfo is None or not now - FORGOTTEN <= asked_at <= now:
+    if asked_at.tzinfo is None or not now - EXPIRES_AFTER <= asked_at <= now:
         return None
     return asked_at

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django_q.models import Failure, OrmQ, Schedule, Success, Task
 
-from sessions_app.admin import formatting
+from sessions_app.admin import badges, formatting
 from sessions_app.admin.base import ReadOnlyAdmin
 from sessions_app.session.endpoint import mask_endpoints
 
@@ -54,7 +54,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
         task = Task.objects.filter(id=schedule.task).only("success", "stopped").first()
         if task is None:
             return "No longer kept"
-        mark = formatting.badge("good", "Succeeded") if task.success else formatting.badge("bad", "Failed")
+        mark = badges.badge("good", "Succeeded") if task.success else badges.badge("bad", "Failed")
         return format_html("{} {}", mark, formatting.moment(task.stopped))
 
 

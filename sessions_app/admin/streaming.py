@@ -1,4 +1,4 @@
-"""Files that are written while they are read: however many rows, the memory is that of one chunk."""
+"""Downloads streamed in chunks, so that memory does not grow with the number of rows."""
 
 from __future__ import annotations
 
@@ -21,22 +21,24 @@ _ModelT = TypeVar("_ModelT", bound=Model)
 
 
 class _Echo:
-    """A file for ``csv.writer`` that gives each line back."""
+    """A file for ``csv.writer`` that returns each line."""
 
     def write(self, line: str) -> str:
         return line
 
 
-def harmless(text: str) -> str:
-    """Keep a spreadsheet from reading a text as a formula."""
+def escape_formula(text: str) -> str:
+    """Prefix a text that a spreadsheet would run as a formula."""
     return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
 
 
-def filtered(screen: RaptorAdmin, request: HttpRequest) -> QuerySet[Any]:
-    """The rows of a list, by the filters in the address.
+def filtered_rows(screen: RaptorAdmin, request: HttpRequest) -> QuerySet[Any]:
+    """Return the rows of a list with the filters of the URL applied.
 
-    Raises: PermissionDenied; BadRequest: a filter is none, or has a value that is none. The list shows
-        that such a filter is off; a file would pass for what was asked for.
+    Raises:
+        PermissionDenied.
+        BadRequest: the URL has an unknown filter or filter value. The list shows that such a filter is off;
+            a file could not, and would be mistaken for a filtered one.
     """
     if not screen.has_view_permission(request):
         raise PermissionDenied
@@ -44,23 +46,23 @@ def filtered(screen: RaptorAdmin, request: HttpRequest) -> QuerySet[Any]:
         changes = screen.get_changelist_instance(request)
         rows: QuerySet[Any] = changes.get_queryset(request)
     except IncorrectLookupParameters as error:
-        raise BadRequest("The address holds a filter that is none.") from error
+        raise BadRequest("The URL has an unknown filter.") from error
     if any(_is_unknown(chosen, request) for chosen in changes.filter_specs):
-        raise BadRequest("The address holds a value that its filter does not have.")
+        raise BadRequest("The URL has an unknown filter value.")
     return rows
 
 
 def _is_unknown(chosen: Any, request: HttpRequest) -> bool:
-    """Whether a filter is given a value that it has no condition for."""
+    """Check whether a filter was given a value that it does not offer."""
     if not isinstance(chosen, ConditionFilter):
         return False
     return chosen.value() is not None and chosen.value() not in chosen.conditions(request)
 
 
-def by_id(rows: QuerySet[_ModelT], *, is_newest_first: bool = False) -> Iterator[_ModelT]:
-    """Read rows in the order of their ids, one chunk a query.
+def iterate_by_id(rows: QuerySet[_ModelT], *, is_newest_first: bool = False) -> Iterator[_ModelT]:
+    """Yield rows ordered by id, with one query per chunk.
 
-    A reader that is slow holds no cursor, and no snapshot of the database, between two chunks.
+    A slow client holds no cursor and no database snapshot between two chunks.
     """
     order, beyond = ("-pk", "pk__lt") if is_newest_first else ("pk", "pk__gt")
     chunk = list(rows.order_by(order)[:CHUNK_ROWS])
@@ -70,7 +72,7 @@ def by_id(rows: QuerySet[_ModelT], *, is_newest_first: bool = False) -> Iterator
 
 
 def csv_file(name: str, columns: Sequence[str], records: Iterable[dict[str, Any]]) -> StreamingHttpResponse:
-    """Stream records as CSV; a list within one is joined by spaces."""
+    """Stream records as CSV; lists inside a record are joined by spaces."""
     writer = csv.writer(_Echo())
 
     def lines() -> Iterator[str]:
@@ -84,7 +86,7 @@ def csv_file(name: str, columns: Sequence[str], records: Iterable[dict[str, Any]
 def json_file(
     name: str, head: dict[str, Any], key: str, records: Iterable[dict[str, Any]]
 ) -> StreamingHttpResponse:
-    """Stream one object: the items of ``head``, and the records as a list under ``key``."""
+    """Stream one JSON object: the items of ``head``, then the records as a list under ``key``."""
 
     def parts() -> Iterator[str]:
         yield "{\n"
@@ -101,7 +103,7 @@ def json_file(
 def _cell(value: Any) -> Any:
     if isinstance(value, list):
         value = " ".join(value)
-    return harmless(value) if isinstance(value, str) else value
+    return escape_formula(value) if isinstance(value, str) else value
 
 
 def _as_file(parts: Iterator[str], name: str, content_type: str) -> StreamingHttpResponse:

@@ -110,7 +110,7 @@ def test_find_select_confirm_and_see_the_run(admin: Page, panel: Panel) -> None:
     admin.get_by_role("button", name="Go", exact=True).click()
 
     expect(admin.get_by_role("heading", name="Clean up sessions?")).to_be_visible()
-    plan = admin.get_by_role("table", name="Sessions to be cleaned up")
+    plan = admin.get_by_role("table", name="Sessions to remove")
     expect(plan.get_by_role("row")).to_have_count(3)
     expect(plan).to_contain_text("The session id is missing.")
     admin.get_by_role("button", name="Clean up 2 sessions").click()
@@ -180,7 +180,7 @@ def test_a_large_cleanup_shows_its_progress_and_is_undone(admin: Page, panel: Pa
     assert len(Path(download.value.path()).read_text().splitlines()) == 6_001
 
     admin.get_by_role("button", name="Undo").click()
-    expect(admin.get_by_role("progressbar", name="Brought back")).to_be_visible()
+    expect(admin.get_by_role("progressbar", name="Restored")).to_be_visible()
     expect(admin.get_by_text("Undone", exact=True).first).to_be_visible(timeout=WORK_MILLISECONDS)
     expect(admin.get_by_text("6,000 sessions by admin")).to_be_visible()
     assert panel.shell(COUNT_CROWD) == "6000"
@@ -221,8 +221,8 @@ def test_all_matching_sessions_are_cleaned_up_and_restored_with_the_keyboard(
     admin.keyboard.press("Enter")
 
     expect(admin.get_by_role("heading", name="Clean up sessions?")).to_be_visible()
-    words = "sessions with “keyed” in name, host, session id or metadata, in namespace keys"
-    expect(admin.get_by_text(words)).to_be_visible()
+    criteria = "sessions with “keyed” in name, host, session id or metadata, in namespace keys"
+    expect(admin.get_by_text(criteria)).to_be_visible()
     # Another session is added while the user reads.
     panel.shell(KEYS.replace("range(150)", "range(150, 151)"))
     tab_to(admin, admin.get_by_label("Type the number of sessions to confirm"))
@@ -232,7 +232,7 @@ def test_all_matching_sessions_are_cleaned_up_and_restored_with_the_keyboard(
 
     tab_to(admin, admin.get_by_role("button", name="Undo"))
     admin.keyboard.press("Enter")
-    expect(admin.get_by_text("150 of 150 sessions are back.")).to_be_visible()
+    expect(admin.get_by_text("150 of 150 sessions were restored.")).to_be_visible()
 
 
 @pytest.mark.usefixtures("restored")

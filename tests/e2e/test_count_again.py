@@ -77,12 +77,10 @@ def test_the_page_shows_the_new_numbers_by_itself(admin: Page, panel: Panel) -> 
     before = int(number.inner_text().replace(",", ""))
     admin.get_by_role("button", name="Count again").click()
     status = admin.get_by_role("status")
-    expect(status).to_have_text(
-        re.compile("The worker counts; this page shows the new numbers|the new numbers")
-    )
-    expect(status).to_have_text("These are the new numbers.", timeout=WORK_MILLISECONDS)
+    expect(status).to_have_text(re.compile("This page will show the new figures|the new figures"))
+    expect(status).to_have_text("These are the new figures.", timeout=WORK_MILLISECONDS)
     expect(number).to_have_text(f"{before + 1:,}")
-    expect(admin.get_by_role("link", name="Load this page again")).to_have_count(0)
+    expect(admin.get_by_role("link", name="Reload this page")).to_have_count(0)
 
 
 def test_new_numbers_do_not_move_the_reader(admin: Page, panel: Panel) -> None:
@@ -91,11 +89,11 @@ def test_new_numbers_do_not_move_the_reader(admin: Page, panel: Panel) -> None:
     asked_at = panel.shell(ASKED)
     admin.goto(f"{panel.url}/admin/sessions_app/browsersession/storage/?asked_at={quote(asked_at)}")
     status = admin.get_by_role("status")
-    expect(status).to_have_text("The worker counts; this page shows the new numbers when they are there.")
+    expect(status).to_contain_text("This page will show the new figures when they are ready.")
     place = focus_far_below(admin)
     assert place > 0
     panel.shell(COUNT)
-    expect(status).to_have_text("These are the new numbers.")
+    expect(status).to_have_text("These are the new figures.")
     expect(admin.get_by_role("link", name="90 days")).to_be_focused()
     # The notice above has become one line shorter.
     assert abs(admin.evaluate("window.scrollY") - place) < 50
@@ -105,6 +103,6 @@ def test_without_a_worker_the_page_stops_waiting_and_reports_it(admin: Page, pan
     asked_at = panel.shell(ASKED)
     admin.goto(f"{panel.url}/admin/?asked_at={quote(asked_at)}")
     status = admin.get_by_role("status")
-    expect(status).to_contain_text("The worker counts")
+    expect(status).to_contain_text("The worker is counting")
     expect(status).to_contain_text("no worker seems to be running", timeout=20_000)
-    expect(admin.get_by_role("link", name="Load this page again")).to_be_visible()
+    expect(admin.get_by_role("link", name="Reload this page")).to_be_visible()

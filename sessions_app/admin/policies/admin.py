@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from sessions_app import policies
 from sessions_app.access.permissions import may_clean_up
 from sessions_app.access.visibility import hidden_from, seen, seen_changes, seen_runs
-from sessions_app.admin import formatting
+from sessions_app.admin import badges, formatting
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.admin.policies.changes import what_changed
 from sessions_app.admin.policies.form import PolicyForm, StepInline
@@ -108,7 +108,7 @@ class CleanupPolicyAdmin(RaptorAdmin):
 
     @admin.display(description="Enabled", ordering="is_enabled")
     def enabled(self, policy: CleanupPolicy) -> str:
-        return formatting.badge("good", "Enabled") if policy.is_enabled else formatting.badge("quiet", "Off")
+        return badges.badge("good", "Enabled") if policy.is_enabled else badges.badge("quiet", "Off")
 
     @admin.display(description="Next run", ordering="next_run_at")
     def next_run(self, policy: CleanupPolicy) -> str:
@@ -119,13 +119,13 @@ class CleanupPolicyAdmin(RaptorAdmin):
         if policy.last_run_id is None:
             return "Never"
         run = CleanupRun(pk=policy.last_run_id, state=policy.last_run_state)
-        return format_html("{} {}", _link_to(run), formatting.state_badge(run))
+        return format_html("{} {}", _link_to(run), badges.state_badge(run))
 
     @admin.display(description="Held")
     def waits(self, policy: Any) -> str:
         if policy.held_run_id is None:
             return formatting.NONE
-        badge = formatting.badge("stale", "Waits for a person")
+        badge = badges.badge("stale", "Waits for a person")
         return format_html('<a href="{}">{}</a>', _address_of_run(policy.held_run_id), badge)
 
     def render_change_form(
@@ -158,7 +158,7 @@ class CleanupPolicyAdmin(RaptorAdmin):
             runs = seen_runs(request.user, policy.runs.all()).order_by("-due_at", "-step_position")[
                 :LATEST_COUNT
             ]
-            below["runs"] = [(_link_to(run), formatting.state_badge(run), run) for run in runs]
+            below["runs"] = [(_link_to(run), badges.state_badge(run), run) for run in runs]
         if below["may_see_changes"]:
             changes = seen_changes(request.user, policy.changes.all())[:LATEST_COUNT]
             below["changes"] = [(change, what_changed(change)) for change in changes]

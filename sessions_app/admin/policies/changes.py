@@ -18,7 +18,7 @@ from sessions_app.access.visibility import seen_changes
 from sessions_app.admin import formatting
 from sessions_app.admin.base import ReadOnlyAdmin
 from sessions_app.admin.filters import DateFilter
-from sessions_app.admin.streaming import by_id, csv_file, filtered, json_file
+from sessions_app.admin.streaming import csv_file, filtered_rows, iterate_by_id, json_file
 from sessions_app.models import CleanupPolicy, CleanupStep, PolicyChange
 
 COLUMNS = ("change", "changed_at", "policy", "action", "actor", "what", "before", "after")
@@ -78,7 +78,7 @@ class PolicyChangeAdmin(ReadOnlyAdmin):
 
     def _records(self, request: HttpRequest) -> Iterator[dict[str, Any]]:
         """The changes as the list is filtered, the newest first."""
-        return map(_record, by_id(filtered(self, request), is_newest_first=True))
+        return map(_record, iterate_by_id(filtered_rows(self, request), is_newest_first=True))
 
     @admin.display(description="When", ordering="changed_at")
     def when(self, change: PolicyChange) -> str:

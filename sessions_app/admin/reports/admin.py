@@ -23,7 +23,7 @@ from sessions_app.admin import formatting
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.admin.polling import counted_view, wait_of, waiting_page
 from sessions_app.admin.reports import charts, tables
-from sessions_app.admin.streaming import harmless
+from sessions_app.admin.streaming import escape_formula
 from sessions_app.models import CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.queue.enqueue import Task, enqueue
@@ -150,7 +150,7 @@ def report_csv(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
     writer = csv.writer(response)
     writer.writerow(["section", "name", "sessions", "bytes"])
     for section, name, sessions, size_bytes in tables.csv_rows(found):
-        writer.writerow([section, harmless(name), sessions, size_bytes])
+        writer.writerow([section, escape_formula(name), sessions, size_bytes])
     return _as_file(response, found.report, "csv")
 
 

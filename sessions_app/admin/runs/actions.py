@@ -1,7 +1,6 @@
-"""What a click does to a run: carry it out, undo it, give it up, plan it again.
+"""The buttons of a run: start, resume, undo, close, replan and protect it.
 
-What is small is done within the request. The worker does the rest, and the page of the run tells how
-far it is.
+Small runs finish within the request. The worker does the others, and the page of the run shows the progress.
 """
 
 from __future__ import annotations
@@ -18,9 +17,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from sessions_app.access.permissions import may_clean_up, may_clean_up_all
-from sessions_app.access.visibility import refuse_hidden, within_sight
-from sessions_app.admin.base import RaptorAdmin, get_seen_run
-from sessions_app.admin.runs.progress import QUEUE_LIMIT, last_worked_at
+from sessions_app.access.visibility import within_sight
+from sessions_app.admin.base import RaptorAdmin, get_run
+from sessions_app.admin.polling import LATE_AFTER
+from sessions_app.admin.runs.progress import last_worked_at
 from sessions_app.cleanup import (
     CannotUndo,
     CleanupRefused,
@@ -44,29 +44,16 @@ from sessions_app.session.endpoint import mask_endpoints
 logger = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 20
-"""A cleanup that takes longer goes on in the worker: nobody waits longer for a page."""
+"""The worker continues a cleanup that takes longer, so that the page answers in time."""
 
 REQUEST_SESSIONS = 1_000
-"""A cleanup of more begins in the worker."""
+"""The worker starts a cleanup of more sessions than this."""
 
 _State = CleanupRun.State
 
 
-def get_run(request: HttpRequest, run_id: int) -> CleanupRun:
-    """The run that somebody is about to act on.
-
-    Raises: PermissionDenied, Http404.
-    """
-    if not (may_clean_up(request.user) and request.user.has_perm("sessions_app.view_browsersession")):
-        raise PermissionDenied
-    run = get_seen_run(request.user, run_id)
-    refuse_hidden(request.user, run)
-    return run
-
-
 def make_plan(request: HttpRequest, criteria: Criteria) -> CleanupRun:
-    """Plan what somebody asks for, of what they see, and count its scope with it: the page of the plan does
-    not go through all.
+    """Plan a cleanup of the sessions that the user sees, and count its scope once for all pages of the plan.
 
     Raises: CleanupRefused, InvalidCriteria.
     """
@@ -79,117 +66,119 @@ def make_plan(request: HttpRequest, criteria: Criteria) -> CleanupRun:
     return run
 
 
-def may_take(request: HttpRequest, run: CleanupRun) -> bool:
-    """Whether the user may let a run take what its criteria name: all of a scope is for few."""
+def may_run(request: HttpRequest, run: CleanupRun) -> bool:
+    """Check whether the user may start the run; criteria of “all” need a permission of their own."""
     return may_clean_up_all(request.user) if run.criteria.all else may_clean_up(request.user)
 
 
-def refuse_untakable(request: HttpRequest, run: CleanupRun) -> None:
-    """Raises: PermissionDenied: the user may not let the run take what its criteria name."""
-    if not may_take(request, run):
+def check_may_run(request: HttpRequest, run: CleanupRun) -> None:
+    """Raise PermissionDenied unless the user may start the run."""
+    if not may_run(request, run):
         raise PermissionDenied
 
 
-def to_run(run: CleanupRun) -> HttpResponse:
+def redirect_to_run(run: CleanupRun) -> HttpResponse:
     return HttpResponseRedirect(reverse("admin:sessions_app_cleanuprun_change", args=[run.pk]))
 
 
-def to_plan(run: CleanupRun) -> HttpResponse:
+def redirect_to_plan(run: CleanupRun) -> HttpResponse:
     return HttpResponseRedirect(reverse("admin:sessions_app_cleanuprun_plan", args=[run.pk]))
 
 
-def confirm(request: HttpRequest, run: CleanupRun) -> HttpResponse:
-    """Carry out a plan that a person has looked at, or the rest of it: by the worker where it is much."""
-    refuse_untakable(request, run)
+def run_or_queue(request: HttpRequest, run: CleanupRun) -> HttpResponse:
+    """Start or resume a confirmed plan, in the worker if it is large."""
+    check_may_run(request, run)
     left_count = run.matched_count - run.removed_count
     if left_count <= REQUEST_SESSIONS or not run.is_resumable:
-        return _carry_out(request, run)
+        return _run_now(request, run)
     trigger = CleanupRun.Trigger.ADMIN.value
     if queue_run(run, Task.RUN_PLANNED, trigger, request.user.get_username()):
         messages.success(request, f"The worker will clean up {left_count:,} sessions.")
-    return to_run(run)
+    return redirect_to_run(run)
 
 
 def queue_run(run: CleanupRun, task: Task, *args: Any) -> bool:
-    """Ask the worker for a run, once: the second of two clicks finds that it was asked already.
+    """Queue a task for a run unless one is queued already, as after a double click.
 
-    A run for which no worker came in time may be asked for again.
+    A run that no worker has started in time can be queued again.
+
+    Returns: Whether the task was queued.
     """
     now = database_now()
-    asked_before = max(filter(None, (last_worked_at(run), now - QUEUE_LIMIT)))
-    free = Q(queued_at=None) | Q(queued_at__lt=asked_before)
-    ours = CleanupRun.objects.filter(free, pk=run.pk, state=run.state, attempt=run.attempt)
-    # Where the database carries the tasks, mark and task are one: neither is there without the other.
+    queued_before = max(filter(None, (last_worked_at(run), now - LATE_AFTER)))
+    free = Q(queued_at=None) | Q(queued_at__lt=queued_before)
+    unclaimed = CleanupRun.objects.filter(free, pk=run.pk, state=run.state, attempt=run.attempt)
+    # If the queue is in the database, the mark and the task commit together.
     with transaction.atomic():
-        is_ours = ours.update(queued_at=now) == 1
-        if is_ours:
+        is_queued = unclaimed.update(queued_at=now) == 1
+        if is_queued:
             enqueue(task, run.pk, *args)
-    return is_ours
+    return is_queued
 
 
 def resume_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpResponse:
-    """Go on with a run that was interrupted, has failed, or died."""
-    run = _if_dead_interrupted(get_run(request, run_id))
+    """Resume a run that was interrupted, failed or stalled."""
+    run = _interrupt_if_stalled(get_run(screen, request, run_id, to_act=True))
     if run.state in (_State.PLANNED, _State.HELD):
-        # What nobody has confirmed is looked at first.
-        return to_plan(run)
-    return _undo(request, run) if run.undo_started_at else confirm(request, run)
+        # An unconfirmed plan must be previewed first.
+        return redirect_to_plan(run)
+    return _undo(request, run) if run.undo_started_at else run_or_queue(request, run)
 
 
 def undo_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpResponse:
-    """Bring back what a run removed; by the worker, where that is much."""
-    return _undo(request, get_run(request, run_id))
+    """Restore the sessions that a run removed, in the worker if there are many."""
+    return _undo(request, get_run(screen, request, run_id, to_act=True))
 
 
 def close_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpResponse:
-    """Dismiss a plan, or give up the rest of a run that stopped."""
-    run = _if_dead_interrupted(get_run(request, run_id))
+    """Dismiss a plan, or abandon the rest of a stopped run."""
+    run = _interrupt_if_stalled(get_run(screen, request, run_id, to_act=True))
     try:
         close_cleanup(run, actor=request.user.get_username())
     except CleanupRefused as reason:
         messages.warning(request, str(reason))
     else:
         messages.success(request, f"Run {run.pk} is closed.")
-    return to_run(run)
+    return redirect_to_run(run)
 
 
-def again_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpResponse:
-    """Plan anew what an outdated plan was for."""
-    run = get_run(request, run_id)
+def replan_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpResponse:
+    """Replace an outdated plan with a new one of the same criteria."""
+    run = get_run(screen, request, run_id, to_act=True)
     if not run.is_outdated(database_now()):
-        messages.warning(request, f"Run {run.pk} is no plan that has to be made again.")
-        return to_run(run)
-    refuse_untakable(request, run)
+        messages.warning(request, f"Run {run.pk} is not an outdated plan.")
+        return redirect_to_run(run)
+    check_may_run(request, run)
     try:
         plan = make_again(run, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username())
         weigh(plan)
     except CleanupRefused as reason:
         messages.error(request, str(reason))
-        return to_plan(run)
-    messages.success(request, f"Planned again, as of now. This is run {plan.pk}.")
-    return to_plan(plan)
+        return redirect_to_plan(run)
+    messages.success(request, f"A new plan was made: run {plan.pk}.")
+    return redirect_to_plan(plan)
 
 
 def protect_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpResponse:
-    """Keep the sessions of a run when the archive is emptied, or no longer."""
-    run = get_run(request, run_id)
+    """Protect the sessions of a run from emptying the archive, or stop protecting them."""
+    run = get_run(screen, request, run_id, to_act=True)
     is_protected = request.POST.get("protect") == "1"
     CleanupRun.objects.filter(pk=run.pk).update(is_protected=is_protected)
     screen.log_change(request, run, "Protected." if is_protected else "No longer protected.")
-    return to_run(run)
+    return redirect_to_run(run)
 
 
-def _if_dead_interrupted(run: CleanupRun) -> CleanupRun:
+def _interrupt_if_stalled(run: CleanupRun) -> CleanupRun:
     now = database_now()
     if run.is_dead(now):
-        # This one alone: the next tidying up marks the others, and lets their sweeps go on.
+        # Only this run: the scheduled task marks the others and resumes their sweeps.
         mark_dead_runs(as_of=now, run=run)
         run.refresh_from_db()
     return run
 
 
-def _carry_out(request: HttpRequest, run: CleanupRun) -> HttpResponse:
-    """Run a plan, or go on with it; what does not end in time goes on in the worker."""
+def _run_now(request: HttpRequest, run: CleanupRun) -> HttpResponse:
+    """Start or resume a run; the worker continues it after the deadline of the request."""
     try:
         run = run_cleanup(
             run,
@@ -199,21 +188,21 @@ def _carry_out(request: HttpRequest, run: CleanupRun) -> HttpResponse:
         )
     except PlanOutdated as reason:
         messages.warning(request, str(reason))
-        return to_plan(run)
+        return redirect_to_plan(run)
     except CleanupRefused as reason:
         messages.warning(request, str(reason))
-        return to_run(run)
+        return redirect_to_run(run)
     except Exception:
         return _failed(request, run, f"Run {run.pk}")
     if run.state == _State.INTERRUPTED:
         queue_run(run, Task.CONTINUE_CLEANUP)
-        messages.warning(request, f"{summary(run)}. The worker goes on with it.")
+        messages.warning(request, f"{summary(run)}. The worker continues the run.")
     else:
         messages.success(request, f"{summary(run)}.")
         if run.policy_id is not None and run.due_at is not None:
-            # The task passes over what has ended, and takes the steps of the policy that come after it.
+            # The task skips finished steps and runs the remaining steps of the policy.
             enqueue(Task.CONTINUE_CLEANUP, run.pk)
-    return to_run(run)
+    return redirect_to_run(run)
 
 
 def _undo(request: HttpRequest, run: CleanupRun) -> HttpResponse:
@@ -221,29 +210,29 @@ def _undo(request: HttpRequest, run: CleanupRun) -> HttpResponse:
     is_large = run.removed_count > REQUEST_SESSIONS and run.is_undoable
     if is_large and run.archived_sessions.exists():
         if queue_run(run, Task.UNDO_RUN, actor):
-            messages.success(request, f"The worker will bring back the sessions of run {run.pk}.")
-        return to_run(run)
+            messages.success(request, f"The worker will restore the sessions of run {run.pk}.")
+        return redirect_to_run(run)
     try:
         run = undo_cleanup(run, actor=actor, deadline=Deadline.after(REQUEST_SECONDS))
     except (CannotUndo, CleanupRefused) as reason:
         messages.warning(request, str(reason))
-        return to_run(run)
+        return redirect_to_run(run)
     except Exception:
         return _failed(request, run, f"The undo of run {run.pk}")
-    told = f"{run.restored_count:,} of {run.removed_count:,} sessions are back."
+    message = f"{run.restored_count:,} of {run.removed_count:,} sessions were restored."
     if run.state == _State.INTERRUPTED:
         queue_run(run, Task.CONTINUE_UNDO)
-        messages.warning(request, f"{told} The worker goes on with it.")
+        messages.warning(request, f"{message} The worker continues the undo.")
     elif left := run.archived_sessions.count():
-        told += f" {left:,} stay in the archive: their names or files are taken."
-        messages.warning(request, told)
+        message += f" {left:,} stay in the archive because their names or files are taken."
+        messages.warning(request, message)
     else:
-        messages.success(request, told)
-    return to_run(run)
+        messages.success(request, message)
+    return redirect_to_run(run)
 
 
 def _failed(request: HttpRequest, run: CleanupRun, what: str) -> HttpResponse:
-    """Tell of the exception at hand; the run holds it too, and its page offers to go on."""
+    """Log and show the current exception; the run stores it too, and its page offers to resume."""
     logger.error("%s failed.\n%s", what, mask_endpoints(traceback.format_exc()))
-    messages.error(request, f"{what} failed; what it did is kept.")
-    return to_run(run)
+    messages.error(request, f"{what} failed. Its work so far is kept.")
+    return redirect_to_run(run)

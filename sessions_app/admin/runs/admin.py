@@ -1,4 +1,4 @@
-"""The ledger: the list of runs, and the addresses beneath it."""
+"""The list of cleanup runs and its URLs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
 from sessions_app.access.visibility import conceal, seen_runs
-from sessions_app.admin import formatting
+from sessions_app.admin import badges, formatting
 from sessions_app.admin.base import ReadOnlyAdmin, is_id
 from sessions_app.admin.runs import actions, downloads, filters
 from sessions_app.admin.runs.detail import run_context
@@ -35,7 +35,7 @@ class RunList(ChangeList):
 class CleanupRunAdmin(ReadOnlyAdmin):
     list_display = (
         "run",
-        "state_in_words",
+        "state_badge",
         "when",
         "started_by",
         "what",
@@ -57,14 +57,14 @@ class CleanupRunAdmin(ReadOnlyAdmin):
     list_select_related = ("policy",)
     change_list_template = "admin/sessions_app/ledger.html"
     search_fields = ("actor",)
-    search_help_text = "Search by who started it, or by the number of the run"
+    search_help_text = "Search by user or run number"
     allowed_lookups = frozenset({"state__exact", "trigger__exact"})
     show_facets = admin.ShowFacets.NEVER
     list_per_page = formatting.ROWS_PER_PAGE
     show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CleanupRun]:
-        # Up to a thousand names and ten thousand ids, which no list shows.
+        # No list shows these columns, which hold up to 1,000 names and 10,000 ids.
         runs = seen_runs(request.user, super().get_queryset(request))
         return formatting.without_ids(runs.defer("skipped_sessions"))
 
@@ -93,7 +93,7 @@ class CleanupRunAdmin(ReadOnlyAdmin):
                     ("resume", actions.resume_view),
                     ("undo", actions.undo_view),
                     ("close", actions.close_view),
-                    ("again", actions.again_view),
+                    ("again", actions.replan_view),
                     ("protect", actions.protect_view),
                 )
             ),
@@ -110,8 +110,8 @@ class CleanupRunAdmin(ReadOnlyAdmin):
         return f"Run {run.pk}"
 
     @admin.display(description="State", ordering="state")
-    def state_in_words(self, run: CleanupRun) -> str:
-        return formatting.state_badge(run, is_queued=is_waiting(run))
+    def state_badge(self, run: CleanupRun) -> str:
+        return badges.state_badge(run, is_queued=is_waiting(run))
 
     @admin.display(description="When", ordering="planned_at")
     def when(self, run: CleanupRun) -> str:
@@ -123,14 +123,11 @@ class CleanupRunAdmin(ReadOnlyAdmin):
 
     @admin.display(description="What")
     def what(self, run: CleanupRun) -> str:
-        asked = formatting.describe_criteria(run)
+        criteria = formatting.describe_criteria(run)
         if run.policy is None:
-            return asked
-        return format_html(
-            '{}<br><span class="raptor-quiet">{}</span>',
-            asked,
-            formatting.policy_link(run),
-        )
+            return criteria
+        policy = formatting.policy_link(run)
+        return format_html('{}<br><span class="raptor-quiet">{}</span>', criteria, policy)
 
     @admin.display(description="Removed", ordering="removed_count")
     def removed(self, run: CleanupRun) -> str:
@@ -149,7 +146,7 @@ class CleanupRunAdmin(ReadOnlyAdmin):
         return formatting.took(run)
 
     def show(self, request: HttpRequest, run: CleanupRun) -> HttpResponse:
-        # Read whole, for the page has all of it.
+        # The page shows all columns, also those that the list defers.
         whole = CleanupRun.objects.select_related("policy").get(pk=run.pk)
         context = run_context(request, conceal(request.user, whole))
         return self.page(request, "cleanuprun/run.html", f"Run {run.pk}", context)

@@ -1,4 +1,4 @@
-"""The page of a run: its state, what can be done about it, and what it did."""
+"""The page of a run: its state, its actions and its results."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from django.utils.html import format_html
 
 from sessions_app.access.permissions import may_clean_up
 from sessions_app.access.visibility import hidden_from, is_seen, reaches_hidden, seen_names
-from sessions_app.admin import formatting
-from sessions_app.admin.changelist import BOUND, READ_BOUND, first_of
-from sessions_app.admin.runs.progress import Phase, progress_of
+from sessions_app.admin import badges, formatting
+from sessions_app.admin.changelist import BOUND, READ_BOUND, first_rows
+from sessions_app.admin.polling import Phase
+from sessions_app.admin.runs.progress import progress_of
 from sessions_app.models import ArchivedSession, CleanupRun, PlannedSessions
 from sessions_app.models.clock import database_now
 
@@ -26,19 +27,18 @@ _Facts = list[tuple[str, str]]
 
 def run_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     progress = progress_of(run, database_now())
-    is_still = progress.phase is Phase.STILL
+    is_done = progress.phase is Phase.DONE
     context: dict[str, Any] = {
         "run": run,
-        "state": formatting.state_badge(run, is_queued=progress.phase in (Phase.QUEUED, Phase.LATE)),
-        "phase": progress.phase,
+        "state": badges.state_badge(run, is_queued=progress.phase in (Phase.WAITING, Phase.LATE)),
         "progress": progress,
         "last_seen": run.heartbeat_at and timezone.localtime(run.heartbeat_at).strftime("%H:%M:%S"),
         "facts": _facts(run),
         "reasons": formatting.reason_counts(run.removed_reasons or run.matched_reasons),
         "can_clean_up": may_clean_up(request.user) and not reaches_hidden(request.user, run.criteria),
         "reaches_hidden": reaches_hidden(request.user, run.criteria),
-        "is_stopped": is_still and run.is_resumable and run.state != _State.PLANNED,
-        "is_undoable": is_still and run.is_undoable,
+        "is_stopped": is_done and run.is_resumable and run.state != _State.PLANNED,
+        "is_undoable": is_done and run.is_undoable,
         "closed_at": formatting.moment(run.closed_at),
         "archive_days": settings.RAPTOR_ARCHIVE_DAYS,
     }
@@ -51,8 +51,8 @@ def run_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
 
 def _archived(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     archived = ArchivedSession.objects.filter(run=run)
-    left = [is_seen(request.user)] if hidden_from(request.user) else []
-    found, has_more = first_of(archived.order_by("pk"), *left, bound=READ_BOUND if left else BOUND)
+    visible = [is_seen(request.user)] if hidden_from(request.user) else []
+    found, has_more = first_rows(archived.order_by("pk"), *visible, bound=READ_BOUND if visible else BOUND)
     page, sessions = formatting.page_of(request, [pk for (pk,) in found], archived.defer("document"))
     return {
         "page": page,
@@ -66,19 +66,19 @@ def _skipped(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     note = ""
     if run.skipped_count > len(named):
         is_listed = run.matched_count <= PlannedSessions.LIMIT
-        note = f"{len(named):,} of {run.skipped_count:,} skipped sessions are named. "
-        note += "" if is_listed else f"Plans of over {PlannedSessions.LIMIT:,} sessions only count them."
+        note = f"{len(named):,} of {run.skipped_count:,} skipped sessions are listed by name. "
+        note += "" if is_listed else f"Runs over {PlannedSessions.LIMIT:,} sessions only count them."
     if len(named) > SKIPPED_ROWS:
-        note = f"The first {SKIPPED_ROWS:,} are shown; the download has all that are named. {note}"
+        note = f"The first {SKIPPED_ROWS:,} are shown; the download has all of them. {note}"
     return {"skipped": named[:SKIPPED_ROWS], "skipped_note": note.strip()}
 
 
 def _facts(run: CleanupRun) -> _Facts:
     return [
-        ("What", run.criteria.describe()),
+        ("Criteria", run.criteria.describe()),
         ("Started by", formatting.started_by(run)),
         *_origin(run),
-        ("Judged as of", formatting.moment(run.as_of)),
+        ("Evaluated at", formatting.moment(run.as_of)),
         ("Started", formatting.moment(run.started_at)),
         ("Ended", formatting.moment(run.finished_at)),
         ("Took", formatting.took(run)),
@@ -87,7 +87,7 @@ def _facts(run: CleanupRun) -> _Facts:
         ("Freed", formatting.documents_size(run.removed_bytes)),
         *_before_and_after(run),
         ("Skipped", f"{run.skipped_count:,} sessions"),
-        *_way_back(run),
+        *_restored(run),
         *_earlier_errors(run),
     ]
 
@@ -97,9 +97,9 @@ def _origin(run: CleanupRun) -> _Facts:
     if run.policy is not None:
         facts.append(("Policy", formatting.policy_link(run)))
     if run.due_at:
-        facts.append(("Was due", formatting.moment(run.due_at)))
+        facts.append(("Due", formatting.moment(run.due_at)))
     if run.held_because:
-        facts.append(("Was held", run.held_because))
+        facts.append(("Needed approval", run.held_because))
     if run.approved_by:
         approved = format_html("{}, {}", run.approved_by, formatting.moment(run.approved_at))
         facts.append(("Approved by", approved))
@@ -112,31 +112,31 @@ def _before_and_after(run: CleanupRun) -> _Facts:
     if run.before_bytes is None:
         return []
     scope = f"{run.before_count:,}"
-    told = f"Before {run.before_bytes:,} bytes"
+    size = f"Before {run.before_bytes:,} bytes"
     if run.after_bytes is not None:
         scope += f" \N{RIGHTWARDS ARROW} {run.after_count:,}"
         freed = run.before_bytes - run.after_bytes
-        told += f", after {run.after_bytes:,} bytes"
-        # What grew has freed nothing.
-        told += f", freed {freed:,} bytes" if freed >= 0 else ""
+        size += f", after {run.after_bytes:,} bytes"
+        # A scope that grew in the meantime has freed nothing.
+        size += f", freed {freed:,} bytes" if freed >= 0 else ""
         if freed != run.removed_bytes:
-            told += f". Removed {run.removed_bytes:,} bytes; other sessions came or went meanwhile"
-    return [("All of the scope", f"{scope} sessions"), ("Size of the scope", told)]
+            size += f". Removed {run.removed_bytes:,} bytes; other sessions changed in the meantime"
+    return [("Sessions in scope", f"{scope} sessions"), ("Size of scope", size)]
 
 
-def _way_back(run: CleanupRun) -> _Facts:
+def _restored(run: CleanupRun) -> _Facts:
     facts = []
     if run.restored_count or run.undo_started_at:
         by = f" by {run.undone_by}" if run.undone_by else ""
-        facts.append(("Brought back", f"{run.restored_count:,} sessions{by}"))
+        facts.append(("Restored", f"{run.restored_count:,} sessions{by}"))
     if run.undone_at:
         facts.append(("Undone", formatting.moment(run.undone_at)))
     if run.emptied_count:
         when = formatting.moment(run.emptied_at)
-        facts.append(("Deleted for good", format_html("{} sessions, {}", f"{run.emptied_count:,}", when)))
+        facts.append(("Deleted permanently", format_html("{} sessions, {}", f"{run.emptied_count:,}", when)))
     return facts
 
 
 def _earlier_errors(run: CleanupRun) -> _Facts:
     lines = run.earlier_errors.splitlines()
-    return [("Went wrong before", formatting.sentences(lines))] if lines else []
+    return [("Earlier errors", formatting.sentences(lines))] if lines else []

@@ -1,4 +1,4 @@
-"""Downloads: the sessions of a plan or a run, whole, and the ledger as it is filtered. Never an endpoint."""
+"""Downloads: all sessions of a plan or run, and the filtered list of runs. They never hold an endpoint."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 
 from sessions_app.access.visibility import conceal, hidden_from, seen, seen_names
-from sessions_app.admin.base import RaptorAdmin, get_seen_run
+from sessions_app.admin.base import RaptorAdmin, get_run
 from sessions_app.admin.formatting import describe_criteria, request_time
-from sessions_app.admin.streaming import by_id, csv_file, filtered, json_file
+from sessions_app.admin.streaming import csv_file, filtered_rows, iterate_by_id, json_file
 from sessions_app.cleanup import matching
 from sessions_app.models import ArchivedSession, CleanupRun
 from sessions_app.session.criteria import reasons_in
@@ -52,7 +52,7 @@ def sessions_csv(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> Stre
 
 
 def sessions_json(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> StreamingHttpResponse:
-    """One object; ``skipped`` names the sessions that a run left, and says why, to those who see sessions."""
+    """Stream one object; ``skipped`` lists names and reasons only for users who may view sessions."""
     run = _get_run(screen, request, run_id)
     named = seen_names(request.user, run.skipped_sessions) if _sees_skipped(request) else None
     head = {
@@ -86,9 +86,7 @@ def ledger_json(screen: RaptorAdmin, request: HttpRequest) -> StreamingHttpRespo
 
 
 def _get_run(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> CleanupRun:
-    if not screen.has_view_permission(request):
-        raise PermissionDenied
-    run = get_seen_run(request.user, run_id)
+    run = get_run(screen, request, run_id)
     needed = "view_browsersession" if run.state in _PLANS else "view_archivedsession"
     if not request.user.has_perm(f"sessions_app.{needed}"):
         raise PermissionDenied
@@ -96,8 +94,8 @@ def _get_run(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> CleanupR
 
 
 def _criteria(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
-    """What was asked for, without the names of namespaces that are hidden from who reads it."""
-    # Of a copy: by its own criteria the sessions of a plan are found.
+    """Return the criteria without the namespaces that are hidden from the user."""
+    # Conceal a copy: the download needs the original criteria to find the sessions.
     criteria: dict[str, Any] = conceal(request.user, copy(run)).criteria_json
     if "not_namespaces" in criteria:
         criteria = criteria | {
@@ -107,7 +105,7 @@ def _criteria(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
 
 
 def _sees_skipped(request: HttpRequest) -> bool:
-    """Most of what a run has skipped is live."""
+    """Check the permission to view sessions: most skipped sessions are live."""
     return request.user.has_perm("sessions_app.view_browsersession")
 
 
@@ -115,10 +113,10 @@ def _sessions(request: HttpRequest, run: CleanupRun) -> Iterator[dict[str, Any]]
     rows: Iterable[Any]
     if run.state in _PLANS:
         planned = matching(run).annotate(reason_bits=run.criteria.reasons(run.as_of))
-        rows = by_id(seen(request.user, planned.only(*_READ_COLUMNS)))
+        rows = iterate_by_id(seen(request.user, planned.only(*_READ_COLUMNS)))
     else:
         archived = ArchivedSession.objects.filter(run=run).annotate(reason_bits=F("reasons"))
-        rows = by_id(seen(request.user, archived.only(*_READ_COLUMNS)))
+        rows = iterate_by_id(seen(request.user, archived.only(*_READ_COLUMNS)))
     for row in rows:
         yield {
             "namespace": row.namespace,
@@ -132,8 +130,8 @@ def _sessions(request: HttpRequest, run: CleanupRun) -> Iterator[dict[str, Any]]
 
 
 def _ledger(screen: RaptorAdmin, request: HttpRequest) -> Iterator[dict[str, Any]]:
-    runs = filtered(screen, request).defer("skipped_sessions").select_related("policy")
-    shown = (conceal(request.user, run) for run in by_id(runs, is_newest_first=True))
+    runs = filtered_rows(screen, request).defer("skipped_sessions").select_related("policy")
+    shown = (conceal(request.user, run) for run in iterate_by_id(runs, is_newest_first=True))
     return ({name: read(run) for name, read in _LEDGER.items()} for run in shown)
 
 

@@ -1,4 +1,4 @@
-"""The filters of the ledger."""
+"""List filters for cleanup runs."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class OutcomeFilter(ConditionFilter):
 
     def conditions(self, request: HttpRequest) -> dict[str, tuple[str, Q]]:
         return {
-            "waits": ("Waits for a person", Q(state=_State.HELD)),
+            "waits": ("Needs approval", Q(state=_State.HELD)),
             "removed": ("Removed something", Q(removed_count__gt=0)),
             "nothing": ("Found nothing to remove", Q(state=_State.SUCCEEDED, removed_count=0)),
             "skipped": ("Skipped some", Q(skipped_count__gt=0)),
-            "stopped": ("Stopped midway", Q(state__in=(_State.INTERRUPTED, _State.FAILED))),
+            "stopped": ("Stopped early", Q(state__in=(_State.INTERRUPTED, _State.FAILED))),
         }
 
 
@@ -37,36 +37,36 @@ class PlannedFilter(DateFilter):
 
 
 class RuleFilter(ConditionFilter):
-    """What a run was asked to take; one may have been asked for more than one kind."""
+    """A filter by criteria; a run may have several."""
 
     title = "rule"
     parameter_name = "rule"
 
     def conditions(self, request: HttpRequest) -> dict[str, tuple[str, Q]]:
         has_vanished = Q(criteria_json__has_vanished=True)
-        by_hand = Q(criteria_json__session_ids__0__isnull=False) | Q(criteria_json__has_key="selection")
+        is_selection = Q(criteria_json__session_ids__0__isnull=False) | Q(criteria_json__has_key="selection")
         return {
             "expired": ("Expired", Q(criteria_json__expired=True)),
             "invalid": ("Invalid", Q(criteria_json__invalid=True)),
             "all": ("All sessions", Q(criteria_json__all=True)),
-            "selected": ("Selected", by_hand & ~has_vanished),
+            "selected": ("Selected", is_selection & ~has_vanished),
             "vanished": ("Files gone", has_vanished),
         }
 
 
 class ScopeFilter(admin.SimpleListFilter):
-    """Any namespace works in the address; blank are the runs over all of them."""
+    """Accepts any namespace in the URL; a blank one stands for runs over all namespaces."""
 
     title = "namespace"
     parameter_name = "namespace"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[Any, Any]]:
-        # Those of live sessions are offered to those who see them.
+        # Offer namespaces of live sessions only to users who may view sessions.
         hidden = hidden_from(request.user)
         found = first_namespaces(hidden) if request.user.has_perm("sessions_app.view_browsersession") else []
         chosen = self.value()
         names = [*found, chosen] if chosen and chosen not in found else found
-        return [("", "Not limited to one"), *((name, name) for name in names)]
+        return [("", "All namespaces"), *((name, name) for name in names)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()

@@ -1,4 +1,4 @@
-"""The page on which a cleanup is asked for by its criteria; the plan is looked at on the next one."""
+"""The form for the criteria of a cleanup; the next page previews the plan."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 
-from sessions_app.access.permissions import may_clean_up, may_clean_up_all
+from sessions_app.access.permissions import may_clean_up_all
 from sessions_app.access.visibility import hidden_from
-from sessions_app.admin.base import RaptorAdmin
+from sessions_app.admin.base import RaptorAdmin, may_plan
 from sessions_app.admin.filters import first_namespaces
 from sessions_app.admin.runs import actions
 from sessions_app.cleanup import CleanupRefused
@@ -21,32 +21,32 @@ from sessions_app.session.criteria import MAX_AGE_LIMIT_DAYS, Criteria, InvalidC
 from sessions_app.session.problems import BROWSER_TYPES
 
 _CHOICES = (
-    ("expired", "Expired sessions: last accessed too long ago, or of unreadable age"),
+    ("expired", "Expired sessions: last accessed too long ago, or with an unreadable age"),
     ("invalid", "Invalid sessions: those with a problem"),
-    ("all", "All sessions in the scope, pinned ones too"),
+    ("all", "All sessions in scope, including pinned ones"),
 )
 
 
 class CleanupForm(forms.Form):
-    """Criteria; what is not chosen is not taken, and with nothing chosen nothing is."""
+    """The criteria of a cleanup; a form without a choice is invalid and never means “all”."""
 
     what = forms.MultipleChoiceField(
         label="Which sessions",
         widget=forms.CheckboxSelectMultiple,
-        error_messages={"required": "Choose at least one: nothing is cleaned up without being named."},
+        error_messages={"required": "Choose at least one kind of session."},
     )
     max_age_days = forms.FloatField(
         label="Maximum age in days",
         min_value=0.0001,
         max_value=MAX_AGE_LIMIT_DAYS,
-        help_text="For expired sessions: those last accessed longer ago are expired.",
+        help_text="Sessions last accessed longer ago are expired.",
         widget=forms.NumberInput(attrs={"step": "any"}),
     )
     namespace = forms.CharField(
         required=False,
         strip=False,
         max_length=NAMESPACE_LENGTH,
-        help_text="Blank: all namespaces.",
+        help_text="Leave blank for all namespaces.",
         widget=forms.TextInput(attrs={"list": "namespaces", "autocomplete": "off"}),
     )
     browser_type = forms.ChoiceField(
@@ -59,7 +59,7 @@ class CleanupForm(forms.Form):
         what.choices = [choice for choice in _CHOICES if may_take_all or choice[0] != "all"]
 
     def criteria(self) -> Criteria:
-        """Give what was chosen.
+        """Return the chosen criteria.
 
         Raises: InvalidCriteria.
         """
@@ -69,8 +69,8 @@ class CleanupForm(forms.Form):
 
 
 def cleanup_form_view(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
-    """Show the form; on POST, plan what it asks for and go to the plan. Nothing is removed here."""
-    if not (may_clean_up(request.user) and request.user.has_perm("sessions_app.view_browsersession")):
+    """Show the form; on POST, make a plan and redirect to its preview. Nothing is removed here."""
+    if not may_plan(request.user):
         raise PermissionDenied
     initial = {"what": ["expired", "invalid"], "max_age_days": f"{settings.RAPTOR_MAX_AGE_DAYS:g}"}
     form = CleanupForm(request.POST or None, initial=initial, may_take_all=may_clean_up_all(request.user))
@@ -80,7 +80,7 @@ def cleanup_form_view(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse
         except (InvalidCriteria, CleanupRefused) as reason:
             messages.error(request, str(reason))
         else:
-            return actions.to_plan(run)
+            return actions.redirect_to_plan(run)
     fields = [form[name] for name in ("max_age_days", "namespace", "browser_type")]
     context = {"form": form, "fields": fields, "namespaces": first_namespaces(hidden_from(request.user))}
     return screen.page(request, "cleanuprun/new.html", "Clean up…", context)

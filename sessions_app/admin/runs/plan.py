@@ -1,4 +1,4 @@
-"""The page of a plan: what it takes and why, the brakes by hand, and the way on."""
+"""The preview of a plan: its sessions, their reasons, and the form that confirms it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
 
 from sessions_app.admin import formatting
-from sessions_app.admin.base import RaptorAdmin, is_id
+from sessions_app.admin.base import RaptorAdmin, get_run, is_id
+from sessions_app.admin.polling import Phase
 from sessions_app.admin.runs import actions
-from sessions_app.admin.runs.plan_totals import taken_now
-from sessions_app.admin.runs.progress import Phase, phase_of
+from sessions_app.admin.runs.plan_totals import current_totals
+from sessions_app.admin.runs.progress import phase_of
 from sessions_app.cleanup import CleanupRefused, approve_cleanup, matching, needs_number, weigh
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.models.clock import database_now
@@ -23,42 +24,42 @@ _State = CleanupRun.State
 
 
 def plan_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpResponse:
-    """Show what a plan would take; on POST, take it. To run a held plan is to approve it."""
-    run = actions.get_run(request, run_id)
+    """Preview a plan; on POST, run it. Running a plan that needs approval approves it."""
+    run = get_run(screen, request, run_id, to_act=True)
     now = database_now()
-    if run.state not in (_State.PLANNED, _State.HELD) or phase_of(run, now) is Phase.QUEUED:
-        return actions.to_run(run)
+    if run.state not in (_State.PLANNED, _State.HELD) or phase_of(run, now) is Phase.WAITING:
+        return actions.redirect_to_run(run)
     is_outdated = run.is_outdated(now)
     error = ""
     if request.method == "POST":
         if is_outdated:
-            messages.warning(request, f"The plan of run {run.pk} is over a day old: nothing was done.")
-            return actions.to_plan(run)
+            messages.warning(request, f"The plan of run {run.pk} is over a day old. Nothing was removed.")
+            return actions.redirect_to_plan(run)
         error = _number_error(run, request.POST.get("number", ""))
         if not error:
             return _confirm(request, run)
     context = {**_plan_context(request, run), "is_outdated": is_outdated, "number_error": error}
     titles = {_State.HELD: "Approve this cleanup?", _State.PLANNED: "Clean up sessions?"}
-    title = "Plan it again?" if is_outdated else titles[_State(run.state)]
+    title = "Make a new plan?" if is_outdated else titles[_State(run.state)]
     return screen.page(request, "cleanuprun/plan.html", title, context)
 
 
 def _confirm(request: HttpRequest, run: CleanupRun) -> HttpResponse:
-    actions.refuse_untakable(request, run)
+    actions.check_may_run(request, run)
     if run.state == _State.HELD:
         if request.POST.get("approve") != "1":
-            messages.warning(request, f"Run {run.pk} is held by now: look at why.")
-            return actions.to_plan(run)
+            messages.warning(request, f"Run {run.pk} needs approval now. Check the reason.")
+            return actions.redirect_to_plan(run)
         try:
             run = approve_cleanup(run, actor=request.user.get_username())
         except CleanupRefused as reason:
             messages.warning(request, str(reason))
-            return actions.to_run(run)
-    return actions.confirm(request, run)
+            return actions.redirect_to_run(run)
+    return actions.run_or_queue(request, run)
 
 
 def _number_error(run: CleanupRun, typed: str) -> str:
-    """Say what is wrong with the number that was typed; blank where it is right, or none is asked for."""
+    """Describe the fault of the typed number; blank if it is correct or not required."""
     if not needs_number(run):
         return ""
     digits = typed.strip().replace(",", "")
@@ -67,37 +68,36 @@ def _number_error(run: CleanupRun, typed: str) -> str:
     current = matching(run).count()
     if not digits:
         return f"Nothing was removed. Type {current:,} to confirm."
-    # A plan only ever shrinks: any number between was on the page when that was loaded.
+    # A plan only shrinks, so any number in between may have been on the page when it was loaded.
     if is_id(digits) and current <= int(digits) <= run.matched_count:
         return ""
-    return f"Nothing was removed: the plan takes {current:,} sessions, and another number was typed."
+    return f"Nothing was removed. The plan takes {current:,} sessions, but another number was typed."
 
 
 def _plan_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
-    taken = taken_now(run)
-    judged = matching(run).defer("document").annotate(reason_bits=run.criteria.reasons(run.as_of))
-    page, sessions = formatting.page_of(request, taken.listed, judged)
-    asks_number = needs_number(run)
+    totals = current_totals(run)
+    rows = matching(run).defer("document").annotate(reason_bits=run.criteria.reasons(run.as_of))
+    page, sessions = formatting.page_of(request, totals.listed, rows)
     return {
         "run": run,
         "policy": formatting.policy_link(run),
         "has_policy_changed": has_policy_changed(run),
-        "count": taken.session_count,
-        "size": filesizeformat(taken.size_bytes),
-        "is_as_planned": not taken.is_counted_now,
-        "has_more": taken.session_count > len(taken.listed),
+        "count": totals.session_count,
+        "size": filesizeformat(totals.size_bytes),
+        "is_as_planned": not totals.is_counted_now,
+        "has_more": totals.session_count > len(totals.listed),
         "as_of": formatting.moment(run.as_of),
         "planned_at": formatting.moment(run.planned_at),
         "reasons": formatting.reason_counts(run.matched_reasons),
-        "changed_count": run.matched_count - taken.session_count,
+        "changed_count": run.matched_count - totals.session_count,
         "page": page,
         "rows": formatting.session_rows(sessions, "reason_bits", run),
         "archive_days": settings.RAPTOR_ARCHIVE_DAYS,
-        "asks_number": asks_number,
-        "may_confirm": actions.may_take(request, run),
+        "requires_confirmation": needs_number(run),
+        "may_confirm": actions.may_run(request, run),
         "typed": request.POST.get("number", ""),
         "is_large": run.matched_count > actions.REQUEST_SESSIONS,
-        **_scope(run, taken.session_count),
+        **_scope(run, totals.session_count),
         **_staying(run),
     }
 
@@ -115,11 +115,11 @@ def _scope(run: CleanupRun, count: int) -> dict[str, Any]:
 
 
 def _staying(run: CleanupRun) -> dict[str, int]:
-    """Count those of a selection that the plan left out."""
+    """Count the selected sessions that the plan leaves out."""
     selected = run.criteria.session_ids
     if selected is None:
         return {}
-    # As they were when the plan was made: those pinned since are told as changed.
+    # As of the time of the plan; sessions pinned later count as changed.
     chosen = BrowserSession.objects.filter(pk__in=selected, updated_at__lt=run.sealed_at)
     pinned = chosen.filter(is_pinned=True).count()
     return {

@@ -1,4 +1,4 @@
-"""What a plan would take now, as far as that is told without going through all sessions."""
+"""The current totals of a plan, without a scan of all sessions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from django.db.models import Q, QuerySet
 
-from sessions_app.admin.changelist import first_of
-from sessions_app.admin.sessions.changelist import some_of
-from sessions_app.admin.sessions.index_choice import ask
+from sessions_app.admin.changelist import first_rows
+from sessions_app.admin.sessions.changelist import sample_ids
+from sessions_app.admin.sessions.index_choice import build_query
 from sessions_app.cleanup import matching
 from sessions_app.models import BrowserSession, CleanupRun, PlannedSessions
 from sessions_app.session.criteria import Criteria
@@ -16,15 +16,15 @@ from sessions_app.session.problems import is_invalid
 from sessions_app.session.selection import Selection
 
 READ_SESSIONS = 1_000
-"""So many sessions are read for the page of a plan; of one that takes more, only some are listed."""
+"""Maximum sessions read for the page of a plan; a larger plan lists only some of its sessions."""
 
 
-class Taken(NamedTuple):
-    """What a plan takes.
+class PlanTotals(NamedTuple):
+    """The totals of a plan.
 
     Args:
-        listed: The keys of its sessions, or of some of them.
-        is_counted_now: Off: the numbers are those of the plan.
+        listed: Ids of its sessions, or of some of them.
+        is_counted_now: False if the numbers are those of the time of the plan.
     """
 
     session_count: int
@@ -33,27 +33,27 @@ class Taken(NamedTuple):
     is_counted_now: bool
 
 
-def taken_now(run: CleanupRun) -> Taken:
-    """Count what is left of a plan; a larger one has its own numbers, and some of its sessions."""
+def current_totals(run: CleanupRun) -> PlanTotals:
+    """Count what is left of a plan; for a large one, return its stored numbers and some of its sessions."""
     if run.matched_count > READ_SESSIONS:
-        return Taken(run.matched_count, run.matched_bytes, _some_of(run), is_counted_now=False)
+        return PlanTotals(run.matched_count, run.matched_bytes, _sample_ids(run), is_counted_now=False)
     left = matching(run)
     if planned := PlannedSessions.objects.filter(pk=run.pk).first():
         left = left.filter(pk__in=planned.ids_json)
     rows = list(left.order_by("pk").values_list("pk", "size_bytes"))
-    return Taken(len(rows), sum(size for _, size in rows), [pk for pk, _ in rows], is_counted_now=True)
+    return PlanTotals(len(rows), sum(size for _, size in rows), [pk for pk, _ in rows], is_counted_now=True)
 
 
-def _some_of(run: CleanupRun) -> list[int]:
-    """Give those of a plan that are among the first sessions of an index that leads to it."""
+def _sample_ids(run: CleanupRun) -> list[int]:
+    """Return the ids of the plan's sessions among the first rows of a suitable index."""
     criteria = run.criteria
-    is_taken = criteria.matching(run.as_of) & Q(updated_at__lt=run.sealed_at)
+    is_planned = criteria.matching(run.as_of) & Q(updated_at__lt=run.sealed_at)
     if criteria.selection is not None or criteria.not_namespaces:
         selection = criteria.selection or Selection(namespace=criteria.namespace)
-        asked = ask(selection, run.as_of, criteria.cutoff(run.as_of), criteria.not_namespaces)
+        query = build_query(selection, run.as_of, criteria.cutoff(run.as_of), criteria.not_namespaces)
         is_oldest_first = criteria.selection is None
-        return some_of(asked, is_taken, is_oldest_first=is_oldest_first, bound=READ_SESSIONS)
-    found, _ = first_of(_sessions(criteria), is_taken, bound=READ_SESSIONS)
+        return sample_ids(query, is_planned, is_oldest_first=is_oldest_first, bound=READ_SESSIONS)
+    found, _ = first_rows(_sessions(criteria), is_planned, bound=READ_SESSIONS)
     return [pk for (pk,) in found]
 
 

@@ -1,4 +1,4 @@
-"""The list of sessions, and what is done with those that are selected."""
+"""The list of sessions and its actions."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from django.urls import URLPattern
 from django.utils.html import format_html
 
 from sessions_app.access.visibility import seen
-from sessions_app.admin import filters, formatting
-from sessions_app.admin.changelist import is_across
+from sessions_app.admin import badges, filters, formatting
+from sessions_app.admin.changelist import selects_all
 from sessions_app.admin.reports import admin as storage
-from sessions_app.admin.runs import actions as run_work
-from sessions_app.admin.sessions.changelist import kept_selection
-from sessions_app.admin.sessions.facet_counts import CountedList
-from sessions_app.admin.sessions.pages import SessionPages
+from sessions_app.admin.runs import actions as run_actions
+from sessions_app.admin.sessions.actions import SessionActions
+from sessions_app.admin.sessions.changelist import bounded_selection
+from sessions_app.admin.sessions.facet_counts import FacetedList
 from sessions_app.cleanup import CleanupRefused
 from sessions_app.models import BrowserSession
 from sessions_app.session.criteria import SELECTION_LIMIT, Criteria, InvalidCriteria, Reason, reasons_in
@@ -30,19 +30,17 @@ VALIDATED_ROWS = 200
 
 
 class TooManySelected(ValueError):
-    """More sessions were selected than are kept one by one."""
+    """Raised when more sessions are selected than a plan can list by id."""
 
     def __init__(self) -> None:
-        super().__init__(
-            f"at most {SELECTION_LIMIT:,} sessions can be selected without a filter. Filter the list."
-        )
+        super().__init__(f"at most {SELECTION_LIMIT:,} sessions can be selected without a filter.")
 
 
 @admin.register(BrowserSession)
-class BrowserSessionAdmin(SessionPages):
+class BrowserSessionAdmin(SessionActions):
     list_display = ("name", "namespace", "status", "why", "browser", "age", "size")
     list_display_links = ("name",)
-    # By name alone no index has the sessions of all namespaces in order.
+    # No index has the sessions of all namespaces in order of name.
     sortable_by = ("namespace", "browser", "age", "size")
     list_filter = (
         filters.ProblemFilter,
@@ -52,26 +50,26 @@ class BrowserSessionAdmin(SessionPages):
         filters.NamespaceFilter,
         filters.PinnedFilter,
     )
-    # What is searched, and how far, is a matter of the list: see ``session_list``.
+    # Only enables the search box: see ``changelist`` for the search itself.
     search_fields = ("name",)
-    search_help_text = "The beginning of a name, or a part of name, host, session id or metadata value"
+    search_help_text = "Search by the start of the name, or by part of the name, host, session id or metadata"
     list_per_page = formatting.ROWS_PER_PAGE
     show_full_result_count = False
-    # They are ours, and bounded: see ``facets``.
+    # The counts are bounded: see ``facet_counts``.
     show_facets = admin.ShowFacets.ALLOW
     actions = ("clean_up", "validate")
 
     class Media:
-        # After Django's own, for it moves the focus to what that has shown.
+        # Load it after Django's script, which shows the elements that it moves the focus to.
         js = ("admin/js/actions.js", "sessions_app/selection.js")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BrowserSession]:
-        # Documents may be of megabytes, and no list shows them.
+        # No list shows documents, which may have megabytes.
         sessions = seen(request.user, super().get_queryset(request)).defer("document")
-        return formatting.judge(sessions, formatting.request_time(request))
+        return formatting.annotate_status(sessions, formatting.request_time(request))
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[CountedList]:
-        return CountedList
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[FacetedList]:
+        return FacetedList
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -91,15 +89,15 @@ class BrowserSessionAdmin(SessionPages):
 
     @admin.display(description="Status")
     def status(self, session: Any) -> str:
-        marks = formatting.verdicts(session.reason_bits)
+        marks = badges.verdicts(session.reason_bits)
         if session.is_pinned:
-            marks = format_html("{} {}", marks, formatting.badge("quiet", "Pinned"))
+            marks = format_html("{} {}", marks, badges.badge("quiet", "Pinned"))
         return marks
 
     @admin.display(description="Why")
     def why(self, session: Any) -> str:
         return formatting.sentences(
-            formatting.explain(session.reason_bits, session.last_accessed, as_of=session.judged_at)
+            formatting.explain(session.reason_bits, session.last_accessed, as_of=session.evaluated_at)
         )
 
     @admin.display(description="Browser", ordering="browser_type")
@@ -112,7 +110,7 @@ class BrowserSessionAdmin(SessionPages):
 
     @admin.display(description="Age", ordering="idle_since")
     def age(self, session: Any) -> str:
-        return formatting.age(session.last_accessed, session.judged_at)
+        return formatting.age(session.last_accessed, session.evaluated_at)
 
     @admin.display(description="Size", ordering="size_bytes")
     def size(self, session: BrowserSession) -> str:
@@ -121,30 +119,31 @@ class BrowserSessionAdmin(SessionPages):
     @admin.action(description="Clean up selected…", permissions=["clean_up"])
     def clean_up(self, request: HttpRequest, queryset: QuerySet[BrowserSession]) -> HttpResponse | None:
         try:
-            run = run_work.make_plan(request, self._selected(request, queryset))
+            run = run_actions.make_plan(request, self._selected(request, queryset))
         except (CleanupRefused, InvalidCriteria, InvalidSelection, TooManySelected) as reason:
-            self.message_user(request, f"Nothing was done: {reason}", messages.ERROR)
+            self.message_user(request, f"Nothing was planned: {reason}", messages.ERROR)
             return None
-        return run_work.to_plan(run)
+        return run_actions.redirect_to_plan(run)
 
     def _selected(self, request: HttpRequest, queryset: QuerySet[BrowserSession]) -> Criteria:
-        """What was selected: all that the filters and the search leave, or the sessions that were ticked."""
+        """Return criteria for the selection: the filters and the search, or the checked sessions."""
         max_age_days = settings.RAPTOR_MAX_AGE_DAYS
-        if is_across(request):
-            selection = kept_selection(request)
+        if selects_all(request):
+            selection = bounded_selection(request)
             if not selection.is_empty:
                 return Criteria.from_selection(selection, max_age_days=max_age_days)
-        ticked = list(queryset.order_by("pk").values_list("pk", "namespace")[: SELECTION_LIMIT + 1])
-        if len(ticked) > SELECTION_LIMIT:
+        checked = list(queryset.order_by("pk").values_list("pk", "namespace")[: SELECTION_LIMIT + 1])
+        if len(checked) > SELECTION_LIMIT:
             raise TooManySelected
-        namespaces = {namespace for _, namespace in ticked}
-        # The scope, where it is one: so who sees it, and no other, may tell and undo it.
+        namespaces = {namespace for _, namespace in checked}
+        # Limit the scope to a common namespace, so that users who do not see it cannot see or undo the run.
         scope = namespaces.pop() if len(namespaces) == 1 else ""
-        return Criteria(session_ids=tuple(pk for pk, _ in ticked), namespace=scope, max_age_days=max_age_days)
+        ids = tuple(pk for pk, _ in checked)
+        return Criteria(session_ids=ids, namespace=scope, max_age_days=max_age_days)
 
     @admin.action(description="Validate selected", permissions=["view"])
     def validate(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
-        """Tell the verdict on each selected session; changes nothing."""
+        """Show the verdict on each selected session without changing anything."""
         as_of = formatting.request_time(request)
         groups = queryset.order_by().values_list("reason_bits").annotate(Count("pk"))
         totals: Counter[str] = Counter()
@@ -154,7 +153,7 @@ class BrowserSessionAdmin(SessionPages):
             totals["valid" if not any(isinstance(r, Problem) for r in reasons) else "invalid"] += count
             totals["expired"] += count if Reason.EXPIRED in reasons else 0
         rows = [
-            (session, formatting.verdicts(session.reason_bits), reasons_in(session.reason_bits))
+            (session, badges.verdicts(session.reason_bits), reasons_in(session.reason_bits))
             for session in queryset[:VALIDATED_ROWS]
         ]
         context = {"rows": rows, "totals": totals, "as_of": as_of, "rows_limit": VALIDATED_ROWS}

@@ -1,4 +1,4 @@
-"""What the page of a session tells, live or archived."""
+"""The context of the page of a session, live or archived."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.conf import settings
 from django.urls import reverse
 from django.utils.html import format_html
 
-from sessions_app.admin import formatting
+from sessions_app.admin import badges, formatting
 from sessions_app.admin.sessions.document_view import show_document
 from sessions_app.models import StoredSession
 from sessions_app.session.criteria import Reason, reasons_in
@@ -26,11 +26,11 @@ class Finding(NamedTuple):
 def session_context(
     session: Any, bits: int, *, as_of: datetime, offers_endpoint: bool = False
 ) -> dict[str, Any]:
-    """Gather what is told of a session, judged at an instant.
+    """Build the context of a session, evaluated at an instant.
 
     Args:
-        bits: Why it is invalid or expired, as ``criteria.reasons_in`` reads it.
-        offers_endpoint: Put a button beside the host that shows the whole endpoint.
+        bits: Why it is invalid or expired; see ``criteria.reasons_in``.
+        offers_endpoint: Add a button to the host that shows the endpoint.
     """
     warnings = warnings_of(
         browser_type=session.browser_type,
@@ -41,7 +41,7 @@ def session_context(
     )
     return {
         "session": session,
-        "verdicts": formatting.verdicts(bits),
+        "verdicts": badges.verdicts(bits),
         "facts": _facts(session, as_of, offers_endpoint=offers_endpoint),
         "problems": [Finding(found.sentence, found.advice) for found in Problem(session.problems)],
         "expiry": _expiry(session, bits, as_of),
@@ -71,7 +71,7 @@ def _facts(session: StoredSession, as_of: datetime, *, offers_endpoint: bool) ->
 
 
 def _with_button(host: str, session: StoredSession) -> str:
-    # Of the form with the token against forgery, at the top of the page.
+    # The button belongs to the form at the top of the page, which has the CSRF token.
     return format_html(
         '{} <button class="button raptor-plain" form="session-actions" formaction="{}">{}</button>',
         host,

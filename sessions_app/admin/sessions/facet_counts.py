@@ -1,9 +1,9 @@
-"""How many sessions each choice of a filter would leave: exact up to a bound, and told as “1,000+” beyond.
+"""Count the sessions of each choice of a filter: exact up to a bound, and shown as “1,000+” beyond it.
 
-Where the other filters leave few, one read of these counts all choices. Of more, each choice is counted in
-the index that leads to it, and no further than the bound, so that no count takes longer the more sessions
-there are: 0.3 ms at a million on SQLite, where ten times the bound takes 2.5 ms. A search is not made again
-for each choice: what it found is counted.
+If the other filters leave few sessions, one query over these counts all choices. Otherwise each choice is
+counted in its index up to the bound, so the time does not grow with the table: 0.3 ms for a million sessions
+on SQLite, where ten times the bound takes 2.5 ms. A search is not repeated for each choice; its results are
+counted.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from django.http import HttpRequest
 
 from sessions_app.admin.changelist import BOUND, READ_BOUND, Listing
 from sessions_app.admin.formatting import NONE
-from sessions_app.admin.sessions.changelist import SessionList, listing_of
+from sessions_app.admin.sessions.changelist import SessionList, build_listing
 from sessions_app.admin.sessions.index_choice import (
     BY_AGE,
-    Asked,
     Entries,
-    Way,
-    asked_by,
+    IndexChoice,
+    ListQuery,
+    entries_for_filter,
     entries_of,
-    entries_of_choice,
-    has_few,
+    has_few_rows,
+    query_of_request,
 )
 from sessions_app.models import BrowserSession
 from sessions_app.session.selection import Selection
@@ -42,7 +42,7 @@ class Choice(NamedTuple):
 
 
 class Count(NamedTuple):
-    """So many at least; exactly so many where it is whole."""
+    """A count of sessions, or a lower bound unless ``is_whole``."""
 
     number: int
     is_whole: bool
@@ -50,12 +50,12 @@ class Count(NamedTuple):
     def __str__(self) -> str:
         if self.is_whole:
             return f"{self.number:,}"
-        # That none was found among the first of many does not say that there is none.
+        # Zero among the first rows of many does not mean that there is none.
         return f"{self.number:,}+" if self.number else NONE
 
 
-class CountedList(SessionList):
-    """The list of sessions, which can tell what each choice of its filters would leave."""
+class FacetedList(SessionList):
+    """The list of sessions with bounded facet counts."""
 
     _counts: dict[Choice, Count] | None = None
 
@@ -65,11 +65,11 @@ class CountedList(SessionList):
                 Choice(spec.parameter_name, value)  # type: ignore[attr-defined]
                 for spec in self.filter_specs
                 for value, _ in spec.lookup_choices  # type: ignore[attr-defined]
-                # A blank one, which only an address can have, asks for nothing.
+                # Only an edited URL has a blank value; it selects nothing.
                 if value
             ]
             self._counts = count_choices(
-                self.selection, self.listing, offered, ask=partial(asked_by, request)
+                self.selection, self.listing, offered, build_query=partial(query_of_request, request)
             )
         return self._counts.get(Choice(name, value), Count(0, is_whole=False))
 
@@ -79,59 +79,59 @@ def count_choices(
     listing: Listing,
     offered: Iterable[Choice],
     *,
-    ask: Callable[[Selection], Asked],
+    build_query: Callable[[Selection], ListQuery],
 ) -> dict[Choice, Count]:
-    """Count what would be listed with each choice, the other filters and the search as they are.
+    """Count the sessions that each choice would list, with the other filters and the search unchanged.
 
     Args:
-        listing: What is listed of the selection.
+        listing: The current list of the selection.
         offered: The choices of all filters.
-        ask: Puts a selection into conditions.
+        build_query: Builds the conditions of a selection.
     """
     groups: dict[Selection, list[Choice]] = {}
     for choice in offered:
-        # All filters that are off have the same others.
+        # Unused filters share the same group.
         groups.setdefault(selection.taking(choice.name, ""), []).append(choice)
     counts: dict[Choice, Count] = {}
     for others, choices in groups.items():
-        asked = [(choice.name, _in_one_index(ask(others.taking(*choice)))) for choice in choices]
-        entries = entries_of(_in_one_index(ask(others)))
-        if has_few(entries.way):
-            numbers = _count_few(entries, asked)
+        queries = [(choice.name, _in_one_index(build_query(others.taking(*choice)))) for choice in choices]
+        entries = entries_of(_in_one_index(build_query(others)))
+        if has_few_rows(entries.choice):
+            numbers = _count_few(entries, queries)
         elif others.text:
-            found = listing if others == selection else listing_of(ask(others), BY_AGE)
-            numbers = _count_found(found, asked)
+            found = listing if others == selection else build_listing(build_query(others), BY_AGE)
+            numbers = _count_found(found, queries)
         else:
-            numbers = _count_many(entries, asked)
+            numbers = _count_many(entries, queries)
         counts |= zip(choices, numbers, strict=True)
     return counts
 
 
-_Choosing = tuple[str, Asked]
-"""The filter of a choice, and what is asked for if that is taken."""
+_ChoiceQuery = tuple[str, ListQuery]
+"""The name of a filter, and the query if one of its choices is applied."""
 
 
-def _in_one_index(asked: Asked) -> Asked:
-    """Look through sessions of all namespaces where several are seen: ranges that are merged are no index."""
-    return asked if len(asked.namespaces) < 2 else asked._replace(namespaces=())
+def _in_one_index(query: ListQuery) -> ListQuery:
+    """Count in all namespaces if several are visible, because merged ranges are not one index."""
+    return query if len(query.namespaces) < 2 else query._replace(namespaces=())
 
 
-def _count_few(others: Entries, asked: Sequence[_Choosing]) -> list[Count]:
+def _count_few(others: Entries, queries: Sequence[_ChoiceQuery]) -> list[Count]:
     first = others.rows[: BOUND + 1]
-    return [Count(number, is_whole=True) for number in _tally(first, others.rest, asked)]
+    return [Count(number, is_whole=True) for number in _tally(first, others.remaining, queries)]
 
 
-def _count_found(found: Listing, asked: Sequence[_Choosing]) -> list[Count]:
-    """Count among those that a search has found in what it looked through."""
-    # Of no keys Django makes no query.
+def _count_found(found: Listing, queries: Sequence[_ChoiceQuery]) -> list[Count]:
+    """Count among the results of a search."""
+    # Django skips a query with an empty list, so pass an id that does not exist.
     rows = BrowserSession.objects.filter(pk__in=found.ids or [0]).order_by()
-    return [Count(number, found.is_whole) for number in _tally(rows, [], asked)]
+    return [Count(number, found.is_whole) for number in _tally(rows, [], queries)]
 
 
-def _tally(rows: QuerySet[BrowserSession], rest: Sequence[Q], asked: Sequence[_Choosing]) -> list[int]:
-    """How many of a few rows that meet the rest meet each of what is asked for, in one query."""
-    hits = {f"is_{n}": _hit(one.conditions[name]) for n, (name, one) in enumerate(asked)}
-    inner = rows.annotate(is_left=_hit(*rest), **hits).values("is_left", *hits)
+def _tally(rows: QuerySet[BrowserSession], others: Sequence[Q], queries: Sequence[_ChoiceQuery]) -> list[int]:
+    """Count in one SQL query how many of a few rows match the other conditions and each choice."""
+    hits = {f"is_{n}": _hit(one.conditions[name]) for n, (name, one) in enumerate(queries)}
+    inner = rows.annotate(is_left=_hit(*others), **hits).values("is_left", *hits)
     sql, params = inner.query.sql_with_params()
     sums = ", ".join(map(_sum, hits))
     with connection.cursor() as cursor:
@@ -139,40 +139,40 @@ def _tally(rows: QuerySet[BrowserSession], rest: Sequence[Q], asked: Sequence[_C
         return list(cursor.fetchone())
 
 
-def _count_many(others: Entries, asked: Sequence[_Choosing]) -> list[Count]:
-    """Count each in the index that leads to it, and where that has not all of it in theirs too."""
-    wanted: dict[Way, dict[int, Sequence[Q]]] = {}
-    for n, (name, one) in enumerate(asked):
-        for way, rest in _looked_through(others, name, one):
-            wanted.setdefault(way, {})[n] = rest
-    found: dict[int, list[Count]] = {n: [] for n in range(len(asked))}
-    for rests, counts in zip(wanted.values(), _read(wanted), strict=True):
-        for n, count in zip(rests, counts, strict=True):
+def _count_many(others: Entries, queries: Sequence[_ChoiceQuery]) -> list[Count]:
+    """Count each choice in its own index, and in the common one if its own does not cover all filters."""
+    wanted: dict[IndexChoice, dict[int, Sequence[Q]]] = {}
+    for n, (name, query) in enumerate(queries):
+        for index, conditions in _entries_to_count(others, name, query):
+            wanted.setdefault(index, {})[n] = conditions
+    found: dict[int, list[Count]] = {n: [] for n in range(len(queries))}
+    for parts, counts in zip(wanted.values(), _read(wanted), strict=True):
+        for n, count in zip(parts, counts, strict=True):
             found[n].append(count)
     return [max(counts, key=lambda count: (count.is_whole, count.number)) for counts in found.values()]
 
 
-def _looked_through(others: Entries, name: str, asked: Asked) -> list[Entries]:
-    """What a choice is counted in; the rows of the table are not read for a column that an index lacks."""
-    own = entries_of_choice(asked, name)
-    theirs = Entries(others.way, [*others.rest, asked.conditions[name]])
-    if name == "browser_type" and "namespace" in asked.conditions:
-        # The index of browser types has no namespaces, but theirs has browser types.
-        return [theirs]
-    if not own.rest or name in ("browser_type", "namespace"):
+def _entries_to_count(others: Entries, name: str, query: ListQuery) -> list[Entries]:
+    """Return the indexes to count a choice in, never reading the table for a column that an index lacks."""
+    own = entries_for_filter(query, name)
+    common = Entries(others.choice, [*others.remaining, query.conditions[name]])
+    if name == "browser_type" and "namespace" in query.conditions:
+        # The index on browser types lacks the namespace, but the common one has the browser type.
+        return [common]
+    if not own.remaining or name in ("browser_type", "namespace"):
         return [own]
-    return [own, theirs]
+    return [own, common]
 
 
-def _read(wanted: Mapping[Way, Mapping[int, Sequence[Q]]]) -> list[list[Count]]:
-    """Count in the first entries of each index those that meet each of its conditions; all in one query."""
+def _read(wanted: Mapping[IndexChoice, Mapping[int, Sequence[Q]]]) -> list[list[Count]]:
+    """Count in one SQL query the matches of each condition among the first entries of its index."""
     most = max(map(len, wanted.values()))
     parts, params = [], []
-    for n, (way, rests) in enumerate(wanted.items()):
-        hits = {f"is_{i}": _hit(*rest) for i, rest in rests.items()}
-        first = Entries(way, ()).rows.annotate(**hits).values(*hits)[: READ_BOUND + 1]
+    for n, (index, conditions) in enumerate(wanted.items()):
+        hits = {f"is_{i}": _hit(*others) for i, others in conditions.items()}
+        first = Entries(index, ()).rows.annotate(**hits).values(*hits)[: READ_BOUND + 1]
         sql, given = first.query.sql_with_params()
-        # All parts of a union have as many columns.
+        # All parts of a UNION need the same number of columns.
         sums = [_sum(hit) for hit in hits] + ["0"] * (most - len(hits))
         parts.append(f"SELECT {n}, COUNT(*), {', '.join(sums)} FROM ({sql}) AS first_{n}")  # noqa: S608
         params += given
@@ -180,16 +180,16 @@ def _read(wanted: Mapping[Way, Mapping[int, Sequence[Q]]]) -> list[list[Count]]:
         cursor.execute(" UNION ALL ".join(parts), params)
         lines = sorted(cursor.fetchall())
     return [
-        [Count(min(number, READ_BOUND), is_whole=read <= READ_BOUND) for number in numbers[: len(rests)]]
-        for rests, (_, read, *numbers) in zip(wanted.values(), lines, strict=True)
+        [Count(min(number, READ_BOUND), is_whole=read <= READ_BOUND) for number in numbers[: len(conditions)]]
+        for conditions, (_, read, *numbers) in zip(wanted.values(), lines, strict=True)
     ]
 
 
 def _sum(column: str) -> str:
-    # Of no rows there is no sum.
+    # SUM over no rows is NULL.
     return f"COALESCE(SUM({column}), 0)"
 
 
 def _hit(*conditions: Q) -> Case | Value:
-    # As a column, not as a condition: see ``first_of``.
+    # A column instead of a condition: see ``first_rows``.
     return Case(When(reduce(and_, conditions), then=Value(1)), default=Value(0)) if conditions else Value(1)

@@ -1,4 +1,4 @@
-"""What became of a session, the newest first: from its columns, the ledger of runs, and the admin's log."""
+"""The history of a session, newest first, from its columns, the cleanup runs and the admin log."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from sessions_app.access.permissions import may_see_endpoints
 from sessions_app.admin import formatting
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, StoredSession
 
-SHOWN = 20
-"""So many removals of which it came back are told, and so many entries of the log: the latest of each."""
+MAX_EVENTS = 20
+"""Maximum undone removals shown, and maximum log entries shown; the latest of each."""
 ENDPOINT_SHOWN = "Endpoint shown."
-# PostgreSQL dates two columns of one statement microseconds apart.
+# PostgreSQL sets two columns of one statement microseconds apart.
 _AT_ONCE = timedelta(seconds=1)
 
 
 class Event(NamedTuple):
-    """Something that happened to a session.
+    """An event in the history of a session.
 
-    Where nothing has kept when it happened, ``at`` is None, and ``before`` the event that came next.
+    If its time is unknown, ``at`` is None and ``before`` is the time of the next event.
     """
 
     at: datetime | None
@@ -41,20 +41,20 @@ class Event(NamedTuple):
 
 
 def history_context(request: HttpRequest, session: StoredSession) -> dict[str, Any]:
-    """What is told of the past of a session, live or archived: two queries, however long that is."""
+    """Build the history of a session, live or archived, with two queries for any length."""
     log = _log(session, has_endpoints=may_see_endpoints(request.user))
     may_see_runs = request.user.has_perm("sessions_app.view_cleanuprun")
-    events = [*map(_logged, log[:SHOWN]), *_moves(session, may_see_runs=may_see_runs), *_dates(session)]
+    events = [*map(_logged, log[:MAX_EVENTS]), *_moves(session, may_see_runs=may_see_runs), *_dates(session)]
     return {
         "history": sorted(
             events, key=lambda event: event.at or event.before or session.added_at, reverse=True
         ),
-        "history_limit": SHOWN if max(len(log), len(session.past_runs or ())) > SHOWN else None,
+        "history_limit": MAX_EVENTS if max(len(log), len(session.past_runs or ())) > MAX_EVENTS else None,
     }
 
 
 def removal_reasons(session: ArchivedSession) -> list[str]:
-    """Say why a session was removed, by the limit of its run."""
+    """Explain why a session was removed, by the criteria of its run."""
     return formatting.explain(
         session.reasons,
         session.last_accessed,
@@ -64,39 +64,39 @@ def removal_reasons(session: ArchivedSession) -> list[str]:
 
 
 def _dates(session: StoredSession) -> Iterator[Event]:
-    # A pin or an undo dates the row as well.
+    # A pin or an undo also sets updated_at.
     known = filter(None, (session.added_at, session.restored_at))
     if all(abs(session.updated_at - instant) > _AT_ONCE for instant in known):
         yield Event(session.updated_at, "Last changed here")
     yield Event(session.added_at, "Added to the panel")
     if session.last_accessed:
-        yield Event(session.last_accessed, "Last accessed, as its document says")
+        yield Event(session.last_accessed, "Last accessed, according to its document")
     if session.created_at:
-        yield Event(session.created_at, "Created, as its document says")
+        yield Event(session.created_at, "Created, according to its document")
 
 
 def _moves(session: StoredSession, *, may_see_runs: bool) -> Iterator[Event]:
-    """Each removal and each return, from the last to the first."""
+    """Yield each removal and each restoration, the latest first."""
     if isinstance(session, ArchivedSession):
         what = format_html("Removed by {}", _name(session.run_id, has_link=may_see_runs))
         by = formatting.started_by(session.run)
         yield Event(session.removed_at, what, by, removal_reasons(session))
-    numbers = (session.past_runs or [])[-SHOWN:]
+    numbers = (session.past_runs or [])[-MAX_EVENTS:]
     runs = _runs(numbers)
-    # The row keeps when it last came back; of the times before, the ledger tells as much as it can.
-    back_at = until = session.restored_at
+    # The row has the time of the last restoration only; earlier ones are derived from the runs.
+    restored_at = until = session.restored_at
     for number in reversed(numbers):
         name = _name(number, has_link=may_see_runs)
         run = runs.get(number)
         undo_at = _undo_at(run, until)
-        back_at = back_at or undo_at
+        restored_at = restored_at or undo_at
         by = run.undone_by if run and undo_at else ""
-        yield Event(back_at, format_html("Brought back from {}", name), by, before=until)
-        removed_at = _removed_at(run, back_at or until)
-        asked = [f"Criteria: {formatting.describe_criteria(run)}"] if run and may_see_runs else []
+        yield Event(restored_at, format_html("Restored from {}", name), by, before=until)
+        removed_at = _removed_at(run, restored_at or until)
+        criteria = [f"Criteria: {formatting.describe_criteria(run)}"] if run and may_see_runs else []
         by = formatting.started_by(run) if run else ""
-        yield Event(removed_at, format_html("Removed by {}", name), by, asked, before=until)
-        back_at, until = None, removed_at or until
+        yield Event(removed_at, format_html("Removed by {}", name), by, criteria, before=until)
+        restored_at, until = None, removed_at or until
 
 
 def _runs(numbers: list[int]) -> dict[int, CleanupRun]:
@@ -107,14 +107,14 @@ def _runs(numbers: list[int]) -> dict[int, CleanupRun]:
 
 
 def _undo_at(run: CleanupRun | None, until: datetime | None) -> datetime | None:
-    """When an undo of the run brought the session back; None where it had come back alone before."""
+    """Return when an undo restored the session; None if it had been restored separately before."""
     if run is None or run.undo_started_at is None or until is None or run.undo_started_at > until:
         return None
     return min(run.undone_at or run.undo_started_at, until)
 
 
 def _removed_at(run: CleanupRun | None, until: datetime | None) -> datetime | None:
-    """When the run ended, or began, where the session was back before the end of it."""
+    """Return when the run ended, or when it started if the session was restored before the end."""
     if run is None:
         return None
     has_ended = run.finished_at is not None and (until is None or run.finished_at <= until)
@@ -129,13 +129,13 @@ def _name(number: int, *, has_link: bool) -> str:
 
 
 def _log(session: StoredSession, *, has_endpoints: bool) -> list[LogEntry]:
-    """What people did to it on its page, and one entry more than is shown; live or not, it has one id."""
+    """Return the log entries of a session, one more than shown; its id is the same live and archived."""
     own = LogEntry.objects.filter(
         content_type=ContentType.objects.get_for_model(BrowserSession), object_id=str(session.pk)
     )
     if not has_endpoints:
         own = own.exclude(change_message=ENDPOINT_SHOWN)
-    return list(own.select_related("user").order_by("-action_time", "-pk")[: SHOWN + 1])
+    return list(own.select_related("user").order_by("-action_time", "-pk")[: MAX_EVENTS + 1])
 
 
 def _logged(entry: LogEntry) -> Event:

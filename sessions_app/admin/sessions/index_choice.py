@@ -1,7 +1,7 @@
-"""Which index leads to what the filters of the list ask for, and to what a user sees.
+"""Choose the database index for the filters of the list and the namespaces that a user sees.
 
-An index that has all of it in order gives the list. Where none has, the sessions that were accessed last
-are looked through, by the index that leaves the fewest.
+An index that covers all filters in the order of the list provides the list. Without one, the most recently
+accessed sessions are searched through the index that leaves the fewest.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
 from sessions_app.access.visibility import hidden_from
-from sessions_app.admin.changelist import BOUND, READ_BOUND, first_of, merged
+from sessions_app.admin.changelist import BOUND, READ_BOUND, first_rows, merge_ranges
 from sessions_app.admin.filters import NAMESPACES_SHOWN, first_namespaces
 from sessions_app.admin.formatting import expiry_cutoff, request_time
 from sessions_app.models import BrowserSession
@@ -31,21 +31,21 @@ ORDERS = {
     "browser_type": ("browser_type", "idle_since", "pk"),
     "namespace": ("namespace", "name"),
 }
-"""What the list can be sorted by: each is an index, read forwards or backwards."""
+"""The orders of the list; each has an index, read forwards or backwards."""
 
 _RANGES = ("expired", "accessed")
 _LOWER = ("idle_since__gt", "idle_since__gte")
 _UPPER = ("idle_since__lt", "idle_since__lte")
 SEEN = "seen"
-"""Stands among the filters for the namespaces that the user sees, where some are hidden."""
+"""Key of the condition that leaves out hidden namespaces, if there are any."""
 
 
-class Asked(NamedTuple):
-    """What a list is asked for.
+class ListQuery(NamedTuple):
+    """The selection of a list and its conditions.
 
     Args:
-        conditions: What each filter asks for, by its name; ``SEEN`` where some namespaces are hidden.
-        namespaces: Those that are seen, where some are hidden and these are few.
+        conditions: The condition of each filter by name, and ``SEEN`` if some namespaces are hidden.
+        namespaces: The visible namespaces, if some are hidden and only a few are visible.
     """
 
     selection: Selection
@@ -53,31 +53,34 @@ class Asked(NamedTuple):
     namespaces: tuple[str, ...] = ()
 
 
-def ask(selection: Selection, as_of: datetime, cutoff: datetime, hidden: Collection[str]) -> Asked:
-    """Put a selection into conditions, as judged at an instant, that leave out hidden namespaces."""
+def build_query(
+    selection: Selection, as_of: datetime, cutoff: datetime, hidden: Collection[str]
+) -> ListQuery:
+    """Build the conditions of a selection at an instant, without hidden namespaces."""
     conditions = selection.conditions(as_of, cutoff)
     if selection.namespace in hidden:
-        # As one that is not there: no session has that key.
+        # Treat it like a namespace that does not exist.
         conditions["namespace"] = Q(pk=0)
     elif hidden and not selection.namespace:
         conditions[SEEN] = ~Q(namespace__in=sorted(hidden))
         seen = first_namespaces(hidden)
-        return Asked(selection, conditions, tuple(seen) if len(seen) < NAMESPACES_SHOWN else ())
-    return Asked(selection, conditions)
+        return ListQuery(selection, conditions, tuple(seen) if len(seen) < NAMESPACES_SHOWN else ())
+    return ListQuery(selection, conditions)
 
 
-def asked_by(request: HttpRequest, selection: Selection) -> Asked:
-    """Ask for a selection at the instant of a request, of what its user sees."""
+def query_of_request(request: HttpRequest, selection: Selection) -> ListQuery:
+    """Build the query of a selection at the instant of a request, for its user."""
     as_of = request_time(request)
-    return ask(selection, as_of, expiry_cutoff(as_of), hidden_from(request.user))
+    return build_query(selection, as_of, expiry_cutoff(as_of), hidden_from(request.user))
 
 
-class Way(NamedTuple):
-    """An index as a way to the sessions: what it narrows them to, and which filters are met by that.
+class IndexChoice(NamedTuple):
+    """An index: the condition that it narrows the sessions to, and the filters that this covers.
 
     Args:
-        has_namespace: Whether the index has the namespace as well.
-        ranges: See ``bounded.merged``.
+        noun: Describes the sessions that it leaves.
+        has_namespace: The index includes the namespace.
+        ranges: See ``changelist.merge_ranges``.
     """
 
     condition: Q
@@ -89,42 +92,46 @@ class Way(NamedTuple):
 
     @property
     def bound(self) -> int:
-        """So many sessions are read by it; to merge ranges of a generated column, SQLite reads the table."""
+        """Maximum rows to read; to merge ranges of a generated column, SQLite reads the table."""
         return READ_BOUND if self.ranges else BOUND
 
 
-def ways(asked: Asked, order: tuple[str, ...]) -> Iterator[Way]:
-    """Name the indexes that lead to a selection; those that leave fewer sessions first, as a rule."""
-    selection, conditions = asked.selection, asked.conditions
+def index_choices(query: ListQuery, order: tuple[str, ...]) -> Iterator[IndexChoice]:
+    """Yield the indexes for a selection; usually those that leave fewer sessions come first."""
+    selection, conditions = query.selection, query.conditions
     by = column_of(order)
     is_by_age = by == "idle_since"
     ages = _as_one_range([conditions[name] for name in _RANGES if name in conditions])
     ages_met = frozenset(conditions).intersection(_RANGES)
     plural = "sessions of that age" if ages_met else "sessions"
     if selection.pinned == "yes":
-        yield Way(conditions["pinned"] & ages, ages_met | {"pinned"}, is_by_age, f"pinned {plural}", True)
+        yield IndexChoice(
+            conditions["pinned"] & ages, ages_met | {"pinned"}, is_by_age, f"pinned {plural}", True
+        )
     if selection.problem not in ("", "none") or selection.browser_type == "other":
         met = ages_met | ({"problem"} if selection.problem == "any" else set())
-        yield Way(is_invalid() & ages, met, is_by_age, f"{plural} with a problem", True)
+        yield IndexChoice(is_invalid() & ages, met, is_by_age, f"{plural} with a problem", True)
     if selection.namespace:
         noun = f"{plural} in namespace {selection.namespace}"
-        yield Way(conditions["namespace"] & ages, ages_met | {"namespace"}, is_by_age, noun, True)
-        yield Way(conditions["namespace"], frozenset({"namespace"}), by == "namespace", noun, True)
-    if asked.namespaces:
-        first, *others = (Q(namespace=namespace) for namespace in asked.namespaces)
+        yield IndexChoice(conditions["namespace"] & ages, ages_met | {"namespace"}, is_by_age, noun, True)
+        yield IndexChoice(conditions["namespace"], frozenset({"namespace"}), by == "namespace", noun, True)
+    if query.namespaces:
+        first, *others = (Q(namespace=namespace) for namespace in query.namespaces)
         condition, ranges = (ages, (first, *others)) if others else (ages & first, ())
-        yield Way(condition, ages_met | {SEEN}, is_by_age, plural, True, ranges)
+        yield IndexChoice(condition, ages_met | {SEEN}, is_by_age, plural, True, ranges)
     if selection.browser_type not in ("", "other"):
         noun = f"{plural} of browser type {selection.browser_type}"
         is_in_order = is_by_age or by == "browser_type"
-        yield Way(conditions["browser_type"] & ages, ages_met | {"browser_type"}, is_in_order, noun)
-    yield Way(ages, ages_met, is_by_age, plural)
-    yield Way(Q(), frozenset(), True, "sessions")
+        yield IndexChoice(conditions["browser_type"] & ages, ages_met | {"browser_type"}, is_in_order, noun)
+    yield IndexChoice(ages, ages_met, is_by_age, plural)
+    yield IndexChoice(Q(), frozenset(), True, "sessions")
 
 
 def _as_one_range(ranges: Sequence[Q]) -> Q:
-    """The part that ranges of the last access have in common, as one: of two limits on one side, SQLite
-    would seek by either, and read all that the other leaves out."""
+    """Combine ranges of the last access into one.
+
+    With two limits on the same side, SQLite seeks by either and reads all rows that the other excludes.
+    """
     if len(ranges) < 2:
         return reduce(and_, ranges, Q())
     limits: list[Any] = [limit for one in ranges for limit in one.children]
@@ -140,60 +147,62 @@ def _as_one_range(ranges: Sequence[Q]) -> Q:
     return common
 
 
-def narrowest(asked: Asked) -> Way:
-    """Choose the index to look through: one that leaves so few that all are looked at, or the first."""
-    found = [way for way in ways(asked, BY_AGE) if way.is_in_order]
-    # The last two, by age alone and of all, leave no fewer than any of the others.
-    rivals = found[:-2]
-    for way in rivals if len(rivals) > 1 else ():
-        if has_few(way):
-            return way
+def narrowest_index(query: ListQuery) -> IndexChoice:
+    """Return the first index that leaves few enough rows to read all of them, or else the first."""
+    found = [index for index in index_choices(query, BY_AGE) if index.is_in_order]
+    # The last two, by age only and without any condition, never leave fewer rows than the others.
+    candidates = found[:-2]
+    for index in candidates if len(candidates) > 1 else ():
+        if has_few_rows(index):
+            return index
     return found[0]
 
 
 class Entries(NamedTuple):
-    """What is looked through in order of age, and what else is asked of each."""
+    """An index to read in order of age, and the conditions that it does not cover."""
 
-    way: Way
-    rest: Sequence[Q]
+    choice: IndexChoice
+    remaining: Sequence[Q]
 
     @property
     def rows(self) -> QuerySet[BrowserSession]:
-        return sessions(self.way, BY_AGE)
+        return sessions(self.choice, BY_AGE)
 
 
-def entries_of(asked: Asked) -> Entries:
-    way, text = narrowest(asked), asked.selection.text
-    return Entries(way, [*rest(way, asked), mentions(text)] if text else rest(way, asked))
+def entries_of(query: ListQuery) -> Entries:
+    index, text = narrowest_index(query), query.selection.text
+    return Entries(index, [*remaining(index, query), mentions(text)] if text else remaining(index, query))
 
 
-def entries_of_choice(asked: Asked, name: str) -> Entries:
-    """The entries of the first index that a filter narrows, or else of the first: no other is weighed."""
-    others = {other: condition for other, condition in asked.conditions.items() if other != name}
-    selection = asked.selection.taking(name, "")
-    without = list(ways(asked._replace(selection=selection, conditions=others), BY_AGE))
-    found = [way for way in ways(asked, BY_AGE) if way.is_in_order]
-    way = next((way for way in found if way not in without), found[0])
-    return Entries(way, rest(way, asked))
+def entries_for_filter(query: ListQuery, name: str) -> Entries:
+    """Return the entries of the first index that a filter narrows, or else of the first index."""
+    others = {other: condition for other, condition in query.conditions.items() if other != name}
+    selection = query.selection.taking(name, "")
+    without = list(index_choices(query._replace(selection=selection, conditions=others), BY_AGE))
+    found = [index for index in index_choices(query, BY_AGE) if index.is_in_order]
+    index = next((index for index in found if index not in without), found[0])
+    return Entries(index, remaining(index, query))
 
 
-def has_few(way: Way) -> bool:
-    """Whether it leaves so few sessions that all are looked at."""
-    rows, count = sessions(way, BY_AGE), way.bound + 1
-    left = len(merged(rows, way.ranges, count)) if way.ranges else rows[:count].count()
-    return left <= way.bound
+def has_few_rows(index: IndexChoice) -> bool:
+    """Check whether an index leaves few enough sessions to read all of them."""
+    rows, count = sessions(index, BY_AGE), index.bound + 1
+    left = len(merge_ranges(rows, index.ranges, count)) if index.ranges else rows[:count].count()
+    return left <= index.bound
 
 
-def sessions(way: Way, order: Sequence[str]) -> QuerySet[BrowserSession]:
-    return BrowserSession.objects.filter(way.condition).order_by(*order)
+def sessions(index: IndexChoice, order: Sequence[str]) -> QuerySet[BrowserSession]:
+    return BrowserSession.objects.filter(index.condition).order_by(*order)
 
 
-def first(way: Way, order: Sequence[str], *rest: Q, **limits: Any) -> tuple[list[tuple[Any, ...]], bool]:
-    return first_of(sessions(way, order), *rest, ranges=way.ranges, **limits)
+def first_by_index(
+    index: IndexChoice, order: Sequence[str], *others: Q, **limits: Any
+) -> tuple[list[tuple[Any, ...]], bool]:
+    return first_rows(sessions(index, order), *others, ranges=index.ranges, **limits)
 
 
-def rest(way: Way, asked: Asked) -> list[Q]:
-    return [condition for name, condition in asked.conditions.items() if name not in way.met]
+def remaining(index: IndexChoice, query: ListQuery) -> list[Q]:
+    return [condition for name, condition in query.conditions.items() if name not in index.met]
 
 
 def column_of(order: Sequence[str]) -> str:

@@ -1,17 +1,17 @@
 "use strict";
 
-// Draws the charts of a page from the numbers beside them. Without this script the tables beneath tell the same.
+// Draws the charts of a page from their JSON data. Without this script, the tables have the same numbers.
 (function () {
     const UNITS = ["bytes", "KB", "MB", "GB", "TB", "PB"];
     const DASHES = [[], [6, 3], [2, 3]];
     const charts = [];
 
-    function colour(name) {
+    function color(name) {
         return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
     }
 
-    // As the pages have them: 1,024 bytes are 1.0 KB.
-    function inBytes(number) {
+    // Matches Django's filesizeformat: 1,024 bytes are 1.0 KB.
+    function formatBytes(number) {
         let power = 0;
         let left = number;
         while (left >= 1024 && power < UNITS.length - 1) {
@@ -21,11 +21,11 @@
         return `${power ? left.toFixed(left < 10 ? 1 : 0) : Math.round(left)} ${UNITS[power]}`;
     }
 
-    function inWords(number, unit) {
-        return unit === "bytes" ? inBytes(number) : Math.round(number).toLocaleString("en-US");
+    function format(number, unit) {
+        return unit === "bytes" ? formatBytes(number) : Math.round(number).toLocaleString("en-US");
     }
 
-    // The distance between two lines of the grid: round in its unit, and at most five of them.
+    // Returns the step between grid lines: a round number, for at most five lines.
     function stepOf(series, unit) {
         const most = Math.max(1, ...series.filter((one) => one.unit === unit).flatMap((one) => one.values));
         let step = 1;
@@ -42,7 +42,7 @@
             border: { display: false },
             grid: { drawOnChartArea: position === "left", drawTicks: false },
             title: { display: true, text: unit === "bytes" ? "Size" : "Sessions" },
-            ticks: { stepSize: stepOf(series, unit), padding: 6, callback: (value) => inWords(value, unit) },
+            ticks: { stepSize: stepOf(series, unit), padding: 6, callback: (value) => format(value, unit) },
         };
     }
 
@@ -79,7 +79,7 @@
                 tooltip: {
                     callbacks: {
                         title: (items) => data.labels[items[0].dataIndex],
-                        label: (item) => `${item.dataset.label}: ${inWords(item.parsed.y, item.dataset.yAxisID)}`,
+                        label: (item) => `${item.dataset.label}: ${format(item.parsed.y, item.dataset.yAxisID)}`,
                     },
                 },
             },
@@ -99,20 +99,20 @@
         }));
     }
 
-    // Light or dark: the colours are those of the page, whenever it changes them.
+    // Uses the colors of the page's current theme, light or dark.
     function paint(chart) {
         chart.data.datasets.forEach((set, number) => {
-            set.borderColor = colour(`--raptor-series-${number + 1}`);
+            set.borderColor = color(`--raptor-series-${number + 1}`);
             set.backgroundColor = set.borderColor;
         });
         Object.values(chart.options.scales).forEach((scale) => {
-            scale.ticks.color = colour("--body-quiet-color");
-            scale.grid.color = colour("--hairline-color");
+            scale.ticks.color = color("--body-quiet-color");
+            scale.grid.color = color("--hairline-color");
             if (scale.title) {
-                scale.title.color = colour("--body-quiet-color");
+                scale.title.color = color("--body-quiet-color");
             }
         });
-        chart.options.plugins.legend.labels.color = colour("--body-fg");
+        chart.options.plugins.legend.labels.color = color("--body-fg");
         chart.update();
     }
 
@@ -134,7 +134,7 @@
         window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
     }
 
-    // On paper the tables are open, and the charts as wide as it.
+    // Opens the tables and fits the charts to the paper for printing.
     function followPrinting() {
         const opened = [];
         window.addEventListener("beforeprint", () => {

@@ -1,4 +1,4 @@
-// Keeps the focus where a person is who selects all that match, or clears that: what was pressed is hidden then.
+// Moves the focus when “Select all” or “Clear selection” is used, because Django hides the activated link.
 'use strict';
 
 document.addEventListener('DOMContentLoaded', () => {
@@ -6,10 +6,10 @@ document.addEventListener('DOMContentLoaded', () => {
         ['div.actions span.question a', 'div.actions span.clear a'],
         ['div.actions span.clear a', '#action-toggle'],
     ];
-    for (const [pressed, next] of moves) {
-        for (const link of document.querySelectorAll(pressed)) {
+    for (const [activated, next] of moves) {
+        for (const link of document.querySelectorAll(activated)) {
             link.addEventListener('click', () => document.querySelector(next)?.focus());
-            // It is told as a button, and a button answers to the space bar.
+            // The link has the role of a button, and the space bar activates buttons.
             link.addEventListener('keydown', event => {
                 if (event.key === ' ') {
                     event.preventDefault();

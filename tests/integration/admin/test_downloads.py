@@ -1,4 +1,4 @@
-"""The sessions of a plan or a run as a file: all of them, in bounded memory, and never an endpoint."""
+"""Downloads of all sessions of a plan or run, in bounded memory and without endpoints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
@@ -24,12 +23,6 @@ from tests.factories import ENDPOINT, SECRET, build_session, document_bytes, mak
 
 RUNS = "/admin/sessions_app/cleanuprun/"
 COLUMNS = "namespace,name,browser_type,last_accessed,size_bytes,pinned,reasons"
-
-
-@pytest.fixture
-def seeing(client: Client, viewer: User) -> Client:
-    client.force_login(viewer)
-    return client
 
 
 def plan(**criteria: Any) -> CleanupRun:
@@ -48,10 +41,10 @@ def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_a_plan_leaves_as_csv_with_its_reasons(seeing: Client) -> None:
+def test_a_plan_is_downloaded_as_csv_with_reasons(as_viewer: Client) -> None:
     make_session("=cmd", namespace="@shop", session_id="", age=timedelta(days=400))
     make_session("fine")
-    text = read(seeing, plan())
+    text = read(as_viewer, plan())
     assert text.splitlines()[0] == COLUMNS
     (row,) = rows(text)
     assert (row["namespace"], row["name"], row["browser_type"]) == ("'@shop", "'=cmd", "chromium")
@@ -59,52 +52,52 @@ def test_a_plan_leaves_as_csv_with_its_reasons(seeing: Client) -> None:
     assert (row["pinned"], int(row["size_bytes"]) > 100) == ("False", True)
 
 
-def test_a_plan_leaves_as_one_json_object(seeing: Client) -> None:
+def test_a_plan_is_downloaded_as_one_json_object(as_viewer: Client) -> None:
     make_session("bad", session_id="")
     run = plan(invalid=True)
-    told = json.loads(read(seeing, run, "sessions.json"))
-    assert (told["run"], told["matched"]) == (run.pk, 1)
-    assert told["as_of"] == run.as_of.isoformat()
-    assert told["criteria"]["invalid"] is True
-    (session,) = told["sessions"]
+    content = json.loads(read(as_viewer, run, "sessions.json"))
+    assert (content["run"], content["matched"]) == (run.pk, 1)
+    assert content["as_of"] == run.as_of.isoformat()
+    assert content["criteria"]["invalid"] is True
+    (session,) = content["sessions"]
     assert list(session) == COLUMNS.split(",")
     assert session["reasons"] == ["missing_session_id"]
 
 
-def test_an_empty_plan_is_still_a_file(seeing: Client) -> None:
+def test_an_empty_plan_can_be_downloaded(as_viewer: Client) -> None:
     run = plan()
-    assert json.loads(read(seeing, run, "sessions.json"))["sessions"] == []
-    assert rows(read(seeing, run)) == []
+    assert json.loads(read(as_viewer, run, "sessions.json"))["sessions"] == []
+    assert rows(read(as_viewer, run)) == []
 
 
-def test_a_run_leaves_with_what_it_removed_and_what_it_skipped(seeing: Client) -> None:
+def test_a_download_has_removed_and_skipped_sessions(as_viewer: Client) -> None:
     make_session("gone", session_id="")
     kept = make_session("kept", session_id="")
     run = plan()
     BrowserSession.objects.filter(pk=kept.pk).update(is_pinned=True)
     run = run_cleanup(run)
-    assert [row["name"] for row in rows(read(seeing, run))] == ["gone"]
-    told = json.loads(read(seeing, run, "sessions.json"))
+    assert [row["name"] for row in rows(read(as_viewer, run))] == ["gone"]
+    content = json.loads(read(as_viewer, run, "sessions.json"))
     skipped = {"namespace": "shop", "name": "kept", "because": "It was pinned after the preview."}
-    assert told["skipped"] == {"count": 1, "sessions": [skipped]}
-    assert rows(read(seeing, run, "skipped.csv")) == [skipped]
-    html = seeing.get(f"{RUNS}{run.pk}/change/").content.decode()
+    assert content["skipped"] == {"count": 1, "sessions": [skipped]}
+    assert rows(read(as_viewer, run, "skipped.csv")) == [skipped]
+    html = as_viewer.get(f"{RUNS}{run.pk}/change/").content.decode()
     assert "It was pinned after the preview." in html
     assert f"{RUNS}{run.pk}/skipped.csv" in html
 
 
-def test_five_thousand_sessions_are_streamed_in_few_queries(seeing: Client) -> None:
+def test_five_thousand_sessions_are_streamed_in_few_queries(as_viewer: Client) -> None:
     BrowserSession.objects.bulk_create((build_session(session_id="") for _ in range(5_000)), batch_size=500)
     run = plan()
     names = list(BrowserSession.objects.order_by("pk").values_list("name", flat=True))
 
     def check(name: str, names_in: Callable[[str], list[str]]) -> None:
         with CaptureQueriesContext(connection) as queries:
-            response = seeing.get(f"{RUNS}{run.pk}/{name}")
+            response = as_viewer.get(f"{RUNS}{run.pk}/{name}")
             begun = len(queries)
             parts = iter(response)
             head = [next(parts) for _ in range(10)]
-            # The first lines are there before the rest is read.
+            # The first lines are sent before the rest is read.
             assert len(queries) <= begun + 1
             text = b"".join([*head, *parts]).decode()
         assert len(queries) <= begun + 6
@@ -118,16 +111,16 @@ def test_five_thousand_sessions_are_streamed_in_few_queries(seeing: Client) -> N
     check("sessions.csv", lambda text: [row["name"] for row in rows(text)])
 
 
-def test_no_endpoint_leaves_whatever_field_it_stands_in(seeing: Client) -> None:
+def test_downloads_mask_endpoints_in_every_field(as_viewer: Client) -> None:
     make_session("bad", session_id="", browser_type=ENDPOINT, metadata={"url": ENDPOINT})
     run = plan()
     files = ("sessions.csv", "sessions.json")
-    assert not [name for name in files if SECRET in read(seeing, run, name)]
+    assert not [name for name in files if SECRET in read(as_viewer, run, name)]
     run = run_cleanup(run)
-    assert not [name for name in (*files, "skipped.csv") if SECRET in read(seeing, run, name)]
+    assert not [name for name in (*files, "skipped.csv") if SECRET in read(as_viewer, run, name)]
 
 
-def test_a_file_is_for_those_who_see_what_is_in_it(client: Client, outsider: User) -> None:
+def test_a_download_requires_permission_to_view_its_sessions(client: Client, outsider: User) -> None:
     make_session("bad", session_id="")
     make_session("worse", session_id="")
     planned = plan(session_ids=(BrowserSession.objects.order_by("pk")[0].pk,))
@@ -150,7 +143,7 @@ def test_a_file_is_for_those_who_see_what_is_in_it(client: Client, outsider: Use
         assert answers == [200 if allowed else 403 for allowed in may_read]
 
 
-def test_what_was_skipped_is_named_to_those_who_see_sessions(client: Client, viewer: User) -> None:
+def test_skipped_sessions_require_permission_to_view_sessions(client: Client, viewer: User) -> None:
     kept = make_session("left-behind", session_id="")
     run = plan()
     BrowserSession.objects.filter(pk=kept.pk).update(is_pinned=True)
@@ -158,33 +151,33 @@ def test_what_was_skipped_is_named_to_those_who_see_sessions(client: Client, vie
     viewer.user_permissions.remove(Permission.objects.get(codename="view_browsersession"))
     client.force_login(viewer)
     assert client.get(f"{RUNS}{run.pk}/skipped.csv").status_code == 403
-    told = json.loads(read(client, run, "sessions.json"))
-    assert told["skipped"] == {"count": 1, "sessions": None}
+    content = json.loads(read(client, run, "sessions.json"))
+    assert content["skipped"] == {"count": 1, "sessions": None}
     assert "left-behind" not in client.get(f"{RUNS}{run.pk}/change/").content.decode()
 
 
-def test_a_skipped_session_that_another_run_took_names_that_run(seeing: Client) -> None:
+def test_a_session_that_another_run_removed_names_that_run(as_viewer: Client) -> None:
     make_session("taken", session_id="")
     late, early = plan(), plan()
     run_cleanup(early)
     run_cleanup(late)
-    (skipped,) = rows(read(seeing, late, "skipped.csv"))
+    (skipped,) = rows(read(as_viewer, late, "skipped.csv"))
     assert (skipped["name"], skipped["because"]) == ("taken", f"Run {early.pk} removed it before.")
 
 
-def test_a_skipped_session_whose_file_was_written_again_says_so(seeing: Client, tmp_path: Path) -> None:
+def test_a_session_with_a_rewritten_file_is_skipped_with_a_reason(as_viewer: Client, tmp_path: Path) -> None:
     file = tmp_path / "mirrored.json"
     file.write_bytes(document_bytes(session_id=""))
     sync_directory(register_directory(tmp_path), trigger="command")
     run = plan()
     file.write_bytes(document_bytes())
     run_cleanup(run)
-    (skipped,) = rows(read(seeing, run, "skipped.csv"))
+    (skipped,) = rows(read(as_viewer, run, "skipped.csv"))
     assert (skipped["name"], skipped["because"]) == (
         "mirrored",
         "Its file was written again after the preview.",
     )
 
 
-def test_a_run_that_is_none_has_no_file(seeing: Client) -> None:
-    assert seeing.get(f"{RUNS}999999/sessions.csv").status_code == 404
+def test_a_missing_run_has_no_download(as_viewer: Client) -> None:
+    assert as_viewer.get(f"{RUNS}999999/sessions.csv").status_code == 404

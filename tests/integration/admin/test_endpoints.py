@@ -1,4 +1,4 @@
-"""The whole endpoint of a session: who is shown it, and what is kept of that."""
+"""The button that shows the endpoint of a session: its permission and its log entry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BUTTON = "Show endpoint</button>"
 
 @pytest.fixture
 def keeper(viewer: User) -> User:
-    """A viewer to whom the permission was given by hand."""
+    """A viewer with the permission to view endpoints."""
     viewer.user_permissions.add(Permission.objects.get(codename="view_endpoint"))
     return viewer
 
@@ -30,7 +30,7 @@ def address_of(session: BrowserSession) -> str:
     return f"{LIST}{session.pk}/endpoint/"
 
 
-def test_who_has_the_permission_is_shown_the_endpoint_and_it_is_logged(
+def test_the_endpoint_is_shown_with_permission_and_logged(
     client: Client, keeper: User, caplog: pytest.LogCaptureFixture
 ) -> None:
     session = make_session("cart", namespace="shop")
@@ -44,10 +44,8 @@ def test_who_has_the_permission_is_shown_the_endpoint_and_it_is_logged(
     assert response.status_code == 200
     shown = response.content.decode()
     assert f'<code class="raptor-endpoint">{ENDPOINT}</code>' in shown
-    # Nowhere else on the page.
     assert shown.count(SECRET) == 1
-    assert "Whoever has it controls the browser" in shown
-    assert f'<a href="{page_of(session)}">Hide it again</a>' in shown
+    assert f'<a href="{page_of(session)}">Hide</a>' in shown
     assert BUTTON not in shown
     assert "no-store" in response["Cache-Control"]
     entry = LogEntry.objects.get()
@@ -57,7 +55,7 @@ def test_who_has_the_permission_is_shown_the_endpoint_and_it_is_logged(
     assert SECRET not in caplog.text + str(LogEntry.objects.values())
 
 
-def test_the_page_afterwards_has_the_endpoint_no_more(client: Client, keeper: User) -> None:
+def test_the_endpoint_is_shown_only_once(client: Client, keeper: User) -> None:
     session = make_session()
     client.force_login(keeper)
     client.post(address_of(session))
@@ -65,7 +63,7 @@ def test_the_page_afterwards_has_the_endpoint_no_more(client: Client, keeper: Us
         assert SECRET not in client.get(address).content.decode()
 
 
-def test_each_look_is_logged(client: Client, root: User) -> None:
+def test_each_view_is_logged(client: Client, root: User) -> None:
     session = make_session()
     client.force_login(root)
     for _ in range(2):
@@ -74,7 +72,7 @@ def test_each_look_is_logged(client: Client, root: User) -> None:
 
 
 @pytest.mark.parametrize("name", ["viewer", "operator"])
-def test_nobody_else_is_shown_it_and_nothing_is_logged(
+def test_other_users_do_not_see_the_endpoint(
     client: Client, name: str, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
     session = make_session()
@@ -89,7 +87,7 @@ def test_nobody_else_is_shown_it_and_nothing_is_logged(
     assert "shown" not in caplog.text
 
 
-def test_the_permission_alone_does_not_show_what_may_not_be_seen(client: Client) -> None:
+def test_the_endpoint_also_requires_permission_to_view_the_session(client: Client) -> None:
     user = User.objects.create_user("stranger", password="x", is_staff=True)
     user.user_permissions.add(Permission.objects.get(codename="view_endpoint"))
     client.force_login(user)
@@ -102,7 +100,7 @@ def test_no_role_has_the_permission(db: None) -> None:
     assert not Group.objects.filter(permissions__codename="view_endpoint").exists()
 
 
-def test_an_endpoint_is_shown_by_post_with_a_token_only(keeper: User) -> None:
+def test_the_endpoint_requires_post_and_a_csrf_token(keeper: User) -> None:
     session = make_session()
     client = Client(enforce_csrf_checks=True)
     client.force_login(keeper)
@@ -121,13 +119,13 @@ def test_a_session_without_an_endpoint_offers_none(client: Client, keeper: User)
     assert not LogEntry.objects.exists()
 
 
-def test_a_session_that_is_not_there_has_none(client: Client, keeper: User) -> None:
+def test_a_missing_session_has_no_endpoint(client: Client, keeper: User) -> None:
     client.force_login(keeper)
     assert client.post(f"{LIST}999999/endpoint/").status_code == 404
     assert client.post(f"{LIST}nonsense/endpoint/").status_code == 404
 
 
-def test_the_archive_never_offers_it(client: Client, root: User) -> None:
+def test_the_archive_never_offers_the_endpoint(client: Client, root: User) -> None:
     session = make_session()
     swept(all=True)
     client.force_login(root)

@@ -1,4 +1,4 @@
-"""What an address or a form may hold, and what of it is refused without an error of ours."""
+"""Invalid values in URLs and forms are refused without a server error."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ARCHIVE = "/admin/sessions_app/archivedsession/"
         "/admin/django_q/failure/?func__regex=(",
     ],
 )
-def test_look_ups_that_no_filter_offers_are_refused(as_root: Client, address: str) -> None:
+def test_lookups_that_no_filter_offers_are_refused(as_root: Client, address: str) -> None:
     assert as_root.get(address).status_code == 400
 
 
@@ -55,18 +55,18 @@ def test_look_ups_that_no_filter_offers_are_refused(as_root: Client, address: st
         f"{RUNS}?planned=never&outcome=none&policy=x",
     ],
 )
-def test_odd_values_find_nothing_and_break_nothing(as_root: Client, address: str) -> None:
+def test_odd_values_find_nothing_without_an_error(as_root: Client, address: str) -> None:
     assert as_root.get(address).status_code == 200
 
 
 @pytest.mark.parametrize("selected", ["abc", "9" * 24, "-1"])
-def test_a_selection_that_is_none_is_refused(as_root: Client, selected: str) -> None:
+def test_an_invalid_selection_is_refused(as_root: Client, selected: str) -> None:
     data = {"action": "clean_up", "_selected_action": selected}
     assert as_root.post(SESSIONS, data).status_code == 400
     assert not CleanupRun.objects.exists()
 
 
-def test_a_plan_that_nobody_confirmed_cannot_be_resumed(as_root: Client) -> None:
+def test_an_unconfirmed_plan_cannot_be_resumed(as_root: Client) -> None:
     make_session("bad", session_id="")
     run = plan_cleanup(Criteria(invalid=True), trigger="command", actor="somebody")
     response = as_root.post(f"{RUNS}{run.pk}/resume/")
@@ -77,7 +77,7 @@ def test_a_plan_that_nobody_confirmed_cannot_be_resumed(as_root: Client) -> None
     assert (run.trigger, run.actor, run.removed_count) == ("admin", "root", 1)
 
 
-def test_a_folder_that_fails_in_a_sync_is_a_message(
+def test_a_failed_sync_shows_a_message(
     as_root: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = register_directory(tmp_path)
@@ -109,9 +109,7 @@ SECRET = "0123abcd-4567-89ef-0123-456789abcdef"
         },
     ],
 )
-def test_an_endpoint_shows_nowhere_whatever_field_it_stands_in(
-    as_root: Client, changes: dict[str, Any]
-) -> None:
+def test_pages_mask_endpoints_in_every_field(as_root: Client, changes: dict[str, Any]) -> None:
     session = make_session("leaky", **changes)
     for address in (SESSIONS, f"{SESSIONS}?browser_type=other", f"{SESSIONS}{session.pk}/change/"):
         assert SECRET not in as_root.get(address).content.decode()

@@ -1,4 +1,4 @@
-"""What no page shows, and what nobody sees who has no business there."""
+"""No page shows an endpoint, and users without permission see no page."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_no_endpoint_on_any_page(client: Client, root: User) -> None:
     assert "127.0.0.1:9222" in pages[0].content.decode()
 
 
-def test_who_has_no_business_here_sees_nothing(client: Client, outsider: User) -> None:
+def test_users_without_permission_see_nothing(client: Client, outsider: User) -> None:
     session = make_session("hidden")
     stranger = User.objects.create_user("stranger", password="x", is_staff=True)
     run = CleanupRun.objects.create(

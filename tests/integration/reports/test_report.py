@@ -15,7 +15,7 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from sessions_app.admin.streaming import harmless
+from sessions_app.admin.streaming import escape_formula
 from sessions_app.cleanup import plan_cleanup, run_cleanup
 from sessions_app.mirror.registry import register_directory, sync_directory
 from sessions_app.models import BrowserSession
@@ -159,5 +159,5 @@ def test_the_page_of_an_empty_panel_says_so(client: Client, viewer: User) -> Non
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", " =1", "\t=1", "\r=1"])
 def test_no_cell_is_a_formula(text: str) -> None:
-    assert harmless(text) == f"'{text}"
-    assert harmless("plain") == "plain"
+    assert escape_formula(text) == f"'{text}"
+    assert escape_formula("plain") == "plain"

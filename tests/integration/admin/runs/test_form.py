@@ -1,4 +1,4 @@
-"""The page on which a cleanup is asked for by its criteria."""
+"""The form for the criteria of a cleanup."""
 
 from __future__ import annotations
 
@@ -9,29 +9,24 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from sessions_app.models import CleanupRun
+from tests.clients import Page
 from tests.factories import INVALID, aged, live, make_session
 
 NEW = "/admin/sessions_app/cleanuprun/new/"
-
-
-@pytest.fixture
-def at_work(client: Client, operator: User) -> Client:
-    client.force_login(operator)
-    return client
 
 
 def ask(client: Client, **fields: Any) -> Any:
     return client.post(NEW, {"max_age_days": "7", "namespace": "", "browser_type": "", **fields})
 
 
-def test_what_is_chosen_is_planned_and_looked_at_first(at_work: Client) -> None:
+def test_the_form_leads_to_a_preview(as_operator: Client) -> None:
     make_session("old", **aged(9))
     make_session("invalid", **aged(0), **INVALID)
     make_session("elsewhere", namespace="other", **aged(9))
-    html = at_work.get(NEW).content.decode()
-    assert "Show the plan" in html
+    html = as_operator.get(NEW).content.decode()
+    assert "Preview" in Page(html).buttons
     assert '<option value="shop">' in html
-    response = ask(at_work, what=["expired"], namespace="shop", max_age_days="8.5")
+    response = ask(as_operator, what=["expired"], namespace="shop", max_age_days="8.5")
     run = CleanupRun.objects.get()
     assert response["Location"] == f"/admin/sessions_app/cleanuprun/{run.pk}/plan/"
     assert run.criteria.describe() == "expired (last accessed over 8.5 days ago), in namespace shop"
@@ -40,7 +35,7 @@ def test_what_is_chosen_is_planned_and_looked_at_first(at_work: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "error"),
     [
         ({}, "Choose at least one"),
         ({"what": ["nonsense"]}, "Select a valid choice"),
@@ -51,31 +46,31 @@ def test_what_is_chosen_is_planned_and_looked_at_first(at_work: Client) -> None:
         ({"what": ["expired"], "namespace": "x" * 101}, "at most 100"),
     ],
 )
-def test_what_cannot_be_asked_for_is_told_and_nothing_planned(
-    at_work: Client, fields: dict[str, Any], told: str
+def test_invalid_criteria_are_errors_and_plan_nothing(
+    as_operator: Client, fields: dict[str, Any], error: str
 ) -> None:
-    html = ask(at_work, **fields).content.decode()
-    assert told in html
+    html = ask(as_operator, **fields).content.decode()
+    assert error in html
     assert not CleanupRun.objects.exists()
 
 
-def test_all_is_for_those_only_who_may_clean_up_all(at_work: Client, operator: User, root: User) -> None:
+def test_all_requires_a_permission(as_operator: Client, operator: User, root: User) -> None:
     make_session("fresh", **aged(0))
-    assert 'value="all"' not in at_work.get(NEW).content.decode()
-    assert "Select a valid choice" in ask(at_work, what=["all"]).content.decode()
-    at_work.force_login(root)
-    page = ask(at_work, what=["all"])["Location"]
-    at_work.force_login(operator)
-    assert "You may look at this plan" in at_work.get(page).content.decode()
-    assert at_work.post(page, {"number": "1"}).status_code == 403
+    assert 'value="all"' not in as_operator.get(NEW).content.decode()
+    assert "Select a valid choice" in ask(as_operator, what=["all"]).content.decode()
+    as_operator.force_login(root)
+    page = ask(as_operator, what=["all"])["Location"]
+    as_operator.force_login(operator)
+    assert not as_operator.get(page).context["may_confirm"]
+    assert as_operator.post(page, {"number": "1"}).status_code == 403
     assert live() == ["fresh"]
     operator.user_permissions.add(Permission.objects.get(codename="clean_up_all_sessions"))
-    at_work.force_login(operator)
-    assert at_work.post(page, {"number": "1"}).status_code == 302
+    as_operator.force_login(operator)
+    assert as_operator.post(page, {"number": "1"}).status_code == 302
     assert live() == []
 
 
-def test_who_may_not_clean_up_does_not_get_there(client: Client, viewer: User, outsider: User) -> None:
+def test_the_form_requires_a_permission(client: Client, viewer: User, outsider: User) -> None:
     client.force_login(viewer)
     assert client.get(NEW).status_code == 403
     assert "Clean up…" not in client.get("/admin/sessions_app/cleanuprun/").content.decode()
@@ -83,9 +78,7 @@ def test_who_may_not_clean_up_does_not_get_there(client: Client, viewer: User, o
     assert client.get(NEW).status_code == 302
 
 
-def test_a_step_of_all_is_for_those_only_who_may_clean_up_all(
-    client: Client, operator: User, root: User
-) -> None:
+def test_a_policy_step_of_all_requires_a_permission(client: Client, operator: User, root: User) -> None:
     for codename in ("add_cleanuppolicy", "change_cleanuppolicy"):
         operator.user_permissions.add(Permission.objects.get(codename=codename))
     address = "/admin/sessions_app/cleanuppolicy/add/"

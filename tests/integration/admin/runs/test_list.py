@@ -1,4 +1,4 @@
-"""The ledger: what can be found in it, what leaves it as a file, and that nothing of it is changed."""
+"""The list of cleanup runs: its filters and exports, and that it is read-only."""
 
 from __future__ import annotations
 
@@ -30,12 +30,6 @@ COLUMNS = (
 )
 
 
-@pytest.fixture
-def seeing(client: Client, viewer: User) -> Client:
-    client.force_login(viewer)
-    return client
-
-
 def make_run(**values: Any) -> CleanupRun:
     now = database_now()
     defaults = {"trigger": "command", "state": "succeeded", "criteria_json": {"invalid": True}}
@@ -44,7 +38,7 @@ def make_run(**values: Any) -> CleanupRun:
 
 @pytest.fixture
 def runs(db: None) -> dict[str, int]:
-    """Runs of all kinds, by what is special about them."""
+    """Runs of all kinds, by their special property."""
     policy = CleanupPolicy.objects.create(name="Nightly of the shop")
     month_ago = database_now() - timedelta(days=40)
     made = {
@@ -84,15 +78,15 @@ def exported(client: Client, query: str = "") -> list[dict[str, str]]:
         ("outcome=nothing&q=ada&planned=7", {"plain"}),
     ],
 )
-def test_list_and_exports_take_the_same_filters(
-    seeing: Client, runs: dict[str, int], query: str, names: set[str]
+def test_list_and_exports_have_the_same_filters(
+    as_viewer: Client, runs: dict[str, int], query: str, names: set[str]
 ) -> None:
     expected = {runs[name] for name in names}
-    shown = seeing.get(f"{RUNS}?{query}").context["cl"].queryset
+    shown = as_viewer.get(f"{RUNS}?{query}").context["cl"].queryset
     assert {run.pk for run in shown} == expected
-    assert {int(row["run"]) for row in exported(seeing, query)} == expected
-    told = json.loads(seeing.get(f"{RUNS}export.json?{query}").getvalue())
-    assert {run["run"] for run in told["runs"]} == expected
+    assert {int(row["run"]) for row in exported(as_viewer, query)} == expected
+    exported_json = json.loads(as_viewer.get(f"{RUNS}export.json?{query}").getvalue())
+    assert {run["run"] for run in exported_json["runs"]} == expected
 
 
 @pytest.mark.parametrize(
@@ -110,7 +104,7 @@ def test_list_and_exports_take_the_same_filters(
     ],
 )
 def test_runs_are_found_by_their_rule_and_their_namespace(
-    seeing: Client, query: str, names: set[str]
+    as_viewer: Client, query: str, names: set[str]
 ) -> None:
     criteria = {
         "expired": Criteria(expired=True, namespace="shop"),
@@ -121,58 +115,58 @@ def test_runs_are_found_by_their_rule_and_their_namespace(
     }
     made = {name: make_run(criteria_json=asked.to_json()).pk for name, asked in criteria.items()}
     expected = {made[name] for name in names}
-    assert {run.pk for run in seeing.get(f"{RUNS}?{query}").context["cl"].queryset} == expected
-    assert {int(row["run"]) for row in exported(seeing, query)} == expected
+    assert {run.pk for run in as_viewer.get(f"{RUNS}?{query}").context["cl"].queryset} == expected
+    assert {int(row["run"]) for row in exported(as_viewer, query)} == expected
 
 
-def test_a_run_is_found_by_its_number_and_its_policy(seeing: Client, runs: dict[str, int]) -> None:
+def test_a_run_is_found_by_its_number_and_its_policy(as_viewer: Client, runs: dict[str, int]) -> None:
     for query in (f"q={runs['old']}", f"q=Run+{runs['old']}"):
-        assert [int(row["run"]) for row in exported(seeing, query)] == [runs["old"]]
+        assert [int(row["run"]) for row in exported(as_viewer, query)] == [runs["old"]]
     policy = CleanupPolicy.objects.get(name="Nightly of the shop")
-    (row,) = exported(seeing, f"policy={policy.pk}")
+    (row,) = exported(as_viewer, f"policy={policy.pk}")
     assert (row["policy"], row["step"], row["criteria"]) == ("Nightly of the shop", "1", "invalid")
-    assert "Nightly of the shop" in seeing.get(f"{RUNS}?outcome=waits").content.decode()
+    assert "Nightly of the shop" in as_viewer.get(f"{RUNS}?outcome=waits").content.decode()
 
 
-def test_the_links_to_the_exports_keep_the_filters(seeing: Client, runs: dict[str, int]) -> None:
-    html = seeing.get(f"{RUNS}?outcome=waits&q=x").content.decode()
+def test_the_links_to_the_exports_keep_the_filters(as_viewer: Client, runs: dict[str, int]) -> None:
+    html = as_viewer.get(f"{RUNS}?outcome=waits&q=x").content.decode()
     assert f'href="{RUNS}export.csv?outcome=waits&amp;q=x"' in html
     assert f'href="{RUNS}export.json?outcome=waits&amp;q=x"' in html
 
 
-def test_the_export_has_all_columns_the_newest_run_first(seeing: Client, runs: dict[str, int]) -> None:
-    text = seeing.get(f"{RUNS}export.csv").getvalue().decode()
+def test_the_export_has_all_columns_the_newest_run_first(as_viewer: Client, runs: dict[str, int]) -> None:
+    text = as_viewer.get(f"{RUNS}export.csv").getvalue().decode()
     assert text.splitlines()[0] == COLUMNS
-    assert [int(row["run"]) for row in exported(seeing)] == sorted(runs.values(), reverse=True)
-    assert exported(seeing, "outcome=stopped")[0]["error"] == "'=1+1"
+    assert [int(row["run"]) for row in exported(as_viewer)] == sorted(runs.values(), reverse=True)
+    assert exported(as_viewer, "outcome=stopped")[0]["error"] == "'=1+1"
 
 
-def test_the_export_tells_what_a_run_did(seeing: Client) -> None:
+def test_the_export_has_the_results_of_a_run(as_viewer: Client) -> None:
     make_session("bad", session_id="")
     make_session("fine")
     run = run_cleanup(plan_cleanup(Criteria(invalid=True), trigger="command", actor="ada"))
     run.refresh_from_db()
-    (row,) = json.loads(seeing.get(f"{RUNS}export.json").getvalue())["runs"]
+    (row,) = json.loads(as_viewer.get(f"{RUNS}export.json").getvalue())["runs"]
     assert (row["matched"], row["removed"], row["bytes"]) == (1, 1, run.removed_bytes)
     assert row["before_bytes"] - row["after_bytes"] == run.removed_bytes
     assert row["seconds"] >= 0
     assert row["as_of"] == run.as_of.isoformat()
 
 
-def test_no_endpoint_leaves_by_an_error(seeing: Client) -> None:
+def test_an_exported_error_has_no_endpoint(as_viewer: Client) -> None:
     make_run(state="failed", error=f"DataError: {ENDPOINT}")
     for kind in ("csv", "json"):
-        assert SECRET not in seeing.get(f"{RUNS}export.{kind}").getvalue().decode()
+        assert SECRET not in as_viewer.get(f"{RUNS}export.{kind}").getvalue().decode()
 
 
 def test_list_and_export_take_few_queries_and_no_large_column(
-    seeing: Client, monkeypatch: pytest.MonkeyPatch
+    as_viewer: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = CleanupPolicy.objects.create(name="Nightly of the shop")
 
     def queries_of(address: str) -> int:
         with CaptureQueriesContext(connection) as queries:
-            response = seeing.get(address)
+            response = as_viewer.get(address)
             assert response.status_code == 200
             if response.streaming:
                 response.getvalue()
@@ -188,22 +182,22 @@ def test_list_and_export_take_few_queries_and_no_large_column(
     assert max(few) <= 15
     monkeypatch.setattr(streaming, "CHUNK_ROWS", 10)
     assert queries_of(addresses[1]) == few[1] + 6
-    assert len(exported(seeing)) == 61
+    assert len(exported(as_viewer)) == 61
 
 
-def test_list_and_export_tell_of_a_selection_without_reading_its_ids(seeing: Client) -> None:
+def test_list_and_export_describe_a_selection_without_reading_its_ids(as_viewer: Client) -> None:
     make_run(criteria_json=Criteria(session_ids=tuple(range(10_000))).to_json())
     make_run(criteria_json=Criteria(expired=True, namespace="shop").to_json())
     for address in (RUNS, f"{RUNS}export.csv"):
         with CaptureQueriesContext(connection) as queries:
-            response = seeing.get(address)
+            response = as_viewer.get(address)
             html = (response.getvalue() if response.streaming else response.content).decode()
         assert "10,000 selected" in html
         assert "expired (last accessed over 7 days ago), in namespace shop" in html
         assert not [query for query in queries if '"criteria_json", "' in query["sql"]]
 
 
-def test_an_export_is_for_those_who_see_runs(client: Client, outsider: User) -> None:
+def test_an_export_requires_a_permission(client: Client, outsider: User) -> None:
     for kind in ("csv", "json"):
         assert client.get(f"{RUNS}export.{kind}").status_code == 302
         client.force_login(outsider)
@@ -215,15 +209,15 @@ def test_an_export_is_for_those_who_see_runs(client: Client, outsider: User) -> 
 
 
 @pytest.mark.parametrize("query", ["planned=zzz", "outcome=", "rule=zzz", "planned=7&actor__startswith=a"])
-def test_a_filter_that_is_none_is_refused_by_the_export(seeing: Client, query: str) -> None:
+def test_the_export_refuses_an_unknown_filter_value(as_viewer: Client, query: str) -> None:
     make_run()
     for kind in ("csv", "json"):
-        assert seeing.get(f"{RUNS}export.{kind}?{query}").status_code == 400
+        assert as_viewer.get(f"{RUNS}export.{kind}?{query}").status_code == 400
 
 
 @pytest.fixture
 def ledger_row(root: User, client: Client) -> Iterator[CleanupRun]:
-    """A run that must be the same afterwards, before the eyes of somebody who may do everything."""
+    """A run that must stay unchanged, with a superuser logged in."""
     client.force_login(root)
     run = make_run(actor="ada", matched_count=3, removed_count=2)
     before = CleanupRun.objects.filter(pk=run.pk).values().get()
@@ -231,17 +225,17 @@ def ledger_row(root: User, client: Client) -> Iterator[CleanupRun]:
     assert CleanupRun.objects.values().get() == before
 
 
-def test_nobody_adds_to_the_ledger_by_form(client: Client, ledger_row: CleanupRun) -> None:
+def test_runs_cannot_be_added_by_form(client: Client, ledger_row: CleanupRun) -> None:
     assert client.get(f"{RUNS}add/").status_code == 403
     assert client.post(f"{RUNS}add/", {"trigger": "admin"}).status_code == 403
 
 
-def test_nobody_changes_the_ledger_by_form(client: Client, ledger_row: CleanupRun) -> None:
+def test_runs_cannot_be_changed_by_form(client: Client, ledger_row: CleanupRun) -> None:
     client.post(f"{RUNS}{ledger_row.pk}/change/", {"actor": "eve", "removed_count": "0", "_save": "Save"})
     client.post(RUNS, {"form-0-id": ledger_row.pk, "form-0-actor": "eve", "_save": "Save"})
 
 
-def test_nobody_deletes_from_the_ledger(client: Client, ledger_row: CleanupRun) -> None:
+def test_runs_cannot_be_deleted(client: Client, ledger_row: CleanupRun) -> None:
     address = f"{RUNS}{ledger_row.pk}/delete/"
     assert client.get(address).status_code == 403
     assert client.post(address, {"post": "yes"}).status_code == 403

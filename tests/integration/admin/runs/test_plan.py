@@ -1,4 +1,4 @@
-"""The page of a plan: the number to be typed, what is held, and what is outdated."""
+"""The preview of a plan: the number to confirm, approval, and outdated plans."""
 
 from __future__ import annotations
 
@@ -20,15 +20,10 @@ from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, Clean
 from sessions_app.models.clock import database_now
 from sessions_app.session.criteria import Criteria
 from sessions_app.session.selection import Selection
+from tests.clients import Page, page_at
 from tests.factories import build_session, make_session
 
 RUNS = "/admin/sessions_app/cleanuprun/"
-
-
-@pytest.fixture
-def at_work(client: Client, operator: User) -> Client:
-    client.force_login(operator)
-    return client
 
 
 def page_of(run: CleanupRun) -> str:
@@ -50,7 +45,7 @@ def outdate(run: CleanupRun) -> None:
 
 @pytest.fixture
 def held(db: None) -> CleanupRun:
-    """A plan of two sessions of ten, which a policy has held."""
+    """A plan of two of ten sessions that needs approval."""
     make_bad_ones(2, among=10)
     run = plan()
     policy = CleanupPolicy.objects.create(name="Nightly sweep of the shop")
@@ -59,22 +54,23 @@ def held(db: None) -> CleanupRun:
     return hold(run, "It would take 2 sessions; the brake is at 1.")
 
 
-def test_the_plan_is_set_against_its_scope(at_work: Client) -> None:
+def test_the_plan_shows_its_share_of_the_scope(as_operator: Client) -> None:
     make_bad_ones(3, among=12)
-    html = at_work.get(page_of(plan())).content.decode()
-    assert "Before: 12 sessions, " in html
-    assert "this takes 3 (25 percent)" in html
-    assert "Type the number" not in html
+    context = as_operator.get(page_of(plan())).context
+    assert [context[name] for name in ("before_count", "count", "percent")] == [12, 3, "25 percent"]
+    assert not context["requires_confirmation"]
 
 
 @pytest.mark.parametrize("criteria", [{"invalid": True}, {"all": True}])
-def test_the_scope_is_counted_once_for_all_pages_of_a_plan(at_work: Client, criteria: dict[str, Any]) -> None:
+def test_the_scope_is_counted_once_for_all_pages_of_a_plan(
+    as_operator: Client, criteria: dict[str, Any]
+) -> None:
     make_bad_ones(150, among=320)
     run = plan(**criteria)
 
     def passes(page: int) -> int:
         with CaptureQueriesContext(connection) as queries:
-            assert at_work.get(f"{page_of(run)}?page={page}").status_code == 200
+            assert as_operator.get(f"{page_of(run)}?page={page}").status_code == 200
         sessions = [query["sql"] for query in queries if "browsersession" in query["sql"]]
         return len([sql for sql in sessions if "COUNT(" in sql or "SUM(" in sql])
 
@@ -93,7 +89,7 @@ def test_the_scope_is_counted_once_for_all_pages_of_a_plan(at_work: Client, crit
         {"selection": Selection(problem="any", pinned="no")},
     ],
 )
-def test_a_large_plan_is_not_gone_through_for_its_page(
+def test_the_page_of_a_large_plan_does_not_scan_it(
     as_root: Client, criteria: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan_totals, "READ_SESSIONS", 40)
@@ -106,147 +102,146 @@ def test_a_large_plan_is_not_gone_through_for_its_page(
     for sql in (query["sql"] for query in queries if "browsersession" in query["sql"]):
         assert "LIMIT" in sql or '"id" IN (' in sql, sql
     assert "<strong>150 sessions</strong>" in html
-    assert "The numbers are those of the plan" in html
-    assert re.search("(39|40) of them are listed; the downloads have all.", html)
+    assert "The figures are from" in html
+    assert re.search("(39|40) of them are listed; the downloads have all of them.", html)
     download = as_root.get(f"{RUNS}{run.pk}/sessions.json").getvalue()
     assert len(json.loads(download)["sessions"]) == 149
-    # The number of the page holds, and the one that is left.
+    # Both the number on the page and the current number are accepted.
     assert "another number" in as_root.post(page_of(run), {"number": "151"}).content.decode()
     assert as_root.post(page_of(run), {"number": "150"}).status_code == 302
 
 
 @pytest.mark.parametrize("typed", ["", "1,19", "x", "1e2", "²", "9" * 30, "-7", "6", "8"])
-def test_more_than_half_goes_only_with_its_number(at_work: Client, typed: str) -> None:
+def test_more_than_half_of_the_scope_requires_confirmation(as_operator: Client, typed: str) -> None:
     make_bad_ones(7, among=12)
     run = plan()
-    html = at_work.get(page_of(run)).content.decode()
+    html = as_operator.get(page_of(run)).content.decode()
     assert '<label for="id_number">Type the number of sessions to confirm</label>' in html
     assert "number-error" not in html
-    html = at_work.post(page_of(run), {"number": typed}).content.decode()
+    html = as_operator.post(page_of(run), {"number": typed}).content.decode()
     assert 'aria-describedby="number-error number-help"' in html
     assert 'id="number-error">Nothing was removed' in html
     run.refresh_from_db()
     assert (run.state, BrowserSession.objects.count()) == ("planned", 12)
-    at_work.post(page_of(run), {"number": " 7 "})
+    as_operator.post(page_of(run), {"number": " 7 "})
     assert BrowserSession.objects.count() == 5
 
 
-def test_a_number_may_be_typed_with_commas(at_work: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_number_may_be_typed_with_commas(as_operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sessions_app.admin.runs.actions.REQUEST_SESSIONS", 2_000)
     make_bad_ones(1_234, among=1_300)
-    at_work.post(page_of(plan()), {"number": "1,234"})
+    as_operator.post(page_of(plan()), {"number": "1,234"})
     assert BrowserSession.objects.count() == 66
 
 
-def test_all_wants_its_number_however_few_they_are(at_work: Client, operator: User) -> None:
+def test_all_always_requires_confirmation(as_operator: Client, operator: User) -> None:
     operator.user_permissions.add(Permission.objects.get(codename="clean_up_all_sessions"))
     make_bad_ones(0, among=3)
     make_session("kept", is_pinned=True)
     run = plan(all=True)
-    assert "It takes all sessions of its scope" in at_work.get(page_of(run)).content.decode()
-    at_work.post(page_of(run))
+    assert "This removes all sessions in scope" in as_operator.get(page_of(run)).content.decode()
+    as_operator.post(page_of(run))
     assert BrowserSession.objects.count() == 4
-    at_work.post(page_of(run), {"number": "4"})
+    as_operator.post(page_of(run), {"number": "4"})
     assert BrowserSession.objects.count() == 0
 
 
-def test_the_number_that_the_page_showed_holds_while_sessions_are_touched(at_work: Client) -> None:
+def test_the_number_on_the_page_stays_valid_while_sessions_change(as_operator: Client) -> None:
     make_bad_ones(5, among=5)
     run = plan()
-    at_work.get(page_of(run))
+    as_operator.get(page_of(run))
     BrowserSession.objects.filter(pk=BrowserSession.objects.first().pk).update(is_pinned=True)  # type: ignore[union-attr]
-    assert "plan takes 4 sessions" in at_work.post(page_of(run), {"number": "3"}).content.decode()
-    at_work.post(page_of(run), {"number": "5"})
+    assert "plan takes 4 sessions" in as_operator.post(page_of(run), {"number": "3"}).content.decode()
+    as_operator.post(page_of(run), {"number": "5"})
     assert BrowserSession.objects.count() == 1
 
 
-def test_a_held_plan_tells_why_and_by_which_policy(at_work: Client, held: CleanupRun) -> None:
-    html = at_work.get(page_of(held)).content.decode()
+def test_a_held_plan_shows_its_reason_and_policy(as_operator: Client, held: CleanupRun) -> None:
+    html = as_operator.get(page_of(held)).content.decode()
     assert "It would take 2 sessions; the brake is at 1." in html
     assert "Nightly sweep of the shop" in html
-    assert "Approve and run: clean up 2 sessions</button>" in html
-    assert "Dismiss</button>" in html
-    html = at_work.get(f"{RUNS}{held.pk}/change/").content.decode()
-    assert "Held for a person." in html
-    assert page_of(held) in html
+    assert {"Approve and run: clean up 2 sessions", "Dismiss"} <= {*Page(html).buttons}
+    html = as_operator.get(f"{RUNS}{held.pk}/change/").content.decode()
+    assert page_of(held) in Page(html).links.values()
 
 
-def test_a_held_plan_tells_that_its_policy_asks_for_something_else_by_now(
-    at_work: Client, held: CleanupRun
-) -> None:
-    words = "Its policy asks for something else by now."
+def test_a_held_plan_shows_that_its_policy_has_changed(as_operator: Client, held: CleanupRun) -> None:
+
+    def has_changed() -> bool:
+        return bool(as_operator.get(page_of(held)).context["has_policy_changed"])
+
     policy = CleanupPolicy.objects.get(name="Nightly sweep of the shop")
     step = CleanupStep.objects.create(policy=policy, position=1, criterion="invalid")
-    assert words not in at_work.get(page_of(held)).content.decode()
+    assert not has_changed()
     CleanupStep.objects.filter(pk=step.pk).update(criterion="expired")
-    assert words in at_work.get(page_of(held)).content.decode()
+    assert has_changed()
     step.delete()
-    assert words in at_work.get(page_of(held)).content.decode()
+    assert has_changed()
 
 
-def test_to_approve_is_to_run(at_work: Client, held: CleanupRun) -> None:
-    at_work.post(page_of(held), {"approve": "1"})
+def test_approval_runs_the_plan(as_operator: Client, held: CleanupRun) -> None:
+    as_operator.post(page_of(held), {"approve": "1"})
     held.refresh_from_db()
     assert (held.state, held.approved_by, held.removed_count) == ("succeeded", "operator", 2)
-    html = at_work.get(f"{RUNS}{held.pk}/change/").content.decode()
-    assert "Approved by" in html
-    assert "Nightly sweep of the shop" in html
+    facts = page_at(as_operator, f"{RUNS}{held.pk}/change/").facts
+    assert facts["Approved by"].startswith("operator, ")
+    assert facts["Policy"] == "Nightly sweep of the shop, step 1"
 
 
-def test_what_is_not_an_approval_does_not_approve(at_work: Client, held: CleanupRun) -> None:
+def test_a_held_plan_runs_only_after_approval(as_operator: Client, held: CleanupRun) -> None:
     for data in ({}, {"number": "2"}):
-        assert at_work.post(page_of(held), data)["Location"] == page_of(held)
-    assert at_work.post(f"{RUNS}{held.pk}/resume/")["Location"] == page_of(held)
+        assert as_operator.post(page_of(held), data)["Location"] == page_of(held)
+    assert as_operator.post(f"{RUNS}{held.pk}/resume/")["Location"] == page_of(held)
     held.refresh_from_db()
     assert (held.state, BrowserSession.objects.count()) == ("held", 10)
 
 
-def test_to_approve_more_than_half_takes_its_number(at_work: Client, held: CleanupRun) -> None:
+def test_approval_of_more_than_half_requires_confirmation(as_operator: Client, held: CleanupRun) -> None:
     CleanupRun.objects.filter(pk=held.pk).update(before_count=3)
-    assert "number-error" in at_work.post(page_of(held), {"approve": "1"}).content.decode()
+    assert "number-error" in as_operator.post(page_of(held), {"approve": "1"}).content.decode()
     held.refresh_from_db()
     assert (held.state, held.approved_by) == ("held", "")
-    at_work.post(page_of(held), {"approve": "1", "number": "2"})
+    as_operator.post(page_of(held), {"approve": "1", "number": "2"})
     assert BrowserSession.objects.count() == 8
 
 
-def test_a_held_plan_is_dismissed(at_work: Client, held: CleanupRun) -> None:
-    html = at_work.post(f"{RUNS}{held.pk}/close/", follow=True).content.decode()
+def test_a_held_plan_can_be_dismissed(as_operator: Client, held: CleanupRun) -> None:
+    html = as_operator.post(f"{RUNS}{held.pk}/close/", follow=True).content.decode()
     held.refresh_from_db()
     assert (held.state, held.closed_by) == ("closed", "operator")
     assert "Closed by operator" in html
     assert BrowserSession.objects.count() == 10
-    html = at_work.post(page_of(held), {"approve": "1"}, follow=True).content.decode()
+    html = as_operator.post(page_of(held), {"approve": "1"}, follow=True).content.decode()
     assert "Closed by operator" in html
     assert BrowserSession.objects.count() == 10
 
 
 @pytest.mark.parametrize("is_held", [False, True])
-def test_an_outdated_plan_is_made_again_and_not_run(at_work: Client, held: CleanupRun, is_held: bool) -> None:
+def test_an_outdated_plan_is_replaced_and_does_not_run(
+    as_operator: Client, held: CleanupRun, is_held: bool
+) -> None:
     run = held if is_held else plan()
     outdate(run)
-    html = at_work.get(page_of(run)).content.decode()
-    assert "This plan is over a day old." in html
-    assert "Make it again</button>" in html
-    assert "Clean up" not in html
-    assert "Approve and run" not in html
-    at_work.post(page_of(run), {"approve": "1", "number": "2"})
+    html = as_operator.get(page_of(run)).content.decode()
+    assert "Make a new plan" in Page(html).buttons
+    assert not re.search("Clean up|Approve and run", html)
+    as_operator.post(page_of(run), {"approve": "1", "number": "2"})
     assert BrowserSession.objects.count() == 10
-    answer = at_work.post(f"{RUNS}{run.pk}/again/")
+    answer = as_operator.post(f"{RUNS}{run.pk}/again/")
     new = CleanupRun.objects.latest("pk")
     assert answer["Location"] == page_of(new)
     assert (new.state, new.matched_count, new.trigger, new.actor) == ("planned", 2, "admin", "operator")
-    assert "Clean up 2 sessions</button>" in at_work.get(page_of(new)).content.decode()
+    assert "Clean up 2 sessions" in page_at(as_operator, page_of(new)).buttons
     assert CleanupRun.objects.filter(pk=run.pk, state="closed").exists() is is_held
 
 
-def test_a_plan_of_today_is_not_made_again(at_work: Client, held: CleanupRun) -> None:
-    at_work.post(f"{RUNS}{held.pk}/again/")
+def test_a_current_plan_is_not_replaced(as_operator: Client, held: CleanupRun) -> None:
+    as_operator.post(f"{RUNS}{held.pk}/again/")
     assert CleanupRun.objects.count() == 1
 
 
 @pytest.mark.parametrize("act", ["plan", "close", "again", "resume", "undo", "protect"])
-def test_who_may_not_clean_up_decides_nothing(
+def test_every_action_requires_a_permission(
     client: Client, viewer: User, outsider: User, held: CleanupRun, act: str
 ) -> None:
     address = f"{RUNS}{held.pk}/{act}/"
@@ -261,20 +256,20 @@ def test_who_may_not_clean_up_decides_nothing(
 
 
 @pytest.mark.parametrize("act", ["close", "again", "resume", "undo", "protect"])
-def test_what_changes_something_goes_by_post(at_work: Client, held: CleanupRun, act: str) -> None:
-    assert at_work.get(f"{RUNS}{held.pk}/{act}/").status_code == 405
+def test_every_action_requires_post(as_operator: Client, held: CleanupRun, act: str) -> None:
+    assert as_operator.get(f"{RUNS}{held.pk}/{act}/").status_code == 405
 
 
-def test_a_decision_needs_its_token(operator: User, held: CleanupRun) -> None:
+def test_every_action_requires_a_csrf_token(operator: User, held: CleanupRun) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(operator)
     for act in ("plan", "close"):
         assert client.post(f"{RUNS}{held.pk}/{act}/", {"approve": "1"}).status_code == 403
 
 
-def test_a_sweep_goes_on_after_the_step_that_was_approved(at_work: Client, held: CleanupRun) -> None:
+def test_a_sweep_continues_after_an_approved_step(as_operator: Client, held: CleanupRun) -> None:
     CleanupRun.objects.filter(pk=held.pk).update(due_at=database_now())
-    at_work.post(page_of(held), {"approve": "1"})
+    as_operator.post(page_of(held), {"approve": "1"})
     (task,) = OrmQ.objects.all()
     assert (task.func(), task.task["args"]) == ("sessions_app.tasks.continue_cleanup", (held.pk,))
-    assert "Queued" not in at_work.get(f"{RUNS}{held.pk}/change/").content.decode()
+    assert "Queued" not in as_operator.get(f"{RUNS}{held.pk}/change/").content.decode()

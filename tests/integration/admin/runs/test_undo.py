@@ -7,6 +7,7 @@ from django.test import Client
 from sessions_app.cleanup import plan_cleanup, run_cleanup
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
 from sessions_app.session.criteria import Criteria
+from tests.clients import Page
 from tests.factories import ENDPOINT, SECRET, make_session
 
 RUNS = "/admin/sessions_app/cleanuprun/"
@@ -21,88 +22,80 @@ def run(db: None) -> CleanupRun:
     return run_cleanup(plan_cleanup(Criteria(invalid=True), trigger="command"))
 
 
-@pytest.fixture
-def at_work(client: Client, operator: User) -> Client:
-    client.force_login(operator)
-    return client
-
-
 def live() -> list[str]:
     return list(BrowserSession.objects.order_by("name").values_list("name", flat=True))
 
 
-def test_one_click_brings_a_run_back(at_work: Client, run: CleanupRun) -> None:
+def test_a_run_is_undone_from_its_page(as_operator: Client, run: CleanupRun) -> None:
     page = f"{RUNS}{run.pk}/change/"
-    assert f'action="{RUNS}{run.pk}/undo/"' in at_work.get(page).content.decode()
-    html = at_work.post(f"{RUNS}{run.pk}/undo/", follow=True).content.decode()
+    assert f'action="{RUNS}{run.pk}/undo/"' in as_operator.get(page).content.decode()
+    html = as_operator.post(f"{RUNS}{run.pk}/undo/", follow=True).content.decode()
     assert live() == ["first", "second"]
-    assert "2 of 2 sessions are back." in html
-    assert "Undone" in html
-    assert "2 sessions by operator" in html
-    assert "/undo/" not in html
+    assert "2 of 2 sessions were restored." in Page(html).notices
+    assert Page(html).facts["Restored"] == "2 sessions by operator"
+    assert "Undo" not in Page(html).buttons
 
 
-def test_what_cannot_come_back_is_told(at_work: Client, run: CleanupRun) -> None:
+def test_sessions_that_cannot_be_restored_are_reported(as_operator: Client, run: CleanupRun) -> None:
     make_session("first")
-    html = at_work.post(f"{RUNS}{run.pk}/undo/", follow=True).content.decode()
-    assert "1 of 2 sessions are back. 1 stay in the archive: their names or files are taken." in html
+    html = as_operator.post(f"{RUNS}{run.pk}/undo/", follow=True).content.decode()
+    (notice,) = Page(html).notices
+    assert notice.startswith("1 of 2 sessions were restored. 1 stay in the archive")
 
 
-def test_an_undo_that_fails_is_told_on_the_page_of_the_run(
-    at_work: Client, run: CleanupRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_failed_undo_is_shown_on_the_page_of_the_run(
+    as_operator: Client, run: CleanupRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*args: object) -> None:
         raise ValueError(ENDPOINT)
 
     monkeypatch.setattr("sessions_app.cleanup.undo._restore_batch", fail)
-    html = at_work.post(f"{RUNS}{run.pk}/undo/", follow=True).content.decode()
-    assert f"The undo of run {run.pk} failed; what it did is kept." in html
+    html = as_operator.post(f"{RUNS}{run.pk}/undo/", follow=True).content.decode()
+    assert f"The undo of run {run.pk} failed. Its work so far is kept." in Page(html).notices
     assert "ValueError" in html
     assert f"The undo of run {run.pk} failed." in caplog.text
     assert SECRET not in html + caplog.text
     assert live() == []
     monkeypatch.undo()
-    assert "Go on with the undo</button>" in html
-    at_work.post(f"{RUNS}{run.pk}/undo/")
+    assert "Resume the undo" in Page(html).buttons
+    as_operator.post(f"{RUNS}{run.pk}/undo/")
     assert live() == ["first", "second"]
 
 
-def test_an_undo_goes_by_post_and_with_permission_only(
-    at_work: Client, run: CleanupRun, viewer: User
-) -> None:
-    assert at_work.get(f"{RUNS}{run.pk}/undo/").status_code == 405
-    at_work.force_login(viewer)
-    assert at_work.post(f"{RUNS}{run.pk}/undo/").status_code == 403
-    assert at_work.post(f"{RUNS}{run.pk}/protect/", {"protect": "1"}).status_code == 403
-    html = at_work.get(f"{RUNS}{run.pk}/change/").content.decode()
+def test_an_undo_requires_post_and_permission(as_operator: Client, run: CleanupRun, viewer: User) -> None:
+    assert as_operator.get(f"{RUNS}{run.pk}/undo/").status_code == 405
+    as_operator.force_login(viewer)
+    assert as_operator.post(f"{RUNS}{run.pk}/undo/").status_code == 403
+    assert as_operator.post(f"{RUNS}{run.pk}/protect/", {"protect": "1"}).status_code == 403
+    html = as_operator.get(f"{RUNS}{run.pk}/change/").content.decode()
     assert "/undo/" not in html
-    at_work.post(ARCHIVE, {"action": "bring_back", "_selected_action": [s.pk for s in _archived()]})
+    as_operator.post(ARCHIVE, {"action": "restore", "_selected_action": [s.pk for s in _archived()]})
     assert live() == []
 
 
-def test_a_run_is_protected_and_no_longer(at_work: Client, run: CleanupRun) -> None:
+def test_a_run_can_be_protected_and_unprotected(as_operator: Client, run: CleanupRun) -> None:
     for value, is_protected in (("1", True), ("0", False)):
-        at_work.post(f"{RUNS}{run.pk}/protect/", {"protect": value})
+        as_operator.post(f"{RUNS}{run.pk}/protect/", {"protect": value})
         run.refresh_from_db()
         assert run.is_protected is is_protected
 
 
-def test_single_sessions_come_back_from_the_list_of_the_archive(at_work: Client, run: CleanupRun) -> None:
+def test_single_sessions_are_restored_from_the_archive(as_operator: Client, run: CleanupRun) -> None:
     first = ArchivedSession.objects.get(name="first")
-    data = {"action": "bring_back", "_selected_action": [first.pk]}
-    html = at_work.post(ARCHIVE, data, follow=True).content.decode()
-    assert "1 of 1 sessions are back." in html
+    data = {"action": "restore", "_selected_action": [first.pk]}
+    html = as_operator.post(ARCHIVE, data, follow=True).content.decode()
+    assert "1 of 1 sessions were restored." in Page(html).notices
     assert live() == ["first"]
 
 
-@pytest.mark.parametrize(("days", "words"), [(14, "undone for 14 days"), (0, "this cannot be undone")])
-def test_the_confirmation_tells_whether_it_can_be_undone(
-    at_work: Client, settings: object, days: int, words: str
+@pytest.mark.parametrize(("days", "text"), [(14, "undo this for 14 days"), (0, "This cannot be undone")])
+def test_the_preview_shows_whether_the_cleanup_can_be_undone(
+    as_operator: Client, settings: object, days: int, text: str
 ) -> None:
     settings.RAPTOR_ARCHIVE_DAYS = days  # type: ignore[attr-defined]
     make_session("bad", session_id="")
     plan = plan_cleanup(Criteria(invalid=True), trigger="admin")
-    assert words in at_work.get(f"{RUNS}{plan.pk}/plan/").content.decode()
+    assert text in as_operator.get(f"{RUNS}{plan.pk}/plan/").content.decode()
 
 
 def _archived() -> list[ArchivedSession]:

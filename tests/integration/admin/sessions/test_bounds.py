@@ -1,4 +1,4 @@
-"""What the lists read, however many sessions there are, and what they say of the rest."""
+"""Lists read a bounded number of rows and show what they did not read."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ADDRESSES = (
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bounds that a test can reach."""
+    """Bounds that a few rows exceed."""
     set_bounds(monkeypatch, BOUND=10, READ_BOUND=4)
 
 
@@ -66,15 +66,13 @@ def notes(html: str) -> str:
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_a_page_takes_few_queries_each_of_which_is_bounded(
-    see: Any, address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_page_takes_few_bounded_queries(see: Any, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     set_bounds(monkeypatch, READ_BOUND=40)
     crowd(300)
     with CaptureQueriesContext(connection) as queries:
         html = see(f"{LIST}?{address}")
-    # Login session, user, two for its permissions, namespaces and those of directories, at most two ways
-    # that are weighed, what is listed, and the rows of the page; a search takes two more.
+    # Login session, user, two for permissions, namespaces, directories, at most two compared indexes, the ids
+    # of the list, and the rows of the page; a search takes two more.
     assert len(queries) <= 12
     assert len(html) < 150_000
     for sql in (query["sql"] for query in queries if "browsersession" in query["sql"]):
@@ -84,13 +82,13 @@ def test_a_page_takes_few_queries_each_of_which_is_bounded(
 
 @pytest.mark.parametrize("order", ["", "o=6", "o=-6", "o=2", "o=-2", "o=5", "o=-5", "o=7", "o=-7"])
 @pytest.mark.parametrize("query", ["", "namespace=n1&expired=no", "browser_type=firefox", "problem=any"])
-def test_what_has_an_index_is_read_in_its_order(see: Any, order: str, query: str) -> None:
+def test_a_list_with_an_index_is_read_in_its_order(see: Any, order: str, query: str) -> None:
     crowd(60)
     with connection.cursor() as cursor, CaptureQueriesContext(connection) as queries:
         if connection.vendor == "postgresql":
-            # So few rows are read faster without: the question is whether there is an index at all.
-            for way in ("seqscan", "sort", "bitmapscan"):
-                cursor.execute(f"SET LOCAL enable_{way} TO off")
+            # Without this, PostgreSQL would not use an index for so few rows.
+            for method in ("seqscan", "sort", "bitmapscan"):
+                cursor.execute(f"SET LOCAL enable_{method} TO off")
         see(f"{LIST}?{order}&{query}")
     looked = [q["sql"] for q in queries if re.search(r"^SELECT (?!COUNT).* LIMIT 10*01$", q["sql"])]
     assert len(looked) == 1
@@ -105,7 +103,7 @@ def test_what_has_an_index_is_read_in_its_order(see: Any, order: str, query: str
 
 @pytest.mark.parametrize("expired", CHOICES["expired"])
 @pytest.mark.parametrize("accessed", CHOICES["accessed"])
-def test_two_ranges_of_the_last_access_are_read_as_one(see: Any, expired: str, accessed: str) -> None:
+def test_two_ranges_of_the_last_access_are_combined(see: Any, expired: str, accessed: str) -> None:
     for hours in (-1, 1, 100, 200, 2_000):
         make_session(f"s{hours}", age=timedelta(hours=hours))
     make_session("unreadable", last_accessed="never")
@@ -120,53 +118,53 @@ def test_two_ranges_of_the_last_access_are_read_as_one(see: Any, expired: str, a
 
 
 @pytest.mark.usefixtures("few")
-def test_more_than_are_listed_are_counted_with_a_plus(see: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_truncated_list_has_a_count_with_a_plus(see: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changelist.SessionList, "list_per_page", 6, raising=False)
     monkeypatch.setattr("sessions_app.admin.sessions.admin.BrowserSessionAdmin.list_per_page", 6)
     crowd(12)
     first, last = see(), see(f"{LIST}?p=2")
     assert re.search(r"10\+\s+browser sessions", first)
-    assert "The first 10 are listed" not in first
-    assert "The first 10 are listed: filter, or sort the other way." in last
+    assert "Only the first 10 are listed." not in first
+    assert "Only the first 10 are listed." in last
     assert names(first) == {f"s{n:03}" for n in range(6)}
     assert names(last) == {f"s{n:03}" for n in range(6, 10)}
     assert names(see(f"{LIST}?o=6&p=1")) == {f"s{n:03}" for n in range(6, 12)}
 
 
 @pytest.mark.usefixtures("few")
-def test_as_many_as_are_listed_are_counted_to_the_last(see: Any) -> None:
+def test_a_complete_list_has_an_exact_count(see: Any) -> None:
     crowd(10)
     html = see()
     assert re.search(r"\s10\s+browser sessions", html)
     assert "are listed" not in html
 
 
-def test_a_page_that_is_gone_is_the_last_one(see: Any) -> None:
+def test_a_page_number_after_the_end_shows_the_last_page(see: Any) -> None:
     crowd(120)
     assert names(see(f"{LIST}?p=9&pinned=no")) == names(see(f"{LIST}?p=2&pinned=no")) != set()
 
 
 @pytest.mark.usefixtures("few")
-def test_filters_without_an_index_say_how_far_they_looked(see: Any) -> None:
+def test_filters_without_an_index_show_how_many_rows_were_searched(see: Any) -> None:
     crowd(40)
     html = see(f"{LIST}?namespace=n1&pinned=no")
-    looked = "Only the 10 most recently accessed sessions in namespace n1 were looked through"
-    assert notes(html) == f"{looked}: others may match too."
+    searched = "Only the 10 most recently accessed sessions in namespace n1 were searched."
+    assert notes(html) == f"{searched} Others may match too."
     assert names(html) <= {f"s{n:03}" for n in range(1, 30, 3)}
     assert re.search(r"\d\+\s+browser sessions", html)
 
 
 @pytest.mark.usefixtures("few")
-def test_a_filter_that_leaves_few_is_looked_through_whole(see: Any) -> None:
+def test_a_filter_that_leaves_few_rows_reads_all_of_them(see: Any) -> None:
     crowd(40)
     make_session("lonely", namespace="small", age=timedelta(days=90))
     html = see(f"{LIST}?namespace=small&pinned=no&problem=none&o=-7")
     assert names(html) == {"lonely"}
-    assert "looked through" not in html
+    assert "were searched" not in html
 
 
 @pytest.mark.usefixtures("few")
-def test_an_order_without_an_index_sorts_what_was_accessed_last(see: Any) -> None:
+def test_an_order_without_an_index_sorts_the_latest_sessions(see: Any) -> None:
     crowd(40)
     html = see(f"{LIST}?namespace=n1&o=-7")
     listed = re.findall(r'class="field-name"><a [^>]*>([^<]+)</a>', html)
@@ -175,7 +173,7 @@ def test_an_order_without_an_index_sorts_what_was_accessed_last(see: Any) -> Non
 
 
 @pytest.mark.usefixtures("few")
-def test_a_search_says_what_was_searched(see: Any) -> None:
+def test_a_search_shows_what_was_searched(see: Any) -> None:
     crowd(20)
     make_session("zebra-1", age=timedelta(days=400))
     make_session("my-zebra", age=timedelta(days=400))
@@ -190,20 +188,20 @@ def test_a_search_says_what_was_searched(see: Any) -> None:
     html = see(f"{LIST}?q=014&namespace=n2")
     assert (names(html), notes(html)) == (
         {"s014"},
-        "Searched: name, host, session id and metadata of all sessions that meet the filters.",
+        "Searched: name, host, session id and metadata of all sessions that match the filters.",
     )
     html = see(f"{LIST}?q=s0")
     assert names(html) == {"s000", "s001", "s002", "s003"}
-    assert "Too many names begin with “s0”: write more" in notes(html)
+    assert "Too many names begin with “s0”. Type more" in notes(html)
     html = see(f"{LIST}?q=zeb&accessed=older")
     assert names(html) == {"zebra-1", "my-zebra"}
     assert (
-        notes(html) == "Searched: name, host, session id and metadata of all sessions that meet the filters."
+        notes(html) == "Searched: name, host, session id and metadata of all sessions that match the filters."
     )
 
 
 @pytest.mark.usefixtures("few")
-def test_what_a_search_finds_is_sorted(see: Any) -> None:
+def test_search_results_are_sorted(see: Any) -> None:
     crowd(20)
     for n in range(3):
         make_session(f"zebra-{n}", age=timedelta(days=400 - n), namespace=f"z{2 - n}")
@@ -220,7 +218,7 @@ def test_what_a_search_finds_is_sorted(see: Any) -> None:
 
 
 @pytest.mark.usefixtures("few")
-def test_the_archive_is_bounded_too(as_root: Client) -> None:
+def test_the_archive_is_bounded(as_root: Client) -> None:
     crowd(20)
     run = run_cleanup(plan_cleanup(Criteria(all=True), trigger="command"))
     html = as_root.get(ARCHIVE).content.decode()
@@ -228,4 +226,4 @@ def test_the_archive_is_bounded_too(as_root: Client) -> None:
     html = as_root.get(f"{ARCHIVE}?run={run.pk}").content.decode()
     assert re.search(r"10\+\s+archived sessions", html)
     html = as_root.get(f"{ARCHIVE}?q=s01").content.decode()
-    assert notes(html) == "Only the 4 that were removed last were looked through: others may match too."
+    assert notes(html) == "Only the 4 that were removed last were searched. Others may match too."

@@ -1,4 +1,4 @@
-"""The page of a session: its problems, its document whatever is in it, its pin and its cleanup."""
+"""The page of a session: its problems, its document, its pin and its cleanup."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.factories import make_session, nested_document
 pytestmark = pytest.mark.usefixtures("at_noon")
 
 
-def test_the_page_of_a_session_tells_problems_advice_and_warnings(see: Any) -> None:
+def test_the_page_of_a_session_shows_problems_advice_and_warnings(see: Any) -> None:
     session = make_session("two", session_id="", browser_type="firefox", cdp_url="ws://10.1.2.3:1/x")
     html = see(page_of(session))
     assert "The session id is missing." in html
@@ -53,14 +53,14 @@ def test_any_bytes_are_shown_readable(see: Any, document: bytes, shown: str) -> 
     assert shown in see(page_of(make_session(document=document)))
 
 
-def test_a_long_document_is_cut_off_and_says_so(see: Any) -> None:
+def test_a_long_document_is_truncated_with_a_note(see: Any) -> None:
     for document in (b'{"a": "' + b"x" * 400_000 + b'"}', b"y" * 700_000):
         html = see(page_of(make_session(document=document)))
         assert len(html) < 40_000
         assert "Only the beginning is shown" in html
 
 
-def test_a_session_is_pinned_and_unpinned_by_who_may_change_it(
+def test_users_who_may_change_a_session_can_pin_and_unpin_it(
     client: Client, operator: User, viewer: User
 ) -> None:
     session = make_session()
@@ -76,7 +76,7 @@ def test_a_session_is_pinned_and_unpinned_by_who_may_change_it(
         assert BrowserSession.objects.get().updated_at >= changed_at
 
 
-def test_a_session_is_cleaned_up_from_its_page_by_way_of_a_plan(client: Client, operator: User) -> None:
+def test_a_session_is_cleaned_up_from_its_page_through_a_plan(client: Client, operator: User) -> None:
     session, other = make_session(), make_session()
     address = f"{LIST}{session.pk}/clean-up/"
     client.force_login(operator)
@@ -91,16 +91,16 @@ def test_a_session_is_cleaned_up_from_its_page_by_way_of_a_plan(client: Client, 
     assert list(BrowserSession.objects.all()) == [other]
 
 
-def test_a_pinned_session_is_not_planned_but_told(client: Client, operator: User) -> None:
+def test_a_pinned_session_is_refused_with_a_message(client: Client, operator: User) -> None:
     session = make_session("kept", is_pinned=True)
     client.force_login(operator)
     response = client.post(f"{LIST}{session.pk}/clean-up/", follow=True)
     assert response.redirect_chain == [(page_of(session), 302)]
-    assert "“kept” is pinned: unpin it first." in response.content.decode()
+    assert "“kept” is pinned. Unpin it first." in response.content.decode()
     assert not CleanupRun.objects.exists()
 
 
-def test_a_session_is_cleaned_up_by_post_and_by_who_may(
+def test_a_cleanup_from_the_page_needs_post_and_permission(
     client: Client, operator: User, viewer: User, outsider: User
 ) -> None:
     address = f"{LIST}{make_session().pk}/clean-up/"
@@ -115,7 +115,7 @@ def test_a_session_is_cleaned_up_by_post_and_by_who_may(
 
 
 @pytest.mark.parametrize("address", ["add/", "1/delete/"])
-def test_sessions_are_neither_added_nor_deleted_by_form(client: Client, root: User, address: str) -> None:
+def test_sessions_cannot_be_added_or_deleted_by_form(client: Client, root: User, address: str) -> None:
     make_session()
     client.force_login(root)
     assert client.get(LIST + address).status_code in (302, 403)
@@ -126,7 +126,7 @@ def test_sessions_are_neither_added_nor_deleted_by_form(client: Client, root: Us
 
 
 @pytest.mark.parametrize("address", ["nonsense/change/", "99999999999999999999999/change/", "0/change/"])
-def test_a_session_that_is_not_there_is_told(client: Client, viewer: User, address: str) -> None:
+def test_a_missing_session_redirects_with_a_message(client: Client, viewer: User, address: str) -> None:
     client.force_login(viewer)
     response = client.get(LIST + address, follow=True)
     assert "t exist" in response.content.decode()

@@ -1,4 +1,4 @@
-"""The counts beside the choices of the filters: right, or told as no more than a beginning."""
+"""The facet counts of the filters are exact or lower bounds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 
 from sessions_app.admin.formatting import expiry_cutoff
 from sessions_app.admin.sessions import index_choice
-from sessions_app.admin.sessions.changelist import listing_of
+from sessions_app.admin.sessions.changelist import build_listing
 from sessions_app.admin.sessions.facet_counts import Choice, Count, count_choices
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.session.selection import CHOICES, Selection
@@ -32,7 +32,7 @@ OFFERED = [
     *(Choice("namespace", value) for value in NAMESPACES),
 ]
 SELECTIONS = 16
-# Bounds that some of the counts reach, and others do not.
+# Some of the counts exceed these bounds.
 BOUNDS = [(10_000, 1_000), (80, 30), (10, 4)]
 
 
@@ -47,7 +47,7 @@ KINDS: tuple[dict[str, Any], ...] = (
 
 
 def crowd(count: int) -> None:
-    """Sessions of all kinds, which no two filters divide alike."""
+    """Create sessions of all kinds, so that no two filters have the same result."""
     chance = random.Random(7)
     BrowserSession.objects.bulk_create(
         build_session(
@@ -73,10 +73,12 @@ def some_selections() -> list[Selection]:
 
 
 def counted(selection: Selection, *hidden: str) -> dict[Choice, Count]:
-    def ask(selection: Selection) -> index_choice.Asked:
-        return index_choice.ask(selection, AS_OF, expiry_cutoff(AS_OF), hidden)
+    def build(selection: Selection) -> index_choice.ListQuery:
+        return index_choice.build_query(selection, AS_OF, expiry_cutoff(AS_OF), hidden)
 
-    return count_choices(selection, listing_of(ask(selection), index_choice.BY_AGE), OFFERED, ask=ask)
+    return count_choices(
+        selection, build_listing(build(selection), index_choice.BY_AGE), OFFERED, build_query=build
+    )
 
 
 def brute_force(selection: Selection, choice: Choice, *hidden: str) -> int:
@@ -86,7 +88,7 @@ def brute_force(selection: Selection, choice: Choice, *hidden: str) -> int:
 
 
 def choices_in(page: str) -> dict[str, list[str]]:
-    """The choices of each filter as the page has them."""
+    """Return the choices of each filter on the page."""
     sidebar = page.partition('id="changelist-filter"')[2]
     return {
         title: re.findall(r'<a href="\?[^"]*">([^<]*)</a></li>', part)
@@ -95,7 +97,7 @@ def choices_in(page: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(("bound", "read_bound"), BOUNDS)
-def test_each_count_is_right_or_said_to_be_a_beginning(
+def test_each_count_is_exact_or_a_lower_bound(
     monkeypatch: pytest.MonkeyPatch, bound: int, read_bound: int
 ) -> None:
     set_bounds(monkeypatch, BOUND=bound, READ_BOUND=read_bound)
@@ -114,7 +116,7 @@ def test_each_count_is_right_or_said_to_be_a_beginning(
 
 @pytest.mark.parametrize("hidden", [("n1",), ("n0", "n2"), ("n0", "n1", "n2", "n3")])
 @pytest.mark.parametrize(("bound", "read_bound"), BOUNDS)
-def test_what_is_hidden_is_not_counted(
+def test_hidden_sessions_are_not_counted(
     monkeypatch: pytest.MonkeyPatch, hidden: tuple[str, ...], bound: int, read_bound: int
 ) -> None:
     set_bounds(monkeypatch, BOUND=bound, READ_BOUND=read_bound)
@@ -128,7 +130,7 @@ def test_what_is_hidden_is_not_counted(
             )
 
 
-def test_what_an_index_has_is_counted_to_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_in_an_index_are_counted_to_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     set_bounds(monkeypatch, BOUND=90, READ_BOUND=80)
     crowd(400)
     for selection in (Selection(), Selection(expired="no"), Selection(namespace="n1")):
@@ -139,7 +141,7 @@ def test_what_an_index_has_is_counted_to_the_bound(monkeypatch: pytest.MonkeyPat
                 assert counts[choice] == Count(min(expected, 80), is_whole=expected <= 80), choice
 
 
-def test_a_count_says_what_it_knows() -> None:
+def test_a_lower_bound_has_a_plus() -> None:
     assert str(Count(1_234, is_whole=True)) == "1,234"
     assert str(Count(0, is_whole=True)) == "0"
     assert str(Count(1_000, is_whole=False)) == "1,000+"
@@ -153,7 +155,7 @@ class TestOnThePage:
         make_session("two", namespace="shop", is_pinned=True, age=timedelta(days=9))
         make_session("bad", namespace="shop", session_id="")
 
-    def test_they_are_shown_on_demand(self, see: Callable[..., str]) -> None:
+    def test_counts_are_shown_on_demand(self, see: Callable[..., str]) -> None:
         page = see()
         assert choices_in(page)["pinned"] == ["All", "Yes", "No"]
         (link,) = re.findall(r'href="(\?[^"]*)" class="viewlink"', page)
@@ -163,7 +165,7 @@ class TestOnThePage:
         assert choices_in(page)["namespace"] == ["All", "default (1)", "shop (2)"]
         assert 'href="?" class="hidelink"' in page
 
-    def test_each_is_what_the_list_has_when_it_is_taken(self, see: Callable[..., str]) -> None:
+    def test_each_count_is_the_length_of_the_filtered_list(self, see: Callable[..., str]) -> None:
         page = see(f"{LIST}?_facets=True&namespace=shop")
         links = re.findall(r'<a href="(\?[^"]*)">[^<]* \((\d+)\)</a>', page)
         assert len(links) == 24
@@ -172,7 +174,7 @@ class TestOnThePage:
             listed = see(LIST + link.replace("&amp;", "&"))
             assert len(re.findall('class="action-select"', listed)) == int(number), link
 
-    def test_they_stay_through_filters_and_searches(self, see: Callable[..., str]) -> None:
+    def test_counts_stay_through_filters_and_searches(self, see: Callable[..., str]) -> None:
         page = see(f"{LIST}?_facets=True&q=o&pinned=yes&o=-7")
         assert '<input type="hidden" name="_facets" value="True">' in page
         assert '(<a href="?_facets=True">Show all</a>)' in page
@@ -184,10 +186,10 @@ class TestOnThePage:
     @pytest.mark.parametrize(
         "query", ["namespace=", "namespace=%20", "problem=wrong", "pinned=&q=%20", "p=x"]
     )
-    def test_an_odd_address_has_them_too(self, see: Callable[..., str], query: str) -> None:
+    def test_an_odd_url_has_counts_too(self, see: Callable[..., str], query: str) -> None:
         assert choices_in(see(f"{LIST}?_facets=1&{query}"))["expired"][0] == "All"
 
-    def test_what_is_selected_with_them_is_the_same(self, client: Client, operator: User) -> None:
+    def test_counts_do_not_change_a_selection(self, client: Client, operator: User) -> None:
         client.force_login(operator)
         data = {"action": "clean_up", "select_across": "1", "_selected_action": ["1"]}
         for facets_too in ("", "&_facets=True"):
@@ -197,7 +199,7 @@ class TestOnThePage:
         assert one == other
         assert one[1] == 1
 
-    def test_other_lists_have_none(self, client: Client, root: User) -> None:
+    def test_other_lists_have_no_counts(self, client: Client, root: User) -> None:
         client.force_login(root)
         for name in ("archivedsession", "cleanuprun"):
             page = client.get(f"/admin/sessions_app/{name}/?_facets=True").content.decode()
@@ -217,7 +219,7 @@ class TestOnThePage:
     ],
 )
 @pytest.mark.parametrize("bound", [10_000, 10])
-def test_they_take_few_queries_each_of_which_is_bounded(
+def test_counts_take_few_bounded_queries(
     see: Any, monkeypatch: pytest.MonkeyPatch, query: str, limit: int, bound: int
 ) -> None:
     set_bounds(monkeypatch, BOUND=bound, READ_BOUND=min(bound, 40))
@@ -231,7 +233,7 @@ def test_they_take_few_queries_each_of_which_is_bounded(
         assert '"document"' not in sql
 
 
-def test_so_many_namespaces_as_are_offered_are_counted_in_one_query(see: Any, monkeypatch: Any) -> None:
+def test_all_offered_namespaces_are_counted_in_one_query(see: Any, monkeypatch: Any) -> None:
     set_bounds(monkeypatch, BOUND=10)
     for n in range(60):
         make_session(f"s{n}", namespace=f"n{n:02}")

@@ -1,4 +1,4 @@
-"""What the page of a session tells of its past, live or archived, and to whom."""
+"""The history on the page of a session, live or archived, and who sees which events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.html import strip_tags
 
 from sessions_app.admin.formatting import NONE
-from sessions_app.admin.sessions.history import SHOWN
+from sessions_app.admin.sessions.history import MAX_EVENTS
 from sessions_app.cleanup import restore_sessions, undo_cleanup
 from sessions_app.models import BrowserSession
 from sessions_app.models.clock import database_now
@@ -28,15 +28,15 @@ pytestmark = pytest.mark.django_db
 
 CHANGED = "Last changed here"
 ADDED = "Added to the panel"
-ACCESSED = "Last accessed, as its document says"
-CREATED = "Created, as its document says"
+ACCESSED = "Last accessed, according to its document"
+CREATED = "Created, according to its document"
 CRITERIA = "Criteria: expired (last accessed over 7 days ago)"
-Told = list[tuple[str, str, str]]
+Rows = list[tuple[str, str, str]]
 
 
 @pytest.fixture
 def old(db: None) -> BrowserSession:
-    """A session that each sweep takes."""
+    """An expired session."""
     return make_session("old", **OLD)
 
 
@@ -53,52 +53,50 @@ def table_of(page: str) -> str:
     return page.split('<h2 id="history">')[1].split("</table>")[0]
 
 
-def rows_of(page: str) -> Told:
-    """When, what and by whom, of each line of the table; blank for nobody."""
+def rows_of(page: str) -> Rows:
+    """Return time, event and user of each row; blank without a user."""
     lines = re.findall(r"<tr>(.*?)</tr>", table_of(page).split("<tbody>")[1], re.DOTALL)
     cells = [[text_of(cell) for cell in re.findall(r"<t[hd].*?</t[hd]>", line, re.DOTALL)] for line in lines]
     return [(when, what, by.replace(NONE, "")) for when, what, by in cells]
 
 
-def told(page: str) -> list[tuple[str, str]]:
+def events(page: str) -> list[tuple[str, str]]:
     return [(what, by) for _, what, by in rows_of(page)]
 
 
-def test_a_session_to_which_nothing_happened_tells_its_own_dates(see: Any, old: BrowserSession) -> None:
+def test_an_unchanged_session_shows_its_own_dates(see: Any, old: BrowserSession) -> None:
     lines = rows_of(see(page_of(old.pk)))
     assert [(what, by) for _, what, by in lines] == [(ADDED, ""), (CREATED, ""), (ACCESSED, "")]
     assert [when for when, _, _ in lines[1:]] == ["2026-11-20 09:00", "2026-10-01 12:00"]
 
 
-def test_a_change_of_the_row_is_told_where_it_is_another_than_its_making(
-    see: Any, old: BrowserSession
-) -> None:
+def test_a_change_of_the_row_is_shown_unless_it_is_the_creation(see: Any, old: BrowserSession) -> None:
     changed_at = old.added_at + timedelta(minutes=5)
     BrowserSession.objects.filter(pk=old.pk).update(updated_at=changed_at)
-    assert told(see(page_of(old.pk)))[:2] == [(CHANGED, ""), (ADDED, "")]
+    assert events(see(page_of(old.pk)))[:2] == [(CHANGED, ""), (ADDED, "")]
 
 
 def test_dates_that_the_document_does_not_have_are_left_out(see: Any) -> None:
     session = make_session("checkout", created_at="yesterday", last_accessed=None)
-    assert told(see(page_of(session.pk))) == [(ADDED, "")]
+    assert events(see(page_of(session.pk))) == [(ADDED, "")]
 
 
-def test_an_archived_session_tells_what_removed_it_who_and_why(see: Any, old: BrowserSession) -> None:
+def test_an_archived_session_shows_its_run_actor_and_reasons(see: Any, old: BrowserSession) -> None:
     run = swept()
     page = see(page_of(old.pk))
-    what, by = told(page)[0]
+    what, by = events(page)[0]
     assert what == f"Removed by run {run.pk} Last accessed 52 days ago; the limit is 7 days."
     assert by == "Command: tester"
     assert f'<a href="/admin/sessions_app/cleanuprun/{run.pk}/change/">' in table_of(page)
 
 
-def test_each_removal_and_each_return_is_told_whoever_did_it(see: Any, old: BrowserSession) -> None:
+def test_each_removal_and_restoration_is_shown_with_its_actor(see: Any, old: BrowserSession) -> None:
     first = undo_cleanup(swept(), actor="anna")
     second = undo_cleanup(swept(), actor="ben")
     moves = [
-        (f"Brought back from run {second.pk}", "ben"),
+        (f"Restored from run {second.pk}", "ben"),
         (f"Removed by run {second.pk} {CRITERIA}", "Command: tester"),
-        (f"Brought back from run {first.pk}", "anna"),
+        (f"Restored from run {first.pk}", "anna"),
         (f"Removed by run {first.pk} {CRITERIA}", "Command: tester"),
         (ADDED, ""),
         (CREATED, ""),
@@ -108,32 +106,28 @@ def test_each_removal_and_each_return_is_told_whoever_did_it(see: Any, old: Brow
     assert [(what, by) for _, what, by in lines] == moves
     assert sorted((when for when, _, _ in lines), reverse=True) == [when for when, _, _ in lines]
     third = swept()
-    away = told(see(page_of(old.pk)))
+    away = events(see(page_of(old.pk)))
     assert away[0][0].startswith(f"Removed by run {third.pk} ")
     assert away[1:] == moves
 
 
-def test_a_session_that_came_back_alone_says_when_where_it_was_the_last_time(
-    see: Any, old: BrowserSession
-) -> None:
+def test_a_single_restoration_shows_its_time_only_if_it_is_the_latest(see: Any, old: BrowserSession) -> None:
     first = swept()
     restore_sessions([old.pk])
-    assert rows_of(see(page_of(old.pk)))[0][1:] == (f"Brought back from run {first.pk}", "")
+    assert rows_of(see(page_of(old.pk)))[0][1:] == (f"Restored from run {first.pk}", "")
     assert rows_of(see(page_of(old.pk)))[0][0] != "unknown"
     second = undo_cleanup(swept(), actor="anna")
     lines = rows_of(see(page_of(old.pk)))
     assert [what for _, what, _ in lines[:4]] == [
-        f"Brought back from run {second.pk}",
+        f"Restored from run {second.pk}",
         f"Removed by run {second.pk} {CRITERIA}",
-        f"Brought back from run {first.pk}",
+        f"Restored from run {first.pk}",
         f"Removed by run {first.pk} {CRITERIA}",
     ]
-    assert lines[2] == ("unknown", f"Brought back from run {first.pk}", "")
+    assert lines[2] == ("unknown", f"Restored from run {first.pk}", "")
 
 
-def test_an_undo_that_came_after_a_session_was_back_is_not_what_brought_it_back(
-    see: Any, old: BrowserSession
-) -> None:
+def test_an_undo_after_a_restoration_is_not_shown_as_its_cause(see: Any, old: BrowserSession) -> None:
     make_session("other", **OLD)
     first = swept()
     restore_sessions([old.pk])
@@ -141,14 +135,14 @@ def test_an_undo_that_came_after_a_session_was_back_is_not_what_brought_it_back(
     restore_sessions([old.pk])
     undo_cleanup(first, actor="anna")
     lines = rows_of(see(page_of(old.pk)))
-    assert lines[0][1:] == (f"Brought back from run {second.pk}", "")
-    assert lines[2] == ("unknown", f"Brought back from run {first.pk}", "")
+    assert lines[0][1:] == (f"Restored from run {second.pk}", "")
+    assert lines[2] == ("unknown", f"Restored from run {first.pk}", "")
 
 
-def test_a_run_that_the_ledger_has_no_more_is_told_by_its_number(see: Any, old: BrowserSession) -> None:
+def test_a_deleted_run_is_shown_by_its_number(see: Any, old: BrowserSession) -> None:
     BrowserSession.objects.filter(pk=old.pk).update(past_runs=[999], restored_at=database_now())
     lines = rows_of(see(page_of(old.pk)))
-    assert lines[0][1:] == ("Brought back from run 999", "")
+    assert lines[0][1:] == ("Restored from run 999", "")
     assert lines[1] == ("unknown", "Removed by run 999", "")
 
 
@@ -161,13 +155,13 @@ def test_runs_are_linked_and_described_for_those_who_may_see_them(
     client.force_login(viewer)
     for _ in ("archived", "live"):
         page = client.get(page_of(old.pk)).content.decode()
-        assert "Brought back from run" in table_of(page)
+        assert "Restored from run" in table_of(page)
         assert "Criteria" not in table_of(page)
         assert not re.search(r"cleanuprun/\d", page)
         restore_sessions([old.pk])
 
 
-def test_pins_are_told_to_everybody_who_sees_the_session(
+def test_pins_are_shown_to_all_users_who_see_the_session(
     client: Client, old: BrowserSession, operator: User, viewer: User
 ) -> None:
     client.force_login(operator)
@@ -176,42 +170,42 @@ def test_pins_are_told_to_everybody_who_sees_the_session(
             client.force_login(operator)
             client.post(f"{LIST}{old.pk}/pin/", {"pin": pin})
     client.force_login(viewer)
-    lines = told(client.get(page_of(old.pk)).content.decode())
+    lines = events(client.get(page_of(old.pk)).content.decode())
     assert lines[:3] == [("Pinned", "operator"), ("Unpinned", "operator"), ("Pinned", "operator")]
     swept(all=True)
-    assert ("Unpinned", "operator") in told(client.get(page_of(old.pk)).content.decode())
+    assert ("Unpinned", "operator") in events(client.get(page_of(old.pk)).content.decode())
 
 
-def test_who_was_shown_an_endpoint_is_told_to_those_who_may_see_it(
+def test_views_of_an_endpoint_are_shown_only_with_its_permission(
     client: Client, old: BrowserSession, root: User, viewer: User
 ) -> None:
     client.force_login(root)
     client.post(f"{LIST}{old.pk}/endpoint/")
     shown = ("Endpoint shown", "root")
-    assert shown in told(client.get(page_of(old.pk)).content.decode())
+    assert shown in events(client.get(page_of(old.pk)).content.decode())
     client.force_login(viewer)
-    assert shown not in told(client.get(page_of(old.pk)).content.decode())
-    # Django's own page of the log has no condition.
+    assert shown not in events(client.get(page_of(old.pk)).content.decode())
+    # Django's own history page shows all entries.
     response = client.get(f"{LIST}{old.pk}/history/", follow=True)
     assert response.redirect_chain == [(f"{page_of(old.pk)}#history", 302)]
     assert "Endpoint shown" not in response.content.decode()
 
 
-def test_the_log_of_others_is_not_told(client: Client, old: BrowserSession, operator: User) -> None:
+def test_the_log_of_other_sessions_is_not_shown(client: Client, old: BrowserSession, operator: User) -> None:
     other = make_session("other")
     client.force_login(operator)
     client.post(f"{LIST}{other.pk}/pin/", {"pin": "1"})
-    assert "Pinned" not in [what for what, _ in told(client.get(page_of(old.pk)).content.decode())]
+    assert "Pinned" not in [what for what, _ in events(client.get(page_of(old.pk)).content.decode())]
 
 
-def test_a_long_history_is_cut_off_and_says_so(see: Any, old: BrowserSession, root: User) -> None:
-    assert "the latest" not in table_of(see(page_of(old.pk)))
-    numbers = list(range(1001, 1001 + SHOWN + 5))
+def test_a_long_history_is_truncated_with_a_note(see: Any, old: BrowserSession, root: User) -> None:
+    assert "only the latest" not in table_of(see(page_of(old.pk)))
+    numbers = list(range(1001, 1001 + MAX_EVENTS + 5))
     BrowserSession.objects.filter(pk=old.pk).update(past_runs=numbers, restored_at=database_now())
-    LogEntry.objects.log_actions(root.pk, [old] * (SHOWN + 5), 2, "Pinned.")
+    LogEntry.objects.log_actions(root.pk, [old] * (MAX_EVENTS + 5), 2, "Pinned.")
     table = table_of(see(page_of(old.pk)))
-    assert f"the latest {SHOWN} each" in table
-    assert table.count("Removed by") == table.count("Pinned") == SHOWN
+    assert f"only the latest {MAX_EVENTS} undone removals" in table
+    assert table.count("Removed by") == table.count("Pinned") == MAX_EVENTS
     assert "run 1025" in table
     assert "run 1005" not in table
 
@@ -236,8 +230,8 @@ def test_the_page_takes_no_more_queries_for_a_longer_history(
         undo_cleanup(swept())
     often = queries_of_the_page()
     assert len(often) == len(once)
-    # Of megabytes, where runs skipped many.
+    # This column has megabytes if runs skipped many sessions.
     assert not any("skipped_sessions" in query for query in often)
     swept()
-    # The run that removed it, and the document, each by itself.
+    # One query for the run that removed it, and one for the document.
     assert len(queries_of_the_page()) == len(once) + 2

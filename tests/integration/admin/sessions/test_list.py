@@ -1,4 +1,4 @@
-"""The list of sessions: what it says, how it is filtered and sorted, and Validate."""
+"""The list of sessions: its columns, filters and order, and the action “Validate”."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def names(html: str) -> set[str]:
     return set(re.findall(r'class="field-name"><a [^>]*>([^<]+)</a>', html))
 
 
-def test_the_list_says_why_a_session_is_invalid_or_expired(see: Any) -> None:
+def test_the_list_shows_why_a_session_is_invalid_or_expired(see: Any) -> None:
     make_session("fresh")
     make_session("old", age=timedelta(days=9, hours=5))
     make_session("just-over", age=timedelta(days=7, minutes=1))
@@ -32,13 +32,13 @@ def test_the_list_says_why_a_session_is_invalid_or_expired(see: Any) -> None:
     assert "Last accessed 9 days ago; the limit is 7 days." in html
     assert "Last accessed over 7 days ago; the limit is 7 days." in html
     assert "The session id is missing." in html
-    assert "It counts as expired, because its age cannot be read." in html
+    assert "It counts as expired because its age cannot be read." in html
     assert ">Valid</span>" in html
     assert ">Invalid</span>" in html
     assert ">Expired</span>" in html
 
 
-def test_the_exact_instant_stands_on_the_age(see: Any) -> None:
+def test_the_age_has_the_exact_instant_as_title(see: Any) -> None:
     make_session(age=timedelta(days=3))
     assert 'title="2026-11-19 12:00:00 UTC">3 days</time>' in see()
 
@@ -109,20 +109,20 @@ def test_the_list_takes_a_fixed_number_of_queries_and_reads_no_document(see: Any
         html = see()
     assert len(names(html)) == 100
     assert len(html) < 150_000
-    # Login session, user, two for its permissions, limits, keys, rows, namespaces and those of directories.
+    # Login session, user, two for permissions, limits, ids, rows, namespaces and directories.
     assert len(queries) <= 9
     assert not [query for query in queries if '"document"' in query["sql"]]
 
 
-def test_an_empty_panel_says_what_to_do(see: Any, client: Client, operator: User) -> None:
-    assert "No session yet" in see()
+def test_an_empty_panel_explains_how_to_add_sessions(see: Any, client: Client, operator: User) -> None:
+    assert "No sessions yet" in see()
     assert "sessiondirectory/add" not in see()
     client.force_login(operator)
     assert "/admin/sessions_app/sessiondirectory/add/" in client.get(LIST).content.decode()
-    assert "No session yet" not in client.get(f"{LIST}?q=x").content.decode()
+    assert "No sessions yet" not in client.get(f"{LIST}?q=x").content.decode()
 
 
-def test_validate_tells_the_verdicts_and_changes_nothing(see: Any, client: Client) -> None:
+def test_validate_shows_the_verdicts_and_changes_nothing(see: Any, client: Client) -> None:
     sessions = [
         make_session("fine"),
         make_session("old", age=timedelta(days=9)),
@@ -138,7 +138,7 @@ def test_validate_tells_the_verdicts_and_changes_nothing(see: Any, client: Clien
     assert not CleanupRun.objects.exists()
 
 
-def test_validate_lists_as_many_as_a_page_holds_and_counts_all(client: Client, viewer: User) -> None:
+def test_validate_lists_one_page_and_counts_all(client: Client, viewer: User) -> None:
     BrowserSession.objects.bulk_create(build_session(session_id="") for _ in range(300))
     first = BrowserSession.objects.values_list("pk", flat=True)[0]
     client.force_login(viewer)

@@ -1,4 +1,4 @@
-"""The page of a live session, and what its buttons do."""
+"""The page of a live session and its buttons."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST
 
 from sessions_app.access.permissions import may_clean_up, may_see_endpoints
 from sessions_app.admin.base import ReadOnlyAdmin
-from sessions_app.admin.runs import actions as run_work
+from sessions_app.admin.runs import actions as run_actions
 from sessions_app.admin.sessions.detail import session_context
 from sessions_app.admin.sessions.history import ENDPOINT_SHOWN, history_context
 from sessions_app.cleanup import CleanupRefused
@@ -24,8 +24,8 @@ from sessions_app.session.criteria import Criteria, InvalidCriteria
 logger = logging.getLogger(__name__)
 
 
-class SessionPages(ReadOnlyAdmin):
-    """What the screen of sessions has of a single one."""
+class SessionActions(ReadOnlyAdmin):
+    """The part of the screen of sessions that shows and changes a single session."""
 
     def page_urls(self) -> list[URLPattern]:
         actions = {"pin": self.pin_view, "clean_up": self.clean_up_view, "endpoint": self.endpoint_view}
@@ -45,10 +45,10 @@ class SessionPages(ReadOnlyAdmin):
         return request.user.has_perm("sessions_app.change_browsersession")
 
     def show(self, request: HttpRequest, session: Any, *, endpoint: str = "") -> HttpResponse:
-        """The page of a session; with its whole endpoint for who has asked for that."""
+        """Render the page of a session, with its endpoint if the user requested it."""
         offers_endpoint = bool(session.cdp_url.strip()) and not endpoint and may_see_endpoints(request.user)
         context = session_context(
-            session, session.reason_bits, as_of=session.judged_at, offers_endpoint=offers_endpoint
+            session, session.reason_bits, as_of=session.evaluated_at, offers_endpoint=offers_endpoint
         )
         context |= {
             "can_pin": self.has_pin_permission(request),
@@ -62,15 +62,15 @@ class SessionPages(ReadOnlyAdmin):
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Lead to the history on the page: Django's own tells everybody who was shown an endpoint."""
+        """Redirect to the history on the page; Django's own shows all users who viewed an endpoint."""
         page = reverse("admin:sessions_app_browsersession_change", args=[object_id])
         return HttpResponseRedirect(f"{page}#history")
 
     def clean_up_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Plan to remove a session; it goes when somebody has looked at the plan."""
+        """Plan the removal of a session and redirect to the preview."""
         session = self._to_act_on(request, object_id, is_allowed=self.has_clean_up_permission(request))
         if session.is_pinned:
-            self.message_user(request, f"“{session.name}” is pinned: unpin it first.", messages.WARNING)
+            self.message_user(request, f"“{session.name}” is pinned. Unpin it first.", messages.WARNING)
             return _to_page(session)
         chosen = Criteria(
             session_ids=(session.pk,),
@@ -78,20 +78,20 @@ class SessionPages(ReadOnlyAdmin):
             max_age_days=settings.RAPTOR_MAX_AGE_DAYS,
         )
         try:
-            run = run_work.make_plan(request, chosen)
+            run = run_actions.make_plan(request, chosen)
         except (CleanupRefused, InvalidCriteria) as reason:
-            self.message_user(request, f"Nothing was done: {reason}", messages.ERROR)
+            self.message_user(request, f"Nothing was planned: {reason}", messages.ERROR)
             return _to_page(session)
-        return run_work.to_plan(run)
+        return run_actions.redirect_to_plan(run)
 
     def endpoint_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Show the whole endpoint of a session, once that is logged."""
+        """Show the endpoint of a session and log that the user viewed it."""
         session = self._to_act_on(request, object_id, is_allowed=may_see_endpoints(request.user))
         if not session.cdp_url.strip():
             self.message_user(request, f"“{session.name}” has no endpoint.", messages.WARNING)
             return _to_page(session)
         self.log_change(request, session, ENDPOINT_SHOWN)
-        # A name may hold a line break, and would forge a line of the log.
+        # Log the repr: a line break in a name would forge a log line.
         logger.info("The endpoint of %r was shown to %s", str(session), request.user.get_username())
         response = self.show(request, session, endpoint=session.cdp_url)
         response["Cache-Control"] = "no-store"
@@ -101,16 +101,16 @@ class SessionPages(ReadOnlyAdmin):
         """Pin a session, or unpin it."""
         session = self._to_act_on(request, object_id, is_allowed=self.has_pin_permission(request))
         is_pinned = request.POST.get("pin") == "1"
-        # update() dates the change, so that a plan made before no longer takes the session.
+        # update() sets updated_at, so that existing plans skip the session.
         if not BrowserSession.objects.filter(pk=session.pk).update(is_pinned=is_pinned):
-            return self.gone(request, object_id)
+            return self.redirect_missing(request, object_id)
         self.log_change(request, session, "Pinned." if is_pinned else "Unpinned.")
-        text = "is pinned: only a cleanup of “all” removes it." if is_pinned else "is no longer pinned."
-        self.message_user(request, f"{session.name} {text}", messages.SUCCESS)
+        text = "is pinned. Only a cleanup of all sessions removes it" if is_pinned else "was unpinned"
+        self.message_user(request, f"“{session.name}” {text}.", messages.SUCCESS)
         return _to_page(session)
 
     def _to_act_on(self, request: HttpRequest, object_id: str, *, is_allowed: bool) -> Any:
-        """The session of a page on which something was clicked.
+        """Return the session that a button was clicked for.
 
         Raises: PermissionDenied, Http404.
         """
