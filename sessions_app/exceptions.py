@@ -45,7 +45,7 @@ class MissingEndpointWarning(UserWarning):
     """A session was saved of a browser that cannot be connected to later."""
 
 
-def told_plainly(method: _Method) -> _Method:
+def hide_traceback(method: _Method) -> _Method:
     """Let a method's ``SessionException`` tell its message and nothing of what is beneath.
 
     Test runners print the arguments of the functions that an exception came through, and the exceptions

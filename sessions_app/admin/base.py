@@ -14,7 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from sessions_app.access.permissions import may_clean_up
-from sessions_app.access.visibility import refuse_hidden, seen_runs
+from sessions_app.access.visibility import refuse_hidden, visible_runs
 from sessions_app.models import CleanupRun
 
 LARGEST_ID_DIGITS = 19
@@ -147,7 +147,7 @@ def get_run(screen: RaptorAdmin, request: HttpRequest, run_id: int, *, to_act: b
     """
     if not (may_plan(request.user) if to_act else screen.has_view_permission(request)):
         raise PermissionDenied
-    run = seen_runs(request.user, CleanupRun.objects.filter(pk=run_id)).first()
+    run = visible_runs(request.user, CleanupRun.objects.filter(pk=run_id)).first()
     if run is None:
         raise Http404("This run does not exist.")
     if to_act:

@@ -16,7 +16,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.views.decorators.http import require_POST
 
-from sessions_app.access.visibility import hidden_from, seen
+from sessions_app.access.visibility import hidden_from, visible
 from sessions_app.admin import badges, formatting
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.mirror.registry import DirectoryError, register_directory, sync_directory
@@ -99,7 +99,7 @@ class SessionDirectoryAdmin(RaptorAdmin):
         return form
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SessionDirectory]:
-        return seen(request.user, super().get_queryset(request))
+        return visible(request.user, super().get_queryset(request))
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         added = ("path", "namespace", "is_enabled")

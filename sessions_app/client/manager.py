@@ -12,7 +12,7 @@ from uuid import uuid4
 from sessions_app.client.runtime import run_async, run_sync, set_up
 from sessions_app.exceptions import (
     SessionException,
-    told_plainly,
+    hide_traceback,
 )
 from sessions_app.session.info import SessionInfo
 
@@ -39,7 +39,7 @@ class SessionManager:
     Raises: SessionException: the folder, the namespace or the database cannot be used.
     """
 
-    @told_plainly
+    @hide_traceback
     def __init__(
         self,
         config: object = None,
@@ -73,27 +73,27 @@ class SessionManager:
 
     # Read
 
-    @told_plainly
+    @hide_traceback
     def list_sessions(self) -> list[str]:
         """Return the names of all sessions, valid or not, sorted."""
         return run_sync(self._store.names)
 
-    @told_plainly
+    @hide_traceback
     def get_session_info(self, session_name: str) -> SessionInfo | None:
         """Return the content of a session's document, or None if it does not exist or cannot be read."""
         return run_sync(self._store.find_info, session_name)
 
-    @told_plainly
+    @hide_traceback
     def validate_session(self, session_name: str) -> bool:
         """Check whether a session exists and breaks no rule of validity."""
         session = run_sync(self._store.find, session_name)
         return session is not None and not session.problems
 
-    @told_plainly
+    @hide_traceback
     def get_session_count(self) -> int:
         return run_sync(self._store.count)
 
-    @told_plainly
+    @hide_traceback
     def get_storage_size(self) -> int:
         """Return the size of all documents in bytes."""
         return run_sync(self._store.size_bytes)
@@ -105,7 +105,7 @@ class SessionManager:
 
     # Remove
 
-    @told_plainly
+    @hide_traceback
     def delete_session(self, session_name: str) -> bool:
         """Remove a session; return False if it does not exist.
 
@@ -113,18 +113,18 @@ class SessionManager:
         """
         return run_sync(self._store.delete, session_name)
 
-    @told_plainly
+    @hide_traceback
     def cleanup_expired_sessions(self, max_age_days: float | None = None) -> int:
         """Remove sessions above that age, or of unreadable age; return their number."""
         days = self.max_age_days if max_age_days is None else max_age_days
         return run_sync(self._store.remove_expired, days)
 
-    @told_plainly
+    @hide_traceback
     def cleanup_invalid_sessions(self) -> int:
         """Remove sessions that break a rule of validity; return their number."""
         return run_sync(self._store.remove_invalid)
 
-    @told_plainly
+    @hide_traceback
     def cleanup_all_sessions(self) -> int:
         """Remove all sessions of this folder or namespace, pinned ones included; return their number."""
         return run_sync(self._store.remove_all)
@@ -141,7 +141,7 @@ class SessionManager:
         self, page: AsyncPage, session_name: str, metadata: dict[str, Any] | None = None
     ) -> Coroutine[Any, Any, SessionInfo]: ...
 
-    @told_plainly
+    @hide_traceback
     def save_session(
         self, page: AsyncPage | SyncPage, session_name: str, metadata: dict[str, Any] | None = None
     ) -> SessionInfo | Coroutine[Any, Any, SessionInfo]:
@@ -163,7 +163,7 @@ class SessionManager:
             facts = page_info.run_without_loop(page_info.ask_page(page))
         return page_info.check_endpoint(run_sync(self._save, facts, session_name, metadata))
 
-    @told_plainly
+    @hide_traceback
     async def _save_async(self, page: Any, session_name: str, metadata: dict[str, Any] | None) -> SessionInfo:
         from sessions_app.browsers import page_info
 
@@ -192,7 +192,7 @@ class SessionManager:
         }
         return self._store.save(session_name, content)
 
-    @told_plainly
+    @hide_traceback
     async def restore_session(self, session_name: str) -> AsyncPage:
         """Connect to the browser of a session and return the page that was saved.
 
@@ -212,7 +212,7 @@ class SessionManager:
             await run_async(self._store.touch, session_name)
         return page
 
-    @told_plainly
+    @hide_traceback
     async def launch_session(
         self,
         session_name: str,
@@ -270,7 +270,7 @@ class SessionManager:
                 "or close_session to end it first."
             )
 
-    @told_plainly
+    @hide_traceback
     async def close_session(self, session_name: str) -> None:
         """End the browser of a session, and keep the session and its profile.
 

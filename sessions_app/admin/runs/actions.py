@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from sessions_app.access.permissions import may_clean_up, may_clean_up_all
-from sessions_app.access.visibility import within_sight
+from sessions_app.access.visibility import limit_to_visible
 from sessions_app.admin.base import RaptorAdmin, get_run
 from sessions_app.admin.polling import LATE_AFTER
 from sessions_app.admin.runs.progress import last_worked_at
@@ -58,7 +58,7 @@ def make_plan(request: HttpRequest, criteria: Criteria) -> CleanupRun:
     Raises: CleanupRefused, InvalidCriteria.
     """
     run = plan_cleanup(
-        within_sight(request.user, criteria),
+        limit_to_visible(request.user, criteria),
         trigger=CleanupRun.Trigger.ADMIN,
         actor=request.user.get_username(),
     )

@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from sessions_app.access.permissions import may_clean_up
-from sessions_app.access.visibility import hidden_from, is_seen, reaches_hidden, seen_names
+from sessions_app.access.visibility import hidden_from, is_visible, reaches_hidden, visible_names
 from sessions_app.admin import badges, formatting
 from sessions_app.admin.changelist import BOUND, READ_BOUND, first_rows
 from sessions_app.admin.polling import Phase
@@ -51,7 +51,7 @@ def run_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
 
 def _archived(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     archived = ArchivedSession.objects.filter(run=run)
-    visible = [is_seen(request.user)] if hidden_from(request.user) else []
+    visible = [is_visible(request.user)] if hidden_from(request.user) else []
     found, has_more = first_rows(archived.order_by("pk"), *visible, bound=READ_BOUND if visible else BOUND)
     page, sessions = formatting.page_of(request, [pk for (pk,) in found], archived.defer("document"))
     return {
@@ -62,7 +62,7 @@ def _archived(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
 
 
 def _skipped(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
-    named = seen_names(request.user, run.skipped_sessions)
+    named = visible_names(request.user, run.skipped_sessions)
     note = ""
     if run.skipped_count > len(named):
         is_listed = run.matched_count <= PlannedSessions.LIMIT

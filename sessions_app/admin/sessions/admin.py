@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern
 from django.utils.html import format_html
 
-from sessions_app.access.visibility import seen
+from sessions_app.access.visibility import visible
 from sessions_app.admin import badges, filters, formatting
 from sessions_app.admin.changelist import selects_all
 from sessions_app.admin.reports import admin as storage
@@ -65,7 +65,7 @@ class BrowserSessionAdmin(SessionActions):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BrowserSession]:
         # No list shows documents, which may have megabytes.
-        sessions = seen(request.user, super().get_queryset(request)).defer("document")
+        sessions = visible(request.user, super().get_queryset(request)).defer("document")
         return formatting.annotate_status(sessions, formatting.request_time(request))
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[FacetedList]:
