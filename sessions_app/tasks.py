@@ -168,7 +168,7 @@ def _sweep(policy: CleanupPolicy, due_at: datetime, trigger: str, actor: str, de
             policy, due_at=due_at, trigger=trigger, actor=actor or policy.name, deadline=deadline
         )
     except cleanup.CleanupRefused as reason:
-        return policies.put_off(policy, due_at, trigger=trigger, because=str(reason), now=database_now())
+        return policies.postpone(policy, due_at, trigger=trigger, because=str(reason), now=database_now())
     if result.is_interrupted:
         _queue_sweep(policy.pk, due_at, trigger, actor)
     return result.describe()

@@ -28,24 +28,24 @@ def hidden_from(user: Any) -> frozenset[str]:
     return hidden
 
 
-def is_seen(user: Any) -> Q:
+def is_visible(user: Any) -> Q:
     """The rows with a namespace of their own that the user sees; nothing is asked where all are."""
     hidden = hidden_from(user)
     return ~Q(namespace__in=sorted(hidden)) if hidden else Q()
 
 
-def seen(user: Any, rows: QuerySet[_ModelT]) -> QuerySet[_ModelT]:
+def visible(user: Any, rows: QuerySet[_ModelT]) -> QuerySet[_ModelT]:
     """Leave out the rows of namespaces that are hidden from the user."""
-    return rows.filter(is_seen(user))
+    return rows.filter(is_visible(user))
 
 
-def seen_runs(user: Any, runs: QuerySet[CleanupRun]) -> QuerySet[CleanupRun]:
+def visible_runs(user: Any, runs: QuerySet[CleanupRun]) -> QuerySet[CleanupRun]:
     """Leave out the runs over a namespace that is hidden from the user."""
     hidden = hidden_from(user)
     return runs.exclude(criteria_json__namespace__in=sorted(hidden)) if hidden else runs
 
 
-def seen_changes(user: Any, changes: QuerySet[PolicyChange]) -> QuerySet[PolicyChange]:
+def visible_changes(user: Any, changes: QuerySet[PolicyChange]) -> QuerySet[PolicyChange]:
     """Leave out the changes of policies that were, or became, those of a namespace hidden from the user."""
     hidden = sorted(hidden_from(user))
     if not hidden:
@@ -53,7 +53,7 @@ def seen_changes(user: Any, changes: QuerySet[PolicyChange]) -> QuerySet[PolicyC
     return changes.exclude(before_json__namespace__in=hidden).exclude(after_json__namespace__in=hidden)
 
 
-def within_sight(user: Any, criteria: Criteria) -> Criteria:
+def limit_to_visible(user: Any, criteria: Criteria) -> Criteria:
     """Limit what somebody asks for to what they see.
 
     Raises: InvalidCriteria: it is a namespace that they do not see, or that is not there.
@@ -109,7 +109,7 @@ def _without_selected(criteria: dict[str, Any]) -> dict[str, Any]:
     return criteria | changed
 
 
-def seen_names(user: Any, named: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def visible_names(user: Any, named: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Leave out the sessions, by their namespace, that the user does not see."""
     hidden = hidden_from(user)
     return [session for session in named if session["namespace"] not in hidden]

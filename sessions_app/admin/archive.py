@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from sessions_app.access.permissions import may_clean_up
-from sessions_app.access.visibility import hidden_from, is_seen, seen, seen_runs
+from sessions_app.access.visibility import hidden_from, is_visible, visible, visible_runs
 from sessions_app.admin import filters, formatting
 from sessions_app.admin.base import ReadOnlyAdmin, is_id
 from sessions_app.admin.changelist import BOUND, READ_BOUND, BoundedChangeList, Listing, first_of
@@ -32,11 +32,11 @@ class ArchiveList(BoundedChangeList):
     def look(self, request: HttpRequest) -> Listing:
         rows = ArchivedSession.objects.order_by(*self.get_ordering(request, self.root_queryset))
         if (run := self.params.get("run")) is not None:
-            runs = seen_runs(request.user, CleanupRun.objects.filter(pk=int(run) if is_id(run) else 0))
+            runs = visible_runs(request.user, CleanupRun.objects.filter(pk=int(run) if is_id(run) else 0))
             rows = rows.filter(run__in=list(runs.values_list("pk", flat=True)))
         rest = [Q(namespace=self.params["namespace"])] if "namespace" in self.params else []
         rest += [Q(name__icontains=self.query)] if self.query else []
-        rest += [is_seen(request.user)] if hidden_from(request.user) else []
+        rest += [is_visible(request.user)] if hidden_from(request.user) else []
         bound = READ_BOUND if rest else BOUND
         found, has_more = first_of(rows, *rest, bound=bound)
         ids = [pk for (pk,) in found]
@@ -65,7 +65,7 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
         js = ("admin/js/actions.js", "sessions_app/selection.js")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ArchivedSession]:
-        return seen(request.user, super().get_queryset(request)).defer("document")
+        return visible(request.user, super().get_queryset(request)).defer("document")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ArchiveList]:
         return ArchiveList

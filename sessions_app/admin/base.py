@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from sessions_app.access.visibility import seen_runs
+from sessions_app.access.visibility import visible_runs
 from sessions_app.models import CleanupRun
 
 LARGEST_ID_DIGITS = 19
@@ -29,7 +29,7 @@ def is_id(text: str) -> bool:
 
 def get_seen_run(user: Any, run_id: int) -> CleanupRun:
     """Raises: Http404: there is no such run, or the user does not see it."""
-    run = seen_runs(user, CleanupRun.objects.filter(pk=run_id)).first()
+    run = visible_runs(user, CleanupRun.objects.filter(pk=run_id)).first()
     if run is None:
         raise Http404("There is no such run.")
     return run

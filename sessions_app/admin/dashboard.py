@@ -14,7 +14,7 @@ from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 
 from sessions_app.access.permissions import may_clean_up
-from sessions_app.access.visibility import conceal, hidden_from, reaches_hidden, seen, seen_runs
+from sessions_app.access.visibility import conceal, hidden_from, reaches_hidden, visible, visible_runs
 from sessions_app.admin import formatting
 from sessions_app.admin.reports import charts
 from sessions_app.admin.reports.admin import RANGE, as_of_context, current_figures
@@ -110,7 +110,7 @@ def _tiles(request: HttpRequest, found: Figures) -> list[Tile]:
 
 
 def _next_sweep(request: HttpRequest, now: datetime) -> dict[str, Any]:
-    scheduled = seen(request.user, CleanupPolicy.objects.filter(is_enabled=True)).exclude(schedule="")
+    scheduled = visible(request.user, CleanupPolicy.objects.filter(is_enabled=True)).exclude(schedule="")
     policy = scheduled.order_by(F("next_run_at").asc(nulls_last=True), "name").first()
     return {
         "sees_policies": True,
@@ -128,7 +128,7 @@ def _when(due_at: datetime | None, now: datetime) -> str:
 
 
 def _runs(request: HttpRequest) -> dict[str, Any]:
-    runs = seen_runs(request.user, CleanupRun.objects.defer("skipped_sessions").select_related("policy"))
+    runs = visible_runs(request.user, CleanupRun.objects.defer("skipped_sessions").select_related("policy"))
     ledger = formatting.without_ids(runs)
     held = [
         conceal(request.user, run)

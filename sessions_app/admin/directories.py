@@ -16,12 +16,12 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.views.decorators.http import require_POST
 
-from sessions_app.access.visibility import hidden_from, seen
+from sessions_app.access.visibility import hidden_from, visible
 from sessions_app.admin import formatting
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.mirror.registry import DirectoryError, register_directory, sync_directory
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
-from sessions_app.session.endpoint import mask_endpoints
+from sessions_app.session.masking import safe_message
 
 COUNTS = ("added", "changed", "unchanged", "vanished", "left_behind", "skipped")
 
@@ -99,7 +99,7 @@ class SessionDirectoryAdmin(RaptorAdmin):
         return form
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SessionDirectory]:
-        return seen(request.user, super().get_queryset(request))
+        return visible(request.user, super().get_queryset(request))
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         added = ("path", "namespace", "is_enabled")
@@ -168,7 +168,7 @@ class SessionDirectoryAdmin(RaptorAdmin):
                 directory, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username()
             )
         except (DirectoryError, DatabaseError) as error:
-            self.message_user(request, mask_endpoints(str(error)), messages.ERROR)
+            self.message_user(request, safe_message(error), messages.ERROR)
         else:
             text = f"{directory.path} is in step: {in_words(result.to_json())}."
             self.message_user(request, text, messages.WARNING if result.skipped else messages.SUCCESS)

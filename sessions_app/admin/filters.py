@@ -12,7 +12,7 @@ from django.db import connection
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
-from sessions_app.access.visibility import hidden_from, seen_runs
+from sessions_app.access.visibility import hidden_from, visible_runs
 from sessions_app.admin.base import is_id
 from sessions_app.admin.formatting import expiry_cutoff, request_time
 from sessions_app.models import BrowserSession, CleanupRun, SessionDirectory
@@ -126,7 +126,7 @@ class RunFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> _Choices:
         removed = CleanupRun.objects.filter(removed_count__gt=0)
-        runs = seen_runs(request.user, removed).values_list("pk", flat=True)
+        runs = visible_runs(request.user, removed).values_list("pk", flat=True)
         found = [str(pk) for pk in runs[:RUNS_SHOWN]]
         chosen = self.value()
         return [

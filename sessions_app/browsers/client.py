@@ -21,6 +21,7 @@ from sessions_app.browsers.launcher import (
 from sessions_app.browsers.probe import Address, EndpointRefused, Liveness, Probe
 from sessions_app.exceptions import BrowserReplaced, BrowserUnreachable, PageNotFound, SessionException
 from sessions_app.session.endpoint import mask_endpoints
+from sessions_app.session.masking import safe_message
 
 if TYPE_CHECKING:
     from playwright import async_api, sync_api
@@ -222,8 +223,8 @@ async def open_page(page: async_api.Page, url: str) -> None:
     try:
         await page.goto(url)
     except Error as error:
-        told = mask_endpoints(error.message.splitlines()[0])
-        raise SessionException(f"The page cannot be opened: {told}") from None
+        reason = safe_message(error).partition("\n")[0]
+        raise SessionException(f"The page cannot be opened: {reason}") from None
 
 
 async def _target_id(page: async_api.Page) -> str:

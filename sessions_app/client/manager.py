@@ -12,7 +12,7 @@ from uuid import uuid4
 from sessions_app.client.runtime import in_database, set_up, without_blocking
 from sessions_app.exceptions import (
     SessionException,
-    told_plainly,
+    hide_traceback,
 )
 from sessions_app.session.info import SessionInfo
 
@@ -40,7 +40,7 @@ class SessionManager:
     Raises: SessionException: the folder, the namespace or the database cannot be used.
     """
 
-    @told_plainly
+    @hide_traceback
     def __init__(
         self,
         config: object = None,
@@ -74,27 +74,27 @@ class SessionManager:
 
     # Found and told
 
-    @told_plainly
+    @hide_traceback
     def list_sessions(self) -> list[str]:
         """Give the names of all sessions, valid or not, sorted."""
         return in_database(self._store.names)
 
-    @told_plainly
+    @hide_traceback
     def get_session_info(self, session_name: str) -> SessionInfo | None:
         """Give what a session's document says; None where there is none, or none that can be read."""
         return in_database(self._store.find_info, session_name)
 
-    @told_plainly
+    @hide_traceback
     def validate_session(self, session_name: str) -> bool:
         """Tell whether there is such a session, and it breaks no rule of validity."""
         session = in_database(self._store.find, session_name)
         return session is not None and not session.problems
 
-    @told_plainly
+    @hide_traceback
     def get_session_count(self) -> int:
         return in_database(self._store.count)
 
-    @told_plainly
+    @hide_traceback
     def get_storage_size(self) -> int:
         """Give the bytes of all documents."""
         return in_database(self._store.size_bytes)
@@ -106,7 +106,7 @@ class SessionManager:
 
     # Removed
 
-    @told_plainly
+    @hide_traceback
     def delete_session(self, session_name: str) -> bool:
         """Remove a session; False where there is none.
 
@@ -114,18 +114,18 @@ class SessionManager:
         """
         return in_database(self._store.delete, session_name)
 
-    @told_plainly
+    @hide_traceback
     def cleanup_expired_sessions(self, max_age_days: float | None = None) -> int:
         """Remove sessions last accessed longer ago than that, or of unreadable age; give their number."""
         days = self.max_age_days if max_age_days is None else max_age_days
         return in_database(self._store.remove_expired, days)
 
-    @told_plainly
+    @hide_traceback
     def cleanup_invalid_sessions(self) -> int:
         """Remove sessions that break a rule of validity; give their number."""
         return in_database(self._store.remove_invalid)
 
-    @told_plainly
+    @hide_traceback
     def cleanup_all_sessions(self) -> int:
         """Remove all sessions of this folder, or else namespace, pinned ones too; give their number."""
         return in_database(self._store.remove_all)
@@ -142,7 +142,7 @@ class SessionManager:
         self, page: AsyncPage, session_name: str, metadata: dict[str, Any] | None = None
     ) -> Coroutine[Any, Any, SessionInfo]: ...
 
-    @told_plainly
+    @hide_traceback
     def save_session(
         self, page: AsyncPage | SyncPage, session_name: str, metadata: dict[str, Any] | None = None
     ) -> SessionInfo | Coroutine[Any, Any, SessionInfo]:
@@ -164,7 +164,7 @@ class SessionManager:
             facts = page_info.run_now(page_info.ask_page(page))
         return page_info.warned(in_database(self._save, facts, session_name, metadata))
 
-    @told_plainly
+    @hide_traceback
     async def _save_later(self, page: Any, session_name: str, metadata: dict[str, Any] | None) -> SessionInfo:
         from sessions_app.browsers import page_info
 
@@ -193,7 +193,7 @@ class SessionManager:
         }
         return self._store.save(session_name, content)
 
-    @told_plainly
+    @hide_traceback
     async def restore_session(self, session_name: str) -> AsyncPage:
         """Connect to the browser of a session, and give the page that was saved.
 
@@ -213,7 +213,7 @@ class SessionManager:
             await without_blocking(self._store.touch, session_name)
         return page
 
-    @told_plainly
+    @hide_traceback
     async def launch_session(
         self,
         session_name: str,
@@ -271,7 +271,7 @@ class SessionManager:
                 "close_session to end it first."
             )
 
-    @told_plainly
+    @hide_traceback
     async def close_session(self, session_name: str) -> None:
         """End the browser of a session. The session itself is kept, and so is the profile.
 

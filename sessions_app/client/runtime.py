@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from sessions_app.exceptions import SessionException
-from sessions_app.session.endpoint import mask_endpoints
+from sessions_app.session.masking import safe_message
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -109,9 +109,7 @@ def _telling(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> 
     try:
         return work(*args, **kwargs)
     except Error as error:
-        # It may quote a whole row.
-        told = mask_endpoints(str(error)).strip()
-        raise SessionException(f"The database failed: {told}{_advice()}") from None
+        raise SessionException(f"The database failed: {safe_message(error)}{_advice()}") from None
 
 
 def _advice() -> str:

@@ -13,12 +13,12 @@ from sessions_app.policies.changes import (
 )
 from sessions_app.policies.previews import Preview, StepPreview, preview
 from sessions_app.policies.schedule import (
-    in_words,
+    describe_schedule,
     next_run,
     plan_next_runs,
-    put_off,
+    postpone,
+    retry_in_a_minute,
     start_due,
-    try_again,
     validate_schedule,
 )
 from sessions_app.policies.sweeps import SweepResult, conditions_hold, has_policy_changed, sweep
@@ -28,18 +28,18 @@ __all__ = [
     "StepPreview",
     "SweepResult",
     "conditions_hold",
+    "describe_schedule",
     "differences",
     "fingerprint_of",
     "has_policy_changed",
-    "in_words",
     "next_run",
     "plan_next_runs",
+    "postpone",
     "preview",
-    "put_off",
     "record_change",
+    "retry_in_a_minute",
     "snapshot_of",
     "start_due",
     "sweep",
-    "try_again",
     "validate_schedule",
 ]

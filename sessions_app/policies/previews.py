@@ -13,7 +13,7 @@ from django.db.models import Case, Count, IntegerField, Q, Sum, Value, When
 from sessions_app.cleanup import scope_totals
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, CleanupStep
 from sessions_app.models.clock import database_now
-from sessions_app.policies.sweeps import criteria_of, meets_conditions, scope_of, why_to_wait
+from sessions_app.policies.sweeps import approval_reason, criteria_of, meets_conditions, scope_of
 from sessions_app.session.criteria import Criteria
 
 
@@ -47,13 +47,13 @@ class Preview:
         return sum(step.session_count for step in self.steps if step.is_reached and not step.held_because)
 
 
-def preview(policy: CleanupPolicy, *, as_of: datetime | None = None, is_by_hand: bool = False) -> Preview:
+def preview(policy: CleanupPolicy, *, as_of: datetime | None = None, is_manual: bool = False) -> Preview:
     """Tell what each step of a policy would take now, in three queries or four.
 
     The conditions are weighed before each step against what the steps before it leave, as a sweep does.
 
     Args:
-        is_by_hand: Whether a person starts it, and has to type the number of what is large.
+        is_manual: Whether a person starts it, and has to type the number of what is large.
     """
     as_of = as_of or database_now()
     scope_count, scope_bytes = scope_totals(scope_of(policy))
@@ -77,7 +77,7 @@ def preview(policy: CleanupPolicy, *, as_of: datetime | None = None, is_by_hand:
             plan = CleanupRun(
                 criteria_json=criteria.to_json(), matched_count=count, before_count=left[0], policy=policy
             )
-            because = why_to_wait(plan, policy, taken_count=gone_count, is_by_hand=is_by_hand)
+            because = approval_reason(plan, policy, taken_count=gone_count, is_manual=is_manual)
         result.steps.append(StepPreview(step, criteria, count, size, pinned, because, is_going_on))
         is_going_on = is_going_on and not because
         gone_count, gone_bytes = gone_count + count, gone_bytes + size

@@ -61,7 +61,7 @@ def validate_schedule(text: str) -> None:
         raise ValidationError(f"That time never comes. Write it as cron has it, {EXAMPLE}.")
 
 
-def in_words(schedule: str) -> str:
+def describe_schedule(schedule: str) -> str:
     """Say when a schedule starts; as it stands where it has no plain words."""
     try:
         return str(CronSim(schedule, timezone.now()).explain())
@@ -88,7 +88,7 @@ def start_due(now: datetime) -> list[CleanupPolicy]:
     return started
 
 
-def try_again(policy: CleanupPolicy, due_at: datetime, *, now: datetime) -> bool:
+def retry_in_a_minute(policy: CleanupPolicy, due_at: datetime, *, now: datetime) -> bool:
     """Let a sweep that was refused be due again, under the instant that names it.
 
     Returns: Whether it will be started again; not over an hour after it was due, nor where its policy
@@ -100,13 +100,13 @@ def try_again(policy: CleanupPolicy, due_at: datetime, *, now: datetime) -> bool
     return _move(current, due_at) == 1
 
 
-def put_off(policy: CleanupPolicy, due_at: datetime, *, trigger: str, because: str, now: datetime) -> str:
+def postpone(policy: CleanupPolicy, due_at: datetime, *, trigger: str, because: str, now: datetime) -> str:
     """Let a sweep that was refused be tried again, where a schedule has started it, and say so."""
     itself = CleanupRun.objects.filter(policy=policy, due_at=due_at, state=CleanupRun.State.RUNNING)
     if trigger != CleanupRun.Trigger.SCHEDULE or itself.exists():
         logger.info("%s", because)
         return because
-    is_due_again = try_again(policy, due_at, now=now)
+    is_due_again = retry_in_a_minute(policy, due_at, now=now)
     told = f"{because} The sweep is {'tried again in a minute' if is_due_again else 'not tried again'}."
     logger.warning("“%s”: %s", policy, told)
     return told

@@ -41,9 +41,9 @@ class SweepResult:
     due_at: datetime
     runs: list[CleanupRun] = field(default_factory=list)
     is_interrupted: bool = False
-    stopped_because: str = ""
+    stop_reason: str = ""
     was_changed: bool = False
-    has_worked: bool = False
+    made_progress: bool = False
 
     @property
     def held(self) -> CleanupRun | None:
@@ -60,7 +60,7 @@ class SweepResult:
         """How many sessions its steps of a kind have removed."""
         return sum(run.removed_count for run in self.runs if run.criteria_json[criterion])
 
-    def closing_line(self) -> str:
+    def summary_line(self) -> str:
         """Say what has gone: in the words of the guide, where the policy does what the guide is about."""
         kinds = {step.criterion for step in self.policy.steps.all()}
         total = sum(run.removed_count for run in self.runs)
@@ -79,8 +79,8 @@ class SweepResult:
             lines.append(f"{self.held.held_because} It waits for a person.")
         if self.is_interrupted:
             lines.append("Its time was up; it goes on from there.")
-        if self.stopped_because:
-            lines.append(self.stopped_because)
+        if self.stop_reason:
+            lines.append(self.stop_reason)
         return " ".join((f"“{self.policy}”:", *(lines or ["nothing to do."])))
 
 
@@ -98,8 +98,8 @@ def meets_conditions(policy: CleanupPolicy, session_count: int, size_bytes: int)
     return is_over_count and is_over_bytes
 
 
-def why_to_wait(
-    run: CleanupRun, policy: CleanupPolicy, *, taken_count: int = 0, is_by_hand: bool = False
+def approval_reason(
+    run: CleanupRun, policy: CleanupPolicy, *, taken_count: int = 0, is_manual: bool = False
 ) -> str:
     """Say why a person has to look at the plan of a step first; blank where nobody has to.
 
@@ -107,7 +107,7 @@ def why_to_wait(
     cleanup without a policy asks for the number: its plan asks for it.
     """
     because = why_to_hold(run, policy, taken_count=taken_count)
-    if because or not is_by_hand or not needs_number(run):
+    if because or not is_manual or not needs_number(run):
         return because
     scope = "" if run.before_count is None else f" of {run.before_count:,}"
     return (
@@ -175,15 +175,15 @@ def _stops_before(result: SweepResult, planned: CleanupRun | None, deadline: Dea
     if planned is not None and has_policy_changed(planned):
         result.runs.append(planned)
         result.was_changed = True
-        result.stopped_because = "The policy was changed meanwhile; its next sweep takes the new steps."
+        result.stop_reason = "The policy was changed meanwhile; its next sweep takes the new steps."
         return True
     if planned is not None and _is_over(planned):
         return False
-    if result.has_worked and deadline.has_passed:
+    if result.made_progress and deadline.has_passed:
         result.is_interrupted = True
         return True
     if planned is None and not conditions_hold(result.policy):
-        result.stopped_because = "Its scope is within the limits of the policy."
+        result.stop_reason = "Its scope is within the limits of the policy."
         return True
     return False
 
@@ -194,7 +194,7 @@ class _Origin:
     actor: str
 
     @property
-    def is_by_hand(self) -> bool:
+    def is_manual(self) -> bool:
         return self.trigger != CleanupRun.Trigger.SCHEDULE
 
 
@@ -219,14 +219,14 @@ def _take_step(
     # One that a killed worker has left unweighed is weighed now.
     is_unweighed = run.state == _State.PLANNED and run.attempt == 0 and run.approved_at is None
     if is_unweighed and (
-        because := why_to_wait(run, result.policy, taken_count=taken_count, is_by_hand=origin.is_by_hand)
+        because := approval_reason(run, result.policy, taken_count=taken_count, is_manual=origin.is_manual)
     ):
         hold(run, because)
-        result.has_worked = True
+        result.made_progress = True
     if run.state == _State.HELD:
         return False
     if run.state == _State.CLOSED:
-        result.stopped_because = f"Run {run.pk} was closed, and the sweep with it."
+        result.stop_reason = f"Run {run.pk} was closed, and the sweep with it."
         return False
     try:
         run_cleanup(run, deadline=deadline, progress=progress)
@@ -234,7 +234,7 @@ def _take_step(
         if planned is None:
             CleanupRun.objects.filter(pk=run.pk, state=_State.PLANNED, attempt=0).delete()
         raise
-    result.has_worked = True
+    result.made_progress = True
     result.is_interrupted = run.state == _State.INTERRUPTED
     return not result.is_interrupted
 
@@ -260,7 +260,7 @@ def _close_older_plans(policy: CleanupPolicy, due_at: datetime) -> None:
 def _tell(result: SweepResult) -> None:
     """Log the end of a sweep in the words of the guide, once."""
     if held := result.held:
-        if result.has_worked:
+        if result.made_progress:
             logger.warning("“%s”: run %s is held. %s", result.policy, held.pk, held.held_because)
-    elif result.has_ended and (result.has_worked or not result.runs):
-        logger.info("“%s”: %s", result.policy, result.closing_line())
+    elif result.has_ended and (result.made_progress or not result.runs):
+        logger.info("“%s”: %s", result.policy, result.summary_line())

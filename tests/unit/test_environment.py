@@ -76,7 +76,7 @@ def test_a_mistake_creates_nothing(tmp_path: Path) -> None:
 
 def test_a_misspelt_variable_is_a_mistake_with_a_suggestion(tmp_path: Path) -> None:
     message = mistakes_of(tmp_path, RAPTOR_MAX_AGE="7")
-    assert "RAPTOR_MAX_AGE is not a setting; did you mean RAPTOR_MAX_AGE_DAYS?" in message
+    assert "RAPTOR_MAX_AGE is not a setting. Did you mean “RAPTOR_MAX_AGE_DAYS”?" in message
 
 
 def test_variables_of_tests_and_of_others_are_left_alone(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     message = mistakes_of(tmp_path, RAPTOR_VAR_DIR=str(tmp_path / "file" / "var"))
     assert "RAPTOR_VAR_DIR" in message
-    assert "cannot be made" in message
+    assert "cannot create the folder" in message
 
 
 def test_a_secret_key_that_cannot_be_read_is_told(tmp_path: Path) -> None:

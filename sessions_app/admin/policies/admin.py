@@ -14,10 +14,10 @@ from django.utils.html import format_html
 
 from sessions_app import policies
 from sessions_app.access.permissions import may_clean_up
-from sessions_app.access.visibility import hidden_from, seen, seen_changes, seen_runs
+from sessions_app.access.visibility import hidden_from, visible, visible_changes, visible_runs
 from sessions_app.admin import formatting
 from sessions_app.admin.base import RaptorAdmin
-from sessions_app.admin.policies.changes import what_changed
+from sessions_app.admin.policies.changes import describe_change
 from sessions_app.admin.policies.form import PolicyForm, StepInline
 from sessions_app.cleanup import why_busy
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, PolicyChange
@@ -59,9 +59,9 @@ class CleanupPolicyAdmin(RaptorAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CleanupPolicy]:
         """Each policy with its last run and the plan that waits for a person, in the one query."""
-        runs = seen_runs(request.user, CleanupRun.objects.filter(policy=OuterRef("pk")))
+        runs = visible_runs(request.user, CleanupRun.objects.filter(policy=OuterRef("pk")))
         last = runs.order_by("-due_at", "-step_position")
-        annotated: QuerySet[CleanupPolicy] = seen(request.user, super().get_queryset(request)).annotate(
+        annotated: QuerySet[CleanupPolicy] = visible(request.user, super().get_queryset(request)).annotate(
             last_run_id=Subquery(last.values("pk")[:1]),
             last_run_state=Subquery(last.values("state")[:1]),
             held_run_id=Subquery(runs.filter(state=_State.HELD).order_by("-pk").values("pk")[:1]),
@@ -100,7 +100,8 @@ class CleanupPolicyAdmin(RaptorAdmin):
     def rhythm(self, policy: CleanupPolicy) -> str:
         if not policy.schedule:
             return "By hand"
-        return format_html('<span title="{}">{}</span>', policy.schedule, policies.in_words(policy.schedule))
+        text = policies.describe_schedule(policy.schedule)
+        return format_html('<span title="{}">{}</span>', policy.schedule, text)
 
     @admin.display(description="Scope", ordering="namespace")
     def scope(self, policy: CleanupPolicy) -> str:
@@ -153,15 +154,15 @@ class CleanupPolicyAdmin(RaptorAdmin):
             "may_see_changes": request.user.has_perm("sessions_app.view_policychange"),
         }
         if not below["reaches_hidden"]:
-            below["preview"] = policies.preview(policy, is_by_hand=not policy.schedule)
+            below["preview"] = policies.preview(policy, is_manual=not policy.schedule)
         if below["may_see_runs"]:
-            runs = seen_runs(request.user, policy.runs.all()).order_by("-due_at", "-step_position")[
+            runs = visible_runs(request.user, policy.runs.all()).order_by("-due_at", "-step_position")[
                 :LATEST_COUNT
             ]
             below["runs"] = [(_link_to(run), formatting.state_badge(run), run) for run in runs]
         if below["may_see_changes"]:
-            changes = seen_changes(request.user, policy.changes.all())[:LATEST_COUNT]
-            below["changes"] = [(change, what_changed(change)) for change in changes]
+            changes = visible_changes(request.user, policy.changes.all())[:LATEST_COUNT]
+            below["changes"] = [(change, describe_change(change)) for change in changes]
         return below
 
     def save_model(self, request: HttpRequest, obj: CleanupPolicy, form: Any, change: bool) -> None:
@@ -197,7 +198,7 @@ class CleanupPolicyAdmin(RaptorAdmin):
             return self._start(request, policy)
         context = {
             "policy": policy,
-            "preview": policies.preview(policy, is_by_hand=True),
+            "preview": policies.preview(policy, is_manual=True),
             "fingerprint": policies.fingerprint_of(policy),
             "due_at": database_now().isoformat(),
         }

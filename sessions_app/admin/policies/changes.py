@@ -14,7 +14,7 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 
 from sessions_app import policies
-from sessions_app.access.visibility import seen_changes
+from sessions_app.access.visibility import visible_changes
 from sessions_app.admin import formatting
 from sessions_app.admin.base import ReadOnlyAdmin
 from sessions_app.admin.filters import DateFilter
@@ -67,7 +67,7 @@ class PolicyChangeAdmin(ReadOnlyAdmin):
         ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PolicyChange]:
-        return seen_changes(request.user, super().get_queryset(request))
+        return visible_changes(request.user, super().get_queryset(request))
 
     def export_csv(self, request: HttpRequest) -> StreamingHttpResponse:
         return csv_file(_file_name(request), COLUMNS, map(_flat, self._records(request)))
@@ -90,7 +90,7 @@ class PolicyChangeAdmin(ReadOnlyAdmin):
 
     @admin.display(description="What")
     def what(self, change: PolicyChange) -> str:
-        return formatting.sentences(what_changed(change))
+        return formatting.sentences(describe_change(change))
 
 
 def _record(change: PolicyChange) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def _record(change: PolicyChange) -> dict[str, Any]:
         "policy": change.policy_name,
         "action": change.action,
         "actor": change.actor,
-        "what": what_changed(change),
+        "what": describe_change(change),
         "before": change.before_json,
         "after": change.after_json,
     }
@@ -116,7 +116,7 @@ def _file_name(request: HttpRequest) -> str:
     return f"raptor-policy-changes-{timezone.localtime(formatting.request_time(request)):%Y-%m-%d}"
 
 
-def what_changed(change: PolicyChange) -> list[str]:
+def describe_change(change: PolicyChange) -> list[str]:
     """Say in a line each what a change made of a policy."""
     found = policies.differences(change.before_json, change.after_json)
     lines = []

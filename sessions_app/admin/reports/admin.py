@@ -18,7 +18,7 @@ from django.template.defaultfilters import filesizeformat
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
-from sessions_app.access.visibility import hidden_from, seen, seen_runs
+from sessions_app.access.visibility import hidden_from, visible, visible_runs
 from sessions_app.admin import formatting
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.admin.polling import counted_view, wait_of, waiting_page
@@ -89,7 +89,7 @@ def report_page(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
     if found is not None:
         context |= _numbers(request, found)
         if request.user.has_perm("sessions_app.view_cleanuppolicy"):
-            policies = seen(request.user, CleanupPolicy.objects.all())
+            policies = visible(request.user, CleanupPolicy.objects.all())
             # How much of the limit of all is used is not told by what is seen of it.
             policies = policies.exclude(namespace="") if hidden_from(request.user) else policies
             context["limits"] = tables.limits(found.report, policies)
@@ -103,7 +103,7 @@ def _charts(request: HttpRequest) -> dict[str, object]:
     since = formatting.request_time(request) - timedelta(days=days)
     shown = [charts.growth(history(since=since, hidden=hidden_from(request.user)), days)]
     if request.user.has_perm("sessions_app.view_cleanuprun"):
-        runs = seen_runs(request.user, CleanupRun.objects.all())
+        runs = visible_runs(request.user, CleanupRun.objects.all())
         shown.append(charts.freed(freed_by_runs(runs, since=since), days))
     return {"charts": shown, "ranges": RANGES, "days": days}
 

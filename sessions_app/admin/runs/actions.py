@@ -18,7 +18,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from sessions_app.access.permissions import may_clean_up, may_clean_up_all
-from sessions_app.access.visibility import refuse_hidden, within_sight
+from sessions_app.access.visibility import limit_to_visible, refuse_hidden
 from sessions_app.admin.base import RaptorAdmin, get_seen_run
 from sessions_app.admin.runs.progress import QUEUE_LIMIT, last_worked_at
 from sessions_app.cleanup import (
@@ -71,7 +71,7 @@ def make_plan(request: HttpRequest, criteria: Criteria) -> CleanupRun:
     Raises: CleanupRefused, InvalidCriteria.
     """
     run = plan_cleanup(
-        within_sight(request.user, criteria),
+        limit_to_visible(request.user, criteria),
         trigger=CleanupRun.Trigger.ADMIN,
         actor=request.user.get_username(),
     )

@@ -14,7 +14,7 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
-from sessions_app.access.visibility import conceal, seen_runs
+from sessions_app.access.visibility import conceal, visible_runs
 from sessions_app.admin import formatting
 from sessions_app.admin.base import ReadOnlyAdmin, is_id
 from sessions_app.admin.runs import actions, downloads, filters
@@ -65,7 +65,7 @@ class CleanupRunAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CleanupRun]:
         # Up to a thousand names and ten thousand ids, which no list shows.
-        runs = seen_runs(request.user, super().get_queryset(request))
+        runs = visible_runs(request.user, super().get_queryset(request))
         return formatting.without_ids(runs.defer("skipped_sessions"))
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[RunList]:

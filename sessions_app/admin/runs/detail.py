@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from sessions_app.access.permissions import may_clean_up
-from sessions_app.access.visibility import hidden_from, is_seen, reaches_hidden, seen_names
+from sessions_app.access.visibility import hidden_from, is_visible, reaches_hidden, visible_names
 from sessions_app.admin import formatting
 from sessions_app.admin.changelist import BOUND, READ_BOUND, first_of
 from sessions_app.admin.runs.progress import Phase, progress_of
@@ -51,7 +51,7 @@ def run_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
 
 def _archived(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     archived = ArchivedSession.objects.filter(run=run)
-    left = [is_seen(request.user)] if hidden_from(request.user) else []
+    left = [is_visible(request.user)] if hidden_from(request.user) else []
     found, has_more = first_of(archived.order_by("pk"), *left, bound=READ_BOUND if left else BOUND)
     page, sessions = formatting.page_of(request, [pk for (pk,) in found], archived.defer("document"))
     return {
@@ -62,7 +62,7 @@ def _archived(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
 
 
 def _skipped(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
-    named = seen_names(request.user, run.skipped_sessions)
+    named = visible_names(request.user, run.skipped_sessions)
     note = ""
     if run.skipped_count > len(named):
         is_listed = run.matched_count <= PlannedSessions.LIMIT

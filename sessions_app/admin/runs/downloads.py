@@ -13,7 +13,7 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 
-from sessions_app.access.visibility import conceal, hidden_from, seen, seen_names
+from sessions_app.access.visibility import conceal, hidden_from, visible, visible_names
 from sessions_app.admin.base import RaptorAdmin, get_seen_run
 from sessions_app.admin.formatting import describe_criteria, request_time
 from sessions_app.admin.streaming import by_id, csv_file, filtered, json_file
@@ -54,7 +54,7 @@ def sessions_csv(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> Stre
 def sessions_json(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> StreamingHttpResponse:
     """One object; ``skipped`` names the sessions that a run left, and says why, to those who see sessions."""
     run = _get_run(screen, request, run_id)
-    named = seen_names(request.user, run.skipped_sessions) if _sees_skipped(request) else None
+    named = visible_names(request.user, run.skipped_sessions) if _sees_skipped(request) else None
     head = {
         "run": run.pk,
         "state": run.state,
@@ -72,7 +72,7 @@ def skipped_csv(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> Strea
     if not _sees_skipped(request):
         raise PermissionDenied
     return csv_file(
-        f"raptor-run-{run.pk}-skipped", SKIPPED_COLUMNS, seen_names(request.user, run.skipped_sessions)
+        f"raptor-run-{run.pk}-skipped", SKIPPED_COLUMNS, visible_names(request.user, run.skipped_sessions)
     )
 
 
@@ -115,10 +115,10 @@ def _sessions(request: HttpRequest, run: CleanupRun) -> Iterator[dict[str, Any]]
     rows: Iterable[Any]
     if run.state in _PLANS:
         planned = matching(run).annotate(reason_bits=run.criteria.reasons(run.as_of))
-        rows = by_id(seen(request.user, planned.only(*_READ_COLUMNS)))
+        rows = by_id(visible(request.user, planned.only(*_READ_COLUMNS)))
     else:
         archived = ArchivedSession.objects.filter(run=run).annotate(reason_bits=F("reasons"))
-        rows = by_id(seen(request.user, archived.only(*_READ_COLUMNS)))
+        rows = by_id(visible(request.user, archived.only(*_READ_COLUMNS)))
     for row in rows:
         yield {
             "namespace": row.namespace,

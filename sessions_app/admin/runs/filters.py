@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
-from sessions_app.access.visibility import hidden_from, seen
+from sessions_app.access.visibility import hidden_from, visible
 from sessions_app.admin.base import is_id
 from sessions_app.admin.filters import ConditionFilter, DateFilter, first_namespaces
 from sessions_app.models import CleanupPolicy, CleanupRun
@@ -78,7 +78,7 @@ class PolicyFilter(admin.SimpleListFilter):
     parameter_name = "policy"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[Any, Any]]:
-        policies = seen(request.user, CleanupPolicy.objects.all()).values_list("pk", "name")
+        policies = visible(request.user, CleanupPolicy.objects.all()).values_list("pk", "name")
         return [("none", "None"), *((str(pk), name) for pk, name in policies)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern
 from django.utils.html import format_html
 
-from sessions_app.access.visibility import seen
+from sessions_app.access.visibility import visible
 from sessions_app.admin import filters, formatting
 from sessions_app.admin.changelist import is_across
 from sessions_app.admin.reports import admin as storage
@@ -67,7 +67,7 @@ class BrowserSessionAdmin(SessionPages):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BrowserSession]:
         # Documents may be of megabytes, and no list shows them.
-        sessions = seen(request.user, super().get_queryset(request)).defer("document")
+        sessions = visible(request.user, super().get_queryset(request)).defer("document")
         return formatting.judge(sessions, formatting.request_time(request))
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[CountedList]:

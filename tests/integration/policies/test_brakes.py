@@ -92,7 +92,7 @@ class TestBrakes:
             (2, True),
             (1, False),
         ]
-        assert [line.held_because for line in found.steps] == [
+        assert [line.hold_reason for line in found.steps] == [
             "",
             "It would take 3 sessions; the brake is at 2.",
             "",
@@ -111,8 +111,8 @@ class TestByHand:
         make_session("dear", is_pinned=True)
         make_sessions(3)
         policy = make_policy("CI", "all", brake_percent=50)
-        assert policies.preview(policy, is_by_hand=True).steps[0].held_because
-        assert not policies.preview(policy).steps[0].held_because
+        assert policies.preview(policy, is_manual=True).steps[0].hold_reason
+        assert not policies.preview(policy).steps[0].hold_reason
         result = sweep(policy, due_at=DUE, trigger=trigger)
         assert result.held is not None
         assert result.held.held_because == (

@@ -151,13 +151,13 @@ class TestDue:
         for minutes in (0, 30, 60):
             now = DUE + timedelta(minutes=minutes)
             assert start_due(now) == [policy]
-            assert policies.try_again(policy, DUE, now=now)
-            assert not policies.try_again(policy, DUE, now=now), "it is due again already"
+            assert policies.retry_in_a_minute(policy, DUE, now=now)
+            assert not policies.retry_in_a_minute(policy, DUE, now=now), "it is due again already"
         assert {due_at for _, _, due_at in enqueued} == {DUE.isoformat()}
         start_due(now)
-        assert not policies.try_again(policy, DUE, now=now + timedelta(minutes=1))
+        assert not policies.retry_in_a_minute(policy, DUE, now=now + timedelta(minutes=1))
         CleanupPolicy.objects.update(is_enabled=False)
-        assert not policies.try_again(policy, DUE, now=DUE)
+        assert not policies.retry_in_a_minute(policy, DUE, now=DUE)
 
     def test_another_time_zone_moves_what_is_to_come(self, policy: CleanupPolicy, settings: Any) -> None:
         start_due(DUE - timedelta(hours=1))

@@ -105,7 +105,7 @@ class TestConditions:
         policy = make_policy("Tidy", "invalid", ("expired", 7), ("expired", 1), over_count=2)
         result = take(policy)
         assert ledger() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 2)]
-        assert result.stopped_because
+        assert result.stop_reason
         assert result.has_ended
         assert live() == ["days-02", "fresh"]
 
