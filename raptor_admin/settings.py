@@ -8,6 +8,7 @@ import dj_database_url
 
 from raptor_admin.environment import read_environment
 from raptor_admin.readers import SQLITE
+from sessions_app.apps import DEFAULTS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 _is_checkout = (BASE_DIR / "manage.py").is_file()
@@ -29,6 +30,7 @@ RAPTOR_ARCHIVE_DAYS = _environment.archive_days
 RAPTOR_CDP_ALLOWED_HOSTS = _environment.cdp_allowed_hosts
 RAPTOR_MAX_DOCUMENT_BYTES = _environment.max_document_bytes
 RAPTOR_CHROMIUM = _environment.chromium
+RAPTOR_TASK_DEADLINE_SECONDS: int = DEFAULTS["RAPTOR_TASK_DEADLINE_SECONDS"]
 
 INSTALLED_APPS = [
     "raptor_admin.apps.RaptorAdminConfig",

@@ -17,7 +17,7 @@ from sessions_app.access.permissions import may_clean_up
 from sessions_app.access.visibility import conceal, hidden_from, reaches_hidden, visible, visible_runs
 from sessions_app.admin import formatting
 from sessions_app.admin.reports import charts
-from sessions_app.admin.reports.admin import RANGE, as_of_context, current_figures
+from sessions_app.admin.reports.admin import DEFAULT_DAYS, as_of_context, current_figures
 from sessions_app.admin.reports.tables import list_link
 from sessions_app.admin.runs.progress import is_waiting
 from sessions_app.models import CleanupPolicy, CleanupRun, SessionDirectory
@@ -68,8 +68,8 @@ def dashboard_context(request: HttpRequest) -> dict[str, Any]:
 def _sessions(request: HttpRequest) -> dict[str, Any]:
     found = current_figures(request)
     context: dict[str, Any] = as_of_context(request, found)
-    since = formatting.request_time(request) - timedelta(days=RANGE)
-    context["chart"] = charts.growth(history(since=since, hidden=hidden_from(request.user)), RANGE)
+    since = formatting.request_time(request) - timedelta(days=DEFAULT_DAYS)
+    context["chart"] = charts.growth(history(since=since, hidden=hidden_from(request.user)), DEFAULT_DAYS)
     if found is not None:
         context["tiles"] = _tiles(request, found)
         is_empty = found.report.live.sessions == found.report.archived.sessions == 0

@@ -1,8 +1,8 @@
-"""Policies at work: when each is due, what a sweep of it takes and would take, and who changed it.
+"""Policies: when each is due, what its sweeps remove or would remove, and who changed it.
 
-A sweep takes the steps of a policy in order, each as a run of its own. Policy, due instant and step
-name a run once, by a constraint of the database: so a sweep can be started twice, delivered again or
-killed anywhere, and each step is still planned once and taken once.
+A sweep runs the steps of a policy in order, each as its own run. A database constraint makes the policy, the
+due instant and the step of a run unique. A sweep can therefore be started twice, delivered again or killed at
+any point, and each step is still planned and run only once.
 """
 
 from sessions_app.policies.changes import (

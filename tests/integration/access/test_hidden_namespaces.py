@@ -156,13 +156,13 @@ def test_a_limit_is_made_in_the_panel_by_who_has_the_permission(
     make_session(namespace="search")
     response = as_root.post(f"{screen}add/", {"namespace": "search", "groups": [team.pk]}, follow=True)
     assert "was added successfully" in response.content.decode()
-    assert "Is it written so?" not in response.content.decode()
+    assert "Check its spelling." not in response.content.decode()
     limit = LimitedNamespace.objects.get(namespace="search")
     assert limit.group_ids == [team.pk]
     assert hidden_namespaces(other) == {"payments", "search"}
     assert "checked" in html_of(as_root, f"{screen}{limit.pk}/change/")
     response = as_root.post(f"{screen}add/", {"namespace": "serach"}, follow=True)
-    assert "Is it written so?" in response.content.decode()
+    assert "Check its spelling." in response.content.decode()
     assert "superusers alone" in html_of(as_root, screen)
     other.user_permissions.add(*Permission.objects.filter(codename__endswith="_limitednamespace"))
     assert "payments" in html_of(client, screen)

@@ -153,7 +153,7 @@ class TestAtOnce:
     def test_the_database_refuses_it_where_nothing_else_does(
         self, policy: CleanupPolicy, at_work: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sweeps, "_refuse_beside_another", lambda policy: None)
+        monkeypatch.setattr(sweeps, "_refuse_concurrent", lambda policy: None)
         make_session("worse", **NEVER)
         with pytest.raises(cleanup.CleanupInProgress, match=f"“Nightly” is already running: run {at_work}"):
             take(policy, DUE + timedelta(days=1))
