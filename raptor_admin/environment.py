@@ -197,7 +197,7 @@ def _find_unknown(environ: Mapping[str, str]) -> list[str]:
     known = [variable.name for variable in VARIABLES]
     every = f"The settings are {', '.join(known)}."
     return [
-        f"{name} is not a setting. {did_you_mean(name, known) or every}"
+        f"{name} is not a setting. {did_you_mean(name, known, limit=1) or every}"
         for name in sorted(environ)
         if name.startswith(PREFIX) and not name.startswith(TEST_PREFIX) and name not in known
     ]

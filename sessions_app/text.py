@@ -16,7 +16,7 @@ def in_days(days: float) -> str:
     return f"{days:g} {'day' if days == 1 else 'days'}"
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str], *, limit: int = 3) -> str:
     """Return “Did you mean “a” or “b”?” with the known names closest to a name, or "" if none is close."""
-    close = difflib.get_close_matches(name, list(known))
+    close = difflib.get_close_matches(name, list(known), n=limit)
     return f"Did you mean {' or '.join(f'“{other}”' for other in close)}?" if close else ""

@@ -1,7 +1,7 @@
 """Namespaces that are hidden from a user, because they are limited to groups of other users.
 
-Only the panel has users. The worker, the commands and ``SessionManager`` use the database directly, and see all
-of it.
+Only the panel has users. The worker, the commands and ``SessionManager`` use the database directly, and see
+all of it.
 """
 
 from __future__ import annotations

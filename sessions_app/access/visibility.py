@@ -78,8 +78,8 @@ def refuse_hidden(user: Any, run: CleanupRun) -> None:
 def conceal(user: Any, run: Any) -> Any:
     """Remove from a run what reveals namespaces that are hidden from the user; do not save it afterwards.
 
-    This includes its policy, if the policy's namespace is now hidden. If the run includes hidden namespaces, it
-    also includes the text of a search, the selected ids, and the errors, which contain paths of folders.
+    This includes its policy, if the policy's namespace is now hidden. If the run includes hidden namespaces,
+    it also includes the text of a search, the selected ids, and the errors, which contain paths of folders.
     """
     hidden = hidden_from(user)
     if not hidden:

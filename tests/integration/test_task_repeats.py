@@ -1,4 +1,4 @@
-"""Tasks that are cut short, refused, delivered twice or lost with their worker, and what goes on."""
+"""Tasks that are interrupted, refused, delivered twice or lost with their worker."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def queued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """What was put into the queue."""
+    """The tasks that were queued."""
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr("sessions_app.queue.enqueue.async_task", lambda *args: calls.append(args))
     return calls
@@ -41,7 +41,7 @@ def test_a_second_delivery_of_a_sweep_changes_nothing(folder: Path, nightly: Cle
     assert "invalid-later" in names_in(folder)
 
 
-def test_a_sweep_past_its_deadline_goes_on_in_a_task_of_its_own(
+def test_a_sweep_past_its_deadline_continues_in_a_new_task(
     tmp_path: Path, settings: Any, queued: list[tuple[Any, ...]], nightly: CleanupPolicy
 ) -> None:
     CleanupPolicy.objects.update(brake_percent=None)
@@ -59,7 +59,7 @@ def test_a_sweep_past_its_deadline_goes_on_in_a_task_of_its_own(
     assert CleanupRun.objects.count() == 2
 
 
-def test_a_plan_confirmed_in_the_admin_runs_and_goes_on_in_the_worker(
+def test_a_plan_confirmed_in_the_admin_runs_and_continues_in_the_worker(
     tmp_path: Path, settings: Any, queued: list[tuple[Any, ...]]
 ) -> None:
     run("demo_sessions", tmp_path / "demo", "--count", "1200", "--as-of", "2025-01-01")
@@ -76,12 +76,12 @@ def test_a_plan_confirmed_in_the_admin_runs_and_goes_on_in_the_worker(
     tasks.undo_run(ledger.pk, "root")
     assert queued[1:] == [("sessions_app.tasks.continue_undo", ledger.pk)]
     settings.RAPTOR_TASK_DEADLINE_SECONDS = 60
-    assert tasks.continue_undo(ledger.pk) == f"1,200 sessions of run {ledger.pk} are back."
+    assert tasks.continue_undo(ledger.pk) == f"1,200 sessions of run {ledger.pk} restored."
     ledger.refresh_from_db()
     assert (ledger.undone_by, ledger.state) == ("root", "undone")
 
 
-def test_what_is_refused_is_told_and_waits_no_longer(folder: Path) -> None:
+def test_a_refused_task_returns_the_reason_and_is_no_longer_queued(folder: Path) -> None:
     held = cleanup.hold(cleanup.plan_cleanup(Criteria(all=True), trigger="command"), "Too much.")
     CleanupRun.objects.update(queued_at=database_now())
     assert "is held for a person. Too much." in tasks.run_planned(held.pk, "admin", "root")
@@ -101,7 +101,7 @@ def test_a_continuation_delivered_twice_leaves_the_run_alone(
     assert not queued
 
 
-def test_a_sweep_whose_worker_was_killed_needs_nobody(
+def test_a_sweep_whose_worker_was_killed_resumes_by_itself(
     folder: Path, nightly: CleanupPolicy, queued: list[tuple[Any, ...]]
 ) -> None:
     step = nightly.steps.get(position=1)
@@ -110,8 +110,8 @@ def test_a_sweep_whose_worker_was_killed_needs_nobody(
     by_hand = cleanup.plan_cleanup(Criteria(all=True), trigger="admin")
     long_ago = database_now() - timedelta(minutes=10)
     CleanupRun.objects.update(state=CleanupRun.State.RUNNING, attempt=1, heartbeat_at=long_ago)
-    assert "2 dead runs marked" in tasks.tidy_up()
-    assert "0 dead runs marked" in tasks.tidy_up()
+    assert "2 stalled runs marked" in tasks.tidy_up()
+    assert "0 stalled runs marked" in tasks.tidy_up()
     assert queued == [("sessions_app.tasks.sweep", nightly.pk, DUE, "schedule", "")]
     tasks.sweep(*queued[0][1:5])
     assert names_in(folder) == {"recent"}
@@ -120,7 +120,7 @@ def test_a_sweep_whose_worker_was_killed_needs_nobody(
     assert CleanupRun.objects.filter(policy=nightly).count() == 2
 
 
-def test_a_dead_sweep_that_somebody_else_has_marked_goes_on(
+def test_a_stalled_sweep_marked_by_another_process_resumes(
     folder: Path, nightly: CleanupPolicy, queued: list[tuple[Any, ...]]
 ) -> None:
     now, due_at = database_now(), datetime.fromisoformat(DUE)
@@ -131,9 +131,9 @@ def test_a_dead_sweep_that_somebody_else_has_marked_goes_on(
         marked.update(state=CleanupRun.State.INTERRUPTED, attempt=1, heartbeat_at=now - timedelta(hours=1))
     died, stopped = CleanupRun.objects.order_by("pk")
     CleanupRun.objects.filter(pk=died.pk).update(finished_at=now - timedelta(minutes=10))
-    # Its deadline has passed, and its task is in the queue.
+    # This run reached its deadline, and its continuation is queued.
     CleanupRun.objects.filter(pk=stopped.pk).update(finished_at=now - timedelta(hours=1))
-    assert "0 dead runs marked" in tasks.tidy_up()
+    assert "0 stalled runs marked" in tasks.tidy_up()
     assert queued == [("sessions_app.tasks.sweep", nightly.pk, DUE, "schedule", "")]
     CleanupRun.objects.filter(pk=died.pk).update(
         heartbeat_at=now - timedelta(hours=30), finished_at=now - timedelta(hours=25)
@@ -143,7 +143,7 @@ def test_a_dead_sweep_that_somebody_else_has_marked_goes_on(
 
 
 class TestRefused:
-    """Another run of the policy is at work."""
+    """Another run of the policy is running."""
 
     @pytest.fixture
     def other(self, folder: Path, nightly: CleanupPolicy) -> CleanupRun:
@@ -152,7 +152,7 @@ class TestRefused:
         CleanupRun.objects.filter(pk=other.pk).update(state="running", heartbeat_at=database_now())
         return other
 
-    def test_a_scheduled_sweep_is_tried_again(
+    def test_a_scheduled_sweep_is_retried(
         self,
         nightly: CleanupPolicy,
         other: CleanupRun,
@@ -165,7 +165,7 @@ class TestRefused:
         CleanupPolicy.objects.filter(pk=nightly.pk).update(next_run_at=due_at)
         for _ in range(2):
             assert tasks.start_sweeps() == "1 started: “Nightly sweep”."
-            assert "tried again in a minute" in tasks.sweep(*calls[-1][1:])
+            assert "retried in a minute" in tasks.sweep(*calls[-1][1:])
         assert calls[0] == calls[1]
         assert "is already running" in caplog.text
         CleanupRun.objects.filter(pk=other.pk).update(state="closed")
@@ -174,16 +174,16 @@ class TestRefused:
         assert CleanupRun.objects.filter(due_at=due_at, state="succeeded").count() == 2
         assert tasks.start_sweeps() == "0 started."
 
-    def test_one_of_long_ago_or_by_hand_is_not(self, nightly: CleanupPolicy, other: CleanupRun) -> None:
+    def test_old_and_manual_sweeps_are_not_retried(self, nightly: CleanupPolicy, other: CleanupRun) -> None:
         tomorrow = database_now() + timedelta(days=1)
         CleanupPolicy.objects.filter(pk=nightly.pk).update(next_run_at=tomorrow)
-        assert "not tried again" in tasks.sweep(nightly.pk, DUE)
+        assert "not retried" in tasks.sweep(nightly.pk, DUE)
         recently = (database_now() - timedelta(minutes=10)).isoformat()
         assert "tried" not in tasks.sweep(nightly.pk, recently, "admin", "root")
         nightly.refresh_from_db()
         assert nightly.next_run_at == tomorrow
 
-    def test_a_plan_approved_in_vain_waits_for_a_person_again(
+    def test_an_approved_plan_that_is_refused_needs_approval_again(
         self, folder: Path, nightly: CleanupPolicy, other: CleanupRun
     ) -> None:
         step = nightly.steps.get(position=1)

@@ -25,32 +25,30 @@ def folder(tmp_path: Path) -> Path:
     return sync_three_sessions(tmp_path / "sessions")
 
 
-def test_a_sweep_takes_the_steps_of_its_policy(folder: Path, nightly: CleanupPolicy) -> None:
-    told = tasks.sweep(nightly.pk, DUE)
+def test_a_sweep_runs_the_steps_of_its_policy(folder: Path, nightly: CleanupPolicy) -> None:
+    message = tasks.sweep(nightly.pk, DUE)
     assert names_in(folder) == {"recent"}
-    assert told.count("1 of 1 sessions removed") == 2
+    assert message.count("1 of 1 sessions removed") == 2
     ledger = CleanupRun.objects.order_by("pk").values_list("trigger", "actor", "state", "removed_count")
     assert list(ledger) == [("schedule", "Nightly sweep", "succeeded", 1)] * 2
 
 
-def test_the_age_of_the_settings_decides(folder: Path, nightly: CleanupPolicy, settings: Any) -> None:
+def test_a_step_without_an_age_uses_the_settings(folder: Path, nightly: CleanupPolicy, settings: Any) -> None:
     settings.RAPTOR_MAX_AGE_DAYS = 30
     tasks.sweep(nightly.pk, DUE)
     assert names_in(folder) == {"expired", "recent"}
 
 
-def test_a_policy_that_was_disabled_or_deleted_meanwhile_is_not_swept(
-    folder: Path, nightly: CleanupPolicy
-) -> None:
+def test_a_disabled_or_deleted_policy_is_not_swept(folder: Path, nightly: CleanupPolicy) -> None:
     CleanupPolicy.objects.update(is_enabled=False)
     assert tasks.sweep(nightly.pk, DUE) == "“Nightly sweep” is disabled."
-    assert tasks.sweep(0, DUE) == "There is no policy 0 any more."
+    assert tasks.sweep(0, DUE) == "Policy 0 no longer exists."
     assert not CleanupRun.objects.exists()
     tasks.sweep(nightly.pk, DUE, "admin", "root")
     assert set(CleanupRun.objects.values_list("trigger", "actor")) == {("admin", "root")}
 
 
-def test_what_is_due_is_started_and_swept_once(
+def test_a_due_policy_is_started_and_swept_once(
     folder: Path, nightly: CleanupPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[tuple[Any, ...]] = []
@@ -64,19 +62,19 @@ def test_what_is_due_is_started_and_swept_once(
     assert set(CleanupRun.objects.values_list("due_at", flat=True)) == {due_at}
 
 
-def test_one_directory_that_fails_does_not_stop_the_others(folder: Path, tmp_path: Path) -> None:
+def test_a_failing_directory_does_not_stop_the_others(folder: Path, tmp_path: Path) -> None:
     write(tmp_path / "away", "b")
     run("sync_directories", tmp_path / "away")
     (tmp_path / "away").rename(tmp_path / "gone")
     write(folder, "new")
-    told = tasks.sync_directories()
-    assert "1 directory mirrored, 1 added" in told
-    assert "cannot be read" in told
+    message = tasks.sync_directories()
+    assert "1 directory mirrored, 1 added" in message
+    assert "cannot be read" in message
     assert BrowserSession.objects.filter(name="new").exists()
     assert SessionDirectory.objects.get(path=tmp_path / "away").error
 
 
-def test_an_unexpected_fault_does_not_stop_the_others_either(
+def test_an_unexpected_error_does_not_stop_the_others(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "another", "b")
@@ -89,10 +87,10 @@ def test_an_unexpected_fault_does_not_stop_the_others_either(
         return sync_directory(directory, **kwargs)
 
     monkeypatch.setattr(registry, "sync_directory", fail_once)
-    told = tasks.sync_directories()
-    assert "1 directory mirrored" in told
-    assert "ValueError" in told
-    assert SECRET not in told
+    message = tasks.sync_directories()
+    assert "1 directory mirrored" in message
+    assert "ValueError" in message
+    assert SECRET not in message
 
 
 def test_a_disabled_directory_is_not_mirrored(folder: Path) -> None:
@@ -102,7 +100,7 @@ def test_a_disabled_directory_is_not_mirrored(folder: Path) -> None:
     assert not BrowserSession.objects.filter(name="new").exists()
 
 
-def test_what_is_left_when_the_time_is_up_comes_first_the_next_time(
+def test_directories_left_at_the_deadline_come_first_the_next_time(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "another", "b")
@@ -117,7 +115,7 @@ def test_what_is_left_when_the_time_is_up_comes_first_the_next_time(
             return self.asked > 1
 
     monkeypatch.setattr(tasks, "_deadline", OneOnly)
-    # SQLite's clock has milliseconds, so the times of the first syncs are told apart by hand.
+    # SQLite's clock has milliseconds, so give the first syncs different times.
     hour_ago = database_now() - timedelta(hours=1)
     first, second = SessionDirectory.objects.order_by("pk")
     SessionDirectory.objects.filter(pk=first.pk).update(synced_at=hour_ago - timedelta(hours=1))
@@ -127,18 +125,18 @@ def test_what_is_left_when_the_time_is_up_comes_first_the_next_time(
         assert SessionDirectory.objects.filter(pk=directory.pk, synced_at__gt=hour_ago).exists()
 
 
-def test_dead_runs_are_marked_and_schedules_put_right(folder: Path) -> None:
+def test_stalled_runs_are_marked_and_schedules_corrected(folder: Path) -> None:
     ledger = cleanup.plan_cleanup(Criteria(all=True), trigger="admin")
     long_ago = database_now() - timedelta(minutes=10)
     CleanupRun.objects.filter(pk=ledger.pk).update(state=CleanupRun.State.RUNNING, heartbeat_at=long_ago)
     run("sync_schedules")
     Schedule.objects.filter(name="sync_directories").update(minutes=5)
-    assert tasks.tidy_up() == "1 dead run marked, 1 schedule put right."
+    assert tasks.tidy_up() == "1 stalled run marked, 1 schedule corrected."
     ledger.refresh_from_db()
     assert ledger.state == CleanupRun.State.INTERRUPTED
 
 
-def test_the_failure_of_a_task_tells_no_endpoint(
+def test_the_failure_of_a_task_contains_no_endpoint(
     folder: Path, nightly: CleanupPolicy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
@@ -150,5 +148,5 @@ def test_the_failure_of_a_task_tells_no_endpoint(
     assert "Failing row" in str(caught.value)
     assert "Failing row" in caplog.text
     assert SECRET not in str(caught.value) + caplog.text
-    # django-q2 keeps what traceback.format_exc() gives: the cause must not be in it.
+    # django-q2 stores traceback.format_exc(), which must not contain the cause.
     assert caught.value.__suppress_context__

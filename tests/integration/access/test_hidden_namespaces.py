@@ -1,4 +1,4 @@
-"""Limited namespaces on the other screens: storage, directories, policies, and the limits themselves."""
+"""Limited namespaces on the screens of storage, directories, policies and limits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.integration.shown import OLD, RUNS, html_of, names, set_bounds
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon", "limit")]
 
 
-def test_the_storage_report_counts_what_is_seen(as_other: Client, as_member: Client) -> None:
+def test_the_storage_report_counts_visible_sessions(as_other: Client, as_member: Client) -> None:
     make_session("ours", age=OLD)
     for number in range(3):
         make_session(f"theirs-{number}", namespace="payments", age=OLD, is_pinned=number == 0)
@@ -43,7 +43,7 @@ def test_the_storage_report_counts_what_is_seen(as_other: Client, as_member: Cli
         assert "payments" not in text, page
 
 
-def test_directories_of_a_namespace_that_is_limited_to_others_are_not_there(
+def test_directories_of_a_hidden_namespace_are_not_found(
     as_other: Client, as_member: Client, tmp_path: Any
 ) -> None:
     screen = "/admin/sessions_app/sessiondirectory/"
@@ -74,13 +74,15 @@ def policy_data(policy: CleanupPolicy | None = None, **changes: str) -> dict[str
     }
 
 
-def test_a_policy_of_all_namespaces_is_only_for_who_sees_all(as_other: Client, as_member: Client) -> None:
+def test_only_users_who_see_all_namespaces_can_run_a_policy_over_all(
+    as_other: Client, as_member: Client
+) -> None:
     screen = "/admin/sessions_app/cleanuppolicy/"
     nightly = CleanupPolicy.objects.get(name="Nightly sweep")
     make_session("theirs", namespace="payments", age=OLD)
     html = html_of(as_other, f"{screen}{nightly.pk}/change/")
-    assert "only who sees them may change or run it" in html
-    assert "What it would take now" not in html
+    assert "Only users who can see all of them can change or run it" in html
+    assert "What each step would remove now" not in html
     assert "Run now" not in html
     assert as_other.get(f"{screen}{nightly.pk}/run/").status_code == 403
     assert as_other.post(f"{screen}{nightly.pk}/run/").status_code == 403
@@ -88,21 +90,21 @@ def test_a_policy_of_all_namespaces_is_only_for_who_sees_all(as_other: Client, a
     assert "Run now" in html_of(as_member, f"{screen}{nightly.pk}/change/")
 
 
-@pytest.mark.parametrize(("namespace", "told"), [("", "Name a namespace"), ("payments", "limited to others")])
-def test_no_policy_is_made_that_takes_what_is_limited_to_others(
-    as_other: Client, as_member: Client, namespace: str, told: str
+@pytest.mark.parametrize(
+    ("namespace", "message"), [("", "Enter a namespace"), ("payments", "limited to other groups")]
+)
+def test_a_policy_over_a_hidden_namespace_cannot_be_created(
+    as_other: Client, as_member: Client, namespace: str, message: str
 ) -> None:
     address = "/admin/sessions_app/cleanuppolicy/add/"
-    assert told in as_other.post(address, policy_data(namespace=namespace)).content.decode()
+    assert message in as_other.post(address, policy_data(namespace=namespace)).content.decode()
     assert not CleanupPolicy.objects.filter(name="New").exists()
     assert as_member.post(address, policy_data(namespace=namespace)).status_code == 302
     html = html_of(as_other, "/admin/sessions_app/cleanuppolicy/")
     assert ("New" in names(html)) is (namespace == "")
 
 
-def test_policies_of_a_namespace_that_is_limited_to_others_are_not_there(
-    as_other: Client, as_member: Client
-) -> None:
+def test_policies_of_a_hidden_namespace_are_not_found(as_other: Client, as_member: Client) -> None:
     as_member.post("/admin/sessions_app/cleanuppolicy/add/", policy_data(namespace="payments"))
     policy = CleanupPolicy.objects.get(name="New")
     change = PolicyChange.objects.get(policy=policy)
@@ -117,7 +119,7 @@ def test_policies_of_a_namespace_that_is_limited_to_others_are_not_there(
     assert "payments" in html_of(as_member, changes)
 
 
-def test_a_policy_that_moved_out_of_sight_or_into_it_tells_nothing_of_what_is_hidden(
+def test_a_policy_that_changed_its_namespace_does_not_reveal_a_hidden_one(
     as_other: Client, as_member: Client
 ) -> None:
     for before, now in (("", "payments"), ("payments", "default")):
@@ -143,7 +145,7 @@ def test_a_policy_that_moved_out_of_sight_or_into_it_tells_nothing_of_what_is_hi
             assert f"Run {run.pk}<" not in policies + ledger
 
 
-def test_a_limit_is_made_in_the_panel_by_who_has_the_permission(
+def test_users_with_the_permission_can_limit_a_namespace(
     as_root: Client, as_other: Client, other: User, team: Group
 ) -> None:
     screen = "/admin/sessions_app/limitednamespace/"
@@ -163,12 +165,12 @@ def test_a_limit_is_made_in_the_panel_by_who_has_the_permission(
     assert "checked" in html_of(as_root, f"{screen}{limit.pk}/change/")
     response = as_root.post(f"{screen}add/", {"namespace": "serach"}, follow=True)
     assert "Check its spelling." in response.content.decode()
-    assert "superusers alone" in html_of(as_root, screen)
+    assert "Superusers only" in html_of(as_root, screen)
     other.user_permissions.add(*Permission.objects.filter(codename__endswith="_limitednamespace"))
     assert "payments" in html_of(client, screen)
 
 
-def test_a_snapshot_knows_what_of_it_is_of_a_limited_namespace(
+def test_a_snapshot_stores_the_parts_of_limited_namespaces(
     as_other: Client, as_member: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sessions_app import reports, tasks
@@ -199,14 +201,14 @@ def test_a_snapshot_knows_what_of_it_is_of_a_limited_namespace(
     html = html_of(as_other, f"{LIST}storage/")
     assert "theirs" not in html
     assert "payments" not in html
-    # Of a namespace that was limited since, the snapshot does not know.
+    # The snapshot has no part for a namespace that was limited after it.
     LimitedNamespace.objects.create(namespace="default")
     assert figures(as_of=AS_OF, max_age_days=7, hidden=hidden | {"default"}) is None
     assert history(since=AS_OF - timedelta(days=1), hidden=hidden | {"default"}) == []
     assert "have not been counted yet" in html_of(as_other, f"{LIST}storage/")
 
 
-def test_a_list_of_a_hidden_run_says_nothing_of_its_size(
+def test_a_list_does_not_reveal_the_size_of_a_hidden_run(
     as_other: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_bounds(monkeypatch, READ_BOUND=3)
@@ -217,13 +219,11 @@ def test_a_list_of_a_hidden_run_says_nothing_of_its_size(
     assert not ["looked through" for html in pages if "looked through" in html]
 
 
-def test_the_download_of_a_plan_by_hand_has_its_sessions_that_are_seen(
-    as_other: Client, as_member: Client
-) -> None:
+def test_the_download_of_a_manual_plan_has_its_visible_sessions(as_other: Client, as_member: Client) -> None:
     ticked = [make_session("ours").pk, make_session("theirs", namespace="payments").pk]
     as_member.post(LIST, {"action": "clean_up", "_selected_action": ticked})
     address = f"{RUNS}{CleanupRun.objects.get().pk}/sessions.json"
-    told = json.loads(as_other.get(address).getvalue())
-    assert [session["name"] for session in told["sessions"]] == ["ours"]
-    assert told["criteria"]["session_ids"] == [0, 0]
+    plan = json.loads(as_other.get(address).getvalue())
+    assert [session["name"] for session in plan["sessions"]] == ["ours"]
+    assert plan["criteria"]["session_ids"] == [0, 0]
     assert json.loads(as_member.get(address).getvalue())["criteria"]["session_ids"] == ticked

@@ -1,4 +1,4 @@
-"""Namespaces that are limited to groups: others neither see nor clean them up."""
+"""Namespaces that are limited to groups: other users cannot see them or clean them up."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.integration.shown import OLD, RUNS, html_of, names, set_bounds
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon", "limit")]
 
 
-def test_superusers_and_members_see_a_limited_namespace_and_nobody_else(
+def test_only_superusers_and_members_see_a_limited_namespace(
     root: User, other: User, team: Group, outsider: User
 ) -> None:
     assert hidden_namespaces(root) == frozenset()
@@ -40,7 +40,7 @@ def test_superusers_and_members_see_a_limited_namespace_and_nobody_else(
     assert hidden_namespaces(other) == {"payments"}
 
 
-def test_the_list_leaves_out_what_is_limited_to_others(as_other: Client, as_member: Client) -> None:
+def test_the_list_leaves_out_hidden_namespaces(as_other: Client, as_member: Client) -> None:
     make_session("ours")
     make_session("theirs", namespace="payments")
     for query in (
@@ -64,7 +64,7 @@ def test_the_list_leaves_out_what_is_limited_to_others(as_other: Client, as_memb
     assert "No session matches" in html
 
 
-def test_the_page_of_a_session_that_is_limited_to_others_is_not_there(as_other: Client) -> None:
+def test_the_page_of_a_hidden_session_is_not_found(as_other: Client) -> None:
     session = make_session("theirs", namespace="payments")
     assert as_other.get(page_of(session)).status_code == 302
     for action in ("pin", "history", "delete"):
@@ -75,7 +75,7 @@ def test_the_page_of_a_session_that_is_limited_to_others_is_not_there(as_other: 
 
 
 @pytest.mark.parametrize("criteria", [["expired"], ["invalid"], ["all"], ["expired", "invalid"]])
-def test_a_cleanup_leaves_what_is_limited_to_others(as_other: Client, criteria: list[str]) -> None:
+def test_a_cleanup_leaves_hidden_sessions(as_other: Client, criteria: list[str]) -> None:
     for name, namespace in (("ours", "default"), ("theirs", "payments")):
         make_session(name, namespace=namespace, age=OLD, session_id="")
     response = as_other.post(f"{RUNS}new/", {"what": criteria, "max_age_days": "7"})
@@ -93,12 +93,12 @@ def test_a_cleanup_leaves_what_is_limited_to_others(as_other: Client, criteria: 
     assert live() == ["ours", "theirs"]
 
 
-def test_a_cleanup_of_a_namespace_that_is_limited_to_others_is_as_of_one_that_is_not_there(
+def test_a_cleanup_of_a_hidden_namespace_gives_the_same_error_as_an_unknown_one(
     as_other: Client,
 ) -> None:
     make_session("theirs", namespace="payments", age=OLD)
     across = {"action": "clean_up", "select_across": "1", "_selected_action": ["1"]}
-    told = []
+    answers = []
     for namespace in ("payments", "nowhere"):
         form = {"what": ["expired"], "max_age_days": "7", "namespace": namespace}
         responses = (
@@ -106,13 +106,13 @@ def test_a_cleanup_of_a_namespace_that_is_limited_to_others_is_as_of_one_that_is
             as_other.post(f"{LIST}?namespace={namespace}", across, follow=True),
         )
         messages = [str(message) for r in responses for message in r.context["messages"]]
-        assert "No session is in the namespace" in messages[0]
-        told.append([message.replace(namespace, "…") for message in messages])
-    assert told[0] == told[1]
+        assert "has no sessions" in messages[0]
+        answers.append([message.replace(namespace, "…") for message in messages])
+    assert answers[0] == answers[1]
     assert not CleanupRun.objects.exists()
 
 
-def test_all_that_match_and_what_is_ticked_leave_out_what_is_limited_to_others(as_other: Client) -> None:
+def test_selections_leave_out_hidden_sessions(as_other: Client) -> None:
     ours = make_session("ours", age=OLD)
     theirs = make_session("theirs", namespace="payments", age=OLD)
     for data in (
@@ -127,7 +127,7 @@ def test_all_that_match_and_what_is_ticked_leave_out_what_is_limited_to_others(a
     assert live() == ["theirs"]
 
 
-def test_a_run_over_all_namespaces_is_seen_without_what_is_hidden_and_not_acted_on(
+def test_a_run_over_all_namespaces_is_shown_without_hidden_sessions_and_actions(
     as_other: Client, as_member: Client
 ) -> None:
     make_session("ours", age=OLD)
@@ -135,14 +135,13 @@ def test_a_run_over_all_namespaces_is_seen_without_what_is_hidden_and_not_acted_
     run = swept(expired=True)
     page = f"{RUNS}{run.pk}/change/"
     html = html_of(as_other, page)
-    assert "It reaches namespaces that are limited to others." in html
+    assert "raptor-note" in html
     assert "ours" in html
     assert "theirs" not in html
     assert f"{run.pk}/undo/" not in html
     for action in ("undo", "resume", "close", "again", "protect", "plan"):
         response = as_other.post(f"{RUNS}{run.pk}/{action}/")
         assert response.status_code == 403
-        assert "limited to others" in response.content.decode()
     download = json.loads(as_other.get(f"{RUNS}{run.pk}/sessions.json").getvalue())
     assert [session["name"] for session in download["sessions"]] == ["ours"]
     assert b"theirs" not in as_other.get(f"{RUNS}{run.pk}/sessions.csv").getvalue()
@@ -153,7 +152,7 @@ def test_a_run_over_all_namespaces_is_seen_without_what_is_hidden_and_not_acted_
     assert live() == ["ours", "theirs"]
 
 
-def test_skipped_sessions_that_are_hidden_are_not_named(as_other: Client) -> None:
+def test_hidden_skipped_sessions_are_not_listed(as_other: Client) -> None:
     run = swept(expired=True)
     named = [
         {"namespace": namespace, "name": name, "because": "It was pinned after the preview."}
@@ -167,9 +166,7 @@ def test_skipped_sessions_that_are_hidden_are_not_named(as_other: Client) -> Non
         assert "theirs" not in text, address
 
 
-def test_runs_of_a_namespace_that_is_limited_to_others_are_not_there(
-    as_other: Client, as_member: Client
-) -> None:
+def test_runs_of_a_hidden_namespace_are_not_found(as_other: Client, as_member: Client) -> None:
     make_session("theirs", namespace="payments", age=OLD)
     run = swept(expired=True, namespace="payments")
     html = html_of(as_other, RUNS)
@@ -187,7 +184,7 @@ def test_runs_of_a_namespace_that_is_limited_to_others_are_not_there(
     assert "payments" in html_of(as_member, "/admin/")
 
 
-def test_a_download_does_not_name_what_was_hidden_from_who_planned(
+def test_a_download_does_not_list_namespaces_hidden_from_its_planner(
     as_other: Client, as_member: Client
 ) -> None:
     make_session("ours", age=OLD)
@@ -197,7 +194,7 @@ def test_a_download_does_not_name_what_was_hidden_from_who_planned(
     assert json.loads(as_member.get(address).getvalue())["criteria"]["not_namespaces"] == ["payments"]
 
 
-def test_the_archive_leaves_out_what_is_limited_to_others(as_other: Client, as_member: Client) -> None:
+def test_the_archive_leaves_out_hidden_namespaces(as_other: Client, as_member: Client) -> None:
     make_session("ours", age=OLD)
     make_session("theirs", namespace="payments", age=OLD)
     run = swept(expired=True)
@@ -214,7 +211,7 @@ def test_the_archive_leaves_out_what_is_limited_to_others(as_other: Client, as_m
     assert live() == ["ours"]
 
 
-def test_what_is_limited_after_the_preview_is_not_taken_by_who_no_longer_sees_it(as_other: Client) -> None:
+def test_a_namespace_limited_after_the_preview_is_not_cleaned_up(as_other: Client) -> None:
     LimitedNamespace.objects.all().delete()
     make_session("theirs", namespace="payments", age=OLD)
     plan = as_other.post(f"{RUNS}new/", {"what": ["expired"], "max_age_days": "7"})["Location"]
@@ -224,10 +221,10 @@ def test_what_is_limited_after_the_preview_is_not_taken_by_who_no_longer_sees_it
 
 
 @pytest.mark.parametrize("is_few", [True, False])
-def test_newer_sessions_that_are_hidden_do_not_hide_the_others(
+def test_hidden_newer_sessions_do_not_displace_visible_ones(
     as_other: Client, monkeypatch: pytest.MonkeyPatch, is_few: bool
 ) -> None:
-    """Most sessions are of others, and the list is still that of the first ones of its order."""
+    """The list shows the first visible sessions in its order, even if most sessions are hidden."""
     set_bounds(monkeypatch, BOUND=10, READ_BOUND=10)
     if not is_few:
         set_bounds(monkeypatch, NAMESPACES_SHOWN=1)
@@ -247,7 +244,7 @@ def test_newer_sessions_that_are_hidden_do_not_hide_the_others(
     assert names(html_of(as_other, f"{LIST}?expired=no&browser_type=chromium&o=-7"))
 
 
-def test_what_some_do_not_see_costs_no_query_for_each_namespace(as_other: Client, other: User) -> None:
+def test_hidden_namespaces_cost_a_fixed_number_of_queries(as_other: Client, other: User) -> None:
     def queries() -> int:
         with CaptureQueriesContext(connection) as captured:
             html_of(as_other, LIST)
@@ -262,14 +259,14 @@ def test_what_some_do_not_see_costs_no_query_for_each_namespace(as_other: Client
     assert queries() == few
 
 
-def test_criteria_say_whether_they_reach_a_namespace() -> None:
+def test_criteria_report_whether_they_include_a_namespace() -> None:
     assert Criteria(all=True).reaches("payments")
     assert Criteria(all=True, namespace="payments").reaches("payments")
     assert not Criteria(all=True, namespace="shop").reaches("payments")
     assert not Criteria(all=True, not_namespaces=("payments",)).reaches("payments")
 
 
-def test_what_others_did_by_hand_to_what_is_hidden_is_not_told(as_other: Client, as_member: Client) -> None:
+def test_manual_selections_of_hidden_sessions_are_not_shown(as_other: Client, as_member: Client) -> None:
     sessions = [make_session(f"theirs-{n}", namespace="payments") for n in range(3)]
     ticked = [session.pk for session in sessions]
     as_member.post(LIST, {"action": "clean_up", "_selected_action": ticked})
@@ -283,11 +280,11 @@ def test_what_others_did_by_hand_to_what_is_hidden_is_not_told(as_other: Client,
     downloads = (f"{RUNS}{run.pk}/sessions.json", f"{RUNS}export.csv", f"{RUNS}export.json")
     shown += [as_other.get(address).getvalue().decode() for address in downloads]
     assert not [text for text in shown if "theirs" in text]
-    assert "Who sees all of its namespaces can read what." in shown[1]
+    assert "Users who can see all namespaces of the run can read it." in shown[1]
     assert html_of(as_member, f"{RUNS}{run.pk}/change/").count("theirs") > 2
 
 
-def test_hidden_sessions_do_not_keep_a_search_from_a_name(
+def test_a_search_finds_a_name_among_hidden_sessions(
     as_other: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_bounds(monkeypatch, READ_BOUND=10)

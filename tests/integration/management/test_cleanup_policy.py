@@ -68,7 +68,7 @@ class TestPolicy:
         policy.steps.create(position=1, criterion="all")
         dry = run("cleanup_sessions", "--policy", "CI", "--dry-run").out
         outcome = run("cleanup_sessions", "--policy", "CI", "--format", "json")
-        told = "Started by hand, it would take 4 of 4 sessions: somebody has to type the number."
+        told = "Started manually, this step would remove 4 of 4 sessions: someone has to type the number."
         assert (outcome.status, outcome.json["held"], len(names_in(folder))) == (3, told, 4)
         assert f"Would be held: {told}" in dry
         assert "with --yes" in outcome.err

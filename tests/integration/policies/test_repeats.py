@@ -1,4 +1,4 @@
-"""Sweeps that come twice, go on after a stop, or meet another one or a changed policy."""
+"""Sweeps that are delivered twice, interrupted or concurrent, or whose policy changes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ State = CleanupRun.State
 
 @pytest.mark.usefixtures("mixed")
 class TestDeliveredTwice:
-    def test_a_doubled_task_is_one_run_and_one_count(self) -> None:
+    def test_a_task_delivered_twice_creates_one_run(self) -> None:
         policy = make_policy("Tidy", "invalid", ("expired", 7))
         take(policy)
         before = list(CleanupRun.objects.order_by("pk").values())
@@ -35,7 +35,7 @@ class TestDeliveredTwice:
         assert (result.removed_count("expired"), result.removed_count("invalid")) == (2, 1)
         assert "worse" in live()
 
-    def test_a_step_that_was_undone_is_not_taken_again(self) -> None:
+    def test_an_undone_step_is_not_run_again(self) -> None:
         policy = make_policy("Tidy", "invalid")
         (run,) = take(policy).runs
         cleanup.undo_cleanup(run, actor="root")
@@ -44,7 +44,7 @@ class TestDeliveredTwice:
         assert "invalid" in live()
 
     @pytest.mark.parametrize("is_after", [False, True])
-    def test_a_sweep_goes_on_wherever_its_worker_was_killed(self, is_after: bool) -> None:
+    def test_a_sweep_resumes_wherever_its_worker_was_killed(self, is_after: bool) -> None:
         policy = make_policy("Tidy", "invalid", ("expired", 7))
         number = 0
         while True:
@@ -70,7 +70,7 @@ class TestDeliveredTwice:
             assert len(live()) == 5
         assert number > 20
 
-    def test_a_sweep_stopped_by_its_deadline_goes_on(self) -> None:
+    def test_a_sweep_stopped_by_its_deadline_resumes(self) -> None:
         policy = make_policy("Tidy", "invalid", ("expired", 7))
         result = take(policy, deadline=Deadline.after(-1))
         assert (result.is_interrupted, ledger()) == (True, [(1, State.INTERRUPTED, 1)])
@@ -79,7 +79,7 @@ class TestDeliveredTwice:
         assert not take(policy).is_interrupted
         assert ledger() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 2)]
 
-    def test_a_plan_of_a_sweep_that_nobody_ran_is_closed_and_not_planned_again(self) -> None:
+    def test_an_approved_plan_that_never_ran_is_closed_and_not_planned_again(self) -> None:
         policy = make_policy("Tidy", "invalid", brake_count=0)
         take(policy)
         cleanup.approve_cleanup(CleanupRun.objects.get(), actor="root")
@@ -90,9 +90,7 @@ class TestDeliveredTwice:
 
 @pytest.mark.usefixtures("mixed")
 class TestChangedMidway:
-    def test_a_sweep_stops_and_does_not_take_a_step_for_another(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_a_sweep_of_a_changed_policy_stops(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO)
         policy = make_policy("Tidy", "invalid", ("expired", 7))
         take(policy, deadline=Deadline.after(-1))
@@ -101,7 +99,7 @@ class TestChangedMidway:
         CleanupStep.objects.filter(pk=first.pk).update(criterion="expired", max_age_days=7)
         CleanupStep.objects.filter(pk=second.pk).update(criterion="invalid", max_age_days=None)
         result = take(CleanupPolicy.objects.get(pk=policy.pk))
-        assert "The policy was changed meanwhile; its next sweep takes the new steps." in result.describe()
+        assert "The policy was changed in the meantime" in result.describe()
         assert not result.has_ended
         assert not any("complete" in message for message in caplog.messages)
         assert ledger() == [(1, State.SUCCEEDED, 1)]
@@ -110,20 +108,20 @@ class TestChangedMidway:
 
 
 @pytest.mark.django_db(transaction=True)
-class TestAtOnce:
-    """Two processes, each with a connection of its own."""
+class TestConcurrentSweeps:
+    """Two threads with separate connections stand for two processes."""
 
     @pytest.fixture
     def policy(self) -> CleanupPolicy:
         make_session("invalid", **NEVER)
         make_session("old", **aged(8))
-        # By hand, more than half would wait for a number.
+        # A manual sweep that removes more than half would need approval.
         make_sessions(3, **aged(0))
         return make_policy("Nightly", "invalid", ("expired", 7))
 
     @pytest.fixture
-    def at_work(self, policy: CleanupPolicy) -> Iterator[int]:
-        """A sweep in another process that waits in the midst of its first run."""
+    def running_sweep(self, policy: CleanupPolicy) -> Iterator[int]:
+        """A sweep in another thread that waits in its first run."""
         is_inside, may_end = threading.Event(), threading.Event()
 
         def wait(sessions: int) -> None:
@@ -145,28 +143,34 @@ class TestAtOnce:
         assert ledger() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 1)]
 
     @pytest.mark.parametrize("due_at", [DUE, DUE + timedelta(days=1)], ids=["the same sweep", "another"])
-    def test_a_second_sweep_is_refused(self, policy: CleanupPolicy, at_work: int, due_at: datetime) -> None:
-        with pytest.raises(cleanup.CleanupInProgress, match=f"“Nightly” is already running: run {at_work}"):
+    def test_a_second_sweep_is_refused(
+        self, policy: CleanupPolicy, running_sweep: int, due_at: datetime
+    ) -> None:
+        with pytest.raises(
+            cleanup.CleanupInProgress, match=f"“Nightly” is already running: run {running_sweep}"
+        ):
             take(policy, due_at)
         assert CleanupRun.objects.count() == 1
 
-    def test_the_database_refuses_it_where_nothing_else_does(
-        self, policy: CleanupPolicy, at_work: int, monkeypatch: pytest.MonkeyPatch
+    def test_the_database_refuses_a_second_sweep_without_the_first_check(
+        self, policy: CleanupPolicy, running_sweep: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(sweeps, "_refuse_concurrent", lambda policy: None)
         make_session("worse", **NEVER)
-        with pytest.raises(cleanup.CleanupInProgress, match=f"“Nightly” is already running: run {at_work}"):
+        with pytest.raises(
+            cleanup.CleanupInProgress, match=f"“Nightly” is already running: run {running_sweep}"
+        ):
             take(policy, DUE + timedelta(days=1))
-        assert CleanupRun.objects.count() == 1, "the plan of the refused sweep is to go"
+        assert CleanupRun.objects.count() == 1, "the plan of the refused sweep is deleted"
 
-    def test_two_workers_that_start_together_take_each_step_once(self, policy: CleanupPolicy) -> None:
+    def test_two_workers_that_start_together_run_each_step_once(self, policy: CleanupPolicy) -> None:
         barrier = threading.Barrier(2)
-        told: list[str] = []
+        results: list[str] = []
 
         def work() -> None:
             try:
                 barrier.wait(30)
-                told.append(tasks.sweep(policy.pk, DUE.isoformat(), "admin"))
+                results.append(tasks.sweep(policy.pk, DUE.isoformat(), "admin"))
             finally:
                 connections.close_all()
 
@@ -175,6 +179,6 @@ class TestAtOnce:
             worker.start()
         for worker in workers:
             worker.join(60)
-        assert len(told) == 2
+        assert len(results) == 2
         assert ledger() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 1)]
         assert archived() == ["invalid", "old"]

@@ -1,4 +1,4 @@
-"""What policies take, under which conditions, and what is told of it."""
+"""What the sweeps of policies remove, their conditions, and their log."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TestStrategiesOfTheGuide:
         assert live() == left
 
     @pytest.mark.usefixtures("mixed")
-    def test_over_fifty_sessions_those_of_three_days_go(self) -> None:
+    def test_over_fifty_sessions_those_older_than_three_days_are_removed(self) -> None:
         policy = preset("Conditional")
         make_sessions(45, **aged(0))
         assert take(policy).runs == []
@@ -55,7 +55,7 @@ class TestStrategiesOfTheGuide:
             (1, ["days-02", "days-08", "days-31", "invalid"]),
         ],
     )
-    def test_a_size_limit_grows_harsher_and_stops_when_under(
+    def test_a_size_limit_runs_further_steps_until_the_size_is_below_it(
         self, limit_in_sessions: int, gone: list[str]
     ) -> None:
         policy = preset("Size limit")
@@ -70,7 +70,7 @@ class TestStrategiesOfTheGuide:
 
 
 def preset(name: str) -> CleanupPolicy:
-    """One of those that the migration installs, made again where a test has flushed the database."""
+    """Return a policy that the migration installs; recreate it, because tests flush the database."""
     presets = import_module("sessions_app.migrations.0003_presets").PRESETS
     wanted = next(preset for preset in presets if preset["name"] == name)
     fields = {key: value for key, value in wanted.items() if key not in ("name", "steps")}
@@ -91,7 +91,7 @@ class TestConditions:
         ):
             assert conditions_hold(CleanupPolicy(over_count=over_count, over_bytes=over_bytes)) is holds
 
-    def test_nothing_is_asked_where_none_is_set(self, django_assert_num_queries: Any) -> None:
+    def test_a_policy_without_conditions_needs_no_query(self, django_assert_num_queries: Any) -> None:
         with django_assert_num_queries(0):
             assert conditions_hold(CleanupPolicy())
 
@@ -101,7 +101,7 @@ class TestConditions:
         assert not conditions_hold(CleanupPolicy(over_count=2, namespace="other"))
 
     @pytest.mark.usefixtures("mixed")
-    def test_are_asked_again_before_each_step(self) -> None:
+    def test_are_checked_again_before_each_step(self) -> None:
         policy = make_policy("Tidy", "invalid", ("expired", 7), ("expired", 1), over_count=2)
         result = take(policy)
         assert ledger() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 2)]
@@ -116,35 +116,35 @@ class TestLog:
         caplog.set_level(logging.INFO)
 
     @pytest.mark.usefixtures("mixed")
-    def test_has_the_line_of_the_guide_once(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_has_the_summary_of_the_guide_once(self, caplog: pytest.LogCaptureFixture) -> None:
         policy = make_policy("Nightly", ("expired", 7), "invalid")
         take(policy)
         take(policy)
-        told = [message for message in caplog.messages if "Automatic" in message]
-        assert told == ["“Nightly”: Automatic cleanup complete: 2 expired, 1 invalid sessions removed"]
+        lines = [message for message in caplog.messages if "Automatic" in message]
+        assert lines == ["“Nightly”: Automatic cleanup complete: 2 expired, 1 invalid sessions removed"]
 
     @pytest.mark.usefixtures("mixed")
     @pytest.mark.parametrize(
-        ("steps", "told"),
+        ("steps", "summary"),
         [
             (("all",), "5 sessions removed"),
             (("invalid", "all"), "0 expired, 1 invalid sessions removed; with its other steps, 5 sessions"),
         ],
     )
-    def test_tells_all_that_went(
-        self, caplog: pytest.LogCaptureFixture, steps: tuple[str, ...], told: str
+    def test_has_the_number_of_all_removed_sessions(
+        self, caplog: pytest.LogCaptureFixture, steps: tuple[str, ...], summary: str
     ) -> None:
         take(make_policy("Everything", *steps))
-        assert f"“Everything”: Automatic cleanup complete: {told}" in caplog.text
+        assert f"“Everything”: Automatic cleanup complete: {summary}" in caplog.text
 
     @pytest.mark.usefixtures("mixed")
-    def test_has_no_such_line_for_one_that_is_held(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_has_no_summary_for_a_sweep_that_needs_approval(self, caplog: pytest.LogCaptureFixture) -> None:
         take(make_policy("Nightly", ("expired", 7), brake_count=0))
         assert not any("Automatic" in message for message in caplog.messages)
-        assert any("is held. It would take 2 sessions" in message for message in caplog.messages)
+        assert any("needs approval. It would" in message for message in caplog.messages)
 
 
-def test_a_change_is_told_by_the_fields_that_differ() -> None:
+def test_a_change_lists_the_fields_that_differ() -> None:
     policy = make_policy("Tidy", "invalid")
     before = policies.snapshot_of(policy)
     CleanupStep.objects.create(policy=policy, position=2, criterion="all")

@@ -32,7 +32,7 @@ def next_run(name: str) -> datetime:
     return instant
 
 
-def test_the_archive_is_emptied_daily_and_what_is_due_is_asked_each_minute() -> None:
+def test_the_archive_is_emptied_daily_and_due_policies_are_checked_every_minute() -> None:
     assert sync_schedules(now=NOW).added == NAMES
     schedule = Schedule.objects.get(name="empty_archive")
     assert (schedule.schedule_type, schedule.repeats) == (Schedule.DAILY, -1)
@@ -43,7 +43,7 @@ def test_the_archive_is_emptied_daily_and_what_is_due_is_asked_each_minute() -> 
         assert each_minute.next_run == NOW + timedelta(minutes=1)
 
 
-def test_the_sweeps_of_before_are_retired() -> None:
+def test_retired_schedules_are_removed() -> None:
     for name in ("sweep_expired", "sweep_invalid"):
         Schedule.objects.create(name=name, func=f"sessions_app.tasks.{name}", schedule_type=Schedule.DAILY)
     result = sync_schedules(now=NOW)
@@ -51,7 +51,7 @@ def test_the_sweeps_of_before_are_retired() -> None:
     assert sorted(Schedule.objects.values_list("name", flat=True)) == sorted(NAMES)
 
 
-def test_the_command_plans_when_policies_are_due() -> None:
+def test_the_command_calculates_when_policies_are_due() -> None:
     run("sync_schedules")
     nightly = CleanupPolicy.objects.get(name="Nightly sweep")
     assert nightly.next_run_at is not None
@@ -61,13 +61,13 @@ def test_the_command_plans_when_policies_are_due() -> None:
 
 @pytest.fixture(autouse=True)
 def nightly_sweep() -> None:
-    """A test that flushes the database takes the presets with it."""
+    """Create a preset, because tests that flush the database remove it."""
     CleanupPolicy.objects.get_or_create(
         name="Nightly sweep", defaults={"schedule": "0 2 * * *", "is_enabled": True}
     )
 
 
-def test_each_schedule_calls_a_task_that_is_there() -> None:
+def test_each_schedule_calls_an_existing_task() -> None:
     for task in PLANNED_TASKS:
         assert callable(import_string(task.func))
 
@@ -80,7 +80,7 @@ def test_a_second_call_changes_nothing() -> None:
     assert list(Schedule.objects.order_by("pk").values()) == before
 
 
-def test_doubles_of_ours_go_and_the_schedules_of_others_stay() -> None:
+def test_duplicates_are_removed_and_other_schedules_stay() -> None:
     sync_schedules(now=NOW)
     ours = Schedule.objects.get(name="empty_archive")
     Schedule.objects.create(name=ours.name, func=ours.func, schedule_type=Schedule.DAILY)
@@ -95,7 +95,7 @@ def test_doubles_of_ours_go_and_the_schedules_of_others_stay() -> None:
     assert len(left) == len(NAMES) + len(others)
 
 
-def test_what_was_changed_by_hand_is_put_right() -> None:
+def test_manual_changes_are_corrected() -> None:
     sync_schedules(now=NOW)
     Schedule.objects.filter(name="sync_directories").update(
         args="broken(", kwargs="{'timeout': 1}", schedule_type=Schedule.HOURLY, repeats=3
@@ -118,7 +118,7 @@ def test_a_schedule_that_is_due_stays_due() -> None:
     assert next_run("empty_archive") == due
 
 
-def test_another_time_zone_moves_the_schedules_and_starts_none(settings: Any) -> None:
+def test_another_time_zone_moves_the_schedules_without_starting_them(settings: Any) -> None:
     sync_schedules(now=NOW)
     for zone, utc_hour in (
         ("Asia/Kolkata", timedelta(hours=21, minutes=30)),
@@ -132,10 +132,10 @@ def test_another_time_zone_moves_the_schedules_and_starts_none(settings: Any) ->
         assert instant - instant.replace(hour=0, minute=0) == utc_hour
 
 
-def test_the_hour_holds_over_a_year_of_changing_clocks(
+def test_the_hour_stays_over_a_year_with_clock_changes(
     berlin: ZoneInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """django-q2 alone drifts to 01:00 on the night that has no 02:00, and stays there."""
+    """django-q2 alone drifts to 01:00 on the night without 02:00, and stays there."""
     at_two = PlannedTask("empty_archive", daily_at=time(2, 0))
     monkeypatch.setattr("sessions_app.queue.schedules.PLANNED_TASKS", (at_two,))
     now = datetime(2027, 1, 1, 12, 0, tzinfo=UTC)
@@ -146,7 +146,7 @@ def test_the_hour_holds_over_a_year_of_changing_clocks(
         assert schedule.next_run is not None
         local = schedule.next_run.astimezone(berlin)
         seen[local.date().isoformat()] = local.hour
-        # What the scheduler does when it is due, and tidy_up soon after.
+        # This is what the scheduler does for a due task, followed by tidy_up.
         now = schedule.next_run + timedelta(seconds=30)
         schedule.next_run = schedule.calculate_next_run(schedule.next_run)
         schedule.save()
@@ -157,7 +157,7 @@ def test_the_hour_holds_over_a_year_of_changing_clocks(
 
 
 def test_django_q_alone_would_drift(berlin: ZoneInfo) -> None:
-    """The day this fails, django-q2 keeps the hour itself and ``PlannedTask.keep`` can be simpler."""
+    """Once this fails, django-q2 keeps the hour itself and ``PlannedTask.keep`` can be simplified."""
     schedule = Schedule(schedule_type=Schedule.DAILY)
     instant = datetime(2027, 3, 27, 2, 0, tzinfo=berlin).astimezone(UTC)
     for _ in range(3):
@@ -165,7 +165,7 @@ def test_django_q_alone_would_drift(berlin: ZoneInfo) -> None:
     assert instant.astimezone(berlin).hour == 1
 
 
-def test_the_command_tells_what_it_did() -> None:
+def test_the_command_reports_what_it_did() -> None:
     assert run("sync_schedules").out == f"Added: {', '.join(NAMES)}.\n"
     assert run("sync_schedules").out == f"Unchanged: {', '.join(NAMES)}.\n"
     assert run("sync_schedules", "--format", "json").json == {

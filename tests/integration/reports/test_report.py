@@ -35,7 +35,7 @@ def mirrored(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("mirrored")
-def test_the_numbers_are_those_of_the_truth_table() -> None:
+def test_the_numbers_match_the_truth_table() -> None:
     truth = json.loads((FILES / "expected.json").read_text())
     as_of = datetime.fromisoformat(truth["as_of"])
     report = storage_report(as_of=as_of, max_age_days=7).to_json()
@@ -64,7 +64,7 @@ def test_the_numbers_are_those_of_the_truth_table() -> None:
 
 
 @pytest.mark.usefixtures("mirrored")
-def test_the_groups_are_those_of_a_count_in_python() -> None:
+def test_the_groups_match_a_count_in_python() -> None:
     def age(session: BrowserSession) -> str:
         if session.is_corrupted or session.created_at is None or session.last_accessed is None:
             return "unreadable"
@@ -84,7 +84,7 @@ def test_the_groups_are_those_of_a_count_in_python() -> None:
     assert {name: total.sessions for name, total in report.by_age.items() if total.sessions} == ages
 
 
-def test_pinned_and_archived_sessions_are_told_apart() -> None:
+def test_pinned_and_archived_sessions_are_counted_separately() -> None:
     make_session("old", age=timedelta(days=8))
     make_session("kept", age=timedelta(days=8), is_pinned=True)
     make_session("bad", session_id="")
@@ -95,7 +95,7 @@ def test_pinned_and_archived_sessions_are_told_apart() -> None:
     assert report.archived.to_json() == {"sessions": 1, "bytes": run.removed_bytes}
 
 
-def test_what_it_says_a_cleanup_would_free_is_what_a_cleanup_frees() -> None:
+def test_a_cleanup_frees_what_the_report_predicts() -> None:
     for days in (1, 6, 7, 8, 30):
         make_session(age=timedelta(days=days), session_id="" if days % 2 else "x", is_pinned=days == 30)
     expected = storage_report(as_of=AS_OF, max_age_days=7).would_free["either"]
@@ -107,7 +107,7 @@ def test_what_it_says_a_cleanup_would_free_is_what_a_cleanup_frees() -> None:
 def test_it_takes_three_queries(sessions: int, django_assert_num_queries: object) -> None:
     for n in range(sessions):
         make_session(namespace=f"n{n}")
-    # The server is asked for its size on disk; a file is looked at.
+    # PostgreSQL needs a query for its size on disk; SQLite's file does not.
     with django_assert_num_queries(3 + (connection.vendor == "postgresql")):  # type: ignore[operator]
         report = storage_report(as_of=AS_OF, max_age_days=7)
     assert len(report.by_namespace) == sessions
@@ -137,7 +137,7 @@ def test_the_page_and_the_downloads_agree(client: Client, viewer: User) -> None:
     assert SECRET not in answer.content.decode()
 
 
-def test_the_size_on_disk_is_told_beside_that_of_the_documents(client: Client, viewer: User) -> None:
+def test_the_page_shows_the_size_on_disk_and_of_the_documents(client: Client, viewer: User) -> None:
     make_session("one")
     report = storage_report(as_of=AS_OF, max_age_days=7)
     assert report.disk_bytes > report.live.bytes
@@ -155,6 +155,6 @@ def test_the_page_of_an_empty_panel_says_so(client: Client, viewer: User) -> Non
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", " =1", "\t=1", "\r=1"])
-def test_no_text_becomes_a_formula(text: str) -> None:
+def test_text_in_a_csv_file_is_not_read_as_a_formula(text: str) -> None:
     assert harmless(text) == f"'{text}"
     assert harmless("plain") == "plain"

@@ -1,4 +1,4 @@
-"""Snapshots of the report, and the pages that have their numbers from them."""
+"""Snapshots of the report, and the pages that show them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAGE = "admin:sessions_app_storage"
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over two sessions are many."""
+    """Lower the limit, so that more than two sessions are many."""
     monkeypatch.setattr(snapshots, "SMALL_COUNT", 2)
 
 
@@ -34,7 +34,7 @@ def snap(as_of: datetime = AS_OF) -> StorageSnapshot:
     return take_snapshot(as_of=as_of, max_age_days=7)
 
 
-def test_a_snapshot_is_the_report_of_its_instant() -> None:
+def test_a_snapshot_stores_the_report_of_its_instant() -> None:
     make_session("old", age=timedelta(days=8))
     make_session("kept", age=timedelta(days=40), is_pinned=True)
     make_session("bad", session_id="", namespace="shop", age=timedelta(days=-1))
@@ -49,19 +49,19 @@ def test_a_snapshot_is_the_report_of_its_instant() -> None:
     assert stored is not None
     kept = reports.StorageReport.from_stored(stored["whole"])
     assert kept == report
-    # No database keeps the order of keys.
+    # Databases do not keep the order of keys in JSON.
     assert kept.to_json() == report.to_json()
     assert SECRET not in str(stored)
 
 
-def test_only_the_latest_keeps_its_report() -> None:
+def test_only_the_latest_snapshot_keeps_its_report() -> None:
     for hour in range(3):
         snap(AS_OF + timedelta(hours=hour))
     kept = StorageSnapshot.objects.order_by("pk").values_list("report", flat=True)
     assert [report is not None for report in kept] == [False, False, True]
 
 
-def test_what_is_over_two_days_old_is_thinned_to_one_a_day() -> None:
+def test_one_snapshot_a_day_is_kept_after_two_days() -> None:
     snap()
     latest = StorageSnapshot.objects.get()
     for quarters in range(1, 4 * 24 * 4):
@@ -73,7 +73,7 @@ def test_what_is_over_two_days_old_is_thinned_to_one_a_day() -> None:
     left = list(StorageSnapshot.objects.order_by("taken_at").values_list("taken_at", flat=True))
     border = AS_OF + timedelta(minutes=15) - timedelta(days=2)
     daily = [instant for instant in left if instant < border]
-    # The last one of each day that is over; of the day that is passing the border, the last one beyond it.
+    # Each full day keeps its last snapshot; the day that crosses the limit keeps the last one before it.
     assert [f"{instant:%d %H:%M}" for instant in daily] == ["18 23:45", "19 23:45", "20 12:00"]
     assert len(left) - len(daily) == 2 * 24 * 4 + 1
 
@@ -98,7 +98,7 @@ def test_a_small_panel_has_exact_numbers_and_needs_no_snapshot(django_assert_max
 
 
 @pytest.mark.usefixtures("few")
-def test_a_large_panel_has_those_of_its_snapshot(django_assert_max_num_queries: Any) -> None:
+def test_a_large_panel_shows_its_snapshot(django_assert_max_num_queries: Any) -> None:
     for _ in range(3):
         make_session()
     assert figures(as_of=AS_OF, max_age_days=7) is None
@@ -111,7 +111,7 @@ def test_a_large_panel_has_those_of_its_snapshot(django_assert_max_num_queries: 
 
 
 @pytest.mark.usefixtures("few")
-def test_so_many_are_still_counted() -> None:
+def test_the_page_counts_up_to_the_limit() -> None:
     make_session()
     make_session()
     found = figures(as_of=AS_OF, max_age_days=7)
@@ -139,7 +139,7 @@ def test_a_large_archive_leaves_the_live_numbers_exact(client: Client, see: Any)
     assert f"archived_as_of,{earlier.isoformat()},," in see(reverse(f"{PAGE}_csv")).splitlines()
 
 
-def test_a_large_table_is_looked_at_in_an_index_and_no_further() -> None:
+def test_checking_for_a_large_table_reads_only_an_index() -> None:
     make_session()
     with CaptureQueriesContext(
         connection,
@@ -167,16 +167,16 @@ class TestOnTheLargePage:
         assert "total,sessions,3," in rows[1]
         assert "as_of,2026-11-22T11:53:00+00:00,," in rows
 
-    def test_those_of_another_day_have_their_date(self, see: Any, at_noon: None) -> None:
+    def test_a_snapshot_of_another_day_has_its_date(self, see: Any, at_noon: None) -> None:
         snap(AS_OF - timedelta(days=1))
         assert "As of 2026-11-21 12:00." in see(reverse(PAGE))
 
-    def test_before_the_first_snapshot_it_says_what_will_be(self, client: Client, see: Any) -> None:
+    def test_before_the_first_snapshot_the_page_explains_what_happens(self, client: Client, see: Any) -> None:
         assert "have not been counted yet" in see(reverse(PAGE))
         for name in ("csv", "json"):
             assert client.get(reverse(f"{PAGE}_{name}"))["Location"] == reverse(PAGE)
 
-    def test_whoever_sees_the_report_can_have_it_taken_again(
+    def test_users_who_see_the_report_can_request_a_snapshot(
         self, client: Client, viewer: User, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked: list[tuple[str, ...]] = []
@@ -188,12 +188,12 @@ class TestOnTheLargePage:
             location = client.post(address, {"back": back})["Location"]
             assert location.partition("?")[0] == page
         assert [task for task, _ in asked] == ["sessions_app.tasks.take_snapshot"] * 2
-        # The first to come counts for both.
+        # The first task counts for both requests.
         assert tasks.take_snapshot(asked[0][1]).startswith("3 sessions counted")
-        assert tasks.take_snapshot(asked[1][1]) == "One was taken meanwhile."
+        assert tasks.take_snapshot(asked[1][1]) == "A newer snapshot already exists."
         assert StorageSnapshot.objects.count() == 1
 
-    def test_nobody_else_can(self, client: Client, outsider: User) -> None:
+    def test_other_users_cannot_request_a_snapshot(self, client: Client, outsider: User) -> None:
         User.objects.filter(pk=outsider.pk).update(is_staff=True)
         client.force_login(outsider)
         assert client.post(reverse("admin:sessions_app_storage_count")).status_code == 403
@@ -207,7 +207,7 @@ def test_the_schedule_takes_a_snapshot_each_time() -> None:
     assert abs(StorageSnapshot.objects.latest("pk").taken_at - database_now()) < timedelta(minutes=1)
 
 
-def test_the_history_begins_where_it_is_asked_to_and_is_of_a_size_for_a_screen() -> None:
+def test_the_history_starts_at_the_requested_instant_and_has_a_maximum_of_points() -> None:
     snap()
     latest = StorageSnapshot.objects.get()
     for minutes in range(1, 400):
@@ -227,7 +227,7 @@ def test_the_history_begins_where_it_is_asked_to_and_is_of_a_size_for_a_screen()
     assert history(since=AS_OF + timedelta(days=1)) == []
 
 
-def test_what_each_run_freed_is_told_less_what_came_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_each_run_freed_excludes_restored_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     make_session("bad", session_id="")
     run = swept(invalid=True)
     swept(invalid=True)
