@@ -8,7 +8,7 @@ USERNAME = "admin"
 
 
 def ensure_administrator(password: str) -> list[str]:
-    """Create the administrator if there is none, and return the lines to print.
+    """Create the administrator if none exists, and return the lines to print.
 
     Args:
         password: Password of a new administrator. If it is blank, one is generated and printed.
@@ -17,7 +17,9 @@ def ensure_administrator(password: str) -> list[str]:
     if user_model.objects.filter(is_superuser=True).exists():
         return []
     if user_model.objects.filter(username=USERNAME).exists():
-        return ["There is no administrator, and 'admin' is an ordinary user. Run manage.py createsuperuser."]
+        return [
+            "The panel has no administrator, and 'admin' is an ordinary user. Run manage.py createsuperuser."
+        ]
     chosen = password or secrets.token_urlsafe(15)
     user_model.objects.create_superuser(username=USERNAME, password=chosen)
     if password:

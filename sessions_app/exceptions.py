@@ -22,7 +22,7 @@ class SessionException(Exception):
 
 
 class SessionNotFound(SessionException):
-    """There is no session of that name."""
+    """The session does not exist."""
 
 
 class SessionInvalid(SessionException):

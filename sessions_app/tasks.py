@@ -106,7 +106,7 @@ def continue_undo(run_pk: int) -> str:
 
 @_masked
 def empty_archive() -> str:
-    """Permanently delete sessions that have been in the archive for ``RAPTOR_ARCHIVE_DAYS``."""
+    """Delete sessions permanently after they have been in the archive for ``RAPTOR_ARCHIVE_DAYS``."""
     before = database_now() - timedelta(days=settings.RAPTOR_ARCHIVE_DAYS)
     deleted, size_bytes = cleanup.empty_archive(before, deadline=_deadline())
     return f"{count_of(deleted, 'session')} deleted from the archive, {size_bytes:,} bytes."

@@ -52,7 +52,7 @@ class SweepResult:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the sweep is complete and nobody has to act."""
+        """True if the sweep is complete and nobody has to act."""
         is_stopped = self.is_interrupted or self.was_changed
         return not is_stopped and all(run.state not in (_State.HELD, _State.CLOSED) for run in self.runs)
 

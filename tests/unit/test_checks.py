@@ -15,13 +15,13 @@ def ids(*messages: CheckMessage) -> list[str | None]:
 
 @pytest.fixture
 def cluster(settings: Any) -> dict[str, Any]:
-    """The queue's settings, to be changed."""
+    """A copy of the queue's settings that tests may change."""
     settings.Q_CLUSTER = dict(settings.Q_CLUSTER)
     changed: dict[str, Any] = settings.Q_CLUSTER
     return changed
 
 
-def test_the_settings_as_they_are_pass() -> None:
+def test_the_default_settings_pass() -> None:
     for check in (
         checks.check_task_times,
         checks.check_missed_schedules,

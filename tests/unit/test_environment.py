@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from raptor_admin.environment import VARIABLES, Environment, read_environment
 from raptor_admin.readers import find_machine_time_zone
 from raptor_admin.secret_key import load_secret_key
 from sessions_app.apps import DEFAULTS
+from sessions_app.session.criteria import MAX_AGE_LIMIT_DAYS, Criteria
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 
@@ -28,7 +28,7 @@ def mistakes_of(tmp_path: Path, **environ: str) -> str:
     return str(caught.value)
 
 
-def test_nothing_given_is_a_whole_configuration(tmp_path: Path) -> None:
+def test_the_defaults_are_a_complete_configuration(tmp_path: Path) -> None:
     environment = read(tmp_path, RAPTOR_TIME_ZONE="UTC")
     secret_key = (tmp_path / "var" / "secret-key").read_text().strip()
     assert environment == Environment(
@@ -51,7 +51,7 @@ def test_nothing_given_is_a_whole_configuration(tmp_path: Path) -> None:
     )
 
 
-def test_a_relative_folder_starts_at_the_project_and_not_where_the_command_runs(tmp_path: Path) -> None:
+def test_a_relative_folder_starts_at_the_project(tmp_path: Path) -> None:
     assert read(tmp_path, RAPTOR_VAR_DIR="data").var_dir == tmp_path / "data"
 
 
@@ -59,7 +59,7 @@ def test_a_blank_value_counts_as_not_given(tmp_path: Path) -> None:
     assert read(tmp_path, RAPTOR_NAMESPACE=" ", RAPTOR_MAX_AGE_DAYS="").max_age_days == 7
 
 
-def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_together(tmp_path: Path) -> None:
     message = mistakes_of(
         tmp_path, RAPTOR_DEBUG="perhaps", RAPTOR_TIME_ZONE="Mars/Olympus", RAPTOR_MAX_AGE_DAYS="0"
     )
@@ -74,12 +74,12 @@ def test_a_mistake_creates_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "var").exists()
 
 
-def test_a_misspelt_variable_is_a_mistake_with_a_suggestion(tmp_path: Path) -> None:
+def test_a_misspelled_variable_is_reported_with_a_suggestion(tmp_path: Path) -> None:
     message = mistakes_of(tmp_path, RAPTOR_MAX_AGE="7")
     assert "RAPTOR_MAX_AGE is not a setting. Did you mean “RAPTOR_MAX_AGE_DAYS”?" in message
 
 
-def test_variables_of_tests_and_of_others_are_left_alone(tmp_path: Path) -> None:
+def test_variables_for_tests_and_other_programs_are_ignored(tmp_path: Path) -> None:
     read(tmp_path, RAPTOR_TEST_DATABASE_URL="postgres://localhost/x", HOME="/", RAPTORS="many")
 
 
@@ -93,7 +93,7 @@ def test_variables_of_tests_and_of_others_are_left_alone(tmp_path: Path) -> None
         ("RAPTOR_REDIS_URL", "http://:hunter2@localhost"),
     ],
 )
-def test_a_secret_is_never_told(tmp_path: Path, name: str, value: str) -> None:
+def test_a_mistake_does_not_contain_secrets(tmp_path: Path, name: str, value: str) -> None:
     message = mistakes_of(tmp_path, **{name: value})
     assert name in message
     assert "hunter2" not in message
@@ -145,7 +145,7 @@ def test_secrets_stay_out_of_the_representation(tmp_path: Path) -> None:
         ("RAPTOR_VAR_DIR", "/dev/null"),
     ],
 )
-def test_a_wrong_value_is_refused_by_name(tmp_path: Path, name: str, value: str) -> None:
+def test_a_wrong_value_is_reported_with_its_variable(tmp_path: Path, name: str, value: str) -> None:
     assert f"mistake: {name}" in mistakes_of(tmp_path, **{name: value})
 
 
@@ -170,7 +170,7 @@ def test_right_values_are_read(tmp_path: Path) -> None:
     assert environment.chromium == "/bin/sh"
 
 
-def test_the_secret_key_is_made_once_and_only_for_its_owner(tmp_path: Path) -> None:
+def test_the_secret_key_is_generated_once_and_readable_only_by_its_owner(tmp_path: Path) -> None:
     first = read(tmp_path).secret_key
     assert read(tmp_path).secret_key == first
     assert stat.S_IMODE((tmp_path / "var" / "secret-key").stat().st_mode) == 0o600
@@ -184,20 +184,20 @@ def test_processes_that_start_together_agree_on_the_secret_key(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["secret-key"]
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     message = mistakes_of(tmp_path, RAPTOR_VAR_DIR=str(tmp_path / "file" / "var"))
     assert "RAPTOR_VAR_DIR" in message
     assert "cannot create the folder" in message
 
 
-def test_a_secret_key_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_an_unreadable_secret_key_is_reported(tmp_path: Path) -> None:
     (tmp_path / "var" / "secret-key").mkdir(parents=True)
     assert "secret-key can be neither read nor written" in mistakes_of(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 64])
-def test_a_file_without_a_secret_key_is_told(tmp_path: Path, content: bytes) -> None:
+def test_a_file_without_a_secret_key_is_reported(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "var").mkdir()
     (tmp_path / "var" / "secret-key").write_bytes(content)
     assert "secret-key" in mistakes_of(tmp_path)
@@ -219,24 +219,28 @@ def test_a_given_secret_key_leaves_no_file(tmp_path: Path) -> None:
         ("", "/somewhere/else", "UTC"),
     ],
 )
-def test_the_time_zone_is_the_machines(tmp_path: Path, tz: str, target: str, expected: str) -> None:
+def test_the_default_time_zone_is_that_of_the_machine(
+    tmp_path: Path, tz: str, target: str, expected: str
+) -> None:
     localtime = tmp_path / "localtime"
     if target:
         localtime.symlink_to(target)
     assert find_machine_time_zone(tz, localtime) == expected
 
 
-def test_every_variable_has_its_field() -> None:
-    assert [v.field_name for v in VARIABLES] == [field.name for field in dataclasses.fields(Environment)]
+def test_the_largest_age_is_that_of_a_cleanup(tmp_path: Path) -> None:
+    days = read(tmp_path, RAPTOR_MAX_AGE_DAYS=str(MAX_AGE_LIMIT_DAYS)).max_age_days
+    assert Criteria(expired=True, max_age_days=days).max_age_days == MAX_AGE_LIMIT_DAYS
+    assert str(MAX_AGE_LIMIT_DAYS) in mistakes_of(tmp_path, RAPTOR_MAX_AGE_DAYS=str(MAX_AGE_LIMIT_DAYS + 1))
 
 
-def test_the_readme_tells_every_variable_with_its_default() -> None:
+def test_the_readme_documents_every_variable_with_its_default() -> None:
     readme = (PROJECT_DIR / "README.md").read_text()
     rows = re.findall(r"^\| `(RAPTOR_\w+)` \| (.*?) \|", readme, re.MULTILINE)
     assert rows == [(variable.name, variable.documented_default) for variable in VARIABLES]
 
 
-def test_a_django_project_of_somebody_elses_has_the_same_defaults(tmp_path: Path) -> None:
+def test_other_django_projects_have_the_same_defaults(tmp_path: Path) -> None:
     environment = read(tmp_path)
     same = {name for name in DEFAULTS if name not in ("RAPTOR_VAR_DIR", "RAPTOR_TASK_DEADLINE_SECONDS")}
     read_values = {name: getattr(environment, name.removeprefix("RAPTOR_").lower()) for name in same}
@@ -244,7 +248,7 @@ def test_a_django_project_of_somebody_elses_has_the_same_defaults(tmp_path: Path
     assert DEFAULTS["RAPTOR_TASK_DEADLINE_SECONDS"] == settings.RAPTOR_TASK_DEADLINE_SECONDS
 
 
-def test_a_test_project_may_have_variables_of_its_own(tmp_path: Path) -> None:
+def test_a_test_project_may_define_its_own_variables(tmp_path: Path) -> None:
     environ = {"RAPTOR_VAR_DIR": str(tmp_path / "var"), "RAPTOR_BROWSER": "chromium"}
     with pytest.raises(ImproperlyConfigured, match="RAPTOR_BROWSER"):
         read_environment(environ, project_dir=tmp_path)

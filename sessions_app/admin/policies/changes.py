@@ -107,7 +107,7 @@ def _record(change: PolicyChange) -> dict[str, Any]:
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
-    """A change for a table: a line of what was changed, and the policy as JSON in one cell each."""
+    """Return a record for CSV, with the changes in one cell and each policy as JSON in one cell."""
     snapshots = {name: record[name] and json.dumps(record[name]) for name in ("before", "after")}
     return {**record, "what": "; ".join(record["what"]), **snapshots}
 

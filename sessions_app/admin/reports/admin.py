@@ -62,7 +62,7 @@ def _view(screen: RaptorAdmin, view: Callable[..., HttpResponse], request: HttpR
 
 
 def current_figures(request: HttpRequest) -> Figures | None:
-    """Return the current numbers or those of the latest snapshot; None if there is no snapshot yet."""
+    """Return the current numbers or those of the latest snapshot; None before the first snapshot."""
     return figures(
         as_of=formatting.request_time(request),
         max_age_days=settings.RAPTOR_MAX_AGE_DAYS,

@@ -29,7 +29,7 @@ class Column(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """A chart: ``data`` is for charts.js, and ``empty`` is shown if there is no data."""
+    """A chart: ``data`` is for charts.js, and ``empty`` is the text shown without data."""
 
     id: str
     title: str

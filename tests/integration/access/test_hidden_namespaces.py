@@ -141,7 +141,7 @@ def test_a_policy_that_changed_its_namespace_does_not_reveal_a_hidden_one(
             assert not [text for text in (*pages, export, policies) if policy.name in text]
             assert policy.name in html_of(as_member, RUNS)
         else:
-            assert "Waits for a person" not in policies[policies.index("<tbody>") :]
+            assert "Needs approval" not in policies[policies.index("<tbody>") :]
             assert f"Run {run.pk}<" not in policies + ledger
 
 

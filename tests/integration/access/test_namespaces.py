@@ -224,7 +224,7 @@ def test_a_namespace_limited_after_the_preview_is_not_cleaned_up(as_other: Clien
 def test_hidden_newer_sessions_do_not_displace_visible_ones(
     as_other: Client, monkeypatch: pytest.MonkeyPatch, is_few: bool
 ) -> None:
-    """The list shows the first visible sessions in its order, even if most sessions are hidden."""
+    """Check that the list shows the first visible sessions in its order, even if most are hidden."""
     set_bounds(monkeypatch, BOUND=10, READ_BOUND=10)
     if not is_few:
         set_bounds(monkeypatch, NAMESPACES_SHOWN=1)

@@ -135,7 +135,7 @@ def test_another_time_zone_moves_the_schedules_without_starting_them(settings: A
 def test_the_hour_stays_over_a_year_with_clock_changes(
     berlin: ZoneInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """django-q2 alone drifts to 01:00 on the night without 02:00, and stays there."""
+    """Compare with django-q2 alone, which drifts to 01:00 on the night without 02:00 and stays there."""
     at_two = PlannedTask("empty_archive", daily_at=time(2, 0))
     monkeypatch.setattr("sessions_app.queue.schedules.PLANNED_TASKS", (at_two,))
     now = datetime(2027, 1, 1, 12, 0, tzinfo=UTC)
@@ -157,7 +157,7 @@ def test_the_hour_stays_over_a_year_with_clock_changes(
 
 
 def test_django_q_alone_would_drift(berlin: ZoneInfo) -> None:
-    """Once this fails, django-q2 keeps the hour itself and ``PlannedTask.keep`` can be simplified."""
+    """Show when ``PlannedTask.keep`` can be simplified: this fails once django-q2 keeps the hour itself."""
     schedule = Schedule(schedule_type=Schedule.DAILY)
     instant = datetime(2027, 3, 27, 2, 0, tzinfo=berlin).astimezone(UTC)
     for _ in range(3):
