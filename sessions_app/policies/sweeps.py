@@ -78,7 +78,7 @@ class SweepResult:
         if self.held:
             lines.append(f"{self.held.held_because} It needs approval.")
         if self.is_interrupted:
-            lines.append("It reached its deadline and will continue in a new task.")
+            lines.append("It reached its deadline and will continue from there.")
         if self.stop_reason:
             lines.append(self.stop_reason)
         return " ".join((f"“{self.policy}”:", *(lines or ["nothing to do."])))
@@ -171,11 +171,7 @@ def sweep(
 
 
 def _stops_before(result: SweepResult, planned: CleanupRun | None, deadline: Deadline) -> bool:
-    """Check whether a sweep stops before its next step, and store the reason.
-
-    Args:
-        planned: The existing run of that step, if there is one.
-    """
+    """Check whether a sweep stops before its next step, whose run is ``planned``, and store the reason."""
     if planned is not None and has_policy_changed(planned):
         result.runs.append(planned)
         result.was_changed = True

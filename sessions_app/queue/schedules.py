@@ -6,7 +6,7 @@ Duplicates of them are removed; other schedules are left alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
@@ -85,12 +85,7 @@ class SchedulesResult:
     removed: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, list[str]]:
-        return {
-            "added": self.added,
-            "changed": self.changed,
-            "unchanged": self.unchanged,
-            "removed": self.removed,
-        }
+        return asdict(self)
 
 
 def sync_schedules(*, now: datetime) -> SchedulesResult:

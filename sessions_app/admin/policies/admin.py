@@ -34,16 +34,7 @@ _State = CleanupRun.State
 
 @admin.register(CleanupPolicy)
 class CleanupPolicyAdmin(RaptorAdmin):
-    list_display = (
-        "name",
-        "description",
-        "frequency",
-        "scope",
-        "enabled",
-        "next_run",
-        "last_run",
-        "held_plan",
-    )
+    list_display = ("name", "description", "frequency", "scope", "enabled", "next_run", "last_run", "held")
     search_fields = ("name", "description", "namespace")
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
@@ -79,7 +70,7 @@ class CleanupPolicyAdmin(RaptorAdmin):
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         """Leave out the columns about runs for users who cannot view runs."""
-        run_columns = () if _may_see_runs(request) else ("last_run", "held_plan")
+        run_columns = () if _may_see_runs(request) else ("last_run", "held")
         return [name for name in super().get_list_display(request) if name not in run_columns]
 
     # A policy removes sessions, so adding or changing one also requires permission to clean up.
@@ -118,11 +109,7 @@ class CleanupPolicyAdmin(RaptorAdmin):
 
     @admin.display(description="Enabled", ordering="is_enabled")
     def enabled(self, policy: CleanupPolicy) -> str:
-        return (
-            formatting.badge("good", "Enabled")
-            if policy.is_enabled
-            else formatting.badge("quiet", "Disabled")
-        )
+        return formatting.badge(*(("good", "Enabled") if policy.is_enabled else ("quiet", "Disabled")))
 
     @admin.display(description="Next run", ordering="next_run_at")
     def next_run(self, policy: CleanupPolicy) -> str:
@@ -136,7 +123,7 @@ class CleanupPolicyAdmin(RaptorAdmin):
         return format_html("{} {}", _run_link(run), formatting.state_badge(run))
 
     @admin.display(description="Needs approval")
-    def held_plan(self, policy: Any) -> str:
+    def held(self, policy: Any) -> str:
         if policy.held_run_id is None:
             return formatting.NONE
         badge = formatting.badge("stale", "Needs approval")
