@@ -52,7 +52,10 @@ def test_facts_problems_and_metadata_are_told(folder: Path) -> None:
     ],
 )
 def test_the_endpoint_is_shown_nowhere(folder: Path, output: str, cdp_url: str) -> None:
-    metadata = {"note": f"taken over from {cdp_url} by hand", "deep": [{cdp_url: cdp_url}]}
+    metadata = {
+        "note": f"taken over manually from {cdp_url}",
+        "deep": [{cdp_url: cdp_url, "CDP_URL": f"http://10.0.0.9/{SECRET}"}],
+    }
     write(folder, "a", cdp_url=cdp_url, metadata=metadata if "://" in cdp_url else {})
     run("sync_directories", folder)
     outcome = run("session_info", "a", "--format", output)
