@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Hand the command line to Django; a wrong configuration is told without a traceback."""
+    """Run the command line; report a wrong configuration without a traceback."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "raptor_admin.settings")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line

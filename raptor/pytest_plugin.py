@@ -1,4 +1,4 @@
-"""Fixtures for test projects that save browser sessions: ask for them, and there is no conftest to write."""
+"""Fixtures for test projects that save browser sessions; they need no conftest."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def session_manager() -> SessionManager:
 
 @pytest.fixture(scope="session")
 def clean_sessions(request: pytest.FixtureRequest, session_manager: SessionManager) -> Iterator[None]:
-    """Remove all sessions of the namespace when the tests are over; the panel can bring them back."""
+    """Remove all sessions of the namespace after the tests; the panel can restore them."""
     yield
-    # pytest-xdist's workers end one after another: the last word is the controller's.
+    # The workers of pytest-xdist end one by one, so the controller cleans up after the last.
     if hasattr(request.config, "workeroutput"):
         request.config.workeroutput[_CLEANED] = session_manager.namespace
     else:
@@ -35,14 +35,14 @@ def clean_sessions(request: pytest.FixtureRequest, session_manager: SessionManag
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: object) -> None:
-    """Note what a worker of pytest-xdist wants to be cleaned."""
-    told = getattr(node, "workeroutput", {})
-    if _CLEANED in told:
-        node.config.stash.setdefault(_namespaces, set()).add(told[_CLEANED])  # type: ignore[attr-defined]
+    """Remember the namespace that a worker of pytest-xdist asks to be cleaned."""
+    output = getattr(node, "workeroutput", {})
+    if _CLEANED in output:
+        node.config.stash.setdefault(_namespaces, set()).add(output[_CLEANED])  # type: ignore[attr-defined]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Clean up for the workers of pytest-xdist, which have all ended by now."""
+    """Clean up for the workers of pytest-xdist, all of which have ended."""
     for namespace in config.stash.get(_namespaces, set()):
         from raptor.core.session_manager import SessionManager
 

@@ -1,6 +1,6 @@
-"""The settings of programs that use the sessions and serve no screen: the panel's database, and no more.
+"""Settings for programs that use sessions without the panel: its database, without its screens and logging.
 
-They log as they please, and start in half the time.
+With a single installed app, such programs start in half the time.
 """
 
 from raptor_admin.readers import SQLITE
@@ -11,5 +11,5 @@ INSTALLED_APPS = ["sessions_app.apps.SessionsAppConfig"]
 LOGGING_CONFIG = None
 
 if DATABASES["default"]["ENGINE"] == SQLITE:
-    # Dozens of test processes write by turns, and no user waits for a page.
+    # Dozens of test processes take turns to write, and nobody waits for a page.
     DATABASES["default"]["OPTIONS"]["timeout"] = 60

@@ -1,33 +1,35 @@
-"""Reads every ``RAPTOR_…`` environment variable, once, and tells all mistakes at once."""
+"""Read the ``RAPTOR_…`` environment variables once, and report all mistakes together."""
 
-import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from django.core.exceptions import ImproperlyConfigured
 
 from raptor_admin import readers
-from raptor_admin.readers import Mistake, Reader
+from raptor_admin.readers import Mistake
 from raptor_admin.secret_key import load_secret_key
+from sessions_app.apps import DEFAULTS
+from sessions_app.text import did_you_mean
 
 PREFIX = "RAPTOR_"
 TEST_PREFIX = "RAPTOR_TEST_"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variable:
-    """One documented variable: the README's settings table has one row for each.
+    """A documented variable; the settings table of the README has one row for each.
 
-    ``default`` is read like a value from the environment; where it depends on the machine it is empty
-    and ``default_note`` tells it in words.
+    ``default`` is read like a value from the environment. It is empty if it depends on the machine;
+    ``default_note`` then describes it.
     """
 
     name: str
-    reader: Reader
+    reader: Callable[[str, Path], Any]
     meaning: str
-    default: str = ""
+    default: str
     default_note: str = ""
     is_secret: bool = False
 
@@ -38,145 +40,129 @@ class Variable:
 
     @property
     def documented_default(self) -> str:
-        """The default as the README tells it."""
+        """The default as the README shows it."""
         return self.default_note or f"`{self.default}`"
 
 
-VARIABLES: tuple[Variable, ...] = (
-    Variable(
-        name="RAPTOR_VAR_DIR",
-        reader=readers.read_directory,
-        default="var",
-        meaning="Folder of database, secret key, static files and profiles of browsers; a relative path "
-        "starts at the project, or at `~/.raptor` where the package was installed by pip.",
-    ),
-    Variable(
-        name="RAPTOR_BIND",
-        reader=readers.read_bind,
-        default="127.0.0.1:8000",
-        meaning="Address and port that the web server listens on.",
-    ),
-    Variable(
-        name="RAPTOR_DATABASE_URL",
-        reader=readers.read_database_url,
-        default_note="SQLite in `RAPTOR_VAR_DIR`",
-        meaning="Database: `sqlite:///FILE` or `postgres://USER:PASSWORD@HOST:PORT/NAME`.",
-        is_secret=True,
-    ),
-    Variable(
-        name="RAPTOR_REDIS_URL",
-        reader=readers.read_redis_url,
-        default_note="none: the database carries the tasks",
-        meaning="Redis that carries the tasks: `redis://HOST:PORT/NUMBER`.",
-        is_secret=True,
-    ),
-    Variable(
-        name="RAPTOR_SECRET_KEY",
-        reader=readers.read_secret_key,
-        default_note="generated into `RAPTOR_VAR_DIR/secret-key`",
-        meaning="Key that signs logins and tasks; the same on each machine.",
-        is_secret=True,
-    ),
-    Variable(
-        name="RAPTOR_ADMIN_PASSWORD",
-        reader=readers.read_text,
-        default_note="generated and printed once",
-        meaning="Password of the administrator `admin`; used by the first start only.",
-        is_secret=True,
-    ),
-    Variable(
-        name="RAPTOR_ALLOWED_HOSTS",
-        reader=readers.read_allowed_hosts,
-        default="localhost,127.0.0.1,[::1]",
-        meaning="Host names under which the panel may be reached, separated by commas.",
-    ),
-    Variable(
-        name="RAPTOR_HTTPS",
-        reader=readers.read_switch,
-        default="off",
-        meaning="`on` behind a proxy that speaks HTTPS and sets `X-Forwarded-Proto`: secure cookies, HSTS.",
-    ),
-    Variable(
-        name="RAPTOR_DEBUG",
-        reader=readers.read_switch,
-        default="off",
-        meaning="Django's debug pages; for development only.",
-    ),
-    Variable(
-        name="RAPTOR_TIME_ZONE",
-        reader=readers.read_time_zone,
-        default_note="the machine's, else `UTC`",
-        meaning="Zone of the screens, and of times in documents that name no zone.",
-    ),
-    Variable(
-        name="RAPTOR_NAMESPACE",
-        reader=readers.read_namespace,
-        default="default",
-        meaning="Namespace that is used where none is given.",
-    ),
-    Variable(
-        name="RAPTOR_MAX_AGE_DAYS",
-        reader=readers.read_days_above_zero,
-        default="7",
-        meaning="Age in days after which a session is expired; may have a fraction.",
-    ),
-    Variable(
-        name="RAPTOR_ARCHIVE_DAYS",
-        reader=readers.read_days,
-        default="14",
-        meaning="Days for which removed sessions wait in the archive; `0`: no archive, and no undo.",
-    ),
-    Variable(
-        name="RAPTOR_CDP_ALLOWED_HOSTS",
-        reader=readers.read_cdp_allowed_hosts,
-        default="localhost,127.0.0.0/8,::1",
-        meaning="Hosts and networks on which browsers may be contacted, separated by commas.",
-    ),
-    Variable(
-        name="RAPTOR_MAX_DOCUMENT_BYTES",
-        reader=readers.read_byte_count,
-        default="5242880",
-        meaning="Largest session document that is read, in bytes.",
-    ),
-    Variable(
-        name="RAPTOR_CHROMIUM",
-        reader=readers.read_executable,
-        default_note="Playwright's, or the system's",
-        meaning="Path of the Chromium that is started to save and restore sessions.",
-    ),
-)
+def _variable(reader: Callable[[str, Path], _T], **options: Any) -> _T:
+    """Declare a field of Environment, named after its variable, with the other attributes of Variable.
+
+    Without ``default`` and ``default_note``, the default is that of the app, in ``sessions_app.apps``.
+    """
+    is_shown = not options.get("is_secret", False)
+    return cast("_T", field(repr=is_shown, metadata={"reader": reader, **options}))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """The validated settings; secrets stay out of its representation."""
+    """The validated settings. Secrets are left out of its representation."""
 
-    var_dir: Path
-    bind: str
-    database_url: str = field(repr=False)
-    redis_url: str = field(repr=False)
-    secret_key: str = field(repr=False)
-    admin_password: str = field(repr=False)
-    allowed_hosts: list[str]
-    https: bool
-    debug: bool
-    time_zone: str
-    namespace: str
-    max_age_days: float
-    archive_days: float
-    cdp_allowed_hosts: tuple[str, ...]
-    max_document_bytes: int
-    chromium: str
+    var_dir: Path = _variable(  # noqa: RUF009  # it declares a field
+        readers.read_directory,
+        default="var",
+        meaning="Folder of the database, the secret key, the static files and the browser profiles. A "
+        "relative path starts at the project, or at `~/.raptor` if the package was installed with pip.",
+    )
+    bind: str = _variable(
+        readers.read_bind,
+        default="127.0.0.1:8000",
+        meaning="Address and port that the web server listens on.",
+    )
+    database_url: str = _variable(
+        readers.read_database_url,
+        default_note="SQLite in `RAPTOR_VAR_DIR`",
+        meaning="Database: `sqlite:///FILE` or `postgres://USER:PASSWORD@HOST:PORT/NAME`.",
+        is_secret=True,
+    )
+    redis_url: str = _variable(
+        readers.read_redis_url,
+        default_note="none: the database carries the tasks",
+        meaning="Redis that carries the tasks: `redis://HOST:PORT/NUMBER`.",
+        is_secret=True,
+    )
+    secret_key: str = _variable(
+        readers.read_secret_key,
+        default_note="generated into `RAPTOR_VAR_DIR/secret-key`",
+        meaning="Key that signs logins and tasks; the same on each machine.",
+        is_secret=True,
+    )
+    admin_password: str = _variable(
+        readers.read_text,
+        default_note="generated and printed once",
+        meaning="Password of the administrator `admin`; used by the first start only.",
+        is_secret=True,
+    )
+    allowed_hosts: list[str] = _variable(  # noqa: RUF009
+        readers.read_allowed_hosts,
+        default="localhost,127.0.0.1,[::1]",
+        meaning="Host names under which the panel may be reached, separated by commas.",
+    )
+    https: bool = _variable(
+        readers.read_switch,
+        default="off",
+        meaning="`on` behind a proxy that speaks HTTPS and sets `X-Forwarded-Proto`: secure cookies, HSTS.",
+    )
+    debug: bool = _variable(
+        readers.read_switch,
+        default="off",
+        meaning="Django's debug pages; for development only.",
+    )
+    time_zone: str = _variable(
+        readers.read_time_zone,
+        default_note="the machine's, otherwise `UTC`",
+        meaning="Time zone of the screens, and of times in documents without a zone.",
+    )
+    namespace: str = _variable(
+        readers.read_namespace,
+        meaning="Namespace that is used if none is given.",
+    )
+    max_age_days: float = _variable(
+        readers.read_days_above_zero,
+        meaning="Age in days after which a session is expired; may have a fraction.",
+    )
+    archive_days: float = _variable(
+        readers.read_days,
+        meaning="Days for which removed sessions stay in the archive; `0`: no archive, and no undo.",
+    )
+    cdp_allowed_hosts: tuple[str, ...] = _variable(
+        readers.read_cdp_allowed_hosts,
+        meaning="Hosts and networks on which browsers may be contacted, separated by commas.",
+    )
+    max_document_bytes: int = _variable(
+        readers.read_byte_count,
+        meaning="Largest session document that is read, in bytes.",
+    )
+    chromium: str = _variable(
+        readers.read_executable,
+        default_note="Playwright's, or the system's",
+        meaning="Path of the Chromium that is started to save and restore sessions.",
+    )
+
+
+def _declared(name: str, options: Mapping[str, Any]) -> Variable:
+    has_default = "default" in options or "default_note" in options
+    default = "" if has_default else _written(DEFAULTS[name])
+    return Variable(**{"name": name, "default": default, **options})
+
+
+def _written(default: Any) -> str:
+    """Return a default of the app as it is written in the environment."""
+    if isinstance(default, tuple):
+        return ",".join(default)
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+VARIABLES = tuple(_declared(PREFIX + item.name.upper(), item.metadata) for item in fields(Environment))
 
 
 def read_environment(environ: Mapping[str, str], *, project_dir: Path, knows_all: bool = True) -> Environment:
-    """Read and check all variables; creates the folder for data and the secret key where they are missing.
+    """Read and check all variables; create the data folder and the secret key if they are missing.
 
     A blank value counts as not given.
 
     Args:
-        knows_all: Whether a variable with our prefix that is none of ours is a mistake.
-    Raises: ImproperlyConfigured: names every mistake, and no secret.
+        knows_all: Treat an unknown variable with the panel's prefix as a mistake.
+    Raises: ImproperlyConfigured: lists every mistake, without secrets.
     """
     mistakes = _find_unknown(environ) if knows_all else []
     values: dict[str, Any] = {}
@@ -193,7 +179,7 @@ def read_environment(environ: Mapping[str, str], *, project_dir: Path, knows_all
         except Mistake as mistake:
             mistakes.append(str(mistake))
     if mistakes:
-        raise ImproperlyConfigured(_tell(mistakes))
+        raise ImproperlyConfigured(_report(mistakes))
     return Environment(**values)
 
 
@@ -202,24 +188,22 @@ def _fill_from_var_dir(values: dict[str, Any]) -> None:
     try:
         var_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise Mistake(f"RAPTOR_VAR_DIR: the folder {var_dir} cannot be made ({error.strerror}).") from error
+        raise Mistake(f"RAPTOR_VAR_DIR: cannot create the folder {var_dir} ({error.strerror}).") from error
     values["database_url"] = values["database_url"] or f"sqlite:///{var_dir / 'raptor.sqlite3'}"
     values["secret_key"] = values["secret_key"] or load_secret_key(var_dir / "secret-key")
 
 
 def _find_unknown(environ: Mapping[str, str]) -> list[str]:
     known = [variable.name for variable in VARIABLES]
-    mistakes = []
-    for name in sorted(environ):
-        if not name.startswith(PREFIX) or name.startswith(TEST_PREFIX) or name in known:
-            continue
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"the settings are {', '.join(known)}."
-        mistakes.append(f"{name} is not a setting; {hint}")
-    return mistakes
+    every = f"The settings are {', '.join(known)}."
+    return [
+        f"{name} is not a setting. {did_you_mean(name, known, limit=1) or every}"
+        for name in sorted(environ)
+        if name.startswith(PREFIX) and not name.startswith(TEST_PREFIX) and name not in known
+    ]
 
 
-def _tell(mistakes: list[str]) -> str:
+def _report(mistakes: list[str]) -> str:
     if len(mistakes) == 1:
         return f"The environment has a mistake: {mistakes[0]}"
     lines = "".join(f"\n  - {mistake}" for mistake in mistakes)

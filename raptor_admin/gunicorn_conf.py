@@ -10,14 +10,14 @@ worker_class = "gthread"
 threads = 4
 timeout = 60
 graceful_timeout = 3
-# Nothing writes to the home folder, and nothing but the supervisor commands the server.
+# The control socket would be created in the home folder, and only the supervisor controls the server.
 control_socket_disable = True
 accesslog = None
 loglevel = "warning"
 
 
 def when_ready(server: Any) -> None:
-    """Tell the address once the socket listens: earlier a click on it would be refused."""
+    """Print the address once the socket listens; before that, a browser could not connect."""
     host, _, port = bind.rpartition(":")
     if host in ("0.0.0.0", "[::]"):  # noqa: S104  # compared, not bound
         host = "localhost"

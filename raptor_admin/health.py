@@ -1,4 +1,4 @@
-"""The endpoint that a load balancer or a supervisor asks."""
+"""The health check for load balancers and supervisors."""
 
 import logging
 
@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 @never_cache
 def healthz(request: HttpRequest) -> HttpResponse:
-    """Answer 200 when the database answers, else 503."""
+    """Return status 200 if the database answers, and 503 if it does not."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")

@@ -1,4 +1,4 @@
-"""What every request and every answer must be."""
+"""Checks of every request, and headers of every response."""
 
 from collections.abc import Callable
 
@@ -9,26 +9,26 @@ POLICY = "default-src 'self'; object-src 'none'; base-uri 'self'; form-action 's
 
 
 class ContentSecurityPolicyMiddleware:
-    """Forbid whatever does not come from the panel itself, inline scripts and styles included."""
+    """Allow only content from the panel itself; inline scripts and styles are forbidden too."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Add the policy, unless the view has set a stricter one."""
+        """Add the policy unless the view has set its own."""
         response = self.get_response(request)
         response.headers.setdefault("Content-Security-Policy", POLICY)
         return response
 
 
 class NulRefusingMiddleware:
-    """Refuse an address with a NUL, which no text has and PostgreSQL takes for an error of ours."""
+    """Refuse a URL with a NUL character, which PostgreSQL cannot store and would report as a server error."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Pass the request on, if its address can be one."""
+        """Raise BadRequest if the path or the query contains a NUL."""
         if "%00" in request.META.get("QUERY_STRING", "") or "\0" in request.path:
-            raise BadRequest("The address holds a NUL.")
+            raise BadRequest("The address contains a NUL character.")
         return self.get_response(request)

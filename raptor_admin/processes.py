@@ -1,4 +1,5 @@
-"""Ends groups of processes for certain. Standard library only: the watchdog runs without the environment."""
+"""Ends process groups reliably. It imports only the standard library, because the watchdog must start without
+the virtual environment."""
 
 import os
 import signal
@@ -13,9 +14,9 @@ KILL_WAIT_SECONDS = 0.5
 def end_groups(
     leaders: Iterable[int], *, grace_seconds: float, reap: Callable[[], object] = lambda: None
 ) -> None:
-    """Ask the leader of each group to stop, then kill what is left of the groups.
+    """Send SIGTERM to the leader of each group, then kill what remains of the groups.
 
-    Only leaders are asked: a SIGTERM to the whole group of a qcluster makes it hang (8 of 8 tries).
+    Only leaders get SIGTERM: a qcluster whose whole group gets it hangs (8 of 8 tries).
 
     Args:
         leaders: Process ids that are also the ids of their groups.
@@ -32,13 +33,13 @@ def end_groups(
 
 
 def kill_group(group: int) -> None:
-    """Kill every process of a group; one that is gone already is no error."""
+    """Kill every process of a group; ignore a group that no longer exists."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
 
 
 def is_running(group: int) -> bool:
-    """Whether a group has a process that can be signalled."""
+    """Return whether a group has a process that can be signaled."""
     try:
         os.killpg(group, 0)
     except (ProcessLookupError, PermissionError):  # macOS answers EPERM for a group of zombies

@@ -1,15 +1,16 @@
-"""Turn the text of an environment variable into a value, or say what is wrong with it."""
+"""Turn the text of an environment variable into a value, or report what is wrong with it."""
 
 import ipaddress
 import math
 import os
 import re
 import zoneinfo
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import dj_database_url
+
+from sessions_app.session.criteria import MAX_AGE_LIMIT_DAYS
 
 HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?", re.IGNORECASE)
 SECRET_KEY_LENGTH = 32
@@ -19,16 +20,13 @@ OFF = ("off", "false", "no", "0")
 SQLITE = "django.db.backends.sqlite3"
 POSTGRESQL = "django.db.backends.postgresql"
 
-# A reader is given the text ("" where the default is not a fixed text) and the project's folder.
-Reader = Callable[[str, Path], object]
-
 
 class Mistake(ValueError):
-    """What is wrong with a value and what would be right: the end of a sentence, without the value."""
+    """Describes what a value must be, as the end of a sentence that does not contain the value."""
 
 
 def read_text(text: str, project_dir: Path) -> str:
-    """Take the text as it is."""
+    """Return the text unchanged."""
     return text
 
 
@@ -48,7 +46,7 @@ def read_directory(text: str, project_dir: Path) -> Path:
 
 
 def read_executable(text: str, project_dir: Path) -> str:
-    """Read the path of a program; "" where none is given."""
+    """Read the path of a program; "" if none is given."""
     if not text:
         return ""
     path = project_dir / Path(text).expanduser()
@@ -58,7 +56,7 @@ def read_executable(text: str, project_dir: Path) -> str:
 
 
 def read_bind(text: str, project_dir: Path) -> str:
-    """Read HOST:PORT; an IPv6 host stands in brackets."""
+    """Read HOST:PORT; an IPv6 host is in brackets."""
     host, separator, port = text.rpartition(":")
     try:
         is_host = _is_bracketed_address(host) or HOST_NAME.fullmatch(host)
@@ -70,13 +68,13 @@ def read_bind(text: str, project_dir: Path) -> str:
 
 
 def read_database_url(text: str, project_dir: Path) -> str:
-    """Read the address of a database; "" where none is given."""
+    """Read the URL of a database; "" if none is given."""
     if not text:
         return ""
     mistake = Mistake("must be sqlite:///FILE or postgres://USER:PASSWORD@HOST:PORT/NAME.")
     try:
         config = dj_database_url.parse(text)
-    except ValueError:  # its message may hold the password
+    except ValueError:  # its message may contain the password
         raise mistake from None
     if config["ENGINE"] not in (SQLITE, POSTGRESQL) or not config["NAME"]:
         raise mistake
@@ -86,14 +84,14 @@ def read_database_url(text: str, project_dir: Path) -> str:
 
 
 def read_redis_url(text: str, project_dir: Path) -> str:
-    """Read the address of a Redis; "" where none is given."""
+    """Read the URL of a Redis server; "" if none is given."""
     if text and urlsplit(text).scheme not in ("redis", "rediss", "unix"):
         raise Mistake("must be redis://HOST:PORT/NUMBER, rediss://… or unix://….")
     return text
 
 
 def read_secret_key(text: str, project_dir: Path) -> str:
-    """Read a secret key; "" where none is given."""
+    """Read a secret key; "" if none is given."""
     if text and len(text) < SECRET_KEY_LENGTH:
         raise Mistake(f"must have at least {SECRET_KEY_LENGTH} characters.")
     return text
@@ -122,7 +120,7 @@ def read_cdp_allowed_hosts(text: str, project_dir: Path) -> tuple[str, ...]:
 
 
 def read_time_zone(text: str, project_dir: Path) -> str:
-    """Read the name of a time zone; where none is given, find the machine's."""
+    """Read the name of a time zone; if none is given, find the machine's."""
     if not text:
         return find_machine_time_zone(os.environ.get("TZ", ""), Path("/etc/localtime"))
     if not _is_time_zone(text):
@@ -131,9 +129,9 @@ def read_time_zone(text: str, project_dir: Path) -> str:
 
 
 def find_machine_time_zone(tz: str, localtime: Path) -> str:
-    """Name the machine's time zone: from TZ, else from the target of /etc/localtime, else UTC.
+    """Return the machine's time zone: from TZ, then from the target of /etc/localtime, otherwise UTC.
 
-    RAPTOR's documents carry naive local times, so UTC everywhere would be hours off.
+    RAPTOR writes naive local times into its documents, so a default of UTC would be hours off.
     """
     for candidate in (tz.removeprefix(":"), os.path.realpath(localtime)):
         name = candidate.rpartition("/zoneinfo/")[2]
@@ -155,8 +153,8 @@ def read_days(text: str, project_dir: Path) -> float:
         days = float(text)
     except ValueError:
         days = math.nan
-    if not 0 <= days <= 36500:
-        raise Mistake("must be a number of days from 0 to 36500.")
+    if not 0 <= days <= MAX_AGE_LIMIT_DAYS:
+        raise Mistake(f"must be a number of days from 0 to {MAX_AGE_LIMIT_DAYS}.")
     return days
 
 
@@ -167,7 +165,9 @@ def read_days_above_zero(text: str, project_dir: Path) -> float:
     except Mistake:
         days = 0
     if days == 0:
-        raise Mistake("must be a number of days above 0 and up to 36500, for example 7 or 0.5.")
+        raise Mistake(
+            f"must be a number of days above 0 and up to {MAX_AGE_LIMIT_DAYS}, for example 7 or 0.5."
+        )
     return days
 
 
@@ -201,7 +201,7 @@ def _is_network(text: str) -> bool:
 
 
 def _looks_numeric(host: str) -> bool:
-    # 127.1, 2130706433 and 0x7f.1 are spellings of an address, not names.
+    # 127.1, 2130706433 and 0x7f.1 are notations of an address, not names.
     return re.fullmatch(r"[0-9]+|0x[0-9a-f]*", host.rstrip(".").rpartition(".")[2]) is not None
 
 

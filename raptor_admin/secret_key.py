@@ -5,15 +5,13 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
-from raptor_admin.readers import Mistake
-
-MINIMUM_LENGTH = 32
+from raptor_admin.readers import SECRET_KEY_LENGTH, Mistake
 
 
 def load_secret_key(path: Path) -> str:
-    """Read the secret key, or generate it with mode 600 where there is none.
+    """Read the secret key; generate it with mode 600 if the file does not exist.
 
-    Raises: Mistake: the file can be neither read nor written, or holds no key.
+    Raises: Mistake: the file can be neither read nor written, or does not contain a key.
     """
     try:
         if not path.exists():
@@ -24,20 +22,23 @@ def load_secret_key(path: Path) -> str:
         raise Mistake(
             f"RAPTOR_SECRET_KEY is not set, and {path} can be neither read nor written ({reason})."
         ) from error
-    if len(key) < MINIMUM_LENGTH:
-        raise Mistake(f"{path} holds no secret key; delete the file and a new one is made (logins end then).")
+    if len(key) < SECRET_KEY_LENGTH:
+        raise Mistake(
+            f"{path} does not contain a secret key. Delete the file to have a new one generated; "
+            "this ends all logins."
+        )
     return key
 
 
 def _create(path: Path) -> None:
-    # Written aside and linked into place: of two processes that start together one wins, and neither ever
-    # reads half a key.
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    # Write a temporary file and link it into place. If two processes start together, one of them wins and
+    # neither reads an incomplete key.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(secrets.token_urlsafe(64) + "\n")
         with suppress(FileExistsError):
-            os.link(aside, path)
+            os.link(temporary, path)
     finally:
-        aside.unlink()
+        temporary.unlink()

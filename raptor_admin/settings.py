@@ -8,12 +8,13 @@ import dj_database_url
 
 from raptor_admin.environment import read_environment
 from raptor_admin.readers import SQLITE
+from sessions_app.apps import DEFAULTS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 _is_checkout = (BASE_DIR / "manage.py").is_file()
-# Nothing is written among the installed packages.
+# An installed package keeps its data in the home folder, not in site-packages.
 _home_dir = BASE_DIR if _is_checkout else Path.home() / ".raptor"
-# Test projects may have variables with our prefix that are their own.
+# Test projects may define their own variables with the panel's prefix.
 _is_panel = os.environ.get("DJANGO_SETTINGS_MODULE") != "raptor_admin.client_settings"
 _environment = read_environment(os.environ, project_dir=_home_dir, knows_all=_is_panel)
 
@@ -29,8 +30,7 @@ RAPTOR_ARCHIVE_DAYS = _environment.archive_days
 RAPTOR_CDP_ALLOWED_HOSTS = _environment.cdp_allowed_hosts
 RAPTOR_MAX_DOCUMENT_BYTES = _environment.max_document_bytes
 RAPTOR_CHROMIUM = _environment.chromium
-# A task ends by itself before django-q2's timeout: a timeout kill can hang the cluster or lose the result.
-RAPTOR_TASK_DEADLINE_SECONDS = 240
+RAPTOR_TASK_DEADLINE_SECONDS: int = DEFAULTS["RAPTOR_TASK_DEADLINE_SECONDS"]
 
 INSTALLED_APPS = [
     "raptor_admin.apps.RaptorAdminConfig",
@@ -79,18 +79,18 @@ TEMPLATES = [
 
 
 def _read_database(url: str) -> dict[str, Any]:
-    # gunicorn's threads and the worker live long, so connections are kept and checked before each use.
+    # The threads of gunicorn and the worker are long-lived, so connections are kept and checked before use.
     database: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True))
     if database["ENGINE"] == SQLITE:
         database["NAME"] = _home_dir / database["NAME"]
-        # Measured with 4 processes: Django's defaults fail 77 of 600 transactions as "database is locked",
-        # WAL + IMMEDIATE + a busy timeout of 5 s none.
+        # Of 600 transactions in 4 processes, 77 fail as "database is locked" with Django's defaults, and none
+        # with WAL, IMMEDIATE and a busy timeout of 5 s.
         database["OPTIONS"] = {
             "timeout": 5,
             "transaction_mode": "IMMEDIATE",
-            # FULL: a file is unlinked after its session is archived, so a power cut may not undo that commit.
-            # A cleanup touches the pages of each index all over: with 24 MB of cache, and the log copied
-            # back every 40 MB and not every 4, its batches take half the time.
+            # FULL: a file is deleted after its session is archived; that commit must survive a power failure.
+            # A cleanup touches pages all over each index. A cache of 24 MB and a checkpoint every 40 MB
+            # (instead of 4) halve the time of its batches.
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; "
             "PRAGMA cache_size=-24000; PRAGMA wal_autocheckpoint=10000;",
         }
@@ -107,15 +107,15 @@ Q_CLUSTER: dict[str, Any] = {
     "workers": 1 if _is_sqlite else 2,
     "poll": 1,
     "timeout": 300,
-    # A task is delivered again this long after it was fetched. Behind a running one two more wait fetched,
-    # one in the cluster's queue and one in its pusher's hand: hence three timeouts.
+    # Seconds after which a fetched task is delivered again. Two more tasks are fetched while one runs, one in
+    # the cluster's queue and one in its pusher, so this covers three timeouts.
     "queue_limit": 1,
     "retry": 900,
-    # One attempt; the next schedule is the retry.
+    # A task has one attempt. The next schedule is its retry.
     "max_attempts": 1,
     "ack_failures": True,
     "catch_up": False,
-    # Per function: else the sync of each minute would crowd the nightly sweeps out of the history.
+    # Per function, so that the sync of every minute does not push the nightly sweeps out of the history.
     "save_limit": 100,
     "save_limit_per": "func",
     "guard_cycle": 0.5,
@@ -143,10 +143,11 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
-# Nothing asks for the unhashed names, and leaving them out halves the time of the first start.
+# Nothing requests the unhashed names; leaving them out halves the time of the first start.
 WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 
-# Own names: cookies of localhost are shared by all ports, so another Django on the machine would log us out.
+# All ports of localhost share cookies. With Django's default names, another project on the machine would end
+# the panel's logins.
 SESSION_COOKIE_NAME = "raptor_sessionid"
 CSRF_COOKIE_NAME = "raptor_csrftoken"
 SESSION_COOKIE_HTTPONLY = True
@@ -167,7 +168,7 @@ if _environment.https:
     SECURE_HSTS_SECONDS = 31_536_000
     SECURE_HSTS_INCLUDE_SUBDOMAINS = False
     SECURE_HSTS_PRELOAD = False
-    # The proxy's own domain may have neighbours that speak plain HTTP: that choice is the owner's.
+    # Other hosts of the domain may use plain HTTP, so subdomains and preloading are the owner's decision.
     SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
 LOGGING = {
@@ -176,12 +177,16 @@ LOGGING = {
     "formatters": {
         "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    # An endpoint controls a browser. The filter masks those that the code has not masked.
+    "filters": {"masking": {"()": "sessions_app.session.masking.MaskingFilter"}},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["masking"]},
+    },
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
-        # Django would mail errors to administrators and print nothing with DEBUG off.
+        # With DEBUG off, Django's default is to mail errors to administrators and to print nothing.
         "django": {"handlers": [], "level": "INFO", "propagate": True},
-        # At INFO it tells four lines about each task; our own tasks tell what they did in one.
+        # At INFO, django-q2 logs four lines for each task; the panel's own tasks log one.
         "django-q": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
     },
 }

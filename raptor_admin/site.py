@@ -17,12 +17,12 @@ class RaptorAdminSite(AdminSite):
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """Show the dashboard above the list of screens."""
-        # The screens register themselves with this site, so they cannot be there before it.
+        # Importing the screens registers them with this site, which must exist first.
         from sessions_app.admin.dashboard import dashboard_context
 
         return super().index(request, {**dashboard_context(request), **(extra_context or {})})
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
-        """List the screens of the panel first; Django's own order is by name."""
+        """List the panel's screens first; Django sorts apps by name."""
         apps = super().get_app_list(request, app_label)
         return sorted(apps, key=lambda app: app["app_label"] != "sessions_app")

@@ -1,4 +1,4 @@
-"""Collects the static files when they have changed."""
+"""Collects the static files if they have changed."""
 
 import hashlib
 from importlib.metadata import version
@@ -10,9 +10,9 @@ from django.core.management import call_command
 
 
 def collect_static_files() -> bool:
-    """Collect, hash and compress the static files unless this was done already; return whether it was needed.
+    """Collect, hash and compress changed static files; return whether there were any.
 
-    Compressing takes seconds, comparing the names, sizes and times of the sources milliseconds.
+    Compressing takes seconds; comparing the names, sizes and times of the sources takes milliseconds.
     """
     seal = Path(settings.STATIC_ROOT) / ".sources"
     fingerprint = _fingerprint_sources()

@@ -1,4 +1,4 @@
-"""Runs a few long-lived programs in the foreground, restarts those that die, and leaves nothing behind."""
+"""Runs long-lived programs in the foreground, restarts those that exit, and leaves no process behind."""
 
 import logging
 import os
@@ -17,25 +17,25 @@ from raptor_admin.processes import end_groups, kill_group
 
 logger = logging.getLogger(__name__)
 
-# Enough for requests and short tasks to finish; with the kill after it everything is gone within 5 s.
+# Enough for requests and short tasks to finish. With the kill that follows, everything ends within 5 s.
 GRACE_SECONDS = 3.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 30.0
-# A program that ran this long was well, so its next death starts with the first delay again.
+# After a program has run this long, its next restart is delayed by FIRST_DELAY_SECONDS again.
 STEADY_SECONDS = 60.0
 IDLE_SECONDS = 5.0
 
 
 class Watchdog:
-    """The process that ends the groups if this one is killed; started again if it dies itself."""
+    """The process that ends the groups if the supervisor is killed. It is restarted if it exits."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
 
     def guard(self, groups: Sequence[int]) -> None:
-        """Make sure that a watchdog runs and knows the groups."""
+        """Start a watchdog that knows the groups, unless one is running."""
         if self._process is not None and self._process.poll() is None:
             return
         self._process = subprocess.Popen(
@@ -45,16 +45,16 @@ class Watchdog:
             start_new_session=True,
         )
         for group in groups:
-            self.tell("+", group)
+            self.send("+", group)
 
-    def tell(self, sign: str, group: int) -> None:
-        """Register (+) or forget (-) a group."""
+    def send(self, sign: str, group: int) -> None:
+        """Register (+) or unregister (-) a group."""
         if self._process is not None and self._process.stdin is not None:
             with suppress(BrokenPipeError):
                 os.write(self._process.stdin.fileno(), f"{sign}{group}\n".encode())
 
     def end(self) -> None:
-        """Close the pipe and wait for the watchdog, which has no group left to end."""
+        """Close the pipe and wait for the watchdog to exit; no group is left for it to end."""
         if self._process is not None and self._process.stdin is not None:
             with suppress(BrokenPipeError):
                 self._process.stdin.close()
@@ -62,10 +62,10 @@ class Watchdog:
 
 
 class Program:
-    """One supervised program, in a session and process group of its own.
+    """A supervised program in its own session and process group.
 
-    A signal to the foreground group (Ctrl-C) thus reaches the supervisor alone, and what the program leaves
-    behind when it dies can be found by its group.
+    Ctrl-C signals the foreground group, so it reaches only the supervisor. Processes that a program leaves
+    behind are found by their group.
     """
 
     def __init__(self, name: str, command: Sequence[str], directory: Path) -> None:
@@ -78,26 +78,26 @@ class Program:
         self._started_at = 0.0
 
     def start(self, watchdog: Watchdog) -> None:
-        """Start the program; it registers itself, so that no moment is left unguarded."""
+        """Start the program. The child registers its group before it executes, so it is never unguarded."""
         self._started_at = time.monotonic()
         self.process = subprocess.Popen(
             self._command,
             cwd=self._directory,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=lambda: watchdog.tell("+", os.getpid()),  # this process has one thread
+            preexec_fn=lambda: watchdog.send("+", os.getpid()),  # this process has one thread
         )
 
     def collect(self, watchdog: Watchdog) -> None:
-        """If the program has died: kill what is left of its group and settle when it starts again."""
+        """If the program has exited, kill what remains of its group and schedule its restart."""
         if self.process is None or self.process.poll() is None:
             return
         kill_group(self.process.pid)
-        watchdog.tell("-", self.process.pid)
+        watchdog.send("-", self.process.pid)
         now = time.monotonic()
         if now - self._started_at > STEADY_SECONDS:
             self._delay_seconds = FIRST_DELAY_SECONDS
-        ending = _tell_ending(self.process.returncode)
+        ending = _describe_exit(self.process.returncode)
         logger.error("The %s ended (%s); it starts again in %g s.", self.name, ending, self._delay_seconds)
         self.start_at = now + self._delay_seconds
         self._delay_seconds = min(2 * self._delay_seconds, LONGEST_DELAY_SECONDS)
@@ -105,7 +105,7 @@ class Program:
 
 
 class Supervisor:
-    """Keeps programs running until it is told to stop."""
+    """Keeps programs running until it receives a stop signal."""
 
     def __init__(self, commands: Mapping[str, Sequence[str]], *, directory: Path) -> None:
         self._programs = [Program(name, command, directory) for name, command in commands.items()]
@@ -113,7 +113,7 @@ class Supervisor:
         self._is_stopping = False
 
     def run(self) -> None:
-        """Supervise until SIGTERM, SIGINT or SIGHUP, then end everything within 5 seconds."""
+        """Run until SIGTERM, SIGINT or SIGHUP, then end everything within 5 seconds."""
         with self._catch_signals() as wakeup:
             while not self._is_stopping:
                 self._watchdog.guard(self._groups())
@@ -132,7 +132,7 @@ class Supervisor:
         groups = self._groups()
         end_groups(groups, grace_seconds=GRACE_SECONDS, reap=self._reap)
         for group in groups:
-            self._watchdog.tell("-", group)
+            self._watchdog.send("-", group)
         self._watchdog.end()
         logger.info("Stopped.")
 
@@ -149,7 +149,7 @@ class Supervisor:
 
     @contextmanager
     def _catch_signals(self) -> Iterator[socket.socket]:
-        # The ends of children and the wish to stop arrive as bytes on a socket, so that nothing polls.
+        # Exits of children and stop signals arrive as bytes on a socket, so nothing has to poll.
         reader, writer = socket.socketpair()
         writer.setblocking(False)
         previous_wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
@@ -168,7 +168,7 @@ class Supervisor:
         self._is_stopping = True
 
 
-def _tell_ending(returncode: int) -> str:
+def _describe_exit(returncode: int) -> str:
     if returncode >= 0:
         return f"exit status {returncode}"
     return signal.Signals(-returncode).name

@@ -20,24 +20,24 @@ PASSWORD_VARIABLE = "RAPTOR_ADMIN_PASSWORD"  # noqa: S105  # its name, not its v
 
 
 class CannotStart(Exception):
-    """Why the panel does not start, in words for whoever started it."""
+    """The panel cannot start; the message is printed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prepare, then supervise until told to stop."""
+    """Prepare the panel, then supervise its programs until a stop signal."""
     parser = argparse.ArgumentParser(prog="python -m raptor_admin.up", description=__doc__)
     parser.add_argument("folders", nargs="*", type=Path, help="session directories to mirror as well")
     folders: list[Path] = parser.parse_args(arguments).folders
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "raptor_admin.settings")
-    # The database, its journal and the logs hold endpoints, which are as good as passwords.
+    # The database and its journal contain endpoints, which must be protected like passwords.
     os.umask(0o077)
     try:
         django.setup()
         from django.conf import settings
 
         require_free_port(settings.RAPTOR_BIND)
-        print("Raptor Admin is being prepared.", flush=True)
-        # Taken out of the environment, so that web and worker do not inherit it.
+        print("Preparing Raptor Admin.", flush=True)
+        # Remove the password from the environment, so that web and worker do not inherit it.
         prepare(folders, admin_password=os.environ.pop(PASSWORD_VARIABLE, "").strip())
     except (CannotStart, CommandError, ImproperlyConfigured, DatabaseError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def require_free_port(bind: str) -> None:
-    """Raise CannotStart if the address cannot be listened on."""
+    """Raise CannotStart if the web server cannot listen on the address."""
     host, _, port = bind.rpartition(":")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -64,15 +64,15 @@ def require_free_port(bind: str) -> None:
             probe.bind(address)
     except OSError as error:
         raise CannotStart(
-            f"cannot listen on {bind} ({error.strerror}). If Raptor Admin runs already, use that one;"
+            f"cannot listen on {bind} ({error.strerror}). If Raptor Admin is running already, use it;"
             " otherwise set RAPTOR_BIND to another address, for example 127.0.0.1:8001."
         ) from error
 
 
 def prepare(folders: Sequence[Path], *, admin_password: str) -> None:
-    """Bring database, static files, administrator, schedules and session directories into order.
+    """Prepare the database, static files, administrator, schedules and session directories.
 
-    Changes nothing where all is in order already.
+    A second call changes nothing.
     """
     from raptor_admin.administrator import ensure_administrator
     from raptor_admin.static_files import collect_static_files
@@ -83,9 +83,9 @@ def prepare(folders: Sequence[Path], *, admin_password: str) -> None:
     for line in ensure_administrator(admin_password):
         print(line, flush=True)
     call_command("sync_schedules", stdout=io.StringIO())
-    # Unlike Path.expanduser() this does not fail for a user who has no home.
-    raptors_own = Path(os.path.expanduser("~/.raptor/sessions"))  # noqa: PTH111
-    mirror(raptors_own, is_optional=True)
+    # Unlike Path.expanduser(), this does not fail for a user without a home folder.
+    default_folder = Path(os.path.expanduser("~/.raptor/sessions"))  # noqa: PTH111
+    mirror(default_folder, is_optional=True)
     for folder in folders:
         mirror(folder)
     connections.close_all()
@@ -94,7 +94,7 @@ def prepare(folders: Sequence[Path], *, admin_password: str) -> None:
 def mirror(folder: Path, *, is_optional: bool = False) -> None:
     """Register and mirror a folder, unless it is registered already.
 
-    A folder that cannot be read is told and does not stop the start: its page in the admin tells it too.
+    An unreadable folder does not prevent the start: a warning is printed, and its admin page shows the error.
     """
     from sessions_app.models import SessionDirectory
 
@@ -105,7 +105,7 @@ def mirror(folder: Path, *, is_optional: bool = False) -> None:
         if SessionDirectory.objects.filter(path=str(folder)).exists():
             return
         call_command("sync_directories", str(folder), stdout=io.StringIO())
-    except (CommandError, OSError, RuntimeError) as error:  # RuntimeError: a loop of links
+    except (CommandError, OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
         print(f"warning: {folder} could not be mirrored: {error}", file=sys.stderr)
     else:
         print(f"The sessions in {folder} are mirrored.", flush=True)

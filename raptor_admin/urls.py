@@ -1,4 +1,4 @@
-"""The addresses of the panel."""
+"""URL configuration of the panel."""
 
 from django.contrib import admin
 from django.urls import path

@@ -1,8 +1,8 @@
-"""Ends the supervisor's children when the supervisor itself is gone, whatever ended it.
+"""Ends the supervisor's children after the supervisor has exited for any reason.
 
-It reads ``+PID`` and ``-PID`` lines, one for each group that starts and ends, from a pipe whose other end
-only the supervisor holds: the end of the pipe is the end of the supervisor. Unlike Linux' parent death
-signal this reaches grandchildren too, and works on macOS.
+It reads ``+PID`` and ``-PID`` lines, one for each group that starts or ends, from a pipe. Only the supervisor
+has the other end open, so the pipe closes when the supervisor exits. Unlike the parent death signal of Linux,
+this also ends grandchildren and works on macOS.
 """
 
 import sys
@@ -13,7 +13,7 @@ GRACE_SECONDS = 3.0
 
 
 def main() -> None:
-    """Follow the pipe until it ends, then end what is still registered."""
+    """Read the pipe until it closes, then end the groups that are still registered."""
     groups: set[int] = set()
     for line in sys.stdin:
         group = int(line[1:])

@@ -1,1 +1,1 @@
-"""Saved browser sessions: seen, judged and cleaned up."""
+"""Saved browser sessions: listed, evaluated and cleaned up."""

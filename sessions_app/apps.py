@@ -13,7 +13,11 @@ DEFAULTS: dict[str, Any] = {
     "RAPTOR_CHROMIUM": "",
     "RAPTOR_TASK_DEADLINE_SECONDS": 240,
 }
-"""What holds in a Django project of somebody else's that does not say otherwise."""
+"""Defaults of the settings. Another Django project that installs the app may override them.
+
+The panel's environment variables have the same defaults, see ``raptor_admin.environment``. A task ends at its
+deadline, before django-q2's timeout: a timeout kill can hang the cluster or lose the result.
+"""
 
 
 class SessionsAppConfig(AppConfig):
@@ -31,6 +35,6 @@ class SessionsAppConfig(AppConfig):
             if not hasattr(settings, name):
                 setattr(settings, name, value)
         if hasattr(settings, "Q_CLUSTER"):
-            # They are about the worker.
+            # The checks concern the worker.
             from sessions_app import checks  # noqa: F401
         post_migrate.connect(install_roles, sender=self)

@@ -1,4 +1,4 @@
-"""System checks: a wrong configuration is told at start, not at 02:00."""
+"""System checks, which report a wrong configuration at start rather than when a sweep fails at night."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from django.db import connection
 
 @register()
 def check_task_times(**kwargs: Any) -> list[CheckMessage]:
-    """A task must end by itself before django-q2 kills it, and be killed before it is delivered again."""
+    """Check that a task ends before django-q2 kills it, and is killed before it is delivered again."""
     timeout, retry = settings.Q_CLUSTER["timeout"], settings.Q_CLUSTER["retry"]
     if settings.RAPTOR_TASK_DEADLINE_SECONDS < timeout < retry:
         return []
     return [
         Error(
             f"The deadline of a task ({settings.RAPTOR_TASK_DEADLINE_SECONDS} s), Q_CLUSTER's timeout "
-            f"({timeout} s) and its retry ({retry} s) must be in rising order.",
-            hint="Otherwise a long cleanup is killed in the middle, or delivered to two workers at once.",
+            f"({timeout} s) and its retry ({retry} s) must be in ascending order.",
+            hint="Otherwise a long cleanup is killed midway or delivered to two workers at once.",
             id="sessions_app.E001",
         )
     ]
@@ -27,14 +27,14 @@ def check_task_times(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_missed_schedules(**kwargs: Any) -> list[CheckMessage]:
-    """A worker that was off for a day must not sync each of its 1,440 missed minutes."""
-    # django-q2's own default is to catch up.
+    """Check that a worker that was off for a day does not repeat the sync for 1,440 missed minutes."""
+    # The default of django-q2 is to catch up.
     if not settings.Q_CLUSTER.get("catch_up", True):
         return []
     return [
         Error(
             "Q_CLUSTER's catch_up is on.",
-            hint="Set it to False: else a worker that was off runs every schedule once for each missed time.",
+            hint="Set it to False. Otherwise a worker that was off runs each schedule for every missed time.",
             id="sessions_app.E002",
         )
     ]
@@ -42,13 +42,13 @@ def check_missed_schedules(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_task_attempts(**kwargs: Any) -> list[CheckMessage]:
-    """A task that fails must not come back for ever: the next schedule is the retry."""
+    """Check that a failed task is not delivered again forever; the next schedule is its retry."""
     if settings.Q_CLUSTER.get("max_attempts") == 1 and settings.Q_CLUSTER.get("ack_failures"):
         return []
     return [
         Error(
             "Q_CLUSTER must have max_attempts 1 and ack_failures True.",
-            hint="Otherwise a failed sweep is delivered again and again; the next schedule is its retry.",
+            hint="Otherwise a failed sweep is delivered again and again. The next schedule is its retry.",
             id="sessions_app.E003",
         )
     ]
@@ -56,14 +56,14 @@ def check_task_attempts(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_workers_on_sqlite(**kwargs: Any) -> list[CheckMessage]:
-    """SQLite has one writer at a time."""
+    """Check that SQLite, which has one writer at a time, has one worker."""
     workers = settings.Q_CLUSTER.get("workers")
     if connection.vendor != "sqlite" or workers == 1:
         return []
     return [
         Warning(
             f"Q_CLUSTER has {workers or 'as many'} workers{'' if workers else ' as processors'} on SQLite.",
-            hint="Set workers to 1, or use PostgreSQL: they only wait for each other's writes.",
+            hint="Set workers to 1, or use PostgreSQL. Several workers on SQLite only wait for each other.",
             id="sessions_app.W001",
         )
     ]

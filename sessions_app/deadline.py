@@ -1,3 +1,5 @@
+"""Time limits of long work."""
+
 from __future__ import annotations
 
 import time
@@ -7,12 +9,13 @@ from typing import Self
 
 @dataclass(frozen=True)
 class Deadline:
-    """The instant after which long work starts no further batch."""
+    """An instant after which long work starts no further batch; by default there is none."""
 
     monotonic_seconds: float = float("inf")
 
     @classmethod
     def after(cls, seconds: float) -> Self:
+        """Return the deadline that many seconds from now."""
         return cls(time.monotonic() + seconds)
 
     @property

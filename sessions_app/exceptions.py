@@ -1,4 +1,4 @@
-"""What goes wrong with saved sessions, as ``SessionManager`` tells it."""
+"""The exceptions that ``SessionManager`` raises."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 class SessionException(Exception):
     """A session cannot be saved, found, restored or removed.
 
-    ``message`` says what happened and what to do; it never holds an endpoint.
+    ``message`` describes the failure and what to do about it. It never contains an endpoint.
     """
 
     def __init__(self, message: str) -> None:
@@ -22,19 +22,19 @@ class SessionException(Exception):
 
 
 class SessionNotFound(SessionException):
-    """There is no session of that name."""
+    """The session does not exist."""
 
 
 class SessionInvalid(SessionException):
-    """The session breaks a rule of validity, so there is nothing to connect to."""
+    """The session is invalid, so there is nothing to connect to."""
 
 
 class BrowserUnreachable(SessionException):
-    """The session's browser does not answer, or must not be contacted."""
+    """The session's browser does not answer, or its host is not allowed."""
 
 
 class BrowserReplaced(SessionException):
-    """Another browser listens where the session's own did."""
+    """Another browser now listens on the session's port."""
 
 
 class PageNotFound(SessionException):
@@ -42,14 +42,14 @@ class PageNotFound(SessionException):
 
 
 class MissingEndpointWarning(UserWarning):
-    """A session was saved of a browser that cannot be connected to later."""
+    """The saved session has no endpoint, so its browser cannot be reconnected to."""
 
 
 def hide_traceback(method: _Method) -> _Method:
-    """Let a method's ``SessionException`` tell its message and nothing of what is beneath.
+    """Raise a method's ``SessionException`` without its traceback, cause and context.
 
-    Test runners print the arguments of the functions that an exception came through, and the exceptions
-    before it: an endpoint may be among them, and what they print is kept.
+    Test runners print the arguments of each frame and every chained exception. These may contain an endpoint,
+    and test reports are kept.
     """
 
     @functools.wraps(method)
@@ -57,20 +57,20 @@ def hide_traceback(method: _Method) -> _Method:
         try:
             return method(*args, **kwargs)
         except SessionException as error:
-            told = error
-        raise _bare(told)
+            failure = error
+        raise _strip(failure)
 
     @functools.wraps(method)
-    async def call_later(*args: Any, **kwargs: Any) -> Any:
+    async def call_async(*args: Any, **kwargs: Any) -> Any:
         try:
             return await method(*args, **kwargs)
         except SessionException as error:
-            told = error
-        raise _bare(told)
+            failure = error
+        raise _strip(failure)
 
-    return call_later if inspect.iscoroutinefunction(method) else call  # type: ignore[return-value]
+    return call_async if inspect.iscoroutinefunction(method) else call  # type: ignore[return-value]
 
 
-def _bare(error: SessionException) -> SessionException:
+def _strip(error: SessionException) -> SessionException:
     error.__traceback__ = error.__cause__ = error.__context__ = None
     return error

@@ -1,7 +1,7 @@
-"""What django-q2 runs: each task calls a service and returns a sentence, which the queue keeps as its result.
+"""The tasks that django-q2 runs. Each calls a service and returns a sentence, which the queue stores.
 
-Delivery is at least once, so each may be run again at any time. No task is given an endpoint, and
-none may leave one in the queue's tables by way of an exception: see ``_masked``.
+Delivery is at least once, so any task may run again at any time. Tasks take no endpoints as arguments, and
+``_masked`` keeps endpoints in exceptions out of the queue's tables.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from sessions_app.models.clock import database_now
 from sessions_app.queue import schedules
 from sessions_app.queue.enqueue import Task, enqueue
 from sessions_app.session.endpoint import mask_endpoints
+from sessions_app.session.masking import safe_message
 from sessions_app.text import count_of
 
 logger = logging.getLogger(__name__)
@@ -30,11 +31,11 @@ _P = ParamSpec("_P")
 
 
 class TaskFailed(Exception):
-    """A task failed; the message, which the queue keeps, has no endpoint."""
+    """A task failed. The queue stores the message, so it contains no endpoint."""
 
 
 def _masked(task: Callable[_P, str]) -> Callable[_P, str]:
-    """Keep endpoints out of the failures that the queue stores: a database error may quote a whole row."""
+    """Mask endpoints in the log and in the failure that the queue stores."""
 
     @functools.wraps(task)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> str:
@@ -42,7 +43,7 @@ def _masked(task: Callable[_P, str]) -> Callable[_P, str]:
             return task(*args, **kwargs)
         except Exception as error:
             logger.error("%s failed.\n%s", task.__name__, mask_endpoints(traceback.format_exc()))
-            raise TaskFailed(mask_endpoints(f"{type(error).__name__}: {error}")) from None
+            raise TaskFailed(safe_message(error)) from None
 
     return run
 
@@ -57,10 +58,10 @@ def start_sweeps() -> str:
 
 @_masked
 def sweep(policy_pk: int, due_at: str, trigger: str = "schedule", actor: str = "") -> str:
-    """Take the steps of a policy; a sweep that its deadline stops goes on in a task of its own."""
+    """Run the steps of a policy; a sweep that reaches its deadline continues in a new task."""
     policy = CleanupPolicy.objects.filter(pk=policy_pk).first()
     if policy is None:
-        return f"There is no policy {policy_pk} any more."
+        return f"Policy {policy_pk} no longer exists."
     if trigger == CleanupRun.Trigger.SCHEDULE and not policy.is_enabled:
         return f"“{policy}” is disabled."
     return _sweep(policy, datetime.fromisoformat(due_at), trigger, actor, _deadline())
@@ -68,64 +69,64 @@ def sweep(policy_pk: int, due_at: str, trigger: str = "schedule", actor: str = "
 
 @_masked
 def continue_cleanup(run_pk: int) -> str:
-    """Go on with a run, and with the sweep that it belongs to; one at work or ended is left alone."""
+    """Resume a run and the sweep that it belongs to; leave a running or finished run alone."""
     return _run(CleanupRun.objects.get(pk=run_pk))
 
 
 @_masked
 def run_planned(run_pk: int, trigger: str, actor: str) -> str:
-    """Run a plan that a person has confirmed; the ledger names the person."""
+    """Run a plan that a person confirmed; the run records this person as its actor."""
     return _run(CleanupRun.objects.get(pk=run_pk), trigger=trigger, actor=actor)
 
 
 @_masked
 def sync_directories() -> str:
-    """Mirror all enabled session directories; one that fails does not stop the others."""
+    """Mirror all enabled session directories; a failure does not stop the others."""
     synced, failures = registry.sync_enabled(
         trigger="schedule", actor="sync_directories", deadline=_deadline()
     )
     counts = {key: sum(getattr(result, key) for result in synced) for key in ("added", "changed", "vanished")}
-    done = f"{count_of(len(synced), 'directory', 'directories')} mirrored"
-    done += "".join(f", {n:,} {key}" for key, n in counts.items())
-    return " ".join((f"{done}.", *failures))
+    message = f"{count_of(len(synced), 'directory', 'directories')} mirrored"
+    message += "".join(f", {n:,} {key}" for key, n in counts.items())
+    return " ".join((f"{message}.", *failures))
 
 
 @_masked
 def undo_run(run_pk: int, actor: str) -> str:
-    """Bring back what a run removed."""
+    """Restore the sessions that a run removed."""
     return _undo(CleanupRun.objects.get(pk=run_pk), actor)
 
 
 @_masked
 def continue_undo(run_pk: int) -> str:
-    """Go on with the undo of a run that its deadline interrupted."""
+    """Resume an undo that reached its deadline."""
     run = CleanupRun.objects.get(pk=run_pk)
     return _undo(run, run.undone_by)
 
 
 @_masked
 def empty_archive() -> str:
-    """Delete for good what has been in the archive for ``RAPTOR_ARCHIVE_DAYS``."""
+    """Delete sessions permanently after they have been in the archive for ``RAPTOR_ARCHIVE_DAYS``."""
     before = database_now() - timedelta(days=settings.RAPTOR_ARCHIVE_DAYS)
     deleted, size_bytes = cleanup.empty_archive(before, deadline=_deadline())
     return f"{count_of(deleted, 'session')} deleted from the archive, {size_bytes:,} bytes."
 
 
 @_masked
-def take_snapshot(asked_at: str = "") -> str:
-    """Count all sessions for the screens; many who ask for that at once have one snapshot."""
-    if asked_at and reports.has_snapshot_since(datetime.fromisoformat(asked_at)):
-        return "One was taken meanwhile."
+def take_snapshot(requested_at: str = "") -> str:
+    """Count all sessions for the screens; simultaneous requests share one snapshot."""
+    if requested_at and reports.has_snapshot_since(datetime.fromisoformat(requested_at)):
+        return "A newer snapshot already exists."
     taken = reports.take_snapshot(as_of=database_now(), max_age_days=settings.RAPTOR_MAX_AGE_DAYS)
     return f"{count_of(taken.session_count, 'session')} counted, {taken.size_bytes:,} bytes."
 
 
 @_masked
 def tidy_up() -> str:
-    """Mark the runs whose process died and go on with sweeps, drop forgotten plans, keep the schedules."""
+    """Mark stalled runs and resume their sweeps, drop abandoned plans, and update the schedules."""
     now = database_now()
-    dead = cleanup.mark_dead_runs(as_of=now)
-    for run in cleanup.abandoned_sweeps(dead, as_of=now):
+    stalled = cleanup.mark_dead_runs(as_of=now)
+    for run in cleanup.abandoned_sweeps(stalled, as_of=now):
         if run.policy_id is not None and run.due_at is not None:
             _queue_sweep(run.policy_id, run.due_at, run.trigger, run.actor)
         else:
@@ -133,16 +134,16 @@ def tidy_up() -> str:
     cleanup.drop_old_plans(as_of=now)
     changed = schedules.sync_schedules(now=now).changed
     policies.plan_next_runs(now)
-    return f"{count_of(len(dead), 'dead run')} marked, {count_of(len(changed), 'schedule')} put right."
+    return f"{count_of(len(stalled), 'stalled run')} marked, {count_of(len(changed), 'schedule')} corrected."
 
 
 def _run(run: CleanupRun, *, trigger: str = "", actor: str = "") -> str:
-    """Run a plan or the rest of a run, then the steps that come after it in its policy."""
+    """Run a plan or the rest of a run, then the later steps of its sweep."""
     deadline = _deadline()
-    # A step that has ended already is passed over: its worker may have died before the next one.
-    is_passed_over = run.policy is not None and run.state == CleanupRun.State.SUCCEEDED
-    told = ""
-    if not is_passed_over:
+    # Its worker may have died after this step and before the next one.
+    is_finished_step = run.policy is not None and run.state == CleanupRun.State.SUCCEEDED
+    message = ""
+    if not is_finished_step:
         try:
             run = cleanup.run_cleanup(run, trigger=trigger, actor=actor, deadline=deadline)
         except cleanup.CleanupInProgress as reason:
@@ -150,15 +151,15 @@ def _run(run: CleanupRun, *, trigger: str = "", actor: str = "") -> str:
             return _refused(run, reason)
         except cleanup.CleanupRefused as reason:
             return _refused(run, reason)
-        told = " ".join(filter(None, (f"{cleanup.summary(run)}.", run.error)))
+        message = " ".join(filter(None, (f"{cleanup.summary(run)}.", run.error)))
         if run.state == CleanupRun.State.INTERRUPTED:
             enqueue(Task.CONTINUE_CLEANUP, run.pk)
-            return told
+            return message
     if run.policy is None or run.due_at is None:
-        return told
+        return message
     if deadline.has_passed:
         _queue_sweep(run.policy.pk, run.due_at, run.trigger, run.actor)
-        return told
+        return message
     return _sweep(run.policy, run.due_at, run.trigger, run.actor, deadline)
 
 
@@ -168,7 +169,7 @@ def _sweep(policy: CleanupPolicy, due_at: datetime, trigger: str, actor: str, de
             policy, due_at=due_at, trigger=trigger, actor=actor or policy.name, deadline=deadline
         )
     except cleanup.CleanupRefused as reason:
-        return policies.put_off(policy, due_at, trigger=trigger, because=str(reason), now=database_now())
+        return policies.postpone(policy, due_at, trigger=trigger, reason=str(reason), now=database_now())
     if result.is_interrupted:
         _queue_sweep(policy.pk, due_at, trigger, actor)
     return result.describe()
@@ -185,11 +186,11 @@ def _undo(run: CleanupRun, actor: str) -> str:
         return _refused(run, reason)
     if run.state == CleanupRun.State.INTERRUPTED:
         enqueue(Task.CONTINUE_UNDO, run.pk)
-    return f"{count_of(run.restored_count, 'session')} of run {run.pk} are back."
+    return f"{count_of(run.restored_count, 'session')} of run {run.pk} restored."
 
 
 def _refused(run: CleanupRun, reason: Exception) -> str:
-    # It waits no longer, and its page is not to say so.
+    # The run's page shows it as queued until this is cleared.
     CleanupRun.objects.filter(pk=run.pk).update(queued_at=None)
     logger.info("%s", reason)
     return str(reason)

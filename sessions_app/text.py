@@ -1,13 +1,22 @@
-"""How numbers are put into words, on screens, in commands and in logs alike."""
+"""Wording that screens, commands and logs share."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 def count_of(number: int, noun: str, plural: str = "") -> str:
-    """Say how many, as in “1 session” and “2,000 sessions”."""
+    """Return a number with its noun, as in “1 session” and “2,000 sessions”."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def in_days(days: float) -> str:
-    """Say a number of days, which may have a fraction, as in “1 day” and “7.5 days”."""
+    """Return a number of days, which may have a fraction, as in “1 day” and “7.5 days”."""
     return f"{days:g} {'day' if days == 1 else 'days'}"
+
+
+def did_you_mean(name: str, known: Iterable[str], *, limit: int = 3) -> str:
+    """Return “Did you mean “a” or “b”?” with the known names closest to a name, or "" if none is close."""
+    close = difflib.get_close_matches(name, list(known), n=limit)
+    return f"Did you mean {' or '.join(f'“{other}”' for other in close)}?" if close else ""

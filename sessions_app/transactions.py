@@ -1,4 +1,4 @@
-"""Transactions whose commits need not wait for the disk."""
+"""Transactions whose commits do not wait for the disk."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from django.db import connection, transaction
 
 @contextmanager
 def repeatable_transaction() -> Iterator[None]:
-    """A transaction whose work is simply done again if a power cut takes it back.
+    """Run work that is repeated if a power failure undoes its commit.
 
-    It is whole or not there, as any other, and the next commit that waits makes it last. PostgreSQL is
-    told so by transaction, SQLite by connection and outside of transactions only.
+    The transaction stays atomic, and the next commit that waits for the disk makes it durable too. PostgreSQL
+    relaxes durability for one transaction; SQLite does so for a connection, and only outside a transaction.
     """
-    is_told = connection.vendor == "sqlite" and not connection.in_atomic_block
-    if is_told:
-        _pragma("NORMAL")
+    is_relaxed = connection.vendor == "sqlite" and not connection.in_atomic_block
+    if is_relaxed:
+        _set_synchronous("NORMAL")
     try:
         with transaction.atomic():
             if connection.vendor == "postgresql":
@@ -25,10 +25,10 @@ def repeatable_transaction() -> Iterator[None]:
                     cursor.execute("SET LOCAL synchronous_commit TO OFF")
             yield
     finally:
-        if is_told and connection.connection is not None:
-            _pragma("FULL")
+        if is_relaxed and connection.connection is not None:
+            _set_synchronous("FULL")
 
 
-def _pragma(synchronous: str) -> None:
+def _set_synchronous(level: str) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(f"PRAGMA synchronous={synchronous}")
+        cursor.execute(f"PRAGMA synchronous={level}")

@@ -1,4 +1,4 @@
-"""The exceptions of saved browser sessions, under the name that RAPTOR's guide imports."""
+"""The exceptions of saved browser sessions, under the import path of RAPTOR's guide."""
 
 from sessions_app.exceptions import (
     BrowserReplaced,

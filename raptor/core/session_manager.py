@@ -1,4 +1,4 @@
-"""The ``SessionManager``, under the name that RAPTOR's guide imports."""
+"""The ``SessionManager``, under the import path of RAPTOR's guide."""
 
 from sessions_app.client.manager import SessionManager
 from sessions_app.exceptions import SessionException

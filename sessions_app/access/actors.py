@@ -1,4 +1,4 @@
-"""Who the ledger names where nobody has logged in."""
+"""The actor of actions without a logged-in user."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import getpass
 
 
 def user_name() -> str:
-    """Name the user of the operating system, as the ledger is to have it; blank where there is none."""
+    """Return the name of the operating system's user, in the length of ``actor``; blank if there is none."""
     try:
         return getpass.getuser()[:150]
     except (KeyError, OSError, ImportError):

@@ -1,7 +1,7 @@
-"""Which namespaces a user does not see: those limited to groups of which the user is no member.
+"""Namespaces that are hidden from a user, because they are limited to groups of other users.
 
-The limits are those of the panel. The worker, the commands and ``SessionManager`` know no user, and no limit:
-who has the database has all of it.
+Only the panel has users. The worker, the commands and ``SessionManager`` use the database directly, and see
+all of it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from sessions_app.models import BrowserSession, LimitedNamespace, SessionDirecto
 
 
 def hidden_namespaces(user: Any) -> frozenset[str]:
-    """Give the namespaces that a user neither sees nor cleans up, in two queries; superusers see all."""
+    """Return the namespaces that a user can neither see nor clean up, in two queries; superusers see all."""
     if user.is_active and user.is_superuser:
         return frozenset()
     limits = list(LimitedNamespace.objects.values_list("namespace", "group_ids"))
@@ -23,6 +23,6 @@ def hidden_namespaces(user: Any) -> frozenset[str]:
 
 
 def has_namespace(namespace: str) -> bool:
-    """Whether a session or a directory is in a namespace."""
+    """Check whether a namespace has a session or a directory."""
     found = (model.objects.filter(namespace=namespace) for model in (BrowserSession, SessionDirectory))
     return any(rows.exists() for rows in found)

@@ -1,4 +1,4 @@
-"""What a user may do beyond Django's own permissions on models."""
+"""Permissions beyond those that Django defines for each model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def may_clean_up(user: Any) -> bool:
 
 
 def may_clean_up_all(user: Any) -> bool:
-    """Check whether a user may remove all sessions of a scope, pinned ones included."""
+    """Check whether a user may remove all sessions in a scope, including pinned ones."""
     return may_clean_up(user) and bool(user.has_perm("sessions_app.clean_up_all_sessions"))
 
 

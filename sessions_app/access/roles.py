@@ -1,7 +1,7 @@
-"""The roles of the panel: groups with the permissions that their work takes, installed with the tables.
+"""The roles of the panel: groups with permissions, created with the tables.
 
-Django makes permissions after it has migrated, so the groups are made then too. A group that is there is
-given what its role has come to need; nothing is taken from it, for somebody may have added that.
+Django creates permissions after a migration, so the groups are created then too. An existing group gets the
+permissions that its role lacks. None are removed, because an administrator may have added them.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ ROLES = {"Viewer": VIEWER, "Operator": OPERATOR, "Administrator": ADMINISTRATOR}
 
 
 def install_roles(app_config: AppConfig, using: str, **kwargs: Any) -> None:
-    """Make the groups, or give them what they lack."""
+    """Create the groups, or add the permissions that they lack."""
     if not apps.is_installed("django.contrib.auth"):
         return
     from django.contrib.auth.management import create_permissions
     from django.contrib.auth.models import Group, Permission
 
-    # This may be called before Django's own making of them.
+    # This may run before Django's own handler, which creates the permissions.
     create_permissions(app_config, verbosity=0, using=using)
     known = Permission.objects.using(using).filter(content_type__app_label=app_config.label)
     for name, codenames in ROLES.items():

@@ -1,7 +1,7 @@
-"""What of the panel a user sees: all but the namespaces that are limited to groups of others.
+"""What a user can see: everything except namespaces that are limited to groups of other users.
 
-A run over all namespaces is seen, for it has taken what everybody sees as well; but its lists leave out what
-is hidden, and only who sees all that it reaches acts on it.
+A run over all namespaces is visible, because it includes sessions that everyone can see. Its lists leave out
+hidden sessions, and only users who can see everything in its scope can act on it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from sessions_app.access.namespaces import has_namespace, hidden_namespaces
 from sessions_app.models import CleanupRun, PolicyChange
 from sessions_app.session.criteria import Criteria, InvalidCriteria
 
-CONCEALED = "Something went wrong in it. Who sees all of its namespaces can read what."
+CONCEALED = "An error occurred. Users who can see all namespaces of the run can read it."
 _ModelT = TypeVar("_ModelT", bound=Model)
 
 
 def hidden_from(user: Any) -> frozenset[str]:
-    """Return the namespaces that a user does not see; read once for each user object, so once a request."""
+    """Return the namespaces that a user cannot see, cached on the user object and so for the request."""
     hidden: frozenset[str] | None = getattr(user, "_raptor_hidden", None)
     if hidden is None:
         hidden = user._raptor_hidden = hidden_namespaces(user)
@@ -29,24 +29,24 @@ def hidden_from(user: Any) -> frozenset[str]:
 
 
 def is_visible(user: Any) -> Q:
-    """The rows with a namespace of their own that the user sees; nothing is asked where all are."""
+    """Return the condition for rows in namespaces that the user can see; empty if that is all of them."""
     hidden = hidden_from(user)
     return ~Q(namespace__in=sorted(hidden)) if hidden else Q()
 
 
 def visible(user: Any, rows: QuerySet[_ModelT]) -> QuerySet[_ModelT]:
-    """Leave out the rows of namespaces that are hidden from the user."""
+    """Exclude rows in namespaces that are hidden from the user."""
     return rows.filter(is_visible(user))
 
 
 def visible_runs(user: Any, runs: QuerySet[CleanupRun]) -> QuerySet[CleanupRun]:
-    """Leave out the runs over a namespace that is hidden from the user."""
+    """Exclude runs over a namespace that is hidden from the user."""
     hidden = hidden_from(user)
     return runs.exclude(criteria_json__namespace__in=sorted(hidden)) if hidden else runs
 
 
 def visible_changes(user: Any, changes: QuerySet[PolicyChange]) -> QuerySet[PolicyChange]:
-    """Leave out the changes of policies that were, or became, those of a namespace hidden from the user."""
+    """Exclude changes of policies whose namespace was, or became, hidden from the user."""
     hidden = sorted(hidden_from(user))
     if not hidden:
         return changes
@@ -54,41 +54,39 @@ def visible_changes(user: Any, changes: QuerySet[PolicyChange]) -> QuerySet[Poli
 
 
 def limit_to_visible(user: Any, criteria: Criteria) -> Criteria:
-    """Limit what somebody asks for to what they see.
+    """Limit criteria to the namespaces that a user can see.
 
-    Raises: InvalidCriteria: it is a namespace that they do not see, or that is not there.
+    Raises: InvalidCriteria: their namespace is hidden from the user or does not exist.
     """
     hidden = hidden_from(user)
     if criteria.namespace and (criteria.namespace in hidden or not has_namespace(criteria.namespace)):
-        raise InvalidCriteria(
-            f"No session is in the namespace {criteria.namespace}. Check how it is written."
-        )
+        raise InvalidCriteria(f"The namespace {criteria.namespace} has no sessions. Check its spelling.")
     return replace(criteria, not_namespaces=tuple(sorted(hidden)))
 
 
 def reaches_hidden(user: Any, criteria: Criteria) -> bool:
-    """Whether criteria may take sessions that the user does not see."""
+    """Check whether criteria may match sessions that the user cannot see."""
     return any(map(criteria.reaches, hidden_from(user)))
 
 
 def refuse_hidden(user: Any, run: CleanupRun) -> None:
-    """Raises: PermissionDenied: the run reaches namespaces that the user does not see."""
+    """Raise PermissionDenied if a run may match sessions that the user cannot see."""
     if reaches_hidden(user, run.criteria):
-        raise PermissionDenied("It reaches namespaces that are limited to others.")
+        raise PermissionDenied("This run includes namespaces that are limited to other groups.")
 
 
 def conceal(user: Any, run: Any) -> Any:
-    """Take out of a run that is to be shown, and not saved, what tells of namespaces hidden from the user.
+    """Remove from a run what reveals namespaces that are hidden from the user; do not save it afterwards.
 
-    That is the name of a policy that has become one of theirs, and, where the run reaches them, what somebody
-    searched for or ticked, and the errors, which name folders.
+    This includes its policy, if the policy's namespace is now hidden. If the run includes hidden namespaces,
+    it also includes the text of a search, the selected ids, and the errors, which contain paths of folders.
     """
     hidden = hidden_from(user)
     if not hidden:
         return run
     if run.policy is not None and run.policy.namespace in hidden:
         run.policy = None
-    # A list reads the criteria without the ids, under another name.
+    # Lists load the criteria without the ids, under another name.
     read = [name for name in ("criteria_without_ids", "criteria_json") if name in run.__dict__]
     criteria = getattr(run, read[0])
     if not any(map(Criteria.from_json({**criteria, "session_ids": ()}).reaches, hidden)):
@@ -100,7 +98,7 @@ def conceal(user: Any, run: Any) -> Any:
 
 
 def _without_selected(criteria: dict[str, Any]) -> dict[str, Any]:
-    """Leave out which sessions somebody has selected, but for their number."""
+    """Replace the selected ids, keeping their number, and the text of a search."""
     changed: dict[str, Any] = {}
     if criteria.get("session_ids") is not None:
         changed["session_ids"] = [0] * len(criteria["session_ids"])
@@ -110,6 +108,6 @@ def _without_selected(criteria: dict[str, Any]) -> dict[str, Any]:
 
 
 def visible_names(user: Any, named: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Leave out the sessions, by their namespace, that the user does not see."""
+    """Exclude sessions in namespaces that are hidden from the user."""
     hidden = hidden_from(user)
     return [session for session in named if session["namespace"] not in hidden]

@@ -1,4 +1,4 @@
-"""The screens of the panel: one file each, or one folder where a screen has several pages."""
+"""The screens of the panel: a module each, or a package if a screen has several pages."""
 
 from django.contrib import admin
 
@@ -19,5 +19,5 @@ __all__ = [
     "queue",
 ]
 
-# Bulk deletions go through cleanups, which show a preview first.
+# Bulk deletion is a cleanup, which shows a preview first.
 admin.site.disable_action("delete_selected")

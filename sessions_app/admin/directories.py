@@ -21,7 +21,7 @@ from sessions_app.admin import badges, formatting
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.mirror.registry import DirectoryError, register_directory, sync_directory
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
-from sessions_app.session.endpoint import mask_endpoints
+from sessions_app.session.masking import safe_message
 
 COUNTS = ("added", "changed", "unchanged", "vanished", "left_behind", "skipped")
 
@@ -168,7 +168,7 @@ class SessionDirectoryAdmin(RaptorAdmin):
                 directory, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username()
             )
         except (DirectoryError, DatabaseError) as error:
-            self.message_user(request, mask_endpoints(str(error)), messages.ERROR)
+            self.message_user(request, safe_message(error), messages.ERROR)
         else:
             text = f"{directory.path} is in step: {in_words(result.to_json())}."
             self.message_user(request, text, messages.WARNING if result.skipped else messages.SUCCESS)

@@ -1,4 +1,4 @@
-"""Namespaces that are limited to groups: who sees them, and so who cleans them up."""
+"""The screen of namespaces that are limited to groups."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class LimitForm(_Form):
         queryset=Group.objects.order_by("name"),
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text="Their members see its sessions and may clean them up, as far as their permissions go. "
-        "None: superusers alone do.",
+        help_text="Members of these groups see the sessions of the namespace and can clean them up, if their "
+        "permissions allow it. If no group is selected, only superusers do.",
     )
 
     class Meta:
@@ -58,23 +58,23 @@ class LimitedNamespaceAdmin(RaptorAdmin):
     def save_model(self, request: HttpRequest, obj: LimitedNamespace, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         if not has_namespace(obj.namespace):
-            told = f"No session and no directory is in the namespace {obj.namespace} yet. Is it written so?"
-            self.message_user(request, told, messages.WARNING)
-        # A large panel tells its numbers without this namespace from the next snapshot on.
+            message = f"The namespace {obj.namespace} has no sessions and no directories. Check its spelling."
+            self.message_user(request, message, messages.WARNING)
+        # A large panel can exclude this namespace from its numbers only from the next snapshot on.
         enqueue(Task.TAKE_SNAPSHOT)
 
 
 def _members(request: HttpRequest) -> Callable[[LimitedNamespace], str]:
-    """The column that names the groups; their names are read once for all rows."""
-    kept = request.__dict__
-    if "raptor_members" not in kept:
+    """Return the column with the groups; their names are read once for all rows."""
+    cache = request.__dict__
+    if "raptor_members" not in cache:
         names = dict(Group.objects.values_list("pk", "name"))
 
-        @admin.display(description="Seen by members of")
+        @admin.display(description="Visible to members of")
         def members(limit: LimitedNamespace) -> str:
             found = sorted(names[pk] for pk in limit.group_ids if pk in names)
-            return ", ".join(found) or "No group: superusers alone"
+            return ", ".join(found) or "Superusers only"
 
-        kept["raptor_members"] = members
-    column: Callable[[LimitedNamespace], str] = kept["raptor_members"]
+        cache["raptor_members"] = members
+    column: Callable[[LimitedNamespace], str] = cache["raptor_members"]
     return column

@@ -1,6 +1,7 @@
-"""The task queue, to be looked at only.
+"""The screens of the task queue, which are read-only.
 
-django-q2's own pages let whoever may edit a schedule run any function, and whoever sees a task run it again.
+With django-q2's own pages, users who can edit a schedule can run any function, and users who can view a
+task can run it again.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ for _model in (Schedule, Success, Failure, OrmQ):
 
 @admin.register(Schedule)
 class ScheduleAdmin(ReadOnlyAdmin):
-    list_display = ("title", "func", "rhythm", "next_run_at", "last_result")
+    list_display = ("title", "func", "frequency", "next_run_at", "last_result")
     list_display_links = ("title",)
-    fields = ("title", "func", "rhythm", "next_run_at", "last_result")
+    fields = ("title", "func", "frequency", "next_run_at", "last_result")
     readonly_fields = fields
     ordering = ("next_run",)
     show_full_result_count = False
@@ -36,7 +37,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
         return schedule.name or f"Schedule {schedule.pk}"
 
     @admin.display(description="Runs")
-    def rhythm(self, schedule: Any) -> str:
+    def frequency(self, schedule: Any) -> str:
         if schedule.schedule_type == Schedule.MINUTES:
             return "Every minute" if schedule.minutes == 1 else f"Every {schedule.minutes} minutes"
         if schedule.cron:
@@ -60,7 +61,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
 
 class TaskAdmin(ReadOnlyAdmin):
     list_display = ("name", "func", "started_at", "took", "short_result")
-    fields = ("name", "func", "started_at", "took", "result_in_words")
+    fields = ("name", "func", "started_at", "took", "full_result")
     readonly_fields = fields
     list_filter = ("func",)
     allowed_lookups = frozenset({"func", "func__exact"})
@@ -82,12 +83,12 @@ class TaskAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Result")
     def short_result(self, task: Any) -> str:
-        # The last line of a traceback says what was wrong.
+        # The last line of a traceback has the error.
         lines = _readable(task.result).strip().splitlines()
         return lines[-1][:200] if lines else formatting.NONE
 
     @admin.display(description="Result")
-    def result_in_words(self, task: Any) -> str:
+    def full_result(self, task: Any) -> str:
         return format_html('<pre class="raptor-document">{}</pre>', _readable(task.result) or formatting.NONE)
 
 

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from sessions_app.browsers import probe
 from sessions_app.browsers.launcher import read_endpoint
 from sessions_app.exceptions import MissingEndpointWarning, SessionException
-from sessions_app.session.endpoint import mask_endpoints
 from sessions_app.session.info import SessionInfo
+from sessions_app.session.masking import safe_message
 
 _T = TypeVar("_T")
 
@@ -111,7 +111,7 @@ def converting_failures() -> Iterator[None]:
         # An error of either Playwright API; its first line says what happened.
         if not type(error).__module__.startswith("playwright"):
             raise
-        message = mask_endpoints(str(error).partition("\n")[0])
+        message = safe_message(error).partition("\n")[0]
         raise SessionException(f"The page cannot be saved: {message}") from None
 
 

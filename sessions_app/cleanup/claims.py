@@ -14,7 +14,7 @@ from django.db.models.functions import Coalesce
 from sessions_app.models import CleanupPolicy, CleanupRun, DatabaseClock, PlannedSessions
 from sessions_app.models.clock import database_now
 from sessions_app.models.run import HEARTBEAT_LIMIT, PLAN_LIMIT
-from sessions_app.session.endpoint import mask_endpoints
+from sessions_app.session.masking import safe_message
 
 LOCK_WAIT_MILLISECONDS = 5_000
 
@@ -181,7 +181,7 @@ def recording_failure(run: CleanupRun, **values: Any) -> Iterator[None]:
     except Exception as error:
         # Where even this cannot be written, the heartbeat tells that the run is dead.
         with suppress(DatabaseError):
-            end(run, _State.FAILED, error=mask_endpoints(f"{type(error).__name__}: {error}"), **values)
+            end(run, _State.FAILED, error=safe_message(error), **values)
         raise
 
 

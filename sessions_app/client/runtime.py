@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from sessions_app.exceptions import SessionException
-from sessions_app.session.endpoint import mask_endpoints
+from sessions_app.session.masking import safe_message
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -108,9 +108,7 @@ def _masking_errors(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwar
     try:
         return work(*args, **kwargs)
     except Error as error:
-        # The message may quote a whole row.
-        message = mask_endpoints(str(error)).strip()
-        raise SessionException(f"The database failed: {message}{_advice()}") from None
+        raise SessionException(f"The database failed: {safe_message(error)}{_advice()}") from None
 
 
 def _advice() -> str:

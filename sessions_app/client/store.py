@@ -6,7 +6,6 @@ of the same plans and runs, and the documents in a folder are mirrored both ways
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -34,6 +33,7 @@ from sessions_app.session.document import read_document
 from sessions_app.session.files import SUFFIX, SessionFolder
 from sessions_app.session.info import SessionInfo
 from sessions_app.session.names import why_not_a_file_name, why_not_a_name
+from sessions_app.text import did_you_mean
 from sessions_app.transactions import repeatable_transaction
 
 TRIGGER = "api"
@@ -85,9 +85,10 @@ class SessionStore:
         session = self.find(name)
         if session is None:
             some = self.sessions.order_by("name").values_list("name", flat=True)[:NAMES_COMPARED]
-            close = difflib.get_close_matches(str(name), some, n=3)
-            hint = f" Did you mean {' or '.join(f'“{other}”' for other in close)}?" if close else ""
-            raise SessionNotFound(f"There is no session “{name}” in the namespace {self.namespace}.{hint}")
+            hint = did_you_mean(str(name), some)
+            raise SessionNotFound(
+                f"There is no session “{name}” in the namespace {self.namespace}. {hint}".rstrip()
+            )
         return session
 
     def find_info(self, name: str) -> SessionInfo | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sessions_app.management.listing import Judgement
@@ -13,7 +12,9 @@ from sessions_app.management.output import bytes_of, local, printable
 from sessions_app.models import ArchivedSession, BrowserSession
 from sessions_app.session.document import read_document
 from sessions_app.session.endpoint import Endpoint, mask_endpoints
+from sessions_app.session.masking import mask_json
 from sessions_app.session.problems import SessionWarning
+from sessions_app.text import did_you_mean
 
 _LONGEST_VALUE = 200
 _NAMES_COMPARED = 5000
@@ -45,7 +46,9 @@ class SessionDetails:
         """The document's metadata without any address of a browser."""
         content = read_document(bytes(self.session.document)) or {}
         try:
-            return _masked(content.get("metadata"), self.session.cdp_url)
+            masked = mask_json(content.get("metadata"), partial(mask_endpoints, cdp_url=self.session.cdp_url))
+            # JSON has no number for NaN and infinity.
+            return json.loads(json.dumps(masked), parse_constant=lambda name: str(float(name)))
         except RecursionError:
             return "nested too deeply to be shown"
 
@@ -105,21 +108,7 @@ def find_similar(name: str, namespace: str) -> str:
     names = BrowserSession.objects.filter(namespace=namespace).order_by("name").values_list("name", flat=True)
     # Comparing is slow, so of very many names only those that begin alike are looked at.
     candidates = names.filter(name__istartswith=name[:2])[:_NAMES_COMPARED] or names[:_NAMES_COMPARED]
-    close = difflib.get_close_matches(name, candidates)
-    return f"Did you mean {' or '.join(map(printable, close))}?" if close else ""
-
-
-def _masked(value: Any, cdp_url: str) -> Any:
-    """Mask endpoints in all texts, and write what JSON has no number for as text."""
-    if isinstance(value, str):
-        return mask_endpoints(value, cdp_url=cdp_url)
-    if isinstance(value, list):
-        return [_masked(item, cdp_url) for item in value]
-    if isinstance(value, dict):
-        return {_masked(key, cdp_url): _masked(item, cdp_url) for key, item in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
+    return printable(did_you_mean(name, candidates))
 
 
 def _shorten(value: Any) -> str:

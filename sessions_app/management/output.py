@@ -26,7 +26,7 @@ from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 
 from sessions_app.deadline import Deadline
-from sessions_app.session.endpoint import mask_endpoints
+from sessions_app.session.masking import safe_message
 from sessions_app.text import count_of
 
 FAILED = 1
@@ -61,8 +61,7 @@ class ReportingCommand(BaseCommand):
         except UnicodeEncodeError:
             raise WrongUsage("An argument holds bytes that are not UTF-8.") from None
         except DatabaseError as error:
-            # Its message may quote a whole row.
-            raise CommandError(mask_endpoints(f"{type(error).__name__}: {error}")) from None
+            raise CommandError(safe_message(error)) from None
 
     def write_json(self, report: dict[str, Any]) -> None:
         self.stdout.write(json.dumps(report, indent=2))

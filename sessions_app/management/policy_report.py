@@ -20,10 +20,10 @@ def sweep_to_json(result: SweepResult) -> dict[str, Any]:
 
 def sweep_to_text(result: SweepResult) -> str:
     lines = [CleanupReport(run).to_text() for run in result.runs]
-    if result.stopped_because:
-        lines.append(result.stopped_because)
+    if result.stop_reason:
+        lines.append(result.stop_reason)
     if result.has_ended:
-        lines.append(result.closing_line())
+        lines.append(result.summary_line())
     return "\n".join(lines)
 
 
@@ -40,7 +40,7 @@ def preview_to_json(name: str, found: Preview) -> dict[str, Any]:
                 "matched": line.session_count,
                 "bytes": line.size_bytes,
                 "is_reached": line.is_reached,
-                "held": line.held_because or None,
+                "held": line.hold_reason or None,
             }
             for line in found.steps
         ],
@@ -63,6 +63,6 @@ def _step_to_text(line: StepPreview) -> str:
     if line.pinned_count:
         matched += f", {line.pinned_count:,} of them pinned"
     text = f"  {line.step}: {matched}."
-    if line.held_because:
-        return f"{text} Would be held: {line.held_because}"
+    if line.hold_reason:
+        return f"{text} Would be held: {line.hold_reason}"
     return text if line.is_reached else f"{text} Not reached."

@@ -16,8 +16,8 @@ from sessions_app.mirror.sync import ClaimLost, Mirror
 from sessions_app.models import DatabaseClock, SessionDirectory
 from sessions_app.models.clock import database_now
 from sessions_app.models.fields import NAMESPACE_LENGTH, PATH_LENGTH
-from sessions_app.session.endpoint import mask_endpoints
 from sessions_app.session.files import SessionFolder
+from sessions_app.session.masking import safe_message
 from sessions_app.session.sync_result import SyncResult
 
 logger = logging.getLogger(__name__)
@@ -108,8 +108,7 @@ def sync_directory(
         except ClaimLost:
             raise DirectoryBusy(f"Another sync of {directory.path} has taken over from this one.") from None
     except Exception as failure:
-        # A database's error may quote the row, endpoint included.
-        error = mask_endpoints(str(failure))
+        error = safe_message(failure)
         raise
     finally:
         _release(directory, result, error)
@@ -152,8 +151,7 @@ def sync_enabled(*, trigger: str, actor: str, deadline: Deadline) -> tuple[list[
         try:
             synced.append(sync_directory(directory, trigger=trigger, actor=actor, deadline=deadline))
         except Exception as error:
-            told = str(error) if isinstance(error, DirectoryError) else f"{type(error).__name__}: {error}"
-            failures.append(mask_endpoints(told))
+            failures.append(safe_message(error))
             logger.warning("%s", failures[-1])
     return synced, failures
 

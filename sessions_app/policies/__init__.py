@@ -1,8 +1,8 @@
-"""Policies at work: when each is due, what a sweep of it takes and would take, and who changed it.
+"""Policies: when each is due, what its sweeps remove or would remove, and who changed it.
 
-A sweep takes the steps of a policy in order, each as a run of its own. Policy, due instant and step
-name a run once, by a constraint of the database: so a sweep can be started twice, delivered again or
-killed anywhere, and each step is still planned once and taken once.
+A sweep runs the steps of a policy in order, each as its own run. A database constraint makes the policy, the
+due instant and the step of a run unique. A sweep can therefore be started twice, delivered again or killed at
+any point, and each step is still planned and run only once.
 """
 
 from sessions_app.policies.changes import (
@@ -13,12 +13,12 @@ from sessions_app.policies.changes import (
 )
 from sessions_app.policies.previews import Preview, StepPreview, preview
 from sessions_app.policies.schedule import (
-    in_words,
+    describe_schedule,
     next_run,
     plan_next_runs,
-    put_off,
+    postpone,
+    retry_in_a_minute,
     start_due,
-    try_again,
     validate_schedule,
 )
 from sessions_app.policies.sweeps import SweepResult, conditions_hold, has_policy_changed, sweep
@@ -28,18 +28,18 @@ __all__ = [
     "StepPreview",
     "SweepResult",
     "conditions_hold",
+    "describe_schedule",
     "differences",
     "fingerprint_of",
     "has_policy_changed",
-    "in_words",
     "next_run",
     "plan_next_runs",
+    "postpone",
     "preview",
-    "put_off",
     "record_change",
+    "retry_in_a_minute",
     "snapshot_of",
     "start_due",
     "sweep",
-    "try_again",
     "validate_schedule",
 ]

@@ -1,4 +1,4 @@
-"""The ledger of policies: who changed what, to be read and never written again."""
+"""The change log of policies: who changed what. Its entries never change."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _FIELDS = (
 
 
 def snapshot_of(policy: CleanupPolicy) -> dict[str, Any]:
-    """Take down a policy with its steps, as JSON has it."""
+    """Return a policy and its steps as JSON."""
     steps = policy.steps.order_by("position").values("position", "criterion", "max_age_days")
     return {**{name: getattr(policy, name) for name in _FIELDS}, "steps": list(steps)}
 
 
 def fingerprint_of(policy: CleanupPolicy) -> str:
-    """Tell a policy from what it was: the same text as long as nobody has changed it or its steps."""
-    written = json.dumps(snapshot_of(policy), sort_keys=True)
-    return hashlib.sha256(written.encode()).hexdigest()
+    """Return a hash of a policy and its steps, which changes with them."""
+    text = json.dumps(snapshot_of(policy), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def record_change(
@@ -40,9 +40,9 @@ def record_change(
     before: dict[str, Any] | None,
     after: dict[str, Any] | None,
 ) -> PolicyChange:
-    """Write down a change of a policy: what it was, and what it is now."""
+    """Store a change of a policy with its snapshots before and after."""
     return PolicyChange.objects.create(
-        # One that is deleted has no key any more; its name stays.
+        # A deleted policy has no key; the entry keeps its name.
         policy=policy if policy.pk and after is not None else None,
         policy_name=policy.name,
         action=action,
@@ -53,7 +53,7 @@ def record_change(
 
 
 def differences(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[tuple[str, Any, Any]]:
-    """Name the fields in which two snapshots differ, with the value of each before and after."""
+    """Return the fields in which two snapshots differ, with the values before and after."""
     was, now = before or {}, after or {}
     names = [*_FIELDS, "steps"]
     return [(name, was.get(name), now.get(name)) for name in names if was.get(name) != now.get(name)]

@@ -1,4 +1,4 @@
-"""What a sweep of a policy would do now; read-only."""
+"""Previews of sweeps: what a policy would remove now; read-only."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from django.db.models import Case, Count, IntegerField, Q, Sum, Value, When
 from sessions_app.cleanup import scope_totals
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, CleanupStep
 from sessions_app.models.clock import database_now
-from sessions_app.policies.sweeps import criteria_of, meets_conditions, scope_of, why_to_wait
+from sessions_app.policies.sweeps import approval_reason, criteria_of, meets_conditions, scope_of
 from sessions_app.session.criteria import Criteria
 
 
 @dataclass(frozen=True)
 class StepPreview:
-    """What a step would take of what the steps before it leave."""
+    """What a step would remove of the sessions that the earlier steps leave."""
 
     step: CleanupStep
     criteria: Criteria
     session_count: int
     size_bytes: int
     pinned_count: int
-    held_because: str = ""
+    hold_reason: str = ""
     is_reached: bool = True
 
 
 @dataclass(frozen=True)
 class Preview:
-    """The scope of a policy as of an instant, and its steps."""
+    """The scope of a policy at an instant, and its steps."""
 
     as_of: datetime
     scope_count: int
@@ -43,17 +43,17 @@ class Preview:
 
     @property
     def session_count(self) -> int:
-        """Sessions that would go, before a brake or a condition stops the sweep."""
-        return sum(step.session_count for step in self.steps if step.is_reached and not step.held_because)
+        """Sessions that would be removed before a safety limit or a condition stops the sweep."""
+        return sum(step.session_count for step in self.steps if step.is_reached and not step.hold_reason)
 
 
-def preview(policy: CleanupPolicy, *, as_of: datetime | None = None, is_by_hand: bool = False) -> Preview:
-    """Tell what each step of a policy would take now, in three queries or four.
+def preview(policy: CleanupPolicy, *, as_of: datetime | None = None, is_manual: bool = False) -> Preview:
+    """Return what each step of a policy would remove now; this takes at most four queries.
 
-    The conditions are weighed before each step against what the steps before it leave, as a sweep does.
+    As in a sweep, the conditions are checked before each step, against what the earlier steps leave.
 
     Args:
-        is_by_hand: Whether a person starts it, and has to type the number of what is large.
+        is_manual: A person starts the sweep, and has to confirm large steps by typing their number.
     """
     as_of = as_of or database_now()
     scope_count, scope_bytes = scope_totals(scope_of(policy))
@@ -65,38 +65,37 @@ def preview(policy: CleanupPolicy, *, as_of: datetime | None = None, is_by_hand:
         keeps_archive=settings.RAPTOR_ARCHIVE_DAYS > 0,
     )
     steps = [(step, criteria_of(step)) for step in policy.steps.all()]
-    taken = _taken_by([criteria for _, criteria in steps], as_of)
-    gone_count = gone_bytes = 0
-    is_going_on = True
+    totals = _totals_by_step([criteria for _, criteria in steps], as_of)
+    removed_count = removed_bytes = 0
+    is_reached = True
     for number, (step, criteria) in enumerate(steps):
-        count, size, pinned = taken.get(number, (0, 0, 0))
-        left = (scope_count - gone_count, scope_bytes - gone_bytes)
-        is_going_on = is_going_on and meets_conditions(policy, *left)
-        because = ""
-        if is_going_on:
+        count, size, pinned = totals.get(number, (0, 0, 0))
+        left = (scope_count - removed_count, scope_bytes - removed_bytes)
+        is_reached = is_reached and meets_conditions(policy, *left)
+        reason = ""
+        if is_reached:
             plan = CleanupRun(
                 criteria_json=criteria.to_json(), matched_count=count, before_count=left[0], policy=policy
             )
-            because = why_to_wait(plan, policy, taken_count=gone_count, is_by_hand=is_by_hand)
-        result.steps.append(StepPreview(step, criteria, count, size, pinned, because, is_going_on))
-        is_going_on = is_going_on and not because
-        gone_count, gone_bytes = gone_count + count, gone_bytes + size
+            reason = approval_reason(plan, policy, removed_count=removed_count, is_manual=is_manual)
+        result.steps.append(StepPreview(step, criteria, count, size, pinned, reason, is_reached))
+        is_reached = is_reached and not reason
+        removed_count, removed_bytes = removed_count + count, removed_bytes + size
     return result
 
 
-def _taken_by(steps: list[Criteria], as_of: datetime) -> dict[int, tuple[int, int, int]]:
-    """Count sessions, bytes and pinned sessions for the first step that takes each, in one query."""
+def _totals_by_step(steps: list[Criteria], as_of: datetime) -> dict[int, tuple[int, int, int]]:
+    """Count sessions, bytes and pinned sessions by the first step that matches each, in one query."""
     if not steps:
         return {}
-    # An empty Q, which matches all, is lost in an OR.
+    # An empty Q matches every row, but an OR drops it.
     matching = [criteria.matching(as_of) or Q(pk__isnull=False) for criteria in steps]
     whens = (When(match, then=Value(number)) for number, match in enumerate(matching))
-    first = Case(*whens, output_field=IntegerField())
     groups = (
         BrowserSession.objects.filter(reduce(or_, matching))
         .order_by()
-        .annotate(taken_by=first)
-        .values("taken_by")
+        .annotate(step_number=Case(*whens, output_field=IntegerField()))
+        .values("step_number")
         .annotate(sessions=Count("*"), bytes=Sum("size_bytes"), pinned=Count("pk", filter=Q(is_pinned=True)))
     )
-    return {row["taken_by"]: (row["sessions"], row["bytes"], row["pinned"]) for row in groups}
+    return {row["step_number"]: (row["sessions"], row["bytes"], row["pinned"]) for row in groups}

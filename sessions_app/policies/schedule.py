@@ -1,4 +1,4 @@
-"""When policies are due, and their start: cron expressions, read in ``TIME_ZONE``."""
+"""When policies are due, by cron expressions in ``TIME_ZONE``, and the start of those that are."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from sessions_app.models import CleanupPolicy, CleanupRun
 from sessions_app.queue.enqueue import Task, enqueue
 
 FIELD_COUNT = 5
-TRIED_FOR = timedelta(hours=1)
-"""For so long after it was due a sweep that is refused is started again, each minute."""
+RETRY_PERIOD = timedelta(hours=1)
+"""Time after the due instant for which a refused sweep is retried, every minute."""
 
 EXAMPLE = "for example “0 2 * * *” for 02:00 each day, or “30 6 * * 1-5” for 06:30 from Monday to Friday"
 
@@ -24,25 +24,25 @@ logger = logging.getLogger(__name__)
 
 
 def next_run(policy: CleanupPolicy, *, after: datetime) -> datetime | None:
-    """Tell when a policy is due next; None where it has no schedule, or is disabled.
+    """Return when a policy is due next; None if it has no schedule or is disabled.
 
-    A time of day that the clocks skip is made up for when they have gone on; one that comes twice
-    counts once, as Debian's cron has it.
+    Like Debian's cron, this runs a time of day that the clocks skip right after the change, and a time that
+    occurs twice only once.
     """
     if not policy.is_enabled or not policy.schedule:
         return None
     try:
         return _next(policy.schedule, after)
     except CronSimError:
-        # The form refuses it: somebody has written it into the database.
+        # The form refuses such a schedule, so it was written directly into the database.
         logger.warning("The schedule of policy “%s” cannot be read: %s", policy, policy.schedule)
         return None
 
 
 def validate_schedule(text: str) -> None:
-    """Refuse what is no cron expression of five fields, or never comes.
+    """Refuse a text that is not a cron expression of five fields, or that never matches.
 
-    Raises: ValidationError: with an example.
+    Raises: ValidationError: the message contains an example.
     """
     if not text:
         return
@@ -50,19 +50,19 @@ def validate_schedule(text: str) -> None:
     if len(fields) != FIELD_COUNT:
         raise ValidationError(
             f"Write five fields (minute, hour, day, month, day of the week), {EXAMPLE}. "
-            f"There {'is' if len(fields) == 1 else 'are'} {len(fields)} here."
+            f"This has {len(fields)}."
         )
     try:
         is_possible = _next(text, timezone.now()) is not None
     except CronSimError as error:
         reason = str(error).replace("Bad ", "").replace("-", " ")
-        raise ValidationError(f"The {reason} cannot be read. Write it as cron has it, {EXAMPLE}.") from None
+        raise ValidationError(f"The {reason} cannot be read. Write a cron expression, {EXAMPLE}.") from None
     if not is_possible:
-        raise ValidationError(f"That time never comes. Write it as cron has it, {EXAMPLE}.")
+        raise ValidationError(f"This time never occurs. Write a cron expression, {EXAMPLE}.")
 
 
-def in_words(schedule: str) -> str:
-    """Say when a schedule starts; as it stands where it has no plain words."""
+def describe_schedule(schedule: str) -> str:
+    """Describe a schedule in words; return it unchanged if it cannot be read."""
     try:
         return str(CronSim(schedule, timezone.now()).explain())
     except CronSimError:
@@ -70,17 +70,17 @@ def in_words(schedule: str) -> str:
 
 
 def start_due(now: datetime) -> list[CleanupPolicy]:
-    """Put a sweep of each policy that is due into the queue, and move its next run on.
+    """Queue a sweep of each due policy, and advance its next run.
 
-    First queued, then moved: started twice is harmless, not at all is not. What was missed while no
-    worker ran is made up for once.
+    The sweep is queued first, because starting it twice is harmless and losing it is not. One sweep replaces
+    all that were missed while no worker ran.
     """
     plan_next_runs(now)
     started = []
     for policy in _scheduled().filter(next_run_at__lte=now):
         if due_at := policy.next_run_at:
-            # One transaction where the database carries the tasks: a sweep that is refused at once finds
-            # its policy moved on, and can move it back.
+            # If the database is the queue, one transaction makes both visible together. A sweep that is
+            # refused at once then finds the advanced policy and can move it back.
             with transaction.atomic():
                 enqueue(Task.SWEEP, policy.pk, due_at.isoformat())
                 _move(policy, next_run(policy, after=now))
@@ -88,34 +88,35 @@ def start_due(now: datetime) -> list[CleanupPolicy]:
     return started
 
 
-def try_again(policy: CleanupPolicy, due_at: datetime, *, now: datetime) -> bool:
-    """Let a sweep that was refused be due again, under the instant that names it.
+def retry_in_a_minute(policy: CleanupPolicy, due_at: datetime, *, now: datetime) -> bool:
+    """Make a refused sweep due again, under the same due instant.
 
-    Returns: Whether it will be started again; not over an hour after it was due, nor where its policy
-        was disabled meanwhile.
+    Returns: True if it will start again; False after RETRY_PERIOD, or if the policy was disabled.
     """
     current = _scheduled().filter(pk=policy.pk, next_run_at__gt=due_at).first()
-    if current is None or now > due_at + TRIED_FOR:
+    if current is None or now > due_at + RETRY_PERIOD:
         return False
     return _move(current, due_at) == 1
 
 
-def put_off(policy: CleanupPolicy, due_at: datetime, *, trigger: str, because: str, now: datetime) -> str:
-    """Let a sweep that was refused be tried again, where a schedule has started it, and say so."""
-    itself = CleanupRun.objects.filter(policy=policy, due_at=due_at, state=CleanupRun.State.RUNNING)
-    if trigger != CleanupRun.Trigger.SCHEDULE or itself.exists():
-        logger.info("%s", because)
-        return because
-    is_due_again = try_again(policy, due_at, now=now)
-    told = f"{because} The sweep is {'tried again in a minute' if is_due_again else 'not tried again'}."
-    logger.warning("“%s”: %s", policy, told)
-    return told
+def postpone(policy: CleanupPolicy, due_at: datetime, *, trigger: str, reason: str, now: datetime) -> str:
+    """Retry a refused sweep in a minute if a schedule started it; return and log the outcome."""
+    own_runs = CleanupRun.objects.filter(policy=policy, due_at=due_at, state=CleanupRun.State.RUNNING)
+    if trigger != CleanupRun.Trigger.SCHEDULE or own_runs.exists():
+        logger.info("%s", reason)
+        return reason
+    is_due_again = retry_in_a_minute(policy, due_at, now=now)
+    message = f"{reason} The sweep is {'retried in a minute' if is_due_again else 'not retried'}."
+    logger.warning("“%s”: %s", policy, message)
+    return message
 
 
 def plan_next_runs(now: datetime) -> int:
-    """Put right when policies are due next, as after a change of ``TIME_ZONE``; what is due stays due.
+    """Recalculate when policies are due next, for example after a change of ``TIME_ZONE``.
 
-    Returns: How many were changed.
+    A policy that is due stays due.
+
+    Returns: The number of policies changed.
     """
     changed = 0
     for policy in _scheduled():
@@ -131,12 +132,12 @@ def _scheduled() -> QuerySet[CleanupPolicy]:
 
 
 def _move(policy: CleanupPolicy, next_run_at: datetime | None) -> int:
-    """Write the next run of a policy, unless somebody has written another one meanwhile."""
+    """Store the next run of a policy unless it was changed in the meantime."""
     unmoved = CleanupPolicy.objects.filter(pk=policy.pk, next_run_at=policy.next_run_at)
     return unmoved.update(next_run_at=next_run_at)
 
 
 def _next(schedule: str, after: datetime) -> datetime | None:
     instants = CronSim(schedule, timezone.localtime(after, timezone.get_default_timezone()))
-    # In the hour that comes twice, the first instant found may be that of the first time round.
+    # In the hour that the clocks repeat, the first instant found may belong to its first pass.
     return next((utc for utc in (instant.astimezone(UTC) for instant in instants) if utc > after), None)

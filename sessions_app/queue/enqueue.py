@@ -1,4 +1,4 @@
-"""Puts tasks into the queue, by names that are checked when the code is read."""
+"""Puts tasks into the queue, by an enum that the type checker verifies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django_q.tasks import async_task
 
 
 class Task(StrEnum):
-    """The tasks of ``sessions_app.tasks``. Rows of the queue hold these names, so they stay as they are."""
+    """The tasks of ``sessions_app.tasks``. Queue rows contain these names, so they must not change."""
 
     START_SWEEPS = "sessions_app.tasks.start_sweeps"
     SWEEP = "sessions_app.tasks.sweep"
@@ -24,5 +24,5 @@ class Task(StrEnum):
 
 
 def enqueue(task: Task, *arguments: Any) -> None:
-    """Ask the worker for a task; it is delivered at least once."""
+    """Queue a task for the worker; it is delivered at least once."""
     async_task(task.value, *arguments)

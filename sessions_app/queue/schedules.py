@@ -1,12 +1,12 @@
-"""Which tasks run when: keeps django-q2's schedules as the product wants them.
+"""The schedules of the panel's tasks in django-q2.
 
-Names of schedules are not unique in django-q2, so ours are told by their name and function both;
-doubles of them go, and the schedules of others are left alone.
+Schedule names are not unique in django-q2, so the panel's schedules are identified by name and function.
+Duplicates of them are removed; other schedules are left alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
@@ -15,10 +15,10 @@ from django.utils import timezone
 from django_q.models import Schedule
 
 ARCHIVE_TIME = time(3, 0)
-FIRST_AFTER = timedelta(minutes=1)
-"""What runs every so many minutes has its first turn soon."""
-# What a person could have changed, and a task would then fail by or run too often.
-_PLAIN: dict[str, Any] = {
+FIRST_DELAY = timedelta(minutes=1)
+"""Delay of the first run of a task that runs every few minutes."""
+# Fields that a person may have changed so that a task fails or runs too often.
+_DEFAULTS: dict[str, Any] = {
     "hook": None,
     "args": None,
     "kwargs": None,
@@ -31,7 +31,7 @@ _PLAIN: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class PlannedTask:
-    """A task of ``sessions_app.tasks`` and when it runs: every so many minutes, or daily in ``TIME_ZONE``."""
+    """A task of ``sessions_app.tasks``, run at an interval in minutes or daily at a time in ``TIME_ZONE``."""
 
     name: str
     minutes: int | None = None
@@ -44,24 +44,24 @@ class PlannedTask:
     @property
     def fields(self) -> dict[str, Any]:
         kind = Schedule.DAILY if self.daily_at else Schedule.MINUTES
-        return {**_PLAIN, "schedule_type": kind, "minutes": self.minutes}
+        return {**_DEFAULTS, "schedule_type": kind, "minutes": self.minutes}
 
     def first_run(self, now: datetime) -> datetime:
-        return _next(self.daily_at, now) if self.daily_at else now + FIRST_AFTER
+        return _next(self.daily_at, now) if self.daily_at else now + FIRST_DELAY
 
     def keep(self, next_run: datetime | None, now: datetime) -> datetime:
-        """Tell when a schedule should run next, given when it would.
+        """Return when a schedule should run next, given its stored next run.
 
-        django-q2 keeps the time of day over a change of the clocks, but for the night in which that
-        time does not exist: it runs an hour early then, and on every day after. So the time of day is
-        put right here. What is due already stays due.
+        django-q2 keeps the time of day when the clocks change, except in the night in which that time does
+        not exist: from then on it runs an hour early. The time of day is therefore corrected here. A schedule
+        that is due stays due.
         """
         if next_run is None:
             return self.first_run(now)
         if self.daily_at is None or next_run <= now:
             return next_run
-        right = _at(self.daily_at, next_run)
-        return right if right > now else _next(self.daily_at, now)
+        corrected = _at(self.daily_at, next_run)
+        return corrected if corrected > now else _next(self.daily_at, now)
 
 
 PLANNED_TASKS = (
@@ -71,13 +71,13 @@ PLANNED_TASKS = (
     PlannedTask("take_snapshot", minutes=15),
     PlannedTask("empty_archive", daily_at=ARCHIVE_TIME),
 )
-# Policies have taken their place.
+# Policies replace these tasks.
 RETIRED = (PlannedTask("sweep_expired"), PlannedTask("sweep_invalid"))
 
 
 @dataclass
 class SchedulesResult:
-    """What ``sync_schedules`` did, as names of schedules; a removed one was a double, or is retired."""
+    """Names of the schedules that ``sync_schedules`` handled; it removes duplicates and retired tasks."""
 
     added: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
@@ -85,20 +85,15 @@ class SchedulesResult:
     removed: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, list[str]]:
-        return {
-            "added": self.added,
-            "changed": self.changed,
-            "unchanged": self.unchanged,
-            "removed": self.removed,
-        }
+        return asdict(self)
 
 
 def sync_schedules(*, now: datetime) -> SchedulesResult:
-    """Bring the schedules of our tasks up to date. A second call changes nothing."""
+    """Update the schedules of the panel's tasks; a second call changes nothing."""
     result = SchedulesResult()
     with transaction.atomic():
         if connection.vendor == "postgresql":
-            # Two machines that start together, or the scheduler at work, must not do it side by side.
+            # Two machines that start together and the running scheduler must not do this concurrently.
             with connection.cursor() as cursor:
                 cursor.execute(f"LOCK TABLE {Schedule._meta.db_table} IN EXCLUSIVE MODE")
         for task in PLANNED_TASKS:
@@ -115,9 +110,9 @@ def _sync_task(task: PlannedTask, now: datetime, result: SchedulesResult) -> Non
         Schedule.objects.create(name=task.name, func=task.func, next_run=task.first_run(now), **task.fields)
         result.added.append(task.name)
         return
-    kept, *doubles = schedules
-    for double in doubles:
-        double.delete()
+    kept, *duplicates = schedules
+    for duplicate in duplicates:
+        duplicate.delete()
         result.removed.append(task.name)
     wanted = {**task.fields, "next_run": task.keep(kept.next_run, now)}
     changes = {name: value for name, value in wanted.items() if _differs(getattr(kept, name), value)}
@@ -129,18 +124,18 @@ def _sync_task(task: PlannedTask, now: datetime, result: SchedulesResult) -> Non
 
 
 def _differs(value: Any, wanted: Any) -> bool:
-    # django-q2's admin writes an empty text where the code writes None.
+    # django-q2's admin stores an empty string where the code stores None.
     return (value or None) != (wanted or None)
 
 
 def _next(time_of_day: time, now: datetime) -> datetime:
-    """The next instant at which the clock on the wall shows the time of day."""
+    """Return the next instant with a time of day in ``TIME_ZONE``."""
     today = _at(time_of_day, now)
     return today if today > now else _at(time_of_day, now, days_later=1)
 
 
 def _at(time_of_day: time, instant: datetime, *, days_later: int = 0) -> datetime:
-    """The time of day on the date that an instant has in ``TIME_ZONE``."""
+    """Return a time of day on the date that an instant has in ``TIME_ZONE``."""
     zone = timezone.get_default_timezone()
     date = instant.astimezone(zone).date() + timedelta(days=days_later)
     return datetime.combine(date, time_of_day, tzinfo=zone).astimezone(UTC)

@@ -1,7 +1,7 @@
-"""Whether a worker is there, as far as the database tells; read-only.
+"""The state of the worker, as far as the database shows it; read-only.
 
-The queue's own statistics are in the memory of its processes. But its scheduler moves each schedule on
-when it has asked for its task, and a task that has ended leaves its result.
+The queue keeps its own statistics in process memory. Its scheduler advances each schedule after queueing the
+task, however, and each finished task stores its result.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from django_q.models import Schedule, Task
 from sessions_app.queue.schedules import PLANNED_TASKS
 
 LATE_AFTER = timedelta(minutes=2)
-"""The scheduler looks twice a minute."""
+"""The scheduler runs twice a minute."""
 
 BEHIND_AFTER = timedelta(minutes=10)
 """A task ends within five minutes."""
@@ -31,9 +31,9 @@ class WorkerState(StrEnum):
 
 @dataclass(frozen=True)
 class Worker:
-    """The state of the worker, and since when it is late, or when it was last seen to end a task.
+    """The state of the worker, since when it is late, and when it last finished a task.
 
-    ``failed`` names the schedules whose last task has failed.
+    ``failed`` lists the schedules whose last task failed.
     """
 
     state: WorkerState
@@ -47,17 +47,17 @@ class Worker:
 
 
 def worker_state(now: datetime) -> Worker:
-    """Tell whether tasks are asked for and done, in two queries."""
+    """Return whether tasks are queued and finished; this takes two queries."""
     functions = [task.func for task in PLANNED_TASKS]
     schedules = Schedule.objects.filter(func__in=functions).values_list("name", "minutes", "next_run", "task")
-    asked = {name: (minutes, next_run, task) for name, minutes, next_run, task in schedules}
-    if not asked:
+    scheduled = {name: (minutes, next_run, task) for name, minutes, next_run, task in schedules}
+    if not scheduled:
         return Worker(WorkerState.NEVER)
-    tasks = {task: name for name, (_, _, task) in asked.items() if task}
+    tasks = {task: name for name, (_, _, task) in scheduled.items() if task}
     results = list(Task.objects.filter(pk__in=tasks).values_list("pk", "success", "stopped"))
     ended_at = max((stopped for _, _, stopped in results), default=None)
     failed = tuple(sorted(tasks[key] for key, success, _ in results if not success))
-    due_at = min((next_run for minutes, next_run, _ in asked.values() if minutes == 1), default=now)
+    due_at = min((next_run for minutes, next_run, _ in scheduled.values() if minutes == 1), default=now)
     if due_at < now - LATE_AFTER:
         return Worker(WorkerState.STOPPED, since=due_at, ended_at=ended_at, failed=failed)
     if ended_at is None:

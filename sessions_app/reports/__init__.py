@@ -1,7 +1,7 @@
-"""What is stored, and what a cleanup would free: the report of now, and snapshots of it over time.
+"""What is stored and what a cleanup would free: the current report, and snapshots of it over time.
 
-Nothing here changes a session. No page reads a large table: above ``SMALL_COUNT`` sessions it has the
-numbers of the latest snapshot, which the worker takes by schedule, or when somebody asks for one.
+Nothing here changes a session. Pages do not read large tables: above ``SMALL_COUNT`` sessions they show the
+latest snapshot, which the worker takes on a schedule or on request.
 """
 
 from sessions_app.reports.aggregate import disk_bytes, storage_report

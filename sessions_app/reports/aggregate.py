@@ -1,4 +1,4 @@
-"""Counts what is stored, by every property at once; read-only."""
+"""Counts sessions and bytes by every property at once; read-only."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from sessions_app.session.criteria import Criteria
 from sessions_app.session.problems import BEGINNING, BROWSER_TYPES, Problem, is_expired
 
 LARGEST_COUNT = 20
-LOOKED_AT = 1_000
+LARGEST_EXAMINED = 1_000
+"""Sessions examined for the largest ones of the visible namespaces."""
 
 
 def storage_report(
@@ -34,13 +35,13 @@ def storage_report(
 ) -> StorageReport:
     """Count sessions and bytes by every property at once.
 
-    One query groups all sessions, so the numbers are of one instant and add up; three queries in all, and
-    on PostgreSQL a fourth for the size on disk.
+    One query groups all sessions, so the numbers belong to one instant and add up. There are three queries in
+    total, and on PostgreSQL a fourth for the size on disk.
 
     Args:
         max_age_days: Age above which a session counts as expired.
-        archived: What the archive holds, where that is known: it is not counted then.
-        hidden: Namespaces that are left out, but for the size on disk.
+        archived: Total of the archive, if it is known; otherwise it is counted.
+        hidden: Namespaces to leave out, except from the size on disk.
     """
     groups = [group for group in _groups(as_of, max_age_days) if group.namespace not in hidden]
     if archived is None:
@@ -51,7 +52,7 @@ def storage_report(
 def report_with_parts(
     namespaces: Collection[str], *, as_of: datetime, max_age_days: float
 ) -> tuple[StorageReport, dict[str, StorageReport]]:
-    """Count everything as ``storage_report`` does, and what of it is of each of some namespaces."""
+    """Return the whole ``storage_report``, and the part of it that belongs to each given namespace."""
     groups, archived = list(_groups(as_of, max_age_days)), _archived()
     whole = _report(groups, as_of, max_age_days, archived=_sum(archived.values()), largest=largest())
     parts = {
@@ -98,9 +99,9 @@ def _report(
 
 
 def disk_bytes() -> int:
-    """Measure the whole database on disk: sessions live and archived, the ledger, indexes, and free room.
+    """Return the size of the database on disk, with archive, runs, indexes and free space.
 
-    A cleanup does not shrink it; what is deleted for good leaves room that is used again.
+    A cleanup does not shrink it. Permanent deletion leaves free space, which is reused.
     """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
@@ -112,7 +113,7 @@ def disk_bytes() -> int:
 
 
 class _Group(NamedTuple):
-    """Sessions that are alike in all that the report tells apart."""
+    """Sessions with the same values of every property in the report."""
 
     namespace: str
     browser_type: str
@@ -129,8 +130,8 @@ class _Group(NamedTuple):
 def _groups(as_of: datetime, max_age_days: float) -> Iterable[_Group]:
     expired = Criteria(expired=True, max_age_days=max_age_days)
     keys: dict[str, Any] = {
-        # By the bare column SQLite would read the table in the order of an index that begins with it:
-        # a million sessions then take twice as long, and more where they are not in memory.
+        # For the bare column, SQLite would read the table in the order of an index that starts with it. A
+        # million sessions then take twice as long, and longer if they are not in memory.
         "group_namespace": Concat("namespace", Value("")),
         "group_browser_type": Case(
             When(browser_type__in=BROWSER_TYPES, then=F("browser_type")),
@@ -151,7 +152,7 @@ def _groups(as_of: datetime, max_age_days: float) -> Iterable[_Group]:
 
 
 def _age(as_of: datetime) -> Case:
-    """Name the age, with the bounds that ``Criteria.matching`` has: exactly 7 days is not over 7 days."""
+    """Return the age group, with the bounds of ``Criteria.matching``: exactly 7 days is not over 7 days."""
     return Case(
         When(idle_since=BEGINNING, then=Value("unreadable")),
         When(idle_since__gt=as_of, then=Value("in_the_future")),
@@ -174,7 +175,6 @@ def _total(groups: Iterable[_Group]) -> Total:
 def _totals(
     groups: Iterable[_Group], keys_of: Callable[[_Group], Iterable[str]], order: Iterable[str] = ()
 ) -> dict[str, Total]:
-    """Sum by key."""
     members: dict[str, list[_Group]] = defaultdict(list)
     for group in groups:
         for key in keys_of(group):
@@ -183,7 +183,7 @@ def _totals(
 
 
 def _archived() -> dict[str, Total]:
-    """What the archive holds of each namespace."""
+    """Return the total of the archive for each namespace."""
     rows = ArchivedSession.objects.order_by().values_list("namespace")
     return {name: Total(*sums) for name, *sums in rows.annotate(sessions=Count("*"), bytes=Sum("size_bytes"))}
 
@@ -194,11 +194,11 @@ def _sum(totals: Iterable[Total]) -> Total:
 
 
 def largest(hidden: Collection[str] = ()) -> list[LargeSession]:
-    """Give the largest sessions, the largest first, but for those of some namespaces.
+    """Return the largest sessions outside hidden namespaces, in descending order.
 
-    Where these have most of the largest ``LOOKED_AT`` sessions, fewer are found.
+    There are fewer of them if most of the largest ``LARGEST_EXAMINED`` sessions are hidden.
     """
     columns = ("id", "namespace", "name", "browser_type", "last_accessed", "size_bytes")
     rows = BrowserSession.objects.order_by("-size_bytes", "-id").values_list(*columns)
-    looked_at = rows[: LOOKED_AT if hidden else LARGEST_COUNT]
-    return [LargeSession(*row) for row in looked_at if row[1] not in hidden][:LARGEST_COUNT]
+    examined = rows[: LARGEST_EXAMINED if hidden else LARGEST_COUNT]
+    return [LargeSession(*row) for row in examined if row[1] not in hidden][:LARGEST_COUNT]

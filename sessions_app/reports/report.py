@@ -1,4 +1,4 @@
-"""The storage report: how many sessions there are, of what kind, and what a cleanup would free; read-only."""
+"""The storage report: sessions and bytes by property, and what a cleanup would free."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AGES = {
     "unreadable": "Cannot be read",
 }
 _TOTALS = ("live", "expired", "invalid", "pinned", "archived")
-# What comes first in a table, and is always there; the others come by their size.
+# Keys that come first in a table, even without sessions; the others follow by size.
 ORDERS: dict[str, tuple[str, ...]] = {
     "by_namespace": (),
     "by_browser_type": (*BROWSER_TYPES, OTHER_BROWSER_TYPE),
@@ -31,7 +31,7 @@ ORDERS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Total:
-    """Sessions, and the bytes of their documents (not of disk)."""
+    """A number of sessions and the bytes of their documents (not of disk)."""
 
     sessions: int = 0
     bytes: int = 0
@@ -71,9 +71,9 @@ class LargeSession:
 
 @dataclass(frozen=True)
 class StorageReport:
-    """Totals as of an instant. A session with two problems counts in each of them.
+    """Totals at an instant. A session with two problems counts for both.
 
-    ``would_free`` has what a cleanup of expired, of invalid and of either would take; pinned sessions stay.
+    ``would_free`` has what cleanups of expired, of invalid and of either would remove. Pinned sessions stay.
     """
 
     as_of: datetime
@@ -92,7 +92,7 @@ class StorageReport:
     would_free: dict[str, Total]
 
     def to_json(self) -> dict[str, Any]:
-        """Give the report as the command and the download have it; no endpoint is among it."""
+        """Return the report for the command and the download; it contains no endpoint."""
         return {
             "as_of": self.as_of.isoformat(),
             "max_age_days": self.max_age_days,
@@ -111,14 +111,14 @@ class StorageReport:
         }
 
     def to_stored(self) -> dict[str, Any]:
-        """Give all of the report, for ``from_stored``."""
+        """Return the complete report, for ``from_stored``."""
         return asdict(self)
 
     @classmethod
     def from_stored(cls, stored: dict[str, Any]) -> StorageReport:
-        """Make the report again of what a database has kept as JSON, which keeps no order of keys.
+        """Restore a report from JSON in the database, which does not keep the order of keys.
 
-        A change of the report's fields comes with a migration that empties ``StorageSnapshot.report``.
+        A change of the fields of this class needs a migration that empties ``StorageSnapshot.report``.
         """
         kept: dict[str, Any] = {name: Total(**stored[name]) for name in _TOTALS}
         kept |= {name: ordered(_read(stored[name]), order) for name, order in ORDERS.items()}
@@ -127,7 +127,7 @@ class StorageReport:
         return cls(**{**stored, **kept})
 
     def without(self, parts: Mapping[str, StorageReport]) -> StorageReport:
-        """Take the reports of some namespaces out of this one; the size on disk is that of all."""
+        """Subtract the reports of some namespaces; the size on disk stays that of the whole database."""
         changed: dict[str, Any] = {}
         for part in parts.values():
             for name in _TOTALS:
@@ -142,7 +142,7 @@ class StorageReport:
 
 
 def ordered(totals: dict[str, Total], order: Iterable[str]) -> dict[str, Total]:
-    """Put those of ``order`` first, whether there are any or not, and the others by size."""
+    """Sort totals: the keys of ``order`` come first, even without sessions, and the others follow by size."""
     others = sorted(totals.items(), key=lambda item: (-item[1].bytes, item[0]))
     return {key: totals.get(key, Total()) for key in order} | dict(others)
 

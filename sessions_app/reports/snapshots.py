@@ -1,4 +1,4 @@
-"""Snapshots of the report: taken by the worker, read by the screens."""
+"""Snapshots of the storage report. The worker takes them and the screens read them."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from sessions_app.reports.aggregate import largest, report_with_parts, storage_r
 from sessions_app.reports.report import StorageReport
 
 SMALL_COUNT = 20_000
-"""So many sessions are counted while somebody waits for a page; more are counted by the worker."""
+"""Maximum number of sessions that a page counts; above it, the worker counts."""
 
-FINE_FOR = timedelta(days=2)
-"""For so long each snapshot is kept; of the days before, the last one."""
+FULL_PERIOD = timedelta(days=2)
+"""Time for which every snapshot is kept; of each earlier day, only the last one is."""
 
-KEPT_FOR = timedelta(days=730)
+DAILY_PERIOD = timedelta(days=730)
 POINTS = 100
 BARS = 50
-"""More would be no use on a screen, and in the table beneath it."""
+"""Maximum numbers that are readable on a chart and in the table below it."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """The report that a page shows, and the instants of what in it is not of now."""
+    """The report that a page shows, and the instants of its parts that come from a snapshot."""
 
     report: StorageReport
     live_as_of: datetime | None = None
@@ -57,7 +57,7 @@ class Point(NamedTuple):
 
 
 class Freed(NamedTuple):
-    """What a run has freed, less what an undo of it brought back."""
+    """What a run removed, minus what its undo restored."""
 
     run_id: int
     planned_at: datetime
@@ -66,13 +66,13 @@ class Freed(NamedTuple):
 
 
 def figures(*, as_of: datetime, max_age_days: float, hidden: Collection[str] = ()) -> Figures | None:
-    """Give the numbers of now where they can be counted at once, else those of the latest snapshot.
+    """Return the current numbers if counting is fast, otherwise those of the latest snapshot.
 
-    Eight queries at most, and none reads more than ``SMALL_COUNT`` sessions.
+    There are at most eight queries, and none reads more than ``SMALL_COUNT`` sessions.
 
     Args:
-        hidden: Namespaces that are left out.
-    Returns: None where there is too much to be counted and no snapshot yet that can tell.
+        hidden: Namespaces to leave out.
+    Returns: None if there are too many sessions to count and no suitable snapshot.
     """
     has_few_live, has_few_archived = _has_few(BrowserSession), _has_few(ArchivedSession)
     if has_few_live and has_few_archived:
@@ -84,12 +84,12 @@ def figures(*, as_of: datetime, max_age_days: float, hidden: Collection[str] = (
     if has_few_live:
         report = storage_report(as_of=as_of, max_age_days=max_age_days, archived=kept.archived, hidden=hidden)
         return Figures(report, archive_as_of=snapshot.taken_at)
-    # The archive is told as it was at the same instant: so the page is of one instant.
+    # Show the archive of the snapshot too, so that all numbers of the page belong to one instant.
     return Figures(kept, live_as_of=snapshot.taken_at, archive_as_of=snapshot.taken_at)
 
 
 def _kept_report(snapshot: StorageSnapshot, hidden: Collection[str]) -> StorageReport | None:
-    """Give the report of a snapshot; None where it does not know what of it is of the hidden namespaces."""
+    """Return the report of a snapshot without hidden namespaces; None if it lacks their parts."""
     stored = snapshot.report or {}
     of_limited = stored.get("of_limited", {})
     if not of_limited.keys() >= set(hidden):
@@ -102,18 +102,18 @@ def _kept_report(snapshot: StorageSnapshot, hidden: Collection[str]) -> StorageR
 
 
 def _has_few(model: type[Model]) -> bool:
-    """Look no further than there could be few; all in an index."""
+    """Check whether a table has at most ``SMALL_COUNT`` rows; this reads only an index."""
     beyond: Any = model._default_manager.order_by()[SMALL_COUNT : SMALL_COUNT + 1]
     return not beyond.exists()
 
 
 def take_snapshot(*, as_of: datetime, max_age_days: float) -> StorageSnapshot:
-    """Count everything and keep the numbers.
+    """Count all live and archived sessions and store the numbers.
 
-    Reads all sessions, live and archived. Of older snapshots, what the charts do not need goes.
+    Older snapshots lose what the charts do not need.
 
     Args:
-        as_of: By the database's clock.
+        as_of: Instant by the database's clock.
         max_age_days: Age above which a session counts as expired.
     """
     limited = list(LimitedNamespace.objects.values_list("namespace", flat=True))
@@ -144,24 +144,24 @@ def take_snapshot(*, as_of: datetime, max_age_days: float) -> StorageSnapshot:
 
 
 def _point(report: StorageReport) -> dict[str, int]:
-    """The numbers of a point of the charts, but for its instant."""
+    """Return the numbers of a point of the charts, without its instant."""
     live, archived = report.live, report.archived
     numbers = (live.sessions, live.bytes, archived.sessions, archived.bytes)
     return dict(zip(Point._fields[1:], numbers, strict=True))
 
 
 def _thin_out(now: datetime) -> None:
-    """Keep the last snapshot of each day in ``TIME_ZONE`` that is over, and none of long ago."""
-    StorageSnapshot.objects.filter(taken_at__lt=now - KEPT_FOR).delete()
+    """Delete old snapshots; of each day in ``TIME_ZONE`` before FULL_PERIOD, keep the last one."""
+    StorageSnapshot.objects.filter(taken_at__lt=now - DAILY_PERIOD).delete()
     kept: set[date] = set()
-    crowd = []
-    fine = StorageSnapshot.objects.filter(taken_at__lt=now - FINE_FOR).order_by("-taken_at", "-pk")
-    for key, taken_at in fine.values_list("pk", "taken_at"):
+    excess = []
+    older = StorageSnapshot.objects.filter(taken_at__lt=now - FULL_PERIOD).order_by("-taken_at", "-pk")
+    for key, taken_at in older.values_list("pk", "taken_at"):
         day = timezone.localtime(taken_at).date()
         if day in kept:
-            crowd.append(key)
+            excess.append(key)
         kept.add(day)
-    StorageSnapshot.objects.filter(pk__in=crowd).delete()
+    StorageSnapshot.objects.filter(pk__in=excess).delete()
 
 
 def has_snapshot_since(instant: datetime) -> bool:
@@ -170,16 +170,16 @@ def has_snapshot_since(instant: datetime) -> bool:
 
 
 def history(*, since: datetime, hidden: Collection[str] = ()) -> list[Point]:
-    """Give the snapshots from an instant on, the oldest first: at most ``POINTS``, and the latest.
+    """Return the snapshots since an instant, oldest first: at most ``POINTS``, and the latest.
 
     Args:
-        hidden: Namespaces that are left out; a snapshot of before one of them was limited is, too.
+        hidden: Namespaces to leave out. Snapshots from before one of them was limited are left out too.
     """
     rows = StorageSnapshot.objects.filter(taken_at__gte=since).order_by("taken_at", "pk")
     if hidden:
         known = rows.values_list("of_limited", *Point._fields)
         found = [
-            _less(Point(*row), of_limited, hidden)
+            _subtract(Point(*row), of_limited, hidden)
             for of_limited, *row in known
             if of_limited.keys() >= set(hidden)
         ]
@@ -187,21 +187,21 @@ def history(*, since: datetime, hidden: Collection[str] = ()) -> list[Point]:
         found = [Point(*row) for row in rows.values_list(*Point._fields)]
     if len(found) <= POINTS:
         return found
-    apart = (found[-1].taken_at - found[0].taken_at) / POINTS
+    spacing = (found[-1].taken_at - found[0].taken_at) / POINTS
     chosen = [found[-1]]
     for point in reversed(found):
-        if chosen[-1].taken_at - point.taken_at >= apart:
+        if chosen[-1].taken_at - point.taken_at >= spacing:
             chosen.append(point)
     return chosen[::-1]
 
 
-def _less(point: Point, of_limited: dict[str, dict[str, int]], hidden: Collection[str]) -> Point:
+def _subtract(point: Point, of_limited: dict[str, dict[str, int]], hidden: Collection[str]) -> Point:
     out = {name: sum(of_limited[namespace][name] for namespace in hidden) for name in Point._fields[1:]}
     return point._replace(**{name: getattr(point, name) - number for name, number in out.items()})
 
 
 def freed_by_runs(runs: QuerySet[CleanupRun], *, since: datetime) -> list[Freed]:
-    """Give those runs from an instant on that removed something, the oldest first: the last ``BARS``."""
+    """Return the last ``BARS`` runs since an instant that removed sessions, oldest first."""
     removed = runs.filter(planned_at__gte=since, removed_count__gt=0)
     left = (F("removed_count") - F("restored_count"), F("removed_bytes") - F("restored_bytes"))
     rows = removed.order_by("-planned_at", "-pk").values_list("pk", "planned_at", *left)[:BARS]

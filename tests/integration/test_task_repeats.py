@@ -1,4 +1,4 @@
-"""Tasks that are interrupted, refused, delivered twice or lost with their worker, and their continuation."""
+"""Tasks that are interrupted, refused, delivered twice or lost with their worker."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def queued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """The tasks that were enqueued."""
+    """The tasks that were queued."""
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr("sessions_app.queue.enqueue.async_task", lambda *args: calls.append(args))
     return calls
@@ -41,7 +41,7 @@ def test_a_second_delivery_of_a_sweep_changes_nothing(folder: Path, nightly: Cle
     assert "invalid-later" in names_in(folder)
 
 
-def test_a_sweep_past_its_deadline_continues_in_another_task(
+def test_a_sweep_past_its_deadline_continues_in_a_new_task(
     tmp_path: Path, settings: Any, queued: list[tuple[Any, ...]], nightly: CleanupPolicy
 ) -> None:
     CleanupPolicy.objects.update(brake_percent=None)
@@ -76,12 +76,12 @@ def test_a_plan_confirmed_in_the_admin_runs_and_continues_in_the_worker(
     tasks.undo_run(ledger.pk, "root")
     assert queued[1:] == [("sessions_app.tasks.continue_undo", ledger.pk)]
     settings.RAPTOR_TASK_DEADLINE_SECONDS = 60
-    assert tasks.continue_undo(ledger.pk) == f"1,200 sessions of run {ledger.pk} are back."
+    assert tasks.continue_undo(ledger.pk) == f"1,200 sessions of run {ledger.pk} restored."
     ledger.refresh_from_db()
     assert (ledger.undone_by, ledger.state) == ("root", "undone")
 
 
-def test_a_refused_run_is_reported_and_no_longer_queued(folder: Path) -> None:
+def test_a_refused_task_returns_the_reason_and_is_no_longer_queued(folder: Path) -> None:
     held = cleanup.hold(cleanup.plan_cleanup(Criteria(all=True), trigger="command"), "Too much.")
     CleanupRun.objects.update(queued_at=database_now())
     assert "is held for a person. Too much." in tasks.run_planned(held.pk, "admin", "root")
@@ -91,7 +91,7 @@ def test_a_refused_run_is_reported_and_no_longer_queued(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("state", [CleanupRun.State.RUNNING, CleanupRun.State.SUCCEEDED])
-def test_a_continuation_delivered_twice_does_not_change_the_run(
+def test_a_continuation_delivered_twice_leaves_the_run_alone(
     folder: Path, state: str, queued: list[tuple[Any, ...]]
 ) -> None:
     ledger = cleanup.plan_cleanup(Criteria(all=True), trigger="schedule")
@@ -107,16 +107,16 @@ def test_a_sweep_whose_worker_was_killed_resumes_by_itself(
     step = nightly.steps.get(position=1)
     due_at = DUE
     dead = cleanup.plan_cleanup(Criteria(expired=True), trigger="schedule", step=step, due_at=due_at)
-    manual = cleanup.plan_cleanup(Criteria(all=True), trigger="admin")
+    by_hand = cleanup.plan_cleanup(Criteria(all=True), trigger="admin")
     long_ago = database_now() - timedelta(minutes=10)
     CleanupRun.objects.update(state=CleanupRun.State.RUNNING, attempt=1, heartbeat_at=long_ago)
-    assert "2 dead runs marked" in tasks.tidy_up()
-    assert "0 dead runs marked" in tasks.tidy_up()
+    assert "2 stalled runs marked" in tasks.tidy_up()
+    assert "0 stalled runs marked" in tasks.tidy_up()
     assert queued == [("sessions_app.tasks.sweep", nightly.pk, DUE.isoformat(), "schedule", "")]
     tasks.sweep(*queued[0][1:5])
     assert names_in(folder) == ["recent"]
     assert CleanupRun.objects.get(pk=dead.pk).state == CleanupRun.State.SUCCEEDED
-    assert CleanupRun.objects.get(pk=manual.pk).state == CleanupRun.State.INTERRUPTED
+    assert CleanupRun.objects.get(pk=by_hand.pk).state == CleanupRun.State.INTERRUPTED
     assert CleanupRun.objects.filter(policy=nightly).count() == 2
 
 
@@ -131,9 +131,9 @@ def test_a_stalled_sweep_marked_by_another_process_resumes(
         marked.update(state=CleanupRun.State.INTERRUPTED, attempt=1, heartbeat_at=now - timedelta(hours=1))
     died, stopped = CleanupRun.objects.order_by("pk")
     CleanupRun.objects.filter(pk=died.pk).update(finished_at=now - timedelta(minutes=10))
-    # The run stopped at its deadline and has queued its continuation.
+    # This run reached its deadline, and its continuation is queued.
     CleanupRun.objects.filter(pk=stopped.pk).update(finished_at=now - timedelta(hours=1))
-    assert "0 dead runs marked" in tasks.tidy_up()
+    assert "0 stalled runs marked" in tasks.tidy_up()
     assert queued == [("sessions_app.tasks.sweep", nightly.pk, DUE.isoformat(), "schedule", "")]
     CleanupRun.objects.filter(pk=died.pk).update(
         heartbeat_at=now - timedelta(hours=30), finished_at=now - timedelta(hours=25)
@@ -165,7 +165,7 @@ class TestRefused:
         CleanupPolicy.objects.filter(pk=nightly.pk).update(next_run_at=due_at)
         for _ in range(2):
             assert tasks.start_sweeps() == "1 started: “Nightly sweep”."
-            assert "tried again in a minute" in tasks.sweep(*calls[-1][1:])
+            assert "retried in a minute" in tasks.sweep(*calls[-1][1:])
         assert calls[0] == calls[1]
         assert "is already running" in caplog.text
         CleanupRun.objects.filter(pk=other.pk).update(state="closed")
@@ -174,10 +174,10 @@ class TestRefused:
         assert CleanupRun.objects.filter(due_at=due_at, state="succeeded").count() == 2
         assert tasks.start_sweeps() == "0 started."
 
-    def test_an_old_or_manual_sweep_is_not_retried(self, nightly: CleanupPolicy, other: CleanupRun) -> None:
+    def test_old_and_manual_sweeps_are_not_retried(self, nightly: CleanupPolicy, other: CleanupRun) -> None:
         tomorrow = database_now() + timedelta(days=1)
         CleanupPolicy.objects.filter(pk=nightly.pk).update(next_run_at=tomorrow)
-        assert "not tried again" in tasks.sweep(nightly.pk, DUE.isoformat())
+        assert "not retried" in tasks.sweep(nightly.pk, DUE.isoformat())
         recently = (database_now() - timedelta(minutes=10)).isoformat()
         assert "tried" not in tasks.sweep(nightly.pk, recently, "admin", "root")
         nightly.refresh_from_db()
@@ -196,7 +196,10 @@ class TestRefused:
             assert "is already running" in tasks.run_planned(plan.pk, "admin", "root")
             plan.refresh_from_db()
             assert (plan.state, plan.queued_at, plan.approved_by) == ("held", None, "")
-            assert plan.held_because.startswith("It would take too much. ")
+            assert plan.held_because == (
+                "It would take too much. It was approved, but another run of the policy was at work: "
+                "approve it again."
+            )
         CleanupRun.objects.filter(pk=other.pk).update(state="closed")
         cleanup.approve_cleanup(plan, actor="root")
         tasks.run_planned(plan.pk, "admin", "root")

@@ -1,4 +1,4 @@
-"""The tasks, called as functions; tests/e2e runs them through a real qcluster."""
+"""The tasks as functions; the browser tests run them through a real qcluster."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ def test_a_sweep_runs_the_steps_of_its_policy(folder: Path, nightly: CleanupPoli
     assert list(ledger) == [("schedule", "Nightly sweep", "succeeded", 1)] * 2
 
 
-def test_a_sweep_uses_the_maximum_age_of_the_settings(
-    folder: Path, nightly: CleanupPolicy, settings: Any
-) -> None:
+def test_a_step_without_an_age_uses_the_settings(folder: Path, nightly: CleanupPolicy, settings: Any) -> None:
     settings.RAPTOR_MAX_AGE_DAYS = 30
     tasks.sweep(nightly.pk, DUE.isoformat())
     assert names_in(folder) == ["expired", "recent"]
@@ -44,13 +42,13 @@ def test_a_sweep_uses_the_maximum_age_of_the_settings(
 def test_a_disabled_or_deleted_policy_is_not_swept(folder: Path, nightly: CleanupPolicy) -> None:
     CleanupPolicy.objects.update(is_enabled=False)
     assert tasks.sweep(nightly.pk, DUE.isoformat()) == "“Nightly sweep” is disabled."
-    assert tasks.sweep(0, DUE.isoformat()) == "There is no policy 0 any more."
+    assert tasks.sweep(0, DUE.isoformat()) == "Policy 0 no longer exists."
     assert not CleanupRun.objects.exists()
     tasks.sweep(nightly.pk, DUE.isoformat(), "admin", "root")
     assert set(CleanupRun.objects.values_list("trigger", "actor")) == {("admin", "root")}
 
 
-def test_a_due_policy_is_swept_once(
+def test_a_due_policy_is_started_and_swept_once(
     folder: Path, nightly: CleanupPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[tuple[Any, ...]] = []
@@ -64,7 +62,7 @@ def test_a_due_policy_is_swept_once(
     assert set(CleanupRun.objects.values_list("due_at", flat=True)) == {due_at}
 
 
-def test_one_directory_that_fails_does_not_stop_the_others(folder: Path, tmp_path: Path) -> None:
+def test_a_failing_directory_does_not_stop_the_others(folder: Path, tmp_path: Path) -> None:
     put(tmp_path / "away", "b")
     run("sync_directories", tmp_path / "away")
     (tmp_path / "away").rename(tmp_path / "gone")
@@ -102,7 +100,7 @@ def test_a_disabled_directory_is_not_mirrored(folder: Path) -> None:
     assert not BrowserSession.objects.filter(name="new").exists()
 
 
-def test_directories_left_at_the_deadline_are_synced_first_the_next_time(
+def test_directories_left_at_the_deadline_come_first_the_next_time(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(tmp_path / "another", "b")
@@ -117,7 +115,7 @@ def test_directories_left_at_the_deadline_are_synced_first_the_next_time(
             return self.asked > 1
 
     monkeypatch.setattr(tasks, "_deadline", OneOnly)
-    # SQLite's clock has milliseconds: set the times of the first syncs so that they differ.
+    # SQLite's clock has milliseconds, so give the first syncs different times.
     hour_ago = database_now() - timedelta(hours=1)
     first, second = SessionDirectory.objects.order_by("pk")
     SessionDirectory.objects.filter(pk=first.pk).update(synced_at=hour_ago - timedelta(hours=1))
@@ -133,12 +131,12 @@ def test_stalled_runs_are_marked_and_schedules_corrected(folder: Path) -> None:
     CleanupRun.objects.filter(pk=ledger.pk).update(state=CleanupRun.State.RUNNING, heartbeat_at=long_ago)
     run("sync_schedules")
     Schedule.objects.filter(name="sync_directories").update(minutes=5)
-    assert tasks.tidy_up() == "1 dead run marked, 1 schedule put right."
+    assert tasks.tidy_up() == "1 stalled run marked, 1 schedule corrected."
     ledger.refresh_from_db()
     assert ledger.state == CleanupRun.State.INTERRUPTED
 
 
-def test_the_failure_of_a_task_shows_no_endpoint(
+def test_the_failure_of_a_task_contains_no_endpoint(
     folder: Path, nightly: CleanupPolicy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*args: Any, **kwargs: Any) -> None:
@@ -150,5 +148,5 @@ def test_the_failure_of_a_task_shows_no_endpoint(
     assert "Failing row" in str(caught.value)
     assert "Failing row" in caplog.text
     assert SECRET not in str(caught.value) + caplog.text
-    # django-q2 stores the output of traceback.format_exc(), which must not include the cause.
+    # django-q2 stores traceback.format_exc(), which must not contain the cause.
     assert caught.value.__suppress_context__

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from raptor_admin.environment import VARIABLES, Environment, read_environment
 from raptor_admin.readers import find_machine_time_zone
 from raptor_admin.secret_key import load_secret_key
 from sessions_app.apps import DEFAULTS
+from sessions_app.session.criteria import MAX_AGE_LIMIT_DAYS, Criteria
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 
@@ -74,9 +74,9 @@ def test_a_mistake_creates_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "var").exists()
 
 
-def test_a_misspelt_variable_is_a_mistake_with_a_suggestion(tmp_path: Path) -> None:
+def test_a_misspelled_variable_is_reported_with_a_suggestion(tmp_path: Path) -> None:
     message = mistakes_of(tmp_path, RAPTOR_MAX_AGE="7")
-    assert "RAPTOR_MAX_AGE is not a setting; did you mean RAPTOR_MAX_AGE_DAYS?" in message
+    assert "RAPTOR_MAX_AGE is not a setting. Did you mean “RAPTOR_MAX_AGE_DAYS”?" in message
 
 
 def test_other_variables_are_ignored(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_the_representation_does_not_show_secrets(tmp_path: Path) -> None:
         ("RAPTOR_VAR_DIR", "/dev/null"),
     ],
 )
-def test_a_wrong_value_is_refused_by_name(tmp_path: Path, name: str, value: str) -> None:
+def test_a_wrong_value_is_reported_with_its_variable(tmp_path: Path, name: str, value: str) -> None:
     assert f"mistake: {name}" in mistakes_of(tmp_path, **{name: value})
 
 
@@ -188,7 +188,7 @@ def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     message = mistakes_of(tmp_path, RAPTOR_VAR_DIR=str(tmp_path / "file" / "var"))
     assert "RAPTOR_VAR_DIR" in message
-    assert "cannot be made" in message
+    assert "cannot create the folder" in message
 
 
 def test_an_unreadable_secret_key_is_reported(tmp_path: Path) -> None:
@@ -219,15 +219,19 @@ def test_a_given_secret_key_creates_no_file(tmp_path: Path) -> None:
         ("", "/somewhere/else", "UTC"),
     ],
 )
-def test_the_time_zone_is_the_machines(tmp_path: Path, tz: str, target: str, expected: str) -> None:
+def test_the_default_time_zone_is_that_of_the_machine(
+    tmp_path: Path, tz: str, target: str, expected: str
+) -> None:
     localtime = tmp_path / "localtime"
     if target:
         localtime.symlink_to(target)
     assert find_machine_time_zone(tz, localtime) == expected
 
 
-def test_every_variable_has_its_field() -> None:
-    assert [v.field_name for v in VARIABLES] == [field.name for field in dataclasses.fields(Environment)]
+def test_the_largest_age_is_that_of_a_cleanup(tmp_path: Path) -> None:
+    days = read(tmp_path, RAPTOR_MAX_AGE_DAYS=str(MAX_AGE_LIMIT_DAYS)).max_age_days
+    assert Criteria(expired=True, max_age_days=days).max_age_days == MAX_AGE_LIMIT_DAYS
+    assert str(MAX_AGE_LIMIT_DAYS) in mistakes_of(tmp_path, RAPTOR_MAX_AGE_DAYS=str(MAX_AGE_LIMIT_DAYS + 1))
 
 
 def test_the_readme_documents_every_variable_with_its_default() -> None:

@@ -1,4 +1,4 @@
-"""Cleanup policies: seen, changed, previewed and started; and the ledger of their changes."""
+"""The screens of cleanup policies: list, form, preview and manual start."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from sessions_app.models.clock import database_now
 from sessions_app.queue.enqueue import Task, enqueue
 
 LATEST_COUNT = 10
-LOOKED_AT_FOR = timedelta(days=1)
-"""What was seen longer ago is looked at again before it is run."""
+PREVIEW_LIFETIME = timedelta(days=1)
+"""Age up to which a preview can be run."""
 
 _Action = PolicyChange.Action
 _State = CleanupRun.State
@@ -34,17 +34,17 @@ _State = CleanupRun.State
 
 @admin.register(CleanupPolicy)
 class CleanupPolicyAdmin(RaptorAdmin):
-    list_display = ("name", "description", "rhythm", "scope", "enabled", "next_run", "last_run", "waits")
+    list_display = ("name", "description", "frequency", "scope", "enabled", "next_run", "last_run", "held")
     search_fields = ("name", "description", "namespace")
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     form = PolicyForm
     inlines = (StepInline,)
     fieldsets = (
-        ("What", {"fields": ("name", "description", "namespace")}),
-        ("When", {"fields": ("schedule", "is_enabled")}),
-        ("Only when", {"fields": ("over_count", "over_bytes")}),
-        ("Brakes", {"fields": ("brake_count", "brake_percent")}),
+        ("Policy", {"fields": ("name", "description", "namespace")}),
+        ("Schedule", {"fields": ("schedule", "is_enabled")}),
+        ("Conditions", {"fields": ("over_count", "over_bytes")}),
+        ("Safety limits", {"fields": ("brake_count", "brake_percent")}),
     )
 
     class Media:
@@ -58,7 +58,7 @@ class CleanupPolicyAdmin(RaptorAdmin):
         ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CleanupPolicy]:
-        """Each policy with its last run and the plan that waits for a person, in the one query."""
+        """Add the last run and the plan that needs approval to each policy, in one query."""
         runs = visible_runs(request.user, CleanupRun.objects.filter(policy=OuterRef("pk")))
         last = runs.order_by("-due_at", "-step_position")
         annotated: QuerySet[CleanupPolicy] = visible(request.user, super().get_queryset(request)).annotate(
@@ -69,11 +69,11 @@ class CleanupPolicyAdmin(RaptorAdmin):
         return annotated
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        """Leave out the runs for those who may not see the ledger of runs."""
-        of_runs = () if _may_see_runs(request) else ("last_run", "waits")
-        return [name for name in super().get_list_display(request) if name not in of_runs]
+        """Leave out the columns about runs for users who cannot view runs."""
+        run_columns = () if _may_see_runs(request) else ("last_run", "held")
+        return [name for name in super().get_list_display(request) if name not in run_columns]
 
-    # A policy removes sessions by itself: who makes one cleans up.
+    # A policy removes sessions, so adding or changing one also requires permission to clean up.
     def has_add_permission(self, request: HttpRequest) -> bool:
         return super().has_add_permission(request) and may_clean_up(request.user)
 
@@ -86,7 +86,7 @@ class CleanupPolicyAdmin(RaptorAdmin):
         return may_run and not _reaches_hidden(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: CleanupPolicy | None = None) -> bool:
-        """A policy with runs stays, for the ledger names it; it can be disabled."""
+        """Refuse to delete a policy with runs, which refer to it; it can be disabled instead."""
         if not (super().has_delete_permission(request, obj) and may_clean_up(request.user)):
             return False
         return obj is None or not (_reaches_hidden(request, obj) or obj.runs.exists())
@@ -97,10 +97,11 @@ class CleanupPolicyAdmin(RaptorAdmin):
         return form
 
     @admin.display(description="When", ordering="schedule")
-    def rhythm(self, policy: CleanupPolicy) -> str:
+    def frequency(self, policy: CleanupPolicy) -> str:
         if not policy.schedule:
-            return "By hand"
-        return format_html('<span title="{}">{}</span>', policy.schedule, policies.in_words(policy.schedule))
+            return "Manual"
+        text = policies.describe_schedule(policy.schedule)
+        return format_html('<span title="{}">{}</span>', policy.schedule, text)
 
     @admin.display(description="Scope", ordering="namespace")
     def scope(self, policy: CleanupPolicy) -> str:
@@ -108,7 +109,7 @@ class CleanupPolicyAdmin(RaptorAdmin):
 
     @admin.display(description="Enabled", ordering="is_enabled")
     def enabled(self, policy: CleanupPolicy) -> str:
-        return badges.badge("good", "Enabled") if policy.is_enabled else badges.badge("quiet", "Off")
+        return badges.badge(*(("good", "Enabled") if policy.is_enabled else ("quiet", "Disabled")))
 
     @admin.display(description="Next run", ordering="next_run_at")
     def next_run(self, policy: CleanupPolicy) -> str:
@@ -119,14 +120,14 @@ class CleanupPolicyAdmin(RaptorAdmin):
         if policy.last_run_id is None:
             return "Never"
         run = CleanupRun(pk=policy.last_run_id, state=policy.last_run_state)
-        return format_html("{} {}", _link_to(run), badges.state_badge(run))
+        return format_html("{} {}", _run_link(run), badges.state_badge(run))
 
-    @admin.display(description="Held")
-    def waits(self, policy: Any) -> str:
+    @admin.display(description="Needs approval")
+    def held(self, policy: Any) -> str:
         if policy.held_run_id is None:
             return formatting.NONE
-        badge = badges.badge("stale", "Waits for a person")
-        return format_html('<a href="{}">{}</a>', _address_of_run(policy.held_run_id), badge)
+        badge = badges.badge("stale", "Needs approval")
+        return format_html('<a href="{}">{}</a>', _run_url(policy.held_run_id), badge)
 
     def render_change_form(
         self,
@@ -137,13 +138,13 @@ class CleanupPolicyAdmin(RaptorAdmin):
         form_url: str = "",
         obj: CleanupPolicy | None = None,
     ) -> HttpResponse:
-        """Show below the form what the policy would take and has taken; a save shows no page."""
+        """Show below the form what the policy would remove and has removed."""
         if change and obj is not None:
             context.update(self._below(request, obj))
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def _below(self, request: HttpRequest, obj: CleanupPolicy) -> dict[str, Any]:
-        # A form with a mistake has written on the object: what holds is in the database.
+        # An invalid form has changed the object, so read the stored policy again.
         policy: Any = obj if request.method == "GET" else self.get_queryset(request).get(pk=obj.pk)
         below: dict[str, Any] = {
             "reaches_hidden": _reaches_hidden(request, policy),
@@ -153,12 +154,12 @@ class CleanupPolicyAdmin(RaptorAdmin):
             "may_see_changes": request.user.has_perm("sessions_app.view_policychange"),
         }
         if not below["reaches_hidden"]:
-            below["preview"] = policies.preview(policy, is_by_hand=not policy.schedule)
+            below["preview"] = policies.preview(policy, is_manual=not policy.schedule)
         if below["may_see_runs"]:
             runs = visible_runs(request.user, policy.runs.all()).order_by("-due_at", "-step_position")[
                 :LATEST_COUNT
             ]
-            below["runs"] = [(_link_to(run), badges.state_badge(run), run) for run in runs]
+            below["runs"] = [(_run_link(run), badges.state_badge(run), run) for run in runs]
         if below["may_see_changes"]:
             changes = visible_changes(request.user, policy.changes.all())[:LATEST_COUNT]
             below["changes"] = [(change, describe_change(change)) for change in changes]
@@ -178,8 +179,8 @@ class CleanupPolicyAdmin(RaptorAdmin):
             action = _Action.CHANGED if change else _Action.ADDED
             policies.record_change(policy, action, request.user.get_username(), before, after)
         if policy.namespace and not BrowserSession.objects.filter(namespace=policy.namespace).exists():
-            told = f"No session is in the namespace {policy.namespace} yet."
-            self.message_user(request, told, messages.WARNING)
+            message = f"The namespace {policy.namespace} has no sessions."
+            self.message_user(request, message, messages.WARNING)
 
     def delete_model(self, request: HttpRequest, obj: CleanupPolicy) -> None:
         before = policies.snapshot_of(obj)
@@ -187,17 +188,17 @@ class CleanupPolicyAdmin(RaptorAdmin):
         policies.record_change(obj, _Action.DELETED, request.user.get_username(), before, None)
 
     def run_now_view(self, request: HttpRequest, policy_id: int) -> HttpResponse:
-        """Show what a sweep would take now; on POST, let the worker take it."""
+        """Show what a sweep would remove now; on POST, queue it for the worker."""
         policy = self.get_queryset(request).filter(pk=policy_id).first()
         if not may_clean_up(request.user) or (policy and not self.has_run_permission(request, policy)):
             raise PermissionDenied
         if policy is None:
-            raise Http404("There is no such policy.")
+            raise Http404("This policy does not exist.")
         if request.method == "POST":
             return self._start(request, policy)
         context = {
             "policy": policy,
-            "preview": policies.preview(policy, is_by_hand=True),
+            "preview": policies.preview(policy, is_manual=True),
             "fingerprint": policies.fingerprint_of(policy),
             "due_at": database_now().isoformat(),
         }
@@ -205,29 +206,27 @@ class CleanupPolicyAdmin(RaptorAdmin):
 
     def _start(self, request: HttpRequest, policy: CleanupPolicy) -> HttpResponse:
         now, due_at = database_now(), _instant(request.POST.get("due_at", ""))
-        told, level = "", messages.WARNING
-        if due_at is None or not now - LOOKED_AT_FOR <= due_at <= now:
-            told = "That page is over a day old: look at it again."
+        message, level = "", messages.WARNING
+        if due_at is None or not now - PREVIEW_LIFETIME <= due_at <= now:
+            message = "This preview is over a day old. Check the new one."
         elif request.POST.get("policy") != policies.fingerprint_of(policy):
-            told = "The policy was changed meanwhile: look at it again."
-        if told or due_at is None:
-            self.message_user(request, told, level)
+            message = "The policy was changed in the meantime. Check the new preview."
+        if message or due_at is None:
+            self.message_user(request, message, level)
             return HttpResponseRedirect(reverse("admin:sessions_app_cleanuppolicy_run", args=[policy.pk]))
-        told = why_busy(policy)
-        if not told:
-            # Sent twice, it names the same sweep: the second task finds nothing to do.
+        message = why_busy(policy)
+        if not message:
+            # A form that is sent twice identifies the same sweep, so the second task finds nothing to do.
             actor = request.user.get_username()
             enqueue(Task.SWEEP, policy.pk, due_at.isoformat(), "admin", actor)
-            told = (
-                f"“{policy}” is on its way in the worker. Its runs show on this page once they have started."
-            )
+            message = f"“{policy}” was queued for the worker. Its runs appear on this page once they start."
             level = messages.SUCCESS
-        self.message_user(request, told, level)
+        self.message_user(request, message, level)
         return HttpResponseRedirect(reverse("admin:sessions_app_cleanuppolicy_change", args=[policy.pk]))
 
 
 def _reaches_hidden(request: HttpRequest, policy: CleanupPolicy | None) -> bool:
-    """Whether a policy is one of all namespaces, of which the user does not see some."""
+    """Check whether a policy over all namespaces includes some that are hidden from the user."""
     return policy is not None and policy.namespace == "" and bool(hidden_from(request.user))
 
 
@@ -236,7 +235,7 @@ def _may_see_runs(request: HttpRequest) -> bool:
 
 
 def _instant(text: str) -> datetime | None:
-    """Read an instant from a form; None where it is none."""
+    """Parse an instant from a form; return None if it is invalid."""
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:
@@ -244,9 +243,9 @@ def _instant(text: str) -> datetime | None:
     return instant if instant.tzinfo else None
 
 
-def _address_of_run(run_id: int) -> str:
+def _run_url(run_id: int) -> str:
     return reverse("admin:sessions_app_cleanuprun_change", args=[run_id])
 
 
-def _link_to(run: CleanupRun) -> str:
-    return format_html('<a href="{}">Run {}</a>', _address_of_run(run.pk), run.pk)
+def _run_link(run: CleanupRun) -> str:
+    return format_html('<a href="{}">Run {}</a>', _run_url(run.pk), run.pk)

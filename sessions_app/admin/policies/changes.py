@@ -1,4 +1,4 @@
-"""The ledger of the changes of policies, to be read only."""
+"""The screen of the change log of policies, which is read-only."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class PolicyChangeAdmin(ReadOnlyAdmin):
         return json_file(_file_name(request), head, "changes", self._records(request))
 
     def _records(self, request: HttpRequest) -> Iterator[dict[str, Any]]:
-        """The changes as the list is filtered, the newest first."""
+        """Return the changes that match the filters of the list, newest first."""
         return map(_record, iterate_by_id(filtered_rows(self, request), is_newest_first=True))
 
     @admin.display(description="When", ordering="changed_at")
@@ -107,7 +107,7 @@ def _record(change: PolicyChange) -> dict[str, Any]:
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
-    """A change for a table: a line of what was changed, and the policy as JSON in one cell each."""
+    """Return a record for CSV, with the changes in one cell and each policy as JSON in one cell."""
     snapshots = {name: record[name] and json.dumps(record[name]) for name in ("before", "after")}
     return {**record, "what": "; ".join(record["what"]), **snapshots}
 
@@ -117,7 +117,7 @@ def _file_name(request: HttpRequest) -> str:
 
 
 def describe_change(change: PolicyChange) -> list[str]:
-    """Say in a line each what a change made of a policy."""
+    """Describe a change of a policy, in one line for each field."""
     found = policies.differences(change.before_json, change.after_json)
     lines = []
     for name, before, after in found:

@@ -1,4 +1,4 @@
-"""The form of a policy: what it is called, when it is due, its limits, and its steps in their order."""
+"""The form of a policy and of its ordered steps."""
 
 from __future__ import annotations
 
@@ -25,23 +25,24 @@ else:
 
 class PolicyForm(_PolicyForm):
     hidden: frozenset[str] = frozenset()
-    """Namespaces that the user does not see."""
+    """Namespaces that are hidden from the user."""
 
     class Meta:
         model = CleanupPolicy
         exclude = ("next_run_at",)
         help_texts = {
-            "over_bytes": "A step is taken only while the documents in its scope hold more: 10 MB are "
-            "10485760. Blank: always."
+            "over_bytes": "Steps run only while the documents in the scope are larger; 10 MB are 10485760. "
+            "Leave blank to run always."
         }
 
     def clean_namespace(self) -> str:
         namespace: str = self.cleaned_data["namespace"]
         if namespace in self.hidden:
-            raise forms.ValidationError("This namespace is limited to others. Choose another one.")
+            raise forms.ValidationError("This namespace is limited to other groups. Choose another one.")
         if not namespace and self.hidden:
             raise forms.ValidationError(
-                "Name a namespace: some are limited to others, and a policy of all would clean them up too."
+                "Enter a namespace. A policy over all namespaces would include some that are limited to "
+                "other groups."
             )
         return namespace
 
@@ -63,7 +64,7 @@ class StepForm(_StepForm):
         required=False,
         min_value=0,
         max_value=1_000,
-        help_text="Lower ones first. Blank: last.",
+        help_text="Steps run in ascending order. Leave blank for last.",
         widget=forms.NumberInput(attrs={"size": 3, "aria-label": "Order"}),
     )
 
@@ -73,7 +74,7 @@ class StepForm(_StepForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # The heads of the table's columns do not name the fields beneath to a screen reader.
+        # Screen readers do not associate the column heads with the fields below them.
         for field in self.fields.values():
             field.widget.attrs.setdefault("aria-label", field.label)
         if self.instance.pk:
@@ -81,7 +82,7 @@ class StepForm(_StepForm):
 
 
 class StepFormSet(_StepFormSet):
-    """The steps of a policy; their places are numbered anew, so that two of them can be swapped."""
+    """The steps of a policy, renumbered on each save, so that two of them can be swapped."""
 
     def add_fields(self, form: _StepForm, index: int | None) -> None:
         super().add_fields(form, index)
@@ -90,8 +91,8 @@ class StepFormSet(_StepFormSet):
 
     def clean(self) -> None:
         super().clean()
-        if not any(self.errors) and not self._kept():
-            raise forms.ValidationError("A policy needs at least one step: without one it removes nothing.")
+        if not any(self.errors) and not self._remaining():
+            raise forms.ValidationError("A policy needs at least one step. Without steps it removes nothing.")
 
     def save(self, commit: bool = True) -> list[CleanupStep]:
         self.new_objects: list[CleanupStep] = []
@@ -99,18 +100,18 @@ class StepFormSet(_StepFormSet):
         self.deleted_objects: list[CleanupStep] = []
         if self.has_changed():
             self.instance.steps.all().delete()
-            for position, form in enumerate(self._kept(), start=1):
+            for position, form in enumerate(self._remaining(), start=1):
                 form.instance.pk, form.instance.position = None, position
                 form.instance.policy = self.instance
                 form.instance.save(force_insert=True)
         return list(self.instance.steps.all())
 
-    def _kept(self) -> list[Any]:
-        kept = [form for form in self.forms if form.cleaned_data and not form.cleaned_data.get("DELETE")]
-        return sorted(kept, key=lambda form: _place_of(form.cleaned_data))
+    def _remaining(self) -> list[Any]:
+        remaining = [form for form in self.forms if form.cleaned_data and not form.cleaned_data.get("DELETE")]
+        return sorted(remaining, key=lambda form: _sort_key(form.cleaned_data))
 
 
-def _place_of(cleaned: dict[str, Any]) -> float:
+def _sort_key(cleaned: dict[str, Any]) -> float:
     place: int | None = cleaned.get("place")
     return float("inf") if place is None else place
 
@@ -122,10 +123,10 @@ class StepInline(_StepInline):
     fields = ("place", "criterion", "max_age_days")
     extra = 0
     verbose_name = "step"
-    verbose_name_plural = "What it removes, step by step"
+    verbose_name_plural = "Steps"
 
     def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """Offer “all” to those only who may clean up all: a policy removes by itself."""
+        """Offer “all” only to users with permission to clean up all sessions."""
         if db_field.name == "criterion" and not may_clean_up_all(request.user):
             all_sessions = CleanupStep.Criterion.ALL
             kwargs["choices"] = [
@@ -137,7 +138,7 @@ class StepInline(_StepInline):
     def place(self, step: CleanupStep) -> int:
         return step.position
 
-    # The steps are the policy: who may change it may change them.
+    # Users who can change a policy can change its steps.
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self._has_permission(request, "view") or self.has_change_permission(request, obj)
 

@@ -1,7 +1,7 @@
-"""The storage report: a page, and the same numbers as CSV and JSON.
+"""The storage report: its page, and downloads as CSV and JSON.
 
-A large panel has them from its latest snapshot, marked with the instant; who may see the report may have
-the worker take a new one.
+A large panel shows the numbers of its latest snapshot, with the time. Users who can see the report can
+request a new snapshot from the worker.
 """
 
 from __future__ import annotations
@@ -36,13 +36,12 @@ from sessions_app.reports import (
     history,
 )
 
-RANGES = (7, 30, 90)
-"""Days."""
-RANGE = 30
+RANGES_DAYS = (7, 30, 90)
+DEFAULT_DAYS = 30
 
 
 def urls(screen: RaptorAdmin) -> list[URLPattern]:
-    """The addresses of the report, beneath those of the screen of sessions."""
+    """Return the URLs of the report, below those of the session list."""
     views: dict[str, tuple[str, Callable[..., HttpResponse]]] = {
         "storage/": ("sessions_app_storage", report_page),
         "storage/report.csv": ("sessions_app_storage_csv", report_csv),
@@ -63,7 +62,7 @@ def _view(screen: RaptorAdmin, view: Callable[..., HttpResponse], request: HttpR
 
 
 def current_figures(request: HttpRequest) -> Figures | None:
-    """The numbers of a page: those of now, or of the latest snapshot; None where there are none yet."""
+    """Return the current numbers or those of the latest snapshot; None before the first snapshot."""
     return figures(
         as_of=formatting.request_time(request),
         max_age_days=settings.RAPTOR_MAX_AGE_DAYS,
@@ -72,7 +71,7 @@ def current_figures(request: HttpRequest) -> Figures | None:
 
 
 def as_of_context(request: HttpRequest, found: Figures | None) -> dict[str, object]:
-    """What a page says of how old its numbers are."""
+    """Return the context that describes the age of a page's numbers."""
     now = formatting.request_time(request)
     return {
         "figures": found,
@@ -90,22 +89,22 @@ def report_page(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
         context |= _numbers(request, found)
         if request.user.has_perm("sessions_app.view_cleanuppolicy"):
             policies = visible(request.user, CleanupPolicy.objects.all())
-            # How much of the limit of all is used is not told by what is seen of it.
+            # The condition of a policy over all namespaces counts sessions that this user cannot see.
             policies = policies.exclude(namespace="") if hidden_from(request.user) else policies
             context["limits"] = tables.limits(found.report, policies)
     return screen.page(request, "browsersession/storage.html", "Storage report", context)
 
 
 def _charts(request: HttpRequest) -> dict[str, object]:
-    """The charts over the days in the address, or over as many as are shown unasked."""
-    asked = request.GET.get("days", "")
-    days = int(asked) if asked in map(str, RANGES) else RANGE
+    """Return the charts over the days in the URL, or over the default range."""
+    days_given = request.GET.get("days", "")
+    days = int(days_given) if days_given in map(str, RANGES_DAYS) else DEFAULT_DAYS
     since = formatting.request_time(request) - timedelta(days=days)
     shown = [charts.growth(history(since=since, hidden=hidden_from(request.user)), days)]
     if request.user.has_perm("sessions_app.view_cleanuprun"):
         runs = visible_runs(request.user, CleanupRun.objects.all())
         shown.append(charts.freed(freed_by_runs(runs, since=since), days))
-    return {"charts": shown, "ranges": RANGES, "days": days}
+    return {"charts": shown, "ranges": RANGES_DAYS, "days": days}
 
 
 def _numbers(request: HttpRequest, found: Figures) -> dict[str, object]:
@@ -155,17 +154,17 @@ def report_csv(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
 
 
 def count_view(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
-    """Have the worker take a snapshot, and go back to where that was asked for, to wait for it."""
+    """Request a snapshot from the worker, and redirect to the page that waits for it."""
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
-    asked_at = database_now()
-    enqueue(Task.TAKE_SNAPSHOT, asked_at.isoformat())
+    requested_at = database_now()
+    enqueue(Task.TAKE_SNAPSHOT, requested_at.isoformat())
     back = "admin:index" if request.POST.get("back") == "index" else "admin:sessions_app_storage"
-    return HttpResponseRedirect(waiting_page(back, asked_at))
+    return HttpResponseRedirect(waiting_page(back, requested_at))
 
 
 def _to_report() -> HttpResponse:
-    # It tells what to do where there are no numbers yet.
+    # Without a snapshot, the page explains what to do.
     return HttpResponseRedirect(reverse("admin:sessions_app_storage"))
 
 

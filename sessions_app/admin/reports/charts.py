@@ -1,4 +1,4 @@
-"""The charts: what is drawn, and the same numbers as a table for those who cannot see it."""
+"""The charts of the storage report, with their numbers as tables for screen readers."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _STEPS = [
 
 
 class Column(NamedTuple):
-    """A column of the table beneath a chart."""
+    """A column of the table below a chart."""
 
     head: str
     is_number: bool = True
 
 
 class Chart(NamedTuple):
-    """A chart: ``data`` is what charts.js draws, ``empty`` what is said where that is nothing."""
+    """A chart: ``data`` is for charts.js, and ``empty`` is the text shown without data."""
 
     id: str
     title: str
@@ -44,15 +44,15 @@ class Chart(NamedTuple):
 
 
 def growth(points: list[Point], days: int) -> Chart:
-    """Sessions, and bytes live and archived, over time."""
-    # A single point is no line.
+    """Return the chart of sessions, live bytes and archived bytes over time."""
+    # Chart.js draws nothing for a single point.
     shown = points if len(points) > 1 else []
     columns = ("session_count", "size_bytes", "archived_bytes")
     names = ("Sessions", "Live size", "Archive size")
     return Chart(
         id="growth",
         title=f"Sessions and bytes over the last {days} days",
-        empty="The worker takes a snapshot every 15 minutes; the chart begins with the second.",
+        empty="The worker takes a snapshot every 15 minutes. The chart appears with the second one.",
         columns=[Column("As of", is_number=False), *(Column(name) for name in names)],
         rows=[
             [
@@ -81,11 +81,11 @@ def growth(points: list[Point], days: int) -> Chart:
 
 
 def freed(runs: list[Freed], days: int) -> Chart:
-    """What each cleanup has freed."""
+    """Return the chart of the bytes that each cleanup freed."""
     return Chart(
         id="freed",
         title=f"Freed by each cleanup of the last {days} days",
-        empty="No cleanup has removed a session in these days.",
+        empty="No cleanup removed sessions in this period.",
         columns=[
             Column("Run", is_number=False),
             Column("When", is_number=False),
@@ -123,10 +123,10 @@ def _label(instant: datetime) -> str:
 
 
 def _ticks(first: datetime, last: datetime) -> Iterator[dict[str, Any]]:
-    """Name some instants between two: round ones by the clock of ``TIME_ZONE``, whatever the browser's is."""
+    """Yield labels for round times between two instants, in ``TIME_ZONE`` rather than the browser's zone."""
     step = next((step for step in _STEPS if (last - first) / step <= TICKS), (last - first) / TICKS)
     local = timezone.localtime(first)
-    # Wall time: a day is a day, also where the clocks change.
+    # Wall time: a step of a day keeps the time of day when the clocks change.
     wall = local.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
     text = "%d %b" if step >= timedelta(days=1) else "%H:%M"
     while (instant := wall.replace(tzinfo=local.tzinfo)) <= last:

@@ -1,4 +1,4 @@
-"""The tables of the storage report, as its page and its CSV have them."""
+"""The tables of the storage report, for its page and its CSV file."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from sessions_app.admin import formatting
 from sessions_app.models import CleanupPolicy
 from sessions_app.reports import AGES, Figures, StorageReport, Total
 from sessions_app.session.criteria import REASONS
+from sessions_app.text import count_of
 
 NAMESPACES_SHOWN = 25
-"""The largest; the downloads have all."""
+"""Number of namespaces on the page, largest first; the downloads list all."""
 
 _WOULD_FREE = {
     "expired": ("Expired", {"expired": "yes", "pinned": "no"}),
@@ -27,7 +28,7 @@ _AGE_FILTERS = {"over_30_days": "older", "in_the_future": "future", "unreadable"
 
 
 class Line(NamedTuple):
-    """A line of a table of the report."""
+    """A line of a table."""
 
     label: str
     total: Total
@@ -35,7 +36,7 @@ class Line(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A table: its caption, the head of its first column, and its lines."""
+    """A table with its caption and the head of its first column."""
 
     caption: str
     head: str
@@ -43,19 +44,19 @@ class Section(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """A condition of a policy, which acts only above it, as a bar."""
+    """A condition of a policy, shown as a bar; the policy runs only above it."""
 
     policy: CleanupPolicy
-    told: str
+    text: str
     used: int
     allowed: int
     is_over: bool
 
 
 def list_link(**query: str) -> str:
-    """The address of the list of sessions, filtered."""
-    address = reverse("admin:sessions_app_browsersession_changelist")
-    return f"{address}?{urlencode(query)}" if query else address
+    """Return the URL of the list of sessions, filtered."""
+    url = reverse("admin:sessions_app_browsersession_changelist")
+    return f"{url}?{urlencode(query)}" if query else url
 
 
 def summary(figures: Figures, *, archive_mark: str, may_see_archive: bool) -> list[Line]:
@@ -104,35 +105,33 @@ def _namespaces(report: StorageReport) -> list[Line]:
     shown, others = lines[:NAMESPACES_SHOWN], [line.total for line in lines[NAMESPACES_SHOWN:]]
     if others:
         total = Total(sum(other.sessions for other in others), sum(other.bytes for other in others))
-        shown.append(Line(f"{len(others):,} other namespace{'' if len(others) == 1 else 's'}", total))
+        shown.append(Line(count_of(len(others), "other namespace"), total))
     return shown
 
 
 def limits(report: StorageReport, policies: QuerySet[CleanupPolicy]) -> list[Limit]:
-    """What those of some policies that act above a size allow, and how much of it is used."""
+    """Return the conditions of policies, with how much of each is used."""
     found = []
     for policy in policies.exclude(over_count=None, over_bytes=None).order_by("name"):
         scope = report.by_namespace.get(policy.namespace, Total()) if policy.namespace else report.live
         if policy.over_count is not None:
-            words = (f"{scope.sessions:,}", f"{policy.over_count:,} sessions")
-            found.append(_limit(policy, scope.sessions, policy.over_count, words))
+            texts = (f"{scope.sessions:,}", f"{policy.over_count:,} sessions")
+            found.append(_limit(policy, scope.sessions, policy.over_count, texts))
         if policy.over_bytes is not None:
-            words = (filesizeformat(scope.bytes), filesizeformat(policy.over_bytes))
-            found.append(_limit(policy, scope.bytes, policy.over_bytes, words))
+            texts = (filesizeformat(scope.bytes), filesizeformat(policy.over_bytes))
+            found.append(_limit(policy, scope.bytes, policy.over_bytes, texts))
     return found
 
 
-def _limit(policy: CleanupPolicy, used: int, allowed: int, words: tuple[str, str]) -> Limit:
-    share = formatting.percent(used, allowed) if allowed else ""
-    is_over = used > allowed
-    share = "over the limit" if is_over else formatting.percent(used, allowed or 1)
-    told = f"{words[0]} of {words[1]}, {share}"
-    # A bar needs a length.
-    return Limit(policy, told, used=used, allowed=allowed or 1, is_over=is_over)
+def _limit(policy: CleanupPolicy, used: int, allowed: int, texts: tuple[str, str]) -> Limit:
+    # The bar needs a maximum above 0.
+    length, is_over = allowed or 1, used > allowed
+    share = "over the limit" if is_over else formatting.percent(used, length)
+    return Limit(policy, f"{texts[0]} of {texts[1]}, {share}", used=used, allowed=length, is_over=is_over)
 
 
 def csv_rows(figures: Figures) -> Iterator[tuple[str, str, int | str, int | str]]:
-    """Section, name, sessions and bytes of each line."""
+    """Yield section, name, sessions and bytes of each line."""
     report = figures.report
     named: dict[str, dict[str, Total]] = {
         "total": {

@@ -6,10 +6,10 @@ import codecs
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from sessions_app.session.document import read_document
-from sessions_app.session.endpoint import Endpoint, mask_endpoints
+from sessions_app.session.endpoint import mask_endpoints
+from sessions_app.session.masking import mask_address, mask_json
 
 SHOWN_CHARACTERS = 20_000
 # json.dumps with indent runs in pure Python and takes 0.2 s for this size. Longer documents are not indented.
@@ -30,7 +30,7 @@ def show_document(data: bytes, *, cdp_url: str) -> ShownDocument:
     if text is None:
         start = data[: SHOWN_CHARACTERS * 4]
         text = start.decode(_encoding(start), "backslashreplace")
-        text = _CDP_URL.sub(lambda match: match[1] + _masked_address(match[2]), text)
+        text = _CDP_URL.sub(lambda match: match[1] + mask_address(match[2]), text)
     text = mask_endpoints(text, cdp_url=cdp_url)
     is_truncated = len(text) > SHOWN_CHARACTERS or (len(data) > SHOWN_CHARACTERS * 4)
     return ShownDocument("".join(map(_visible, text[:SHOWN_CHARACTERS])), is_truncated)
@@ -47,32 +47,9 @@ def _indented(data: bytes) -> str | None:
     if content is None:
         return None
     try:
-        return json.dumps(_masked(content), indent=2, ensure_ascii=False)
+        return json.dumps(mask_json(content), indent=2, ensure_ascii=False)
     except RecursionError:
         return None
-
-
-def _masked(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_masked(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _masked_member(key, item) for key, item in value.items()}
-    return value
-
-
-def _masked_member(key: str, value: Any) -> Any:
-    if key.lower() != "cdp_url":
-        return _masked(value)
-    if isinstance(value, str):
-        return _masked_address(value)
-    return "…" if value else value
-
-
-def _masked_address(cdp_url: str) -> str:
-    if not cdp_url.strip():
-        return cdp_url
-    endpoint = Endpoint.parse(cdp_url)
-    return f"{endpoint.scheme}://{endpoint}/…" if endpoint.scheme and endpoint.host else "…"
 
 
 def _visible(character: str) -> str:

@@ -93,7 +93,7 @@ class Command(ReportingCommand):
 
     def _handle_policy(self, policy: CleanupPolicy, options: dict[str, Any]) -> None:
         if options["dry_run"]:
-            found = preview(policy, is_by_hand=True)
+            found = preview(policy, is_manual=True)
             self._write(options, preview_to_json(policy.name, found), preview_to_text(policy.name, found))
             return
         bar = progress(self.stderr, "sessions")

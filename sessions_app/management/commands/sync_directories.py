@@ -9,7 +9,7 @@ from sessions_app.access.actors import user_name
 from sessions_app.management.output import ReportingCommand, printable, progress
 from sessions_app.mirror.registry import DirectoryError, register_directory, sync_directory
 from sessions_app.models import SessionDirectory
-from sessions_app.session.endpoint import mask_endpoints
+from sessions_app.session.masking import safe_message
 from sessions_app.session.sync_result import SyncResult
 from sessions_app.text import count_of
 
@@ -35,7 +35,7 @@ class Command(ReportingCommand):
                 with progress(self.stderr, "files read") as advance:
                     result = sync_directory(directory, trigger="command", actor=user_name(), progress=advance)
             except (DirectoryError, DatabaseError, OSError) as failure:
-                error = mask_endpoints(str(failure))
+                error = safe_message(failure)
                 self.warn(error)
             namespace = directory.namespace if directory else options["namespace"]
             reports.append(_report(directory.path if directory else path, namespace, result, error))

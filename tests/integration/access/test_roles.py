@@ -1,4 +1,4 @@
-"""The groups that the migrations install."""
+"""The groups that are installed with the tables."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def codenames(role: str) -> set[str]:
     return set(Group.objects.get(name=role).permissions.values_list("codename", flat=True))
 
 
-def test_each_role_has_the_permissions_of_its_work() -> None:
+def test_each_role_has_its_permissions() -> None:
     install()
     assert {role: codenames(role) for role in ROLES} == {role: set(names) for role, names in ROLES.items()}
     assert set(VIEWER) < set(OPERATOR) < set(ADMINISTRATOR)
 
 
-def test_added_permissions_of_a_role_stay_and_missing_ones_are_restored() -> None:
+def test_added_permissions_stay_and_missing_ones_are_restored() -> None:
     install()
     group = Group.objects.get(name="Viewer")
     own = Permission.objects.get(codename="clean_up_sessions")
@@ -46,7 +46,7 @@ def test_added_permissions_of_a_role_stay_and_missing_ones_are_restored() -> Non
         ("Administrator", {"cleanuprun/new/": 200, "cleanuppolicy/add/": 200, "sessiondirectory/add/": 200}),
     ],
 )
-def test_a_member_opens_the_pages_of_the_role_only(client: Client, role: str, pages: dict[str, int]) -> None:
+def test_members_reach_the_pages_of_their_role(client: Client, role: str, pages: dict[str, int]) -> None:
     install()
     user = User.objects.create_user("member", password="member", is_staff=True)
     user.groups.add(Group.objects.get(name=role))

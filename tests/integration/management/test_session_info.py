@@ -83,7 +83,7 @@ def test_a_misspelled_name_gets_a_suggestion(folder: Path) -> None:
     run("sync_directories", folder)
     outcome = run("session_info", "checkout-guest-1")
     assert (outcome.status, outcome.out) == (1, "")
-    assert "Did you mean checkout-guest-01?" in outcome.err
+    assert "Did you mean “checkout-guest-01”?" in outcome.err
 
 
 def test_a_name_of_another_namespace_is_suggested(folder: Path) -> None:

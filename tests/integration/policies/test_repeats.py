@@ -1,4 +1,4 @@
-"""Sweeps that are delivered twice, resumed, concurrent, or whose policy changed."""
+"""Sweeps that are delivered twice, interrupted or concurrent, or whose policy changes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ State = CleanupRun.State
 
 @pytest.mark.usefixtures("mixed")
 class TestDeliveredTwice:
-    def test_a_task_delivered_twice_is_one_run_and_one_count(self) -> None:
+    def test_a_task_delivered_twice_creates_one_run(self) -> None:
         policy = make_policy("Tidy", "invalid", ("expired", 7))
         run_sweep(policy)
         before = list(CleanupRun.objects.order_by("pk").values())
@@ -89,7 +89,7 @@ class TestDeliveredTwice:
         assert not run_sweep(policy).is_interrupted
         assert run_rows() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 2)]
 
-    def test_a_closed_plan_of_a_sweep_is_not_planned_again(self) -> None:
+    def test_an_approved_plan_that_never_ran_is_closed_and_not_planned_again(self) -> None:
         policy = make_policy("Tidy", "invalid", brake_count=0)
         run_sweep(policy)
         cleanup.approve_cleanup(CleanupRun.objects.get(), actor="root")
@@ -100,9 +100,7 @@ class TestDeliveredTwice:
 
 @pytest.mark.usefixtures("mixed")
 class TestChangedMidway:
-    def test_a_sweep_stops_when_the_steps_of_its_policy_changed(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_a_sweep_of_a_changed_policy_stops(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO)
         policy = make_policy("Tidy", "invalid", ("expired", 7))
         run_sweep(policy, deadline=Deadline.after(-1))
@@ -111,7 +109,7 @@ class TestChangedMidway:
         CleanupStep.objects.filter(pk=first.pk).update(criterion="expired", max_age_days=7)
         CleanupStep.objects.filter(pk=second.pk).update(criterion="invalid", max_age_days=None)
         result = run_sweep(CleanupPolicy.objects.get(pk=policy.pk))
-        assert "The policy was changed" in result.describe()
+        assert "The policy was changed in the meantime" in result.describe()
         assert not result.has_ended
         assert not any("complete" in message for message in caplog.messages)
         assert run_rows() == [(1, State.SUCCEEDED, 1)]
@@ -120,20 +118,20 @@ class TestChangedMidway:
 
 
 @pytest.mark.django_db(transaction=True)
-class TestAtOnce:
-    """Two processes, each with a connection of its own."""
+class TestConcurrentSweeps:
+    """Two threads with separate connections stand for two processes."""
 
     @pytest.fixture
     def policy(self) -> CleanupPolicy:
         make_session("invalid", **INVALID)
         make_session("old", **aged(8))
-        # Started manually, more than half would require a number.
+        # A manual sweep that removes more than half would need approval.
         make_sessions(3, **aged(0))
         return make_policy("Nightly", "invalid", ("expired", 7))
 
     @pytest.fixture
-    def at_work(self, policy: CleanupPolicy) -> Iterator[int]:
-        """A sweep in another thread that waits in the middle of its first run."""
+    def running_sweep(self, policy: CleanupPolicy) -> Iterator[int]:
+        """A sweep in another thread that waits in its first run."""
         is_inside, may_end = threading.Event(), threading.Event()
 
         def wait(sessions: int) -> None:
@@ -155,28 +153,34 @@ class TestAtOnce:
         assert run_rows() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 1)]
 
     @pytest.mark.parametrize("due_at", [DUE, DUE + timedelta(days=1)], ids=["the same sweep", "another"])
-    def test_a_second_sweep_is_refused(self, policy: CleanupPolicy, at_work: int, due_at: datetime) -> None:
-        with pytest.raises(cleanup.CleanupInProgress, match=f"“Nightly” is already running: run {at_work}"):
+    def test_a_second_sweep_is_refused(
+        self, policy: CleanupPolicy, running_sweep: int, due_at: datetime
+    ) -> None:
+        with pytest.raises(
+            cleanup.CleanupInProgress, match=f"“Nightly” is already running: run {running_sweep}"
+        ):
             run_sweep(policy, due_at)
         assert CleanupRun.objects.count() == 1
 
-    def test_the_database_refuses_it_without_any_other_check(
-        self, policy: CleanupPolicy, at_work: int, monkeypatch: pytest.MonkeyPatch
+    def test_the_database_refuses_a_second_sweep_without_the_first_check(
+        self, policy: CleanupPolicy, running_sweep: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sweeps, "_refuse_beside_another", lambda policy: None)
+        monkeypatch.setattr(sweeps, "_refuse_concurrent", lambda policy: None)
         make_session("worse", **INVALID)
-        with pytest.raises(cleanup.CleanupInProgress, match=f"“Nightly” is already running: run {at_work}"):
+        with pytest.raises(
+            cleanup.CleanupInProgress, match=f"“Nightly” is already running: run {running_sweep}"
+        ):
             run_sweep(policy, DUE + timedelta(days=1))
-        assert CleanupRun.objects.count() == 1, "the plan of the refused sweep is to go"
+        assert CleanupRun.objects.count() == 1, "the plan of the refused sweep is deleted"
 
     def test_two_workers_that_start_together_run_each_step_once(self, policy: CleanupPolicy) -> None:
         barrier = threading.Barrier(2)
-        messages: list[str] = []
+        results: list[str] = []
 
         def work() -> None:
             try:
                 barrier.wait(30)
-                messages.append(tasks.sweep(policy.pk, DUE.isoformat(), "admin"))
+                results.append(tasks.sweep(policy.pk, DUE.isoformat(), "admin"))
             finally:
                 connections.close_all()
 
@@ -185,6 +189,6 @@ class TestAtOnce:
             worker.start()
         for worker in workers:
             worker.join(60)
-        assert len(messages) == 2
+        assert len(results) == 2
         assert run_rows() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 1)]
         assert archived() == ["invalid", "old"]

@@ -1,4 +1,4 @@
-"""When a policy is due, and what the dispatcher starts."""
+"""When policies are due, and the start of their sweeps."""
 
 from __future__ import annotations
 
@@ -34,33 +34,33 @@ class TestNextRun:
             ("0 2 * * *", "2026-11-22T01:59:59+01:00", "2026-11-22T02:00:00+01:00"),
             ("0 2 * * *", "2026-11-22T02:00:00+01:00", "2026-11-23T02:00:00+01:00"),
             ("30 6 * * 1-5", "2026-11-20T07:00:00+01:00", "2026-11-23T06:30:00+01:00"),
-            # The night without the hour from 02:00 to 03:00.
+            # On this night the clocks skip 02:00 to 03:00.
             ("0 2 * * *", "2026-03-28T02:00:20+01:00", "2026-03-29T03:00:00+02:00"),
             ("30 2 * * *", "2026-03-28T02:30:20+01:00", "2026-03-29T03:00:00+02:00"),
             ("0 2 * * *", "2026-03-29T03:00:20+02:00", "2026-03-30T02:00:00+02:00"),
-            # The night that has this hour twice: the policy runs once.
+            # On this night that hour occurs twice, and the sweep runs once.
             ("0 2 * * *", "2026-10-24T02:00:20+02:00", "2026-10-25T02:00:00+02:00"),
             ("0 2 * * *", "2026-10-25T02:00:20+02:00", "2026-10-26T02:00:00+01:00"),
             ("30 2 * * *", "2026-10-25T02:30:20+02:00", "2026-10-26T02:30:00+01:00"),
             ("30 2 * * *", "2026-10-25T02:10:00+01:00", "2026-10-26T02:30:00+01:00"),
-            # A half-hourly policy runs in both hours.
+            # A half-hourly schedule runs in both hours.
             ("*/30 * * * *", "2026-10-25T02:30:20+02:00", "2026-10-25T02:00:00+01:00"),
             ("*/30 * * * *", "2026-03-29T01:30:20+01:00", "2026-03-29T03:00:00+02:00"),
         ],
     )
-    def test_follows_local_time(self, settings: Any, schedule: str, after: str, expected: str) -> None:
+    def test_follows_the_local_time(self, settings: Any, schedule: str, after: str, expected: str) -> None:
         settings.TIME_ZONE = "Europe/Berlin"
         policy = CleanupPolicy(schedule=schedule, is_enabled=True)
         assert next_run(policy, after=berlin(after)) == berlin(expected)
 
-    def test_is_daily_over_a_year_of_changing_clocks(self, settings: Any) -> None:
+    def test_is_daily_over_a_year_with_clock_changes(self, settings: Any) -> None:
         settings.TIME_ZONE = "Europe/Berlin"
         policy = CleanupPolicy(schedule="30 2 * * *", is_enabled=True)
         instant, days = berlin("2026-01-01T12:00:00+01:00"), set()
         for _ in range(365):
             following = next_run(policy, after=instant)
             assert following is not None
-            # The dispatcher runs each minute, a little late.
+            # The dispatcher runs every minute and starts a little late.
             assert next_run(policy, after=following - timedelta(minutes=1)) == following
             instant = following + timedelta(seconds=20)
             days.add(following.date())
@@ -70,7 +70,7 @@ class TestNextRun:
         assert next_run(CleanupPolicy(is_enabled=True), after=DUE) is None
         assert next_run(CleanupPolicy(schedule="0 2 * * *"), after=DUE) is None
 
-    def test_an_unreadable_schedule_has_none_and_affects_no_other(
+    def test_of_an_unreadable_schedule_is_none_and_does_not_stop_others(
         self, caplog: pytest.LogCaptureFixture, enqueued: list[tuple[Any, ...]]
     ) -> None:
         CleanupPolicy.objects.update(is_enabled=False)
@@ -83,14 +83,14 @@ class TestNextRun:
     @pytest.mark.parametrize(
         "text", ["* * * *", "0 0 31 4 *", "x 2 * * *", "0 25 * * *", "@daily", "1 2 3 4 5 6"]
     )
-    def test_a_form_refuses_an_unreadable_schedule_with_an_example(self, text: str) -> None:
+    def test_validation_refuses_an_unreadable_schedule_with_an_example(self, text: str) -> None:
         with pytest.raises(ValidationError, match="“0 2 \\* \\* \\*”"):
             validate_schedule(text)
 
     @pytest.mark.parametrize(
         "text", ["", "0 2 * * *", "*/5 * * * *", "0 0 1 1 *", "0 0 29 2 *", "0 2 * * MON-FRI"]
     )
-    def test_a_form_accepts_cron_expressions(self, text: str) -> None:
+    def test_validation_accepts_cron_expressions(self, text: str) -> None:
         validate_schedule(text)
 
 
@@ -100,14 +100,14 @@ class TestDue:
         CleanupPolicy.objects.update(is_enabled=False)
         return make_policy("Nightly", schedule="0 2 * * *", is_enabled=True)
 
-    def test_a_new_policy_only_gets_its_next_run(
+    def test_a_new_policy_gets_its_next_run_without_starting(
         self, policy: CleanupPolicy, enqueued: list[tuple[Any, ...]]
     ) -> None:
         assert start_due(DUE - timedelta(hours=1)) == []
         policy.refresh_from_db()
         assert (policy.next_run_at, enqueued) == (DUE, [])
 
-    def test_a_due_policy_is_enqueued_once_and_rescheduled(
+    def test_a_due_policy_is_queued_once_and_advanced(
         self, policy: CleanupPolicy, enqueued: list[tuple[Any, ...]]
     ) -> None:
         start_due(DUE - timedelta(hours=1))
@@ -128,7 +128,7 @@ class TestDue:
         assert start_due(back + timedelta(minutes=1)) == []
         assert len(enqueued) == 1
 
-    def test_a_policy_rescheduled_by_a_user_keeps_that_time(
+    def test_a_next_run_that_was_changed_in_the_meantime_is_kept(
         self, policy: CleanupPolicy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         start_due(DUE - timedelta(hours=1))
@@ -149,15 +149,15 @@ class TestDue:
         for minutes in (0, 30, 60):
             now = DUE + timedelta(minutes=minutes)
             assert start_due(now) == [policy]
-            assert policies.try_again(policy, DUE, now=now)
-            assert not policies.try_again(policy, DUE, now=now), "it is due again already"
+            assert policies.retry_in_a_minute(policy, DUE, now=now)
+            assert not policies.retry_in_a_minute(policy, DUE, now=now), "it is due again already"
         assert {due_at for _, _, due_at in enqueued} == {DUE.isoformat()}
         start_due(now)
-        assert not policies.try_again(policy, DUE, now=now + timedelta(minutes=1))
+        assert not policies.retry_in_a_minute(policy, DUE, now=now + timedelta(minutes=1))
         CleanupPolicy.objects.update(is_enabled=False)
-        assert not policies.try_again(policy, DUE, now=DUE)
+        assert not policies.retry_in_a_minute(policy, DUE, now=DUE)
 
-    def test_another_time_zone_moves_future_runs(self, policy: CleanupPolicy, settings: Any) -> None:
+    def test_another_time_zone_changes_the_next_run(self, policy: CleanupPolicy, settings: Any) -> None:
         start_due(DUE - timedelta(hours=1))
         settings.TIME_ZONE = "Asia/Kolkata"
         assert policies.plan_next_runs(DUE - timedelta(minutes=30)) == 1

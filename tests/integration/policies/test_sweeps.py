@@ -1,4 +1,4 @@
-"""What policies remove, under which conditions, and what is logged."""
+"""What the sweeps of policies remove, their conditions, and their log."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class TestStrategiesOfTheGuide:
             ("CI", []),
         ],
     )
-    def test_each_preset_follows_the_guide(self, name: str, left: list[str]) -> None:
+    def test_each_preset_does_what_the_guide_says(self, name: str, left: list[str]) -> None:
         run_sweep(preset(name))
         assert live() == left
 
     @pytest.mark.usefixtures("mixed")
-    def test_over_fifty_sessions_the_three_days_old_ones_are_removed(self) -> None:
+    def test_over_fifty_sessions_those_older_than_three_days_are_removed(self) -> None:
         policy = preset("Conditional")
         make_sessions(45, **aged(0))
         assert run_sweep(policy).runs == []
@@ -64,7 +64,7 @@ class TestStrategiesOfTheGuide:
             (1, ["days-02", "days-08", "days-31", "invalid"]),
         ],
     )
-    def test_a_size_limit_runs_stricter_steps_until_it_is_met(
+    def test_a_size_limit_runs_further_steps_until_the_size_is_below_it(
         self, limit_in_sessions: int, gone: list[str]
     ) -> None:
         policy = preset("Size limit")
@@ -79,7 +79,7 @@ class TestStrategiesOfTheGuide:
 
 
 def preset(name: str) -> CleanupPolicy:
-    """Return a preset, created again if a test has flushed the database."""
+    """Return a policy that the migration installs; recreate it, because tests flush the database."""
     presets = import_module("sessions_app.migrations.0003_presets").PRESETS
     wanted = next(preset for preset in presets if preset["name"] == name)
     fields = {key: value for key, value in wanted.items() if key not in ("name", "steps")}
@@ -88,7 +88,7 @@ def preset(name: str) -> CleanupPolicy:
 
 
 class TestConditions:
-    def test_both_must_be_met(self) -> None:
+    def test_both_must_hold(self) -> None:
         make_sessions(3)
         size = sum(BrowserSession.objects.values_list("size_bytes", flat=True))
         for over_count, over_bytes, holds in (
@@ -100,7 +100,7 @@ class TestConditions:
         ):
             assert conditions_hold(CleanupPolicy(over_count=over_count, over_bytes=over_bytes)) is holds
 
-    def test_no_query_runs_without_conditions(self, django_assert_num_queries: Any) -> None:
+    def test_a_policy_without_conditions_needs_no_query(self, django_assert_num_queries: Any) -> None:
         with django_assert_num_queries(0):
             assert conditions_hold(CleanupPolicy())
 
@@ -110,11 +110,11 @@ class TestConditions:
         assert not conditions_hold(CleanupPolicy(over_count=2, namespace="other"))
 
     @pytest.mark.usefixtures("mixed")
-    def test_are_evaluated_again_before_each_step(self) -> None:
+    def test_are_checked_again_before_each_step(self) -> None:
         policy = make_policy("Tidy", "invalid", ("expired", 7), ("expired", 1), over_count=2)
         result = run_sweep(policy)
         assert run_rows() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 2)]
-        assert result.stopped_because
+        assert result.stop_reason
         assert result.has_ended
         assert live() == ["days-02", "fresh"]
 
@@ -125,7 +125,7 @@ class TestLog:
         caplog.set_level(logging.INFO)
 
     @pytest.mark.usefixtures("mixed")
-    def test_has_the_line_of_the_guide_once(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_has_the_summary_of_the_guide_once(self, caplog: pytest.LogCaptureFixture) -> None:
         policy = make_policy("Nightly", ("expired", 7), "invalid")
         run_sweep(policy)
         run_sweep(policy)
@@ -140,20 +140,20 @@ class TestLog:
             (("invalid", "all"), "0 expired, 1 invalid sessions removed; with its other steps, 5 sessions"),
         ],
     )
-    def test_counts_all_removed_sessions(
+    def test_has_the_number_of_all_removed_sessions(
         self, caplog: pytest.LogCaptureFixture, steps: tuple[str, ...], summary: str
     ) -> None:
         run_sweep(make_policy("Everything", *steps))
         assert f"“Everything”: Automatic cleanup complete: {summary}" in caplog.text
 
     @pytest.mark.usefixtures("mixed")
-    def test_has_no_such_line_for_a_held_sweep(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_has_no_summary_for_a_sweep_that_needs_approval(self, caplog: pytest.LogCaptureFixture) -> None:
         run_sweep(make_policy("Nightly", ("expired", 7), brake_count=0))
         assert not any("Automatic" in message for message in caplog.messages)
-        assert any("is held. It would take 2 sessions" in message for message in caplog.messages)
+        assert any("needs approval. It would" in message for message in caplog.messages)
 
 
-def test_a_change_is_described_by_the_fields_that_differ() -> None:
+def test_a_change_lists_the_fields_that_differ() -> None:
     policy = make_policy("Tidy", "invalid")
     before = policies.snapshot_of(policy)
     CleanupStep.objects.create(policy=policy, position=2, criterion="all")

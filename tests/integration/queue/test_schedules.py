@@ -32,7 +32,7 @@ def next_run(name: str) -> datetime:
     return instant
 
 
-def test_the_archive_is_emptied_daily_and_due_policies_start_each_minute() -> None:
+def test_the_archive_is_emptied_daily_and_due_policies_are_checked_every_minute() -> None:
     assert sync_schedules(now=NOW).added == NAMES
     schedule = Schedule.objects.get(name="empty_archive")
     assert (schedule.schedule_type, schedule.repeats) == (Schedule.DAILY, -1)
@@ -43,7 +43,7 @@ def test_the_archive_is_emptied_daily_and_due_policies_start_each_minute() -> No
         assert each_minute.next_run == NOW + timedelta(minutes=1)
 
 
-def test_schedules_of_older_versions_are_deleted() -> None:
+def test_retired_schedules_are_removed() -> None:
     for name in ("sweep_expired", "sweep_invalid"):
         Schedule.objects.create(name=name, func=f"sessions_app.tasks.{name}", schedule_type=Schedule.DAILY)
     result = sync_schedules(now=NOW)
@@ -51,7 +51,7 @@ def test_schedules_of_older_versions_are_deleted() -> None:
     assert sorted(Schedule.objects.values_list("name", flat=True)) == sorted(NAMES)
 
 
-def test_the_command_sets_the_next_runs_of_policies() -> None:
+def test_the_command_calculates_when_policies_are_due() -> None:
     run("sync_schedules")
     nightly = CleanupPolicy.objects.get(name="Nightly sweep")
     assert nightly.next_run_at is not None
@@ -61,7 +61,7 @@ def test_the_command_sets_the_next_runs_of_policies() -> None:
 
 @pytest.fixture(autouse=True)
 def nightly_sweep() -> None:
-    """The preset, created again if a test has flushed the database."""
+    """Create a preset, because tests that flush the database remove it."""
     CleanupPolicy.objects.get_or_create(
         name="Nightly sweep", defaults={"schedule": "0 2 * * *", "is_enabled": True}
     )
@@ -80,7 +80,7 @@ def test_a_second_call_changes_nothing() -> None:
     assert list(Schedule.objects.order_by("pk").values()) == before
 
 
-def test_duplicates_are_deleted_and_foreign_schedules_are_kept() -> None:
+def test_duplicates_are_removed_and_other_schedules_stay() -> None:
     sync_schedules(now=NOW)
     ours = Schedule.objects.get(name="empty_archive")
     Schedule.objects.create(name=ours.name, func=ours.func, schedule_type=Schedule.DAILY)
@@ -95,7 +95,7 @@ def test_duplicates_are_deleted_and_foreign_schedules_are_kept() -> None:
     assert len(left) == len(NAMES) + len(others)
 
 
-def test_manual_changes_are_reverted() -> None:
+def test_manual_changes_are_corrected() -> None:
     sync_schedules(now=NOW)
     Schedule.objects.filter(name="sync_directories").update(
         args="broken(", kwargs="{'timeout': 1}", schedule_type=Schedule.HOURLY, repeats=3
@@ -110,7 +110,7 @@ def test_manual_changes_are_reverted() -> None:
     )
 
 
-def test_a_due_schedule_stays_due() -> None:
+def test_a_schedule_that_is_due_stays_due() -> None:
     sync_schedules(now=NOW)
     due = NOW - timedelta(seconds=5)
     Schedule.objects.filter(name="empty_archive").update(next_run=due)
@@ -118,7 +118,7 @@ def test_a_due_schedule_stays_due() -> None:
     assert next_run("empty_archive") == due
 
 
-def test_another_time_zone_moves_the_schedules_and_starts_none(settings: Any) -> None:
+def test_another_time_zone_moves_the_schedules_without_starting_them(settings: Any) -> None:
     sync_schedules(now=NOW)
     for zone, utc_hour in (
         ("Asia/Kolkata", timedelta(hours=21, minutes=30)),
@@ -132,10 +132,10 @@ def test_another_time_zone_moves_the_schedules_and_starts_none(settings: Any) ->
         assert instant - instant.replace(hour=0, minute=0) == utc_hour
 
 
-def test_the_hour_stays_the_same_across_clock_changes(
+def test_the_hour_stays_over_a_year_with_clock_changes(
     berlin: ZoneInfo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Check that the hour does not drift; django-q2 alone moves to 01:00 on the night without 02:00."""
+    """Compare with django-q2 alone, which drifts to 01:00 on the night without 02:00 and stays there."""
     at_two = PlannedTask("empty_archive", daily_at=time(2, 0))
     monkeypatch.setattr("sessions_app.queue.schedules.PLANNED_TASKS", (at_two,))
     now = datetime(2027, 1, 1, 12, 0, tzinfo=UTC)
@@ -146,7 +146,7 @@ def test_the_hour_stays_the_same_across_clock_changes(
         assert schedule.next_run is not None
         local = schedule.next_run.astimezone(berlin)
         seen[local.date().isoformat()] = local.hour
-        # The scheduler moves a due schedule, and tidy_up runs soon afterwards.
+        # This is what the scheduler does for a due task, followed by tidy_up.
         now = schedule.next_run + timedelta(seconds=30)
         schedule.next_run = schedule.calculate_next_run(schedule.next_run)
         schedule.save()
@@ -157,7 +157,7 @@ def test_the_hour_stays_the_same_across_clock_changes(
 
 
 def test_django_q_alone_would_drift(berlin: ZoneInfo) -> None:
-    """Check that the workaround in ``PlannedTask.keep`` is still needed."""
+    """Show when ``PlannedTask.keep`` can be simplified: this fails once django-q2 keeps the hour itself."""
     schedule = Schedule(schedule_type=Schedule.DAILY)
     instant = datetime(2027, 3, 27, 2, 0, tzinfo=berlin).astimezone(UTC)
     for _ in range(3):
@@ -165,7 +165,7 @@ def test_django_q_alone_would_drift(berlin: ZoneInfo) -> None:
     assert instant.astimezone(berlin).hour == 1
 
 
-def test_the_command_prints_what_it_did() -> None:
+def test_the_command_reports_what_it_did() -> None:
     assert run("sync_schedules").out == f"Added: {', '.join(NAMES)}.\n"
     assert run("sync_schedules").out == f"Unchanged: {', '.join(NAMES)}.\n"
     assert run("sync_schedules", "--format", "json").json == {

@@ -22,7 +22,6 @@ from sessions_app.models import BrowserSession
 from sessions_app.reports import storage_report
 from sessions_app.session.criteria import Criteria
 from sessions_app.session.problems import BROWSER_TYPES, Problem
-from tests.clients import LIST, Page
 from tests.factories import AS_OF, SECRET, make_session
 
 FILES = Path(settings.BASE_DIR) / "tests" / "session_files"
@@ -36,7 +35,7 @@ def mirrored(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("mirrored")
-def test_the_numbers_agree_with_the_truth_table() -> None:
+def test_the_numbers_match_the_truth_table() -> None:
     truth = json.loads((FILES / "expected.json").read_text())
     as_of = datetime.fromisoformat(truth["as_of"])
     report = storage_report(as_of=as_of, max_age_days=7).to_json()
@@ -65,7 +64,7 @@ def test_the_numbers_agree_with_the_truth_table() -> None:
 
 
 @pytest.mark.usefixtures("mirrored")
-def test_the_groups_agree_with_a_count_in_python() -> None:
+def test_the_groups_match_a_count_in_python() -> None:
     def age(session: BrowserSession) -> str:
         if session.is_corrupted or session.created_at is None or session.last_accessed is None:
             return "unreadable"
@@ -108,7 +107,7 @@ def test_a_cleanup_frees_what_the_report_predicts() -> None:
 def test_it_takes_three_queries(sessions: int, django_assert_num_queries: object) -> None:
     for n in range(sessions):
         make_session(namespace=f"n{n}")
-    # PostgreSQL reports its size on disk by a query; SQLite's is the size of its file.
+    # PostgreSQL needs a query for its size on disk; SQLite's file does not.
     with django_assert_num_queries(3 + (connection.vendor == "postgresql")):  # type: ignore[operator]
         report = storage_report(as_of=AS_OF, max_age_days=7)
     assert len(report.by_namespace) == sessions
@@ -126,7 +125,7 @@ def test_the_page_and_the_downloads_agree(client: Client, viewer: User) -> None:
     make_session("one", namespace="=cmd|x")
     make_session("old", age=timedelta(days=300), session_id="")
     client.force_login(viewer)
-    assert client.get(reverse("admin:sessions_app_storage")).context["report"].live.sessions == 2
+    assert "Storage report" in client.get(reverse("admin:sessions_app_storage")).content.decode()
     answer = client.get(reverse("admin:sessions_app_storage_json"))
     assert "attachment" in answer["Content-Disposition"]
     assert answer.json()["sessions"] == 2
@@ -138,13 +137,13 @@ def test_the_page_and_the_downloads_agree(client: Client, viewer: User) -> None:
     assert SECRET not in answer.content.decode()
 
 
-def test_the_size_on_disk_is_shown_beside_the_size_of_the_documents(client: Client, viewer: User) -> None:
+def test_the_page_shows_the_size_on_disk_and_of_the_documents(client: Client, viewer: User) -> None:
     make_session("one")
     report = storage_report(as_of=AS_OF, max_age_days=7)
     assert report.disk_bytes > report.live.bytes
     client.force_login(viewer)
-    page = client.get(reverse("admin:sessions_app_storage"))
-    assert f">{page.context['disk']}</strong>" in page.content.decode()
+    page = client.get(reverse("admin:sessions_app_storage")).content.decode()
+    assert "a cleanup does not shrink it" in page
     assert client.get(reverse("admin:sessions_app_storage_json")).json()["disk_bytes"] > 0
     text = client.get(reverse("admin:sessions_app_storage_csv")).content.decode()
     assert int(text.splitlines()[-1].removeprefix("total,on_disk,,")) > 0
@@ -152,12 +151,10 @@ def test_the_size_on_disk_is_shown_beside_the_size_of_the_documents(client: Clie
 
 def test_the_page_of_an_empty_panel_says_so(client: Client, viewer: User) -> None:
     client.force_login(viewer)
-    page = client.get(reverse("admin:sessions_app_storage"))
-    assert page.context["largest"] == []
-    assert LIST in Page(page.content.decode()).links.values()
+    assert "There is no session yet." in client.get(reverse("admin:sessions_app_storage")).content.decode()
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", " =1", "\t=1", "\r=1"])
-def test_no_cell_is_a_formula(text: str) -> None:
+def test_text_in_a_csv_file_is_not_read_as_a_formula(text: str) -> None:
     assert escape_formula(text) == f"'{text}"
     assert escape_formula("plain") == "plain"

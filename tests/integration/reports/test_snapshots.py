@@ -1,4 +1,4 @@
-"""Snapshots of the report, and the pages that show their figures."""
+"""Snapshots of the report, and the pages that show them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAGE = "admin:sessions_app_storage"
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read figures from snapshots from three sessions on."""
+    """Lower the limit, so that more than two sessions are many."""
     monkeypatch.setattr(snapshots, "SMALL_COUNT", 2)
 
 
@@ -33,7 +33,7 @@ def snap(as_of: datetime = AS_OF) -> StorageSnapshot:
     return take_snapshot(as_of=as_of, max_age_days=7)
 
 
-def test_a_snapshot_holds_the_report_of_its_time() -> None:
+def test_a_snapshot_stores_the_report_of_its_instant() -> None:
     make_session("old", age=timedelta(days=8))
     make_session("kept", age=timedelta(days=40), is_pinned=True)
     make_session("bad", session_id="", namespace="shop", age=timedelta(days=-1))
@@ -48,19 +48,19 @@ def test_a_snapshot_holds_the_report_of_its_time() -> None:
     assert stored is not None
     kept = reports.StorageReport.from_stored(stored["whole"])
     assert kept == report
-    # Databases do not keep the order of keys.
+    # Databases do not keep the order of keys in JSON.
     assert kept.to_json() == report.to_json()
     assert SECRET not in str(stored)
 
 
-def test_only_the_latest_keeps_its_report() -> None:
+def test_only_the_latest_snapshot_keeps_its_report() -> None:
     for hour in range(3):
         snap(AS_OF + timedelta(hours=hour))
     kept = StorageSnapshot.objects.order_by("pk").values_list("report", flat=True)
     assert [report is not None for report in kept] == [False, False, True]
 
 
-def test_snapshots_over_two_days_old_are_reduced_to_one_a_day() -> None:
+def test_one_snapshot_a_day_is_kept_after_two_days() -> None:
     snap()
     latest = StorageSnapshot.objects.get()
     for quarters in range(1, 4 * 24 * 4):
@@ -72,7 +72,7 @@ def test_snapshots_over_two_days_old_are_reduced_to_one_a_day() -> None:
     left = list(StorageSnapshot.objects.order_by("taken_at").values_list("taken_at", flat=True))
     border = AS_OF + timedelta(minutes=15) - timedelta(days=2)
     daily = [instant for instant in left if instant < border]
-    # Kept: the last one of each past day, and the last one before the limit on the day of the limit.
+    # Each full day keeps its last snapshot; the day that crosses the limit keeps the last one before it.
     assert [f"{instant:%d %H:%M}" for instant in daily] == ["18 23:45", "19 23:45", "20 12:00"]
     assert len(left) - len(daily) == 2 * 24 * 4 + 1
 
@@ -97,7 +97,7 @@ def test_a_small_panel_has_exact_numbers_and_needs_no_snapshot(django_assert_max
 
 
 @pytest.mark.usefixtures("few")
-def test_a_large_panel_has_the_numbers_of_its_snapshot(django_assert_max_num_queries: Any) -> None:
+def test_a_large_panel_shows_its_snapshot(django_assert_max_num_queries: Any) -> None:
     for _ in range(3):
         make_session()
     assert figures(as_of=AS_OF, max_age_days=7) is None
@@ -110,7 +110,7 @@ def test_a_large_panel_has_the_numbers_of_its_snapshot(django_assert_max_num_que
 
 
 @pytest.mark.usefixtures("few")
-def test_sessions_up_to_the_limit_are_counted() -> None:
+def test_the_page_counts_up_to_the_limit() -> None:
     make_session()
     make_session()
     found = figures(as_of=AS_OF, max_age_days=7)
@@ -138,7 +138,7 @@ def test_a_large_archive_leaves_the_live_numbers_exact(client: Client, see: Any)
     assert f"archived_as_of,{earlier.isoformat()},," in see(reverse(f"{PAGE}_csv")).splitlines()
 
 
-def test_the_size_of_a_large_table_is_checked_in_an_index_with_a_bound() -> None:
+def test_checking_for_a_large_table_reads_only_an_index() -> None:
     make_session()
     with CaptureQueriesContext(
         connection,
@@ -156,27 +156,26 @@ class TestOnTheLargePage:
         for _ in range(3):
             make_session(session_id="")
 
-    def test_the_numbers_show_their_time(self, see: Any, at_noon: None) -> None:
+    def test_the_numbers_are_marked_with_their_instant(self, see: Any, at_noon: None) -> None:
         snap(AS_OF - timedelta(minutes=7))
         make_session("newest")
         page = see(reverse(PAGE))
-        assert "11:53" in page
+        assert "<strong>As of 11:53.</strong>" in page
         assert "newest" not in page
         rows = see(reverse("admin:sessions_app_storage_csv")).splitlines()
         assert "total,sessions,3," in rows[1]
         assert "as_of,2026-11-22T11:53:00+00:00,," in rows
 
-    def test_numbers_of_another_day_show_their_date(self, see: Any, at_noon: None) -> None:
+    def test_a_snapshot_of_another_day_has_its_date(self, see: Any, at_noon: None) -> None:
         snap(AS_OF - timedelta(days=1))
-        assert "2026-11-21 12:00" in see(reverse(PAGE))
+        assert "As of 2026-11-21 12:00." in see(reverse(PAGE))
 
-    def test_before_the_first_snapshot_it_announces_the_count(self, client: Client, see: Any) -> None:
-        see()
-        assert client.get(reverse(PAGE)).context["figures"] is None
+    def test_before_the_first_snapshot_the_page_explains_what_happens(self, client: Client, see: Any) -> None:
+        assert "have not been counted yet" in see(reverse(PAGE))
         for name in ("csv", "json"):
             assert client.get(reverse(f"{PAGE}_{name}"))["Location"] == reverse(PAGE)
 
-    def test_users_who_see_the_report_can_request_a_new_snapshot(
+    def test_users_who_see_the_report_can_request_a_snapshot(
         self, client: Client, viewer: User, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked: list[tuple[str, ...]] = []
@@ -188,20 +187,12 @@ class TestOnTheLargePage:
             location = client.post(address, {"back": back})["Location"]
             assert location.partition("?")[0] == page
         assert [task for task, _ in asked] == ["sessions_app.tasks.take_snapshot"] * 2
-        # The first snapshot answers both requests.
+        # The first task counts for both requests.
         assert tasks.take_snapshot(asked[0][1]).startswith("3 sessions counted")
-        tasks.take_snapshot(asked[1][1])
+        assert tasks.take_snapshot(asked[1][1]) == "A newer snapshot already exists."
         assert StorageSnapshot.objects.count() == 1
 
-    def test_a_snapshot_taken_in_the_millisecond_of_the_request_answers_it(self) -> None:
-        requested_at = database_now()
-        snap(requested_at)
-        assert reports.has_snapshot_since(requested_at)
-        assert not reports.has_snapshot_since(requested_at + timedelta(milliseconds=1))
-        tasks.take_snapshot(requested_at.isoformat())
-        assert StorageSnapshot.objects.count() == 1
-
-    def test_nobody_else_can(self, client: Client, outsider: User) -> None:
+    def test_other_users_cannot_request_a_snapshot(self, client: Client, outsider: User) -> None:
         User.objects.filter(pk=outsider.pk).update(is_staff=True)
         client.force_login(outsider)
         assert client.post(reverse("admin:sessions_app_storage_count")).status_code == 403
@@ -215,7 +206,7 @@ def test_the_schedule_takes_a_snapshot_each_time() -> None:
     assert abs(StorageSnapshot.objects.latest("pk").taken_at - database_now()) < timedelta(minutes=1)
 
 
-def test_the_history_starts_at_the_given_time_and_has_a_bounded_number_of_points() -> None:
+def test_the_history_starts_at_the_requested_instant_and_has_a_maximum_of_points() -> None:
     snap()
     latest = StorageSnapshot.objects.get()
     for minutes in range(1, 400):
@@ -235,7 +226,7 @@ def test_the_history_starts_at_the_given_time_and_has_a_bounded_number_of_points
     assert history(since=AS_OF + timedelta(days=1)) == []
 
 
-def test_restored_sessions_are_subtracted_from_what_a_run_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_each_run_freed_excludes_restored_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     make_session("bad", session_id="")
     run = swept(invalid=True)
     swept(invalid=True)

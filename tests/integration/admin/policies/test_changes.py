@@ -1,4 +1,4 @@
-"""What is kept of the changes of policies, and how it is seen and downloaded."""
+"""The change log of policies: its entries, its screen and its downloads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.clients import CHANGES, POLICIES, policy_form, post_policy
 from tests.factories import make_policy
 
 
-def test_a_change_is_kept_with_what_was_before(as_root: Client) -> None:
+def test_a_change_is_stored_with_the_values_before(as_root: Client) -> None:
     policy = make_policy("Team", "invalid", schedule="0 2 * * *", is_enabled=True)
     post_policy(
         as_root,
@@ -38,7 +38,7 @@ def test_a_change_is_kept_with_what_was_before(as_root: Client) -> None:
     assert policy.next_run_at.hour == 4
 
 
-def test_saving_what_is_the_same_is_no_change(as_root: Client) -> None:
+def test_saving_without_changes_is_not_recorded(as_root: Client) -> None:
     policy = make_policy("Team", "invalid")
     data = policy_form(
         ("1", "invalid", ""), policy=policy, schedule="", is_enabled="", description="", brake_percent=""
@@ -47,7 +47,7 @@ def test_saving_what_is_the_same_is_no_change(as_root: Client) -> None:
     assert not PolicyChange.objects.filter(policy=policy).exists()
 
 
-def test_a_policy_with_runs_stays_and_another_is_deleted_and_kept_in_the_ledger(as_root: Client) -> None:
+def test_a_policy_without_runs_can_be_deleted_and_keeps_its_change_log(as_root: Client) -> None:
     policy = make_policy("Team", "invalid")
     assert as_root.post(f"{POLICIES}{policy.pk}/delete/", {"post": "yes"}).status_code == 302
     change = PolicyChange.objects.get(policy_name="Team")
@@ -59,10 +59,10 @@ def test_a_policy_with_runs_stays_and_another_is_deleted_and_kept_in_the_ledger(
     assert CleanupPolicy.objects.filter(pk=policy.pk).exists()
 
 
-class TestLedgerOfChanges:
+class TestChangeLog:
     @pytest.fixture
     def changes(self) -> list[PolicyChange]:
-        """What two people did, the first of them long ago."""
+        """Changes by two users, the first of them long ago."""
         PolicyChange.objects.all().delete()
         policy = make_policy("=Team", "invalid")
         after = policies.snapshot_of(policy)
@@ -74,15 +74,15 @@ class TestLedgerOfChanges:
         PolicyChange.objects.filter(pk=made[0].pk).update(changed_at=long_ago)
         return made
 
-    def test_leaves_as_csv_and_as_json(self, as_root: Client, changes: list[PolicyChange]) -> None:
+    def test_downloads_as_csv_and_json(self, as_root: Client, changes: list[PolicyChange]) -> None:
         text = as_root.get(f"{CHANGES}export.csv").getvalue().decode()
         latest, first = csv.DictReader(io.StringIO(text))
         assert (latest["policy"], latest["actor"], first["actor"]) == ("'=Team", "carol", "root")
         assert (latest["what"], first["before"]) == ("Namespace: none → shop", "")
         assert json.loads(latest["after"])["namespace"] == "shop"
-        told = json.loads(as_root.get(f"{CHANGES}export.json").getvalue())
-        assert [change["change"] for change in told["changes"]] == [changes[1].pk, changes[0].pk]
-        assert told["changes"][1]["after"] == changes[0].after_json
+        exported = json.loads(as_root.get(f"{CHANGES}export.json").getvalue())
+        assert [change["change"] for change in exported["changes"]] == [changes[1].pk, changes[0].pk]
+        assert exported["changes"][1]["after"] == changes[0].after_json
         html = as_root.get(f"{CHANGES}?actor=carol").content.decode()
         assert f'{CHANGES}export.csv?actor=carol"' in html
 
@@ -99,17 +99,17 @@ class TestLedgerOfChanges:
         self, as_root: Client, changes: list[PolicyChange], query: str, actors: list[str]
     ) -> None:
         response = as_root.get(f"{CHANGES}export.json?{query}")
-        told = json.loads(response.getvalue())
-        assert [change["actor"] for change in told["changes"]] == actors
+        exported = json.loads(response.getvalue())
+        assert [change["actor"] for change in exported["changes"]] == actors
         assert as_root.get(f"{CHANGES}?{query}").status_code == 200
 
-    def test_never_leaves_whole_by_a_mistake_in_the_address(
+    def test_is_not_downloaded_unfiltered_for_a_wrong_filter(
         self, as_root: Client, changes: list[PolicyChange]
     ) -> None:
         for query in ("changed=zzz", "before_json__name=x"):
             assert as_root.get(f"{CHANGES}export.csv?{query}").status_code == 400
 
-    def test_leaves_to_those_who_may_see_it(
+    def test_downloads_require_the_view_permission(
         self, client: Client, viewer: User, changes: list[PolicyChange]
     ) -> None:
         client.force_login(viewer)
@@ -117,7 +117,7 @@ class TestLedgerOfChanges:
             assert client.get(f"{CHANGES}export.{kind}").status_code == 403
 
     @pytest.mark.django_db
-    def test_tells_what_the_policies_of_the_installation_were(self) -> None:
+    def test_contains_the_policies_of_the_installation(self) -> None:
         policy, changed = make_policy("Team", "invalid"), make_policy("Other", ("expired", 3))
         PolicyChange.objects.all().delete()
         for installed in (policy, changed):

@@ -1,4 +1,4 @@
-"""Policies run by hand, and who may run, change and see them."""
+"""Manual sweeps of policies, and the permissions to view, change and run policies."""
 
 from __future__ import annotations
 
@@ -24,112 +24,110 @@ def queued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     return calls
 
 
-def look_at(client: Client, policy: CleanupPolicy) -> dict[str, str]:
-    """What the page that asks whether to run a policy now sends."""
+def preview_fields(client: Client, policy: CleanupPolicy) -> dict[str, str]:
+    """Return the fields of the form that runs a policy."""
     html = client.get(f"{POLICIES}{policy.pk}/run/").content.decode()
     return dict(re.findall(r'<input type="hidden" name="(policy|due_at)" value="([^"]+)">', html))
 
 
-def start(client: Client, policy: CleanupPolicy, seen: dict[str, str]) -> str:
-    return client.post(f"{POLICIES}{policy.pk}/run/", seen, follow=True).content.decode()
+def start(client: Client, policy: CleanupPolicy, fields: dict[str, str]) -> str:
+    return client.post(f"{POLICIES}{policy.pk}/run/", fields, follow=True).content.decode()
 
 
 class TestRunNow:
-    def test_shows_what_would_go_and_leaves_it_to_the_worker(
+    def test_shows_a_preview_and_queues_the_sweep(
         self, as_root: Client, queued: list[tuple[Any, ...]]
     ) -> None:
         make_session("bad", session_id="")
         policy = make_policy("Team", "invalid", brake_count=0)
         html = as_root.get(f"{POLICIES}{policy.pk}/run/").content.decode()
-        assert "Held for a person." in html
+        assert "Needs approval." in html
         assert not queued
-        assert "is on its way in the worker" in start(as_root, policy, look_at(as_root, policy))
+        assert "was queued for the worker" in start(as_root, policy, preview_fields(as_root, policy))
         ((name, pk, due_at, *origin),) = queued
         assert (name, pk, origin) == ("sessions_app.tasks.sweep", policy.pk, ["admin", "root"])
         from sessions_app import tasks
 
-        assert "It waits for a person." in tasks.sweep(pk, due_at, *origin)
+        assert "needs approval" in tasks.sweep(pk, due_at, *origin)
         run = CleanupRun.objects.get()
         assert (run.trigger, run.actor, run.state) == ("admin", "root", "held")
 
-    def test_beside_a_run_at_work_is_refused(self, as_root: Client, queued: list[tuple[Any, ...]]) -> None:
+    def test_is_refused_while_another_run_is_running(
+        self, as_root: Client, queued: list[tuple[Any, ...]]
+    ) -> None:
         policy = make_policy("Team", "invalid")
         policies.sweep(policy, due_at=database_now(), trigger="schedule")
         CleanupRun.objects.update(state="running")
-        html = start(as_root, policy, look_at(as_root, policy))
+        html = start(as_root, policy, preview_fields(as_root, policy))
         assert f"is already running: run {CleanupRun.objects.get().pk}." in html
         assert not queued
 
-    def test_of_all_sessions_waits_until_somebody_types_the_number(
-        self, as_root: Client, queued: list[tuple[Any, ...]]
-    ) -> None:
+    def test_of_all_sessions_needs_approval(self, as_root: Client, queued: list[tuple[Any, ...]]) -> None:
         for number in range(3):
             make_session(f"fresh-{number}")
         make_session("dear", is_pinned=True)
         policy = make_policy("CI", "all", brake_percent=50)
-        told = "Started by hand, it would take 4 of 4 sessions: somebody has to type the number."
-        assert told in as_root.get(f"{POLICIES}{policy.pk}/run/").content.decode()
-        start(as_root, policy, look_at(as_root, policy))
+        message = "Started manually, this step would remove 4 of 4 sessions: someone has to type the number."
+        assert message in as_root.get(f"{POLICIES}{policy.pk}/run/").content.decode()
+        start(as_root, policy, preview_fields(as_root, policy))
         from sessions_app import tasks
 
         tasks.sweep(*queued[0][1:])
         run = CleanupRun.objects.get()
-        assert (run.state, run.held_because, BrowserSession.objects.count()) == ("held", told, 4)
+        assert (run.state, run.held_because, BrowserSession.objects.count()) == ("held", message, 4)
         page = f"/admin/sessions_app/cleanuprun/{run.pk}/plan/"
         as_root.post(page, {"approve": "1"})
         assert BrowserSession.objects.count() == 4
         as_root.post(page, {"approve": "1", "number": "4"})
         assert BrowserSession.objects.count() == 0
 
-    def test_of_a_policy_that_was_changed_meanwhile_is_refused(
-        self, as_root: Client, queued: list[tuple[Any, ...]]
-    ) -> None:
+    def test_of_a_changed_policy_is_refused(self, as_root: Client, queued: list[tuple[Any, ...]]) -> None:
         policy = make_policy("Team", "invalid")
-        seen = look_at(as_root, policy)
+        fields = preview_fields(as_root, policy)
         policy.steps.update(criterion="all")
-        assert "The policy was changed meanwhile: look at it again." in start(as_root, policy, seen)
+        assert "The policy was changed in the meantime." in start(as_root, policy, fields)
         assert not queued
 
     @pytest.mark.parametrize("due_at", ["", "soon", "2026-11-22T12:00:00", "yesterday", "tomorrow"])
-    def test_of_what_was_not_looked_at_just_now_is_refused(
+    def test_without_a_recent_preview_is_refused(
         self, as_root: Client, queued: list[tuple[Any, ...]], due_at: str
     ) -> None:
         hours = {"yesterday": -25, "tomorrow": 1}.get(due_at)
         policy = make_policy("Team", "invalid")
         instant = due_at if hours is None else (database_now() + timedelta(hours=hours)).isoformat()
-        told = start(as_root, policy, {**look_at(as_root, policy), "due_at": instant})
-        assert "look at it again" in told
+        html = start(as_root, policy, {**preview_fields(as_root, policy), "due_at": instant})
+        assert "This preview is over a day old." in html
         assert not queued
 
     def test_sent_twice_is_one_sweep(self, as_root: Client, queued: list[tuple[Any, ...]]) -> None:
         for name in ("bad", "fine", "good"):
             make_session(name, **({"session_id": ""} if name == "bad" else {}))
         policy = make_policy("Team", "invalid", brake_count=0)
-        seen = look_at(as_root, policy)
+        fields = preview_fields(as_root, policy)
         from sessions_app import tasks
 
         for _ in range(2):
-            start(as_root, policy, seen)
+            start(as_root, policy, fields)
             tasks.sweep(*queued[-1][1:])
         assert [run.state for run in CleanupRun.objects.all()] == ["held"]
 
-    @pytest.mark.parametrize(("days", "is_told"), [(0, True), (14, False)])
-    def test_tells_what_cannot_be_undone(
-        self, as_root: Client, settings: Any, days: float, is_told: bool
+    @pytest.mark.parametrize(("days", "is_warned"), [(0, True), (14, False)])
+    def test_warns_about_what_cannot_be_undone(
+        self, as_root: Client, settings: Any, days: float, is_warned: bool
     ) -> None:
         settings.RAPTOR_ARCHIVE_DAYS = days
         for name in ("bad", "fine", "good"):
             make_session(name, **({"session_id": ""} if name == "bad" else {}))
         html = as_root.get(f"{POLICIES}{make_policy('Team', 'invalid').pk}/run/").content.decode()
-        assert ("RAPTOR_ARCHIVE_DAYS is 0" in html, "Deleted for good" in html) == (is_told, is_told)
-        assert ("Moved to the archive" in html) is not is_told
+        assert ("RAPTOR_ARCHIVE_DAYS is 0" in html, "Deleted permanently" in html) == (is_warned, is_warned)
+        assert ("Moved to the archive" in html) is not is_warned
 
-    def test_of_no_policy_is_not_found(self, as_root: Client) -> None:
+    def test_of_an_unknown_policy_is_not_found(self, as_root: Client) -> None:
         assert as_root.get(f"{POLICIES}999999/run/").status_code == 404
 
 
 class TestPermissions:
-    def test_a_viewer_sees_and_changes_nothing(
+    def test_a_viewer_cannot_change_policies(
         self, client: Client, viewer: User, queued: list[tuple[Any, ...]]
     ) -> None:
         client.force_login(viewer)
@@ -148,17 +146,17 @@ class TestPermissions:
         assert client.get(CHANGES).status_code == 403
         assert not queued
 
-    def test_who_cleans_up_runs_it_and_does_not_change_it(
+    def test_an_operator_can_run_a_policy_but_not_change_it(
         self, client: Client, operator: User, queued: list[tuple[Any, ...]]
     ) -> None:
         client.force_login(operator)
         policy = make_policy("Team")
         assert "Run now" in client.get(f"{POLICIES}{policy.pk}/change/").content.decode()
-        start(client, policy, look_at(client, policy))
+        start(client, policy, preview_fields(client, policy))
         assert len(queued) == 1
         assert client.post(f"{POLICIES}{policy.pk}/change/", policy_form(policy=policy)).status_code == 403
 
-    def test_who_may_change_policies_and_clean_up_may_change_their_steps(
+    def test_users_who_can_change_policies_and_clean_up_can_change_steps(
         self, client: Client, viewer: User
     ) -> None:
         allowed = Permission.objects.filter(codename__in=("change_cleanuppolicy", "clean_up_sessions"))
@@ -168,7 +166,7 @@ class TestPermissions:
         post_policy(client, f"{policy.pk}/change/", policy_form(("1", "expired", "2"), policy=policy))
         assert steps_of(policy) == [(1, "expired", 2)]
 
-    def test_who_may_not_clean_up_cannot_let_a_policy_do_it(self, client: Client, viewer: User) -> None:
+    def test_users_who_cannot_clean_up_cannot_change_policies(self, client: Client, viewer: User) -> None:
         codenames = [f"{action}_cleanuppolicy" for action in ("add", "change", "delete")]
         viewer.user_permissions.add(*Permission.objects.filter(codename__in=codenames))
         client.force_login(viewer)
@@ -181,9 +179,7 @@ class TestPermissions:
         assert steps_of(policy) == [(1, "invalid", None)]
         assert 'name="_save"' not in client.get(f"{POLICIES}{policy.pk}/change/").content.decode()
 
-    def test_the_page_shows_runs_and_changes_to_those_who_may_see_them(
-        self, client: Client, viewer: User
-    ) -> None:
+    def test_the_page_shows_runs_and_changes_with_permission(self, client: Client, viewer: User) -> None:
         policy = make_policy("Team", "invalid", brake_count=0)
         make_session("bad", session_id="")
         policies.sweep(policy, due_at=database_now(), trigger="schedule")
@@ -200,7 +196,7 @@ class TestPermissions:
         viewer.user_permissions.remove(Permission.objects.get(codename="view_cleanuprun"))
         assert (pages().count(link), "the-author" in pages()) == (0, True)
 
-    def test_the_ledger_is_append_only(self, as_root: Client) -> None:
+    def test_the_change_log_is_read_only(self, as_root: Client) -> None:
         policy = make_policy("Team", "invalid")
         change = policies.record_change(policy, "added", "root", None, policies.snapshot_of(policy))
         assert as_root.get(f"{CHANGES}?policy_name=Team&action__exact=added").status_code == 200

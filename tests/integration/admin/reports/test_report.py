@@ -1,4 +1,4 @@
-"""The page of the storage report: its charts, its limits, and what it costs."""
+"""The page of the storage report: its charts, its conditions and its cost."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TestGrowth:
         ("query", "sessions"),
         [("?days=7", [3, 4]), ("", [2, 3, 4]), ("?days=90", [1, 2, 3, 4]), ("?days=8", [2, 3, 4])],
     )
-    def test_it_shows_the_days_that_are_asked_for(
+    def test_it_shows_the_requested_days(
         self, see: Callable[..., str], query: str, sessions: list[int]
     ) -> None:
         page = see(f"{PAGE}{query}")
@@ -65,7 +65,7 @@ class TestGrowth:
         last = chart_in(page, "growth")["series"][1]["values"][-1]
         assert f"{last / 1024:.1f}\xa0KB" in table
 
-    def test_the_first_page_has_it_with_its_scripts(self, see: Callable[..., str]) -> None:
+    def test_the_dashboard_has_it_with_its_scripts(self, see: Callable[..., str]) -> None:
         page = see("/admin/")
         assert chart_in(page, "growth")["series"][0]["values"] == [2, 3, 4]
         assert all(script in page for script in CHARTS)
@@ -74,15 +74,15 @@ class TestGrowth:
         assert not any(script in see() for script in CHARTS)
 
 
-def test_without_a_past_it_says_when_there_will_be_one(see: Callable[..., str]) -> None:
+def test_without_snapshots_the_page_says_when_they_come(see: Callable[..., str]) -> None:
     snap(1)
     for page in (see(PAGE), see("/admin/")):
-        assert "the chart begins with the second" in page
+        assert "The chart appears with the second one" in page
         assert "<canvas" not in page
     assert not any(script in page for script in CHARTS)
 
 
-def test_what_each_cleanup_freed_is_for_those_who_see_the_runs(
+def test_the_chart_of_cleanups_requires_permission_to_view_runs(
     client: Client, see: Callable[..., str], viewer: User
 ) -> None:
     make_session("bad", session_id="")
@@ -92,7 +92,7 @@ def test_what_each_cleanup_freed_is_for_those_who_see_the_runs(
     assert (data["at"], data["series"][0]["values"]) == ([f"Run {run.pk}"], [run.removed_bytes])
     address = reverse("admin:sessions_app_cleanuprun_change", args=[run.pk])
     assert f'<a href="{address}">Run {run.pk}</a>' in see(PAGE)
-    assert "No cleanup has removed a session in these days" in see(f"{PAGE}?days=7")
+    assert "No cleanup removed sessions in this period" in see(f"{PAGE}?days=7")
     viewer.user_permissions.set(Permission.objects.filter(codename="view_browsersession"))
     page = see(PAGE)
     assert "Freed by each cleanup" not in page
@@ -124,7 +124,7 @@ class TestLimits:
         ]
         assert "No limit" not in see(PAGE)
 
-    def test_only_who_sees_policies_sees_them(self, see: Callable[..., str], viewer: User) -> None:
+    def test_they_require_permission_to_view_policies(self, see: Callable[..., str], viewer: User) -> None:
         make_policy("Half", over_count=8)
         viewer.user_permissions.set(Permission.objects.filter(codename="view_browsersession"))
         assert "<meter" not in see(PAGE)
@@ -180,13 +180,13 @@ class TestTicks:
         points = [Point(at, 1, 1, 1, 1) for at in (first, last)]
         return [tick["label"] for tick in charts.growth(points, 7).data["ticks"]]
 
-    def test_they_are_round_by_the_clock_of_the_panel(self) -> None:
+    def test_they_are_round_in_the_time_zone_of_the_panel(self) -> None:
         noon = datetime(2026, 11, 22, 11, 20, tzinfo=UTC)
         assert self.ticks(noon, noon + timedelta(hours=3)) == ["13:00", "14:00", "15:00"]
         week = self.ticks(noon - timedelta(days=7), noon)
         assert week == [f"{day} Nov" for day in range(16, 23)]
 
-    def test_a_change_of_the_clocks_moves_no_midnight(self) -> None:
+    def test_midnight_stays_midnight_when_the_clocks_change(self) -> None:
         first = datetime(2026, 10, 23, 10, tzinfo=UTC)
         points = [Point(at, 1, 1, 1, 1) for at in (first, first + timedelta(days=4))]
         instants = [
@@ -195,7 +195,7 @@ class TestTicks:
         ]
         assert {instant.hour for instant in instants} <= {0, 12}
 
-    def test_a_moment_and_a_decade_have_few(self) -> None:
+    def test_there_are_few_for_any_period(self) -> None:
         now = datetime(2026, 11, 22, 11, tzinfo=UTC)
         assert len(self.ticks(now, now + timedelta(seconds=1))) <= 9
         assert 1 <= len(self.ticks(now - timedelta(days=3650), now)) <= 9
