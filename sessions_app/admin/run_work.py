@@ -26,8 +26,8 @@ from sessions_app.cleanup import (
     CleanupRefused,
     PlanOutdated,
     close_cleanup,
+    interrupt_if_dead,
     make_again,
-    mark_dead_runs,
     plan_cleanup,
     run_cleanup,
     summary,
@@ -126,7 +126,7 @@ def enqueue(run: CleanupRun, task: str, *args: Any) -> bool:
 
 def resume_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpResponse:
     """Go on with a run that was interrupted, has failed, or died."""
-    run = _if_dead_interrupted(get_run(request, run_id))
+    run = interrupt_if_dead(get_run(request, run_id))
     if run.state in (_State.PLANNED, _State.HELD):
         # What nobody has confirmed is looked at first.
         return to_plan(run)
@@ -135,12 +135,12 @@ def resume_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpR
 
 def undo_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpResponse:
     """Bring back what a run removed; by the worker, where that is much."""
-    return _undo(request, get_run(request, run_id))
+    return _undo(request, interrupt_if_dead(get_run(request, run_id)))
 
 
 def close_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpResponse:
     """Dismiss a plan, or give up the rest of a run that stopped."""
-    run = _if_dead_interrupted(get_run(request, run_id))
+    run = interrupt_if_dead(get_run(request, run_id))
     try:
         close_cleanup(run, actor=request.user.get_username())
     except CleanupRefused as reason:
@@ -174,15 +174,6 @@ def protect_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> Http
     CleanupRun.objects.filter(pk=run.pk).update(is_protected=is_protected)
     screen.log_change(request, run, "Protected." if is_protected else "No longer protected.")
     return to_run(run)
-
-
-def _if_dead_interrupted(run: CleanupRun) -> CleanupRun:
-    now = database_now()
-    if run.is_dead(now):
-        # This one alone: the next tidying up marks the others, and lets their sweeps go on.
-        mark_dead_runs(as_of=now, run=run)
-        run.refresh_from_db()
-    return run
 
 
 def _carry_out(request: HttpRequest, run: CleanupRun) -> HttpResponse:

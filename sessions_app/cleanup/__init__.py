@@ -26,6 +26,7 @@ from sessions_app.cleanup.claims import (
     PlanOutdated,
     abandoned_sweeps,
     drop_old_plans,
+    interrupt_if_dead,
     mark_dead_runs,
     why_busy,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "empty_archive",
     "hold",
     "hold_again",
+    "interrupt_if_dead",
     "make_again",
     "mark_dead_runs",
     "matching",

@@ -15,6 +15,7 @@ from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import CleanupPolicy, CleanupRun, DatabaseClock, PlannedSessions
 from sessions_app.models.cleanup import HEARTBEAT_LIMIT, PLAN_LIMIT
 from sessions_app.models.clock import database_now
+from sessions_app.wording import count_of
 
 LOCK_WAIT_MILLISECONDS = 5_000
 
@@ -55,12 +56,23 @@ def bound_lock_waits() -> None:
 def claim(run: CleanupRun, allowed: Q, *, state: str, **values: Any) -> None:
     """Make the run ours by compare-and-set, in its new state.
 
+    A run that is at work only by its state, because its process died, is marked as interrupted first.
+
     Raises:
         CleanupInProgress: it is not in a state that is allowed, another process was faster, or
             another run of the same policy is at work.
         CleanupHeld, PlanOutdated: the plan may not be run, or no longer.
     """
     _refuse_outdated(run)
+    if _try_to_claim(run, allowed, state, values):
+        return
+    interrupt_if_dead(run)
+    if not _try_to_claim(run, allowed, state, values):
+        raise _refusal(run)
+
+
+def _try_to_claim(run: CleanupRun, allowed: Q, state: str, values: dict[str, Any]) -> bool:
+    """Report whether the run is ours now; it is read again in any case."""
     attempt = run.attempt + 1
     ours = CleanupRun.objects.filter(allowed, pk=run.pk, attempt=run.attempt)
     try:
@@ -77,21 +89,52 @@ def claim(run: CleanupRun, allowed: Q, *, state: str, **values: Any) -> None:
     except IntegrityError:
         if run.policy is None:
             raise
-        told = why_busy(run.policy) or f"“{run.policy}” is already running."
-        raise CleanupInProgress(told) from None
+        if told := why_busy(run.policy):
+            raise CleanupInProgress(told) from None
+        # The run of the policy that was in the way has ended since, or its process died.
+        for other in CleanupRun.objects.filter(policy=run.policy, state=_State.RUNNING):
+            interrupt_if_dead(other)
+        claimed = 0
     run.refresh_from_db()
     if claimed:
         run.attempt = attempt
-        return
+    return claimed == 1
+
+
+def _refusal(run: CleanupRun) -> CleanupRefused:
+    """Explain why a run could not be claimed."""
     if run.state == _State.HELD:
-        raise CleanupHeld(f"Run {run.pk} is held for a person. {run.held_because} Approve it on its page.")
-    raise CleanupInProgress(f"Run {run.pk} is {run.get_state_display().lower()} already.")
+        return CleanupHeld(f"Run {run.pk} is held for a person. {run.held_because} Approve it on its page.")
+    told = f"Run {run.pk} is {run.get_state_display().lower()} already."
+    if run.state in _AT_WORK and run.heartbeat_at is not None:
+        silent_seconds = max(0, round((database_now() - run.heartbeat_at).total_seconds()))
+        told += (
+            f" Another process is working on it and reported {count_of(silent_seconds, 'second')} ago. Wait "
+            "until it has ended. If that process was killed, try again when it has been silent for "
+            f"{HEARTBEAT_LIMIT.total_seconds():.0f} seconds."
+        )
+    return CleanupInProgress(told)
+
+
+def interrupt_if_dead(run: CleanupRun) -> CleanupRun:
+    """Mark a run as interrupted if its process died, so that it can be resumed; read it again."""
+    run.refresh_from_db()
+    now = database_now()
+    if run.is_dead(now):
+        # Only this one: the next tidy-up marks the others, and resumes their sweeps.
+        mark_dead_runs(as_of=now, run=run)
+        run.refresh_from_db()
+    return run
 
 
 def why_busy(policy: CleanupPolicy) -> str:
-    """Say which run of a policy is at work, for there is one at a time; blank where none is."""
-    at_work = CleanupRun.objects.filter(policy=policy, state=_State.RUNNING).first()
-    return f"“{policy}” is already running: run {at_work.pk}." if at_work else ""
+    """Explain which run of a policy is at work, because only one runs at a time; blank where none is.
+
+    A run whose process died does not count: the next run of the policy marks it as interrupted.
+    """
+    at_work = CleanupRun.objects.filter(policy=policy, state=_State.RUNNING)
+    alive = at_work.exclude(heartbeat_at__lt=database_now() - HEARTBEAT_LIMIT).first()
+    return f"“{policy}” is already running: run {alive.pk}." if alive else ""
 
 
 def reload(run: CleanupRun) -> None:
