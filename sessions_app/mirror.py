@@ -17,14 +17,14 @@ from django.utils import timezone
 
 from sessions_app import documents
 from sessions_app.bulk import Row, document_writer, insert_sessions
-from sessions_app.cleanup import plan_cleanup, run_cleanup, write_owed_files
+from sessions_app.cleanup import describe_access, plan_cleanup, run_cleanup, write_owed_files
 from sessions_app.commits import repeatable_transaction
 from sessions_app.criteria import SELECTION_LIMIT, Criteria
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, BrowserSession, DatabaseClock, SessionDirectory
 from sessions_app.session_files import (
     SUFFIX,
-    FileStamp,
+    FileFacts,
     SessionFolder,
     SkippedFile,
     stamp_of,
@@ -33,7 +33,7 @@ from sessions_app.session_files import (
 from sessions_app.sync_result import SyncResult
 
 _T = TypeVar("_T")
-_File = tuple[str, bytes, FileStamp]
+_File = tuple[str, bytes, FileFacts]
 
 # Rows of one transaction, and bytes of documents in memory, whichever is reached first.
 BATCH_SIZE = 2_000
@@ -122,14 +122,13 @@ class Mirror:
         return added, changed, missing, owed
 
     def _pay(self, owed: list[int]) -> list[int]:
-        """Write the files of sessions that came back; tell those whose place another file has taken."""
-        try:
-            write_owed_files(self.directory, self.folder)
-        except OSError as error:
-            self.result.skip(str(self.folder.path), f"cannot be written to: {error.strerror}")
-            return []
-        unpaid = BrowserSession.objects.filter(pk__in=owed, file_changed_ns=None)
-        return list(unpaid.values_list("pk", flat=True))
+        """Write the files of sessions that came back; return those whose place another file has taken."""
+        paid = write_owed_files(self.directory, self.folder)
+        self.result.written += paid.written
+        self.result.notes += describe_access(paid.changed_access)
+        if paid.error:
+            self.result.skip(str(self.folder.path), f"cannot be written to: {paid.error}")
+        return list(set(owed).intersection(paid.taken))
 
     def _settle_left_aside(self) -> None:
         """End the removals that a crash cut off between setting a file aside and unlinking it."""
@@ -214,9 +213,9 @@ class Mirror:
 
     def _rows(self, lot: list[_File]) -> Iterator[Row]:
         owner = (self.directory.namespace, self.directory.pk)
-        for file_name, data, stamp in lot:
+        for file_name, data, facts in lot:
             fields = documents.parse(data, time_zone=self.time_zone)
-            yield (*owner, session_name(file_name), file_name, *stamp, *self.written(fields, data))
+            yield (*owner, session_name(file_name), file_name, *facts, *self.written(fields, data))
 
     def _renew_claim(self) -> None:
         own = SessionDirectory.objects.filter(pk=self.directory.pk, sync_number=self.directory.sync_number)
@@ -245,18 +244,14 @@ class Mirror:
             before = dict(BrowserSession.objects.filter(pk__in=pks).values_list("pk", "document"))
             with transaction.atomic():
                 self._renew_claim()
-                for pk, (_, data, stamp) in zip(pks, lot, strict=True):
-                    values = self._values(data, stamp, is_same=bytes(before.get(pk, b"")) == data)
+                for pk, (_, data, facts) in zip(pks, lot, strict=True):
+                    values = self._values(data, facts, is_same=bytes(before.get(pk, b"")) == data)
                     self.result.changed += BrowserSession.objects.filter(pk=pk).update(**values)
             self.progress(len(lot))
 
-    def _values(self, data: bytes, stamp: FileStamp, *, is_same: bool) -> dict[str, Any]:
+    def _values(self, data: bytes, facts: FileFacts, *, is_same: bool) -> dict[str, Any]:
         """What a file that was written again changes in its session."""
-        values: dict[str, Any] = {
-            "file_inode": stamp.inode,
-            "file_modified_ns": stamp.modified_ns,
-            "file_changed_ns": stamp.changed_ns,
-        }
+        values: dict[str, Any] = {**facts.as_columns()}
         if is_same:
             # The same bytes again: plans that list the session still hold.
             return {**values, "updated_at": F("updated_at")}
@@ -269,13 +264,13 @@ class Mirror:
         lot_bytes = 0
         for name in names:
             try:
-                data, stamp = self.folder.read(name, max_bytes=self.max_bytes)
+                data, facts = self.folder.read(name, max_bytes=self.max_bytes)
             except SkippedFile as reason:
                 self.result.skip(name, reason)
             except FileNotFoundError:
                 continue
             else:
-                lot.append((name, data, stamp))
+                lot.append((name, data, facts))
                 lot_bytes += len(data)
                 if lot_bytes >= BATCH_BYTES:
                     yield lot

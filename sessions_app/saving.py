@@ -11,7 +11,7 @@ from django.utils import timezone
 from sessions_app import documents
 from sessions_app.exceptions import SessionException
 from sessions_app.models import BrowserSession
-from sessions_app.session_files import SessionFolder, SkippedFile, stamp_of
+from sessions_app.session_files import SessionFolder, SkippedFile, access_of, stamp_of
 
 
 def store_document(session: BrowserSession, content: dict[str, Any]) -> None:
@@ -38,22 +38,18 @@ def store_document(session: BrowserSession, content: dict[str, Any]) -> None:
 
 
 def _write_file(session: BrowserSession, data: bytes) -> dict[str, int]:
-    """Write the document of a mirrored session; give the file's stamp, as columns have it."""
+    """Write the document of a mirrored session; return the facts of the file, as columns have them."""
     if session.directory is None:
         return {}
     try:
         with SessionFolder(session.directory.path) as folder:
-            stamp = folder.write(session.file_name, data)
+            facts = folder.write(session.file_name, data, access=access_of(session))
     except OSError as error:
         raise SessionException(
             f"The file of “{session.name}” cannot be written to {session.directory.path}: {error.strerror}. "
             "Nothing was changed."
         ) from None
-    return {
-        "file_inode": stamp.inode,
-        "file_modified_ns": stamp.modified_ns,
-        "file_changed_ns": stamp.changed_ns,
-    }
+    return facts.as_columns()
 
 
 def current_document(session: BrowserSession) -> bytes:

@@ -7,57 +7,42 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
-from sessions_app.models import StoredSession
+from sessions_app.file_access import FileAccess
+from sessions_app.file_facts import STAMP_COLUMNS, FileFacts, FileStamp, access_of, stamp_of, stamp_values
+from sessions_app.file_writing import TEMPORARY_PREFIX, complete_half, create_file, write_temporary
 
 SUFFIX = ".json"
 _ASIDE_PREFIX = ".removing-"
-_TEMPORARY_PREFIX = ".writing-"
 _ABANDONED_AFTER_SECONDS = 3_600
 _READ_ATTEMPTS = 3
-_INODE_MASK = (1 << 63) - 1  # what a signed 64-bit column holds
 
-
-class FileStamp(NamedTuple):
-    """Tells one state of a file from any other: a write, a rename or a copy has another stamp."""
-
-    inode: int
-    size_bytes: int
-    modified_ns: int
-    changed_ns: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> Self:
-        return cls(*stamp_values(status))
-
-    def is_same_content(self, other: FileStamp) -> bool:
-        """Compare all but the ctime, which our own renaming changes."""
-        return self[:3] == other[:3]
-
-
-def stamp_values(status: os.stat_result) -> tuple[int, int, int, int]:
-    """The values of a stamp, bare: for the one loop that takes a million."""
-    return (status.st_ino & _INODE_MASK, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def stamp_of(session: StoredSession) -> FileStamp | None:
-    """The state of the file that a mirrored session was read from; None where it has none."""
-    if session.file_inode is None or session.file_modified_ns is None or session.file_changed_ns is None:
-        return None
-    return FileStamp(
-        session.file_inode, session.size_bytes, session.file_modified_ns, session.file_changed_ns
-    )
+__all__ = [
+    "STAMP_COLUMNS",
+    "SUFFIX",
+    "BusyFile",
+    "FileFacts",
+    "FileStamp",
+    "SessionFolder",
+    "SkippedFile",
+    "access_of",
+    "stamp_of",
+    "stamp_values",
+]
 
 
 class SkippedFile(Exception):
     """A file that is no document, or that cannot be read; the message says why."""
+
+
+class BusyFile(SkippedFile):
+    """A file that another process may be writing right now: nothing is known of it yet."""
 
 
 class SessionFolder:
@@ -89,7 +74,7 @@ class SessionFolder:
                     yield entry
                 elif entry.name.startswith(_ASIDE_PREFIX):
                     self.left_aside.append(entry.name)
-                elif entry.name.startswith(_TEMPORARY_PREFIX):
+                elif entry.name.startswith(TEMPORARY_PREFIX):
                     self.temporary.append(entry.name)
 
     def remove_abandoned(self) -> None:
@@ -99,8 +84,8 @@ class SessionFolder:
                 if time.time() - self._status(name).st_mtime > _ABANDONED_AFTER_SECONDS:
                     os.unlink(name, dir_fd=self._fd)
 
-    def read(self, file_name: str, *, max_bytes: int) -> tuple[bytes, FileStamp]:
-        """Read a whole document, and the stamp that it had before and after.
+    def read(self, file_name: str, *, max_bytes: int) -> tuple[bytes, FileFacts]:
+        """Read a whole document, and the stamp that it had before and after, with who may read it.
 
         Raises:
             SkippedFile: it is over-large, no regular file, not readable, or being written right now.
@@ -116,43 +101,66 @@ class SessionFolder:
             finally:
                 os.close(fd)
             if is_settled and len(data) == status.st_size:
-                return data, FileStamp.of(status)
-        raise SkippedFile("is being written right now; the next sync tries again")
+                return data, FileFacts.of(status)
+        raise BusyFile("is being written right now; the next sync tries again")
 
-    def write(self, file_name: str, data: bytes) -> FileStamp:
-        """Write a document so that a reader, or a crash, sees the old one or the new one whole."""
-        temporary = self._write_temporary(data)
+    def write(self, file_name: str, data: bytes, *, access: FileAccess | None = None) -> FileFacts:
+        """Write a document so that a reader, or a crash, sees the old one or the new one whole.
+
+        The mode, owner and group of the file that it replaces are kept, as far as that is permitted.
+
+        Args:
+            access: What the file gets where it replaces none.
+        """
+        temporary = write_temporary(self._fd, data, self._access(file_name) or access)
         try:
             os.replace(temporary, file_name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
         except BaseException:
             os.unlink(temporary, dir_fd=self._fd)
             raise
         os.fsync(self._fd)
-        return FileStamp.of(self._status(file_name))
+        return FileFacts.of(self._status(file_name))
 
-    def _write_temporary(self, data: bytes) -> str:
-        name = f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with open(os.open(name, flags, 0o600, dir_fd=self._fd), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        return name
+    def _access(self, file_name: str) -> FileAccess | None:
+        with suppress(FileNotFoundError):
+            status = self._status(file_name)
+            return FileAccess.of(status) if stat.S_ISREG(status.st_mode) else None
+        return None
 
-    def create(self, file_name: str, data: bytes) -> FileStamp | None:
-        """Write a document where no file is, or where the same bytes lie already.
+    def create(self, file_name: str, data: bytes, *, access: FileAccess | None = None) -> FileFacts | None:
+        """Write a document where no file is, or where the same bytes, or the first of them, lie already.
 
-        Returns: The file's stamp, or None where another file is in the place; that one is left alone.
+        Args:
+            access: The mode, owner and group that the file gets, as far as that is permitted.
+        Returns: The facts of the file, or None where another file is in the place; it is left alone.
+        Raises:
+            BusyFile: another process may be writing the file that is in the place.
+            OSError: the folder cannot be written to.
         """
-        temporary = self._write_temporary(data)
         try:
-            with suppress(FileExistsError):
-                # link, unlike rename, never replaces.
-                os.link(temporary, file_name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
-        finally:
-            os.unlink(temporary, dir_fd=self._fd)
+            create_file(self._fd, file_name, data, access)
+        except FileExistsError:
+            found = self._read_at_most(file_name, data)
+            if found is None or found[0] == data:
+                return found and found[1]
+            try:
+                # Only what a crash of ours may have left.
+                if not data.startswith(found[0]) or not complete_half(self._fd, file_name, data, access):
+                    return None
+            except BlockingIOError as error:
+                raise BusyFile(f"cannot be completed: {error.strerror}; the next sync tries again") from None
         os.fsync(self._fd)
-        return FileStamp.of(self._status(file_name)) if self.holds(file_name, data) else None
+        found = self._read_at_most(file_name, data)
+        return found[1] if found and found[0] == data else None
+
+    def _read_at_most(self, file_name: str, data: bytes) -> tuple[bytes, FileFacts] | None:
+        """Read a file that is no longer than some bytes; None where there is no such document."""
+        try:
+            return self.read(file_name, max_bytes=len(data))
+        except BusyFile:
+            raise
+        except (SkippedFile, FileNotFoundError):
+            return None
 
     def holds(self, file_name: str, data: bytes) -> bool:
         """Tell whether the file has just these bytes."""

@@ -15,6 +15,10 @@ class SyncResult:
     unchanged: int = 0
     vanished: int = 0
     left_behind: int = 0
+    written: int = 0
+    """Files of sessions that came back."""
+    notes: list[str] = field(default_factory=list)
+    """What else somebody should know, in sentences."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
     def skip(self, file_name: str, reason: object) -> None:
@@ -28,6 +32,8 @@ class SyncResult:
             "unchanged": self.unchanged,
             "vanished": self.vanished,
             "left_behind": self.left_behind,
+            "written": self.written,
+            "notes": self.notes,
             "skipped": len(self.skipped),
             "skipped_files": [
                 {"file": name, "reason": reason} for name, reason in self.skipped[:SKIPPED_FILES_KEPT]

@@ -82,10 +82,13 @@ def sync_directories() -> str:
     synced, failures = directories.sync_enabled(
         trigger="schedule", actor="sync_directories", deadline=_deadline()
     )
-    counts = {key: sum(getattr(result, key) for result in synced) for key in ("added", "changed", "vanished")}
+    keys = ("added", "changed", "vanished", "written")
+    counts = {key: sum(getattr(result, key) for result in synced) for key in keys}
     done = f"{count_of(len(synced), 'directory', 'directories')} mirrored"
-    done += "".join(f", {n:,} {key}" for key, n in counts.items())
-    return " ".join((f"{done}.", *failures))
+    done += "".join(f", {n:,} {key}" for key, n in counts.items() if n or key != "written")
+    notes = [note for result in synced for note in result.notes]
+    unwritten = [files.message for files in cleanup.unwritten_files(cleanup.owed())]
+    return " ".join((f"{done}.", *notes, *unwritten, *failures))
 
 
 @_masked
@@ -182,7 +185,10 @@ def _undo(run: CleanupRun, actor: str) -> str:
         return _refused(run, reason)
     if run.state == CleanupRun.State.INTERRUPTED:
         async_task("sessions_app.tasks.continue_undo", run.pk)
-    return f"{count_of(run.restored_count, 'session')} of run {run.pk} are back."
+    told = [f"{count_of(run.restored_count, 'session')} of run {run.pk} are back."]
+    told += cleanup.describe_access(run.changed_access)
+    told += [files.message for files in cleanup.unwritten_files(cleanup.owed_by(run))]
+    return " ".join(told)
 
 
 def _refused(run: CleanupRun, reason: Exception) -> str:

@@ -23,7 +23,7 @@ from sessions_app.directories import DirectoryError, register_directory, sync_di
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
 
-COUNTS = ("added", "changed", "unchanged", "vanished", "left_behind", "skipped")
+COUNTS = ("added", "changed", "unchanged", "vanished", "left_behind", "written", "skipped")
 
 
 if TYPE_CHECKING:
@@ -185,4 +185,4 @@ class SessionDirectoryAdmin(RaptorAdmin):
 def in_words(report: dict[str, Any]) -> str:
     """Say what a sync did, leaving out what did not occur."""
     counts = [f"{report[name]:,} {name.replace('_', ' ')}" for name in COUNTS if report.get(name)]
-    return ", ".join(counts) or "no files"
+    return "; ".join((", ".join(counts) or "no files", *report.get("notes", ())))

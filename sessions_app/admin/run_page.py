@@ -15,6 +15,7 @@ from sessions_app.admin.base import may_clean_up
 from sessions_app.admin.bounded import BOUND, READ_BOUND, first_of
 from sessions_app.admin.progress import Phase, progress_of
 from sessions_app.admin.sight import hidden_from, is_seen, reaches_hidden, seen_names
+from sessions_app.cleanup import UnwrittenFiles, describe_access, owed_by, unwritten_files
 from sessions_app.models import ArchivedSession, CleanupRun, PlannedSessions
 from sessions_app.models.clock import database_now
 
@@ -41,12 +42,18 @@ def run_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
         "is_undoable": is_still and run.is_undoable,
         "closed_at": presentation.moment(run.closed_at),
         "archive_days": settings.RAPTOR_ARCHIVE_DAYS,
+        # While it is at work, the files of its last batch are owed for a moment.
+        "unwritten": _unwritten(request, run) if progress.phase in (Phase.STILL, Phase.DEAD) else [],
     }
     if request.user.has_perm("sessions_app.view_browsersession"):
         context |= _skipped(request, run)
     if request.user.has_perm("sessions_app.view_archivedsession"):
         context |= _archived(request, run)
     return context
+
+
+def _unwritten(request: HttpRequest, run: CleanupRun) -> list[UnwrittenFiles]:
+    return unwritten_files(owed_by(run).filter(is_seen(request))) if run.restored_count else []
 
 
 def _archived(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
@@ -131,6 +138,8 @@ def _way_back(run: CleanupRun) -> _Facts:
         facts.append(("Brought back", f"{run.restored_count:,} sessions{by}"))
     if run.undone_at:
         facts.append(("Undone", presentation.moment(run.undone_at)))
+    if changed := describe_access(run.changed_access):
+        facts.append(("Not as before", presentation.sentences(changed)))
     if run.emptied_count:
         when = presentation.moment(run.emptied_at)
         facts.append(("Deleted for good", format_html("{} sessions, {}", f"{run.emptied_count:,}", when)))

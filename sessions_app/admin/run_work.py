@@ -28,6 +28,7 @@ from sessions_app.cleanup import (
     close_cleanup,
     interrupt_if_dead,
     make_again,
+    owed_by,
     plan_cleanup,
     run_cleanup,
     summary,
@@ -219,12 +220,16 @@ def _undo(request: HttpRequest, run: CleanupRun) -> HttpResponse:
     except Exception:
         return _failed(request, run, f"The undo of run {run.pk}")
     told = f"{run.restored_count:,} of {run.removed_count:,} sessions are back."
+    # The page of the run names the folders and the reasons.
+    has_unwritten = owed_by(run).exists()
     if run.state == _State.INTERRUPTED:
         enqueue(run, "sessions_app.tasks.continue_undo")
         messages.warning(request, f"{told} The worker goes on with it.")
     elif left := run.archived_sessions.count():
         told += f" {left:,} stay in the archive: their names or files are taken."
         messages.warning(request, told)
+    elif has_unwritten:
+        messages.warning(request, f"{told} Some of their files could not be written.")
     else:
         messages.success(request, told)
     return to_run(run)

@@ -30,7 +30,15 @@ from sessions_app.cleanup.claims import (
     mark_dead_runs,
     why_busy,
 )
-from sessions_app.cleanup.files import write_owed_files
+from sessions_app.cleanup.owed import (
+    OwedFiles,
+    UnwrittenFiles,
+    describe_access,
+    owed,
+    owed_by,
+    unwritten_files,
+    write_owed_files,
+)
 from sessions_app.cleanup.plans import make_again, matching, plan_cleanup
 from sessions_app.cleanup.runs import run_cleanup, summary
 from sessions_app.cleanup.undo import CannotUndo, restore_sessions, undo_cleanup
@@ -40,10 +48,13 @@ __all__ = [
     "CleanupHeld",
     "CleanupInProgress",
     "CleanupRefused",
+    "OwedFiles",
     "PlanOutdated",
+    "UnwrittenFiles",
     "abandoned_sweeps",
     "approve_cleanup",
     "close_cleanup",
+    "describe_access",
     "drop_old_plans",
     "empty_archive",
     "hold",
@@ -53,12 +64,15 @@ __all__ = [
     "mark_dead_runs",
     "matching",
     "needs_number",
+    "owed",
+    "owed_by",
     "plan_cleanup",
     "restore_sessions",
     "run_cleanup",
     "scope_totals",
     "summary",
     "undo_cleanup",
+    "unwritten_files",
     "weigh",
     "why_busy",
     "why_to_hold",

@@ -1,4 +1,4 @@
-"""The mirrored files of sessions that go and come back; always after the commit, never before."""
+"""The mirrored files of sessions that go; always after the commit, never before. See also ``owed``."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 
 from sessions_app.cleanup.moves import MOVED_COLUMNS
-from sessions_app.models import ArchivedSession, BrowserSession, SessionDirectory
+from sessions_app.models import ArchivedSession, BrowserSession
 from sessions_app.session_files import FileStamp, SessionFolder, stamp_of
 
 _FILE_COLUMNS = tuple(name for name in MOVED_COLUMNS if name.startswith("file_"))
@@ -70,23 +70,3 @@ def in_folders(
             for session in group:
                 if stamp := stamp_of(session):
                     yield folder, session, stamp
-
-
-def write_owed_files(directory: SessionDirectory, folder: SessionFolder) -> int:
-    """Write the files of sessions that came back without one; a file that is there is left alone.
-
-    Returns: How many were written.
-    """
-    owed = BrowserSession.objects.filter(directory=directory, file_changed_ns=None)
-    written = 0
-    for session in owed.only("file_name", "document").iterator(chunk_size=100):
-        stamp = folder.create(session.file_name, bytes(session.document))
-        if stamp is not None:
-            # The row is the same as before: plans that list it still hold.
-            written += BrowserSession.objects.filter(pk=session.pk).update(
-                file_inode=stamp.inode,
-                file_modified_ns=stamp.modified_ns,
-                file_changed_ns=stamp.changed_ns,
-                updated_at=F("updated_at"),
-            )
-    return written

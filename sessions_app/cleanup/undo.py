@@ -13,8 +13,8 @@ from django.db.models.functions import Coalesce
 
 from sessions_app.cleanup.batches import BatchSize, last_of_batch, refresh_statistics, take_batches
 from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
-from sessions_app.cleanup.files import write_owed_files
 from sessions_app.cleanup.moves import move_to_live
+from sessions_app.cleanup.owed import note_error, owed_by, write_owed_files
 from sessions_app.commits import repeatable_transaction
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, PlannedSessions, SessionDirectory
@@ -40,7 +40,8 @@ def undo_cleanup(
     """Bring back every session of a run that the archive still holds; doing it twice is doing it once.
 
     A session whose name another one has taken meanwhile stays in the archive. Each batch commits
-    alone, so an interrupted undo keeps what it did and can be gone on with.
+    alone, so an interrupted undo keeps what it did and can be gone on with. A file that cannot be written is
+    still owed to its folder (``unwritten_files``); the next sync, or the next call, tries again.
 
     Args:
         deadline: After it no further batch starts, and the run is left *interrupted*.
@@ -51,6 +52,7 @@ def undo_cleanup(
         CleanupInProgress: the run is at work.
     """
     if run.state == _State.UNDONE:
+        _write_rest(run)
         return run
     _refuse_in_vain(run)
     deadline = deadline or Deadline()
@@ -61,6 +63,7 @@ def undo_cleanup(
         if not take_batches(take, deadline, progress):
             end(run, _State.INTERRUPTED)
             return run
+        _write_rest(run)
         with transaction.atomic():
             end(run, _State.UNDONE, undone_at=DatabaseClock())
             PlannedSessions.objects.filter(run=run).delete()
@@ -148,11 +151,19 @@ def _directories_of(sessions: QuerySet[ArchivedSession]) -> list[int]:
     return list(mirrored.values_list("directory_id", flat=True).distinct())
 
 
+def _write_rest(run: CleanupRun) -> None:
+    """Write the files of a run that an earlier call could not write, or was killed before it wrote them."""
+    _write_files(owed_by(run).order_by().values_list("directory_id", flat=True).distinct())
+
+
 def _write_files(directory_ids: Iterable[int]) -> None:
     """Write the files of sessions just brought back; the next sync writes what is left of them."""
-    for directory in SessionDirectory.objects.filter(pk__in=directory_ids):
+    for directory in SessionDirectory.objects.filter(pk__in=list(directory_ids)):
         try:
             with SessionFolder(directory.path) as folder:
-                write_owed_files(directory, folder)
-        except OSError as error:
-            logger.warning("Files in %s could not be written: %s", directory.path, error.strerror)
+                error = write_owed_files(directory, folder).error
+        except OSError as failure:
+            error = failure.strerror or str(failure)
+            note_error(directory, error)
+        if error:
+            logger.warning("Files in %s could not be written: %s", directory.path, error)

@@ -3,7 +3,13 @@ from sessions_app.models.clock import DatabaseClock
 from sessions_app.models.directory import SessionDirectory, UnsettledFile
 from sessions_app.models.namespace import LimitedNamespace
 from sessions_app.models.policy import CleanupPolicy, CleanupStep, PolicyChange
-from sessions_app.models.session import ArchivedSession, BrowserSession, SessionQuerySet, StoredSession
+from sessions_app.models.session import (
+    ArchivedSession,
+    BrowserSession,
+    LastRun,
+    SessionQuerySet,
+    StoredSession,
+)
 from sessions_app.models.storage import StorageSnapshot
 
 __all__ = [
@@ -13,6 +19,7 @@ __all__ = [
     "CleanupRun",
     "CleanupStep",
     "DatabaseClock",
+    "LastRun",
     "LimitedNamespace",
     "PlannedSessions",
     "PolicyChange",

@@ -96,6 +96,10 @@ class CleanupRun(models.Model):
     undo_started_at = models.DateTimeField(null=True)
     undone_at = models.DateTimeField("undone", null=True)
     undo_position = models.BigIntegerField(default=0)
+    changed_access: models.JSONField[dict[str, int], dict[str, int]] = models.JSONField(
+        default=dict,
+        help_text="Files that came back with another owner, group or mode than before: how many of each.",
+    )
     keeps_archive = models.BooleanField(
         default=True, help_text="Off: what it removes is deleted for good, and cannot be undone."
     )

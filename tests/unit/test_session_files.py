@@ -26,7 +26,8 @@ def names(path: Path) -> list[str]:
 def test_a_file_is_read_whole_with_its_stamp(folder: SessionFolder, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(b"{}")
-    assert folder.read("a.json", max_bytes=MAX_BYTES) == (b"{}", stamp(path))
+    data, facts = folder.read("a.json", max_bytes=MAX_BYTES)
+    assert (data, facts.stamp) == (b"{}", stamp(path))
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "symlink", "large"])
@@ -56,9 +57,19 @@ def test_a_write_replaces_the_file_and_leaves_no_other(folder: SessionFolder, tm
     (tmp_path / "a.json").write_bytes(b"old")
     written = folder.write("a.json", b"new")
     assert (tmp_path / "a.json").read_bytes() == b"new"
-    assert written == stamp(tmp_path / "a.json")
+    assert written.stamp == stamp(tmp_path / "a.json")
     assert names(tmp_path) == ["a.json"]
-    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_write_keeps_the_mode_of_the_file_and_a_new_file_is_private(
+    folder: SessionFolder, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.json"
+    folder.write("a.json", b"first")
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o664)
+    folder.write("a.json", b"second")
+    assert path.stat().st_mode & 0o777 == 0o664
 
 
 def test_a_failed_write_leaves_the_old_file_whole(folder: SessionFolder, tmp_path: Path) -> None:

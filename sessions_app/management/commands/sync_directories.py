@@ -59,10 +59,12 @@ class Command(ReportingCommand):
     def _tell(self, report: dict[str, Any]) -> None:
         counts = ", ".join(
             f"{report[key]:,} {words}"
-            for key, words in _COUNTS.items()
-            if report[key] or key in ("added", "changed", "unchanged", "vanished")
+            for key, words in (_COUNTS | _RARE_COUNTS).items()
+            if report.get(key) or key in ("added", "changed", "unchanged", "vanished")
         )
         self.stdout.write(f"{report['path']} (namespace {report['namespace']}): {counts}.")
+        for note in report.get("notes", ()):
+            self.stdout.write(f"  note: {note}")
         for skipped in report["skipped"]:
             self.stdout.write(f"  skipped: {printable(skipped['file'])} {skipped['reason']}")
 
@@ -74,6 +76,8 @@ _COUNTS = {
     "vanished": "vanished",
     "left_behind": "left behind by a cleanup and removed now",
 }
+_RARE_COUNTS = {"written": "written again for sessions that came back"}
+"""In the report only where there are some."""
 
 
 def _report(path: str, namespace: str, result: SyncResult, error: str) -> dict[str, Any]:
@@ -81,6 +85,7 @@ def _report(path: str, namespace: str, result: SyncResult, error: str) -> dict[s
         "path": path,
         "namespace": namespace,
         **{key: getattr(result, key) for key in _COUNTS},
+        **{key: count for key in (*_RARE_COUNTS, "notes") if (count := getattr(result, key))},
         "skipped": [{"file": name, "reason": reason} for name, reason in result.skipped],
         "error": error or None,
     }
