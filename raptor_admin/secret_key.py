@@ -38,6 +38,13 @@ def _create(path: Path) -> None:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(secrets.token_urlsafe(64) + "\n")
         with suppress(FileExistsError):
-            os.link(aside, path)
+            try:
+                os.link(aside, path)
+            except FileExistsError:
+                raise
+            except OSError:
+                # The file system has no hard links: of two processes, one wins here as well.
+                with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file_itself:
+                    file_itself.write(aside.read_bytes())
     finally:
         aside.unlink()

@@ -87,7 +87,7 @@ def sync_directories() -> str:
     done = f"{count_of(len(synced), 'directory', 'directories')} mirrored"
     done += "".join(f", {n:,} {key}" for key, n in counts.items() if n or key != "written")
     notes = [note for result in synced for note in result.notes]
-    unwritten = [files.message for files in cleanup.unwritten_files(cleanup.owed())]
+    unwritten = [files.message for files in cleanup.unwritten_files(cleanup.owed_sessions())]
     return " ".join((f"{done}.", *notes, *unwritten, *failures))
 
 
@@ -187,7 +187,7 @@ def _undo(run: CleanupRun, actor: str) -> str:
         async_task("sessions_app.tasks.continue_undo", run.pk)
     told = [f"{count_of(run.restored_count, 'session')} of run {run.pk} are back."]
     told += cleanup.describe_access(run.changed_access)
-    told += [files.message for files in cleanup.unwritten_files(cleanup.owed_by(run))]
+    told += [files.message for files in cleanup.unwritten_files(cleanup.sessions_owed_by(run))]
     return " ".join(told)
 
 

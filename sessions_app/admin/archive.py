@@ -17,7 +17,7 @@ from sessions_app.admin.bounded import BOUND, READ_BOUND, BoundedChangeList, Lis
 from sessions_app.admin.detail import session_context
 from sessions_app.admin.history import history_context, removal_reasons
 from sessions_app.admin.sight import hidden_from, is_seen, seen, seen_runs
-from sessions_app.cleanup import owed, restore_sessions, unwritten_files
+from sessions_app.cleanup import owed_sessions, restore_sessions, unwritten_files
 from sessions_app.criteria import SELECTION_LIMIT, reasons_in
 from sessions_app.models import ArchivedSession, CleanupRun
 
@@ -90,7 +90,7 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
             self.message_user(
                 request, f"{told} The others stay: their names or files are taken.", messages.WARNING
             )
-        for unwritten in unwritten_files(owed().filter(pk__in=ids)):
+        for unwritten in unwritten_files(owed_sessions().filter(pk__in=ids)):
             self.message_user(request, unwritten.message, messages.WARNING)
 
     @admin.display(description="Why it was removed")

@@ -15,7 +15,7 @@ from sessions_app.admin.base import may_clean_up
 from sessions_app.admin.bounded import BOUND, READ_BOUND, first_of
 from sessions_app.admin.progress import Phase, progress_of
 from sessions_app.admin.sight import hidden_from, is_seen, reaches_hidden, seen_names
-from sessions_app.cleanup import UnwrittenFiles, describe_access, owed_by, unwritten_files
+from sessions_app.cleanup import UnwrittenFiles, describe_access, sessions_owed_by, unwritten_files
 from sessions_app.models import ArchivedSession, CleanupRun, PlannedSessions
 from sessions_app.models.clock import database_now
 
@@ -53,7 +53,7 @@ def run_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
 
 
 def _unwritten(request: HttpRequest, run: CleanupRun) -> list[UnwrittenFiles]:
-    return unwritten_files(owed_by(run).filter(is_seen(request))) if run.restored_count else []
+    return unwritten_files(sessions_owed_by(run).filter(is_seen(request))) if run.restored_count else []
 
 
 def _archived(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:

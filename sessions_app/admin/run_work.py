@@ -28,9 +28,9 @@ from sessions_app.cleanup import (
     close_cleanup,
     interrupt_if_dead,
     make_again,
-    owed_by,
     plan_cleanup,
     run_cleanup,
+    sessions_owed_by,
     summary,
     undo_cleanup,
     weigh,
@@ -221,7 +221,7 @@ def _undo(request: HttpRequest, run: CleanupRun) -> HttpResponse:
         return _failed(request, run, f"The undo of run {run.pk}")
     told = f"{run.restored_count:,} of {run.removed_count:,} sessions are back."
     # The page of the run names the folders and the reasons.
-    has_unwritten = owed_by(run).exists()
+    has_unwritten = sessions_owed_by(run).exists()
     if run.state == _State.INTERRUPTED:
         enqueue(run, "sessions_app.tasks.continue_undo")
         messages.warning(request, f"{told} The worker goes on with it.")

@@ -70,14 +70,14 @@ class UnwrittenFiles(NamedTuple):
         return {"folder": self.folder, "files": self.file_count, "reason": self.reason, **more}
 
 
-def owed() -> QuerySet[BrowserSession]:
+def owed_sessions() -> QuerySet[BrowserSession]:
     """The sessions that came back and whose files are still to be written."""
     return BrowserSession.objects.filter(directory__isnull=False, file_changed_ns__isnull=True)
 
 
-def owed_by(run: CleanupRun) -> QuerySet[BrowserSession]:
+def sessions_owed_by(run: CleanupRun) -> QuerySet[BrowserSession]:
     """The sessions that came back from a run and whose files are still to be written."""
-    return owed().alias(last_run=LastRun("past_runs")).filter(last_run=run.pk)
+    return owed_sessions().alias(last_run=LastRun("past_runs")).filter(last_run=run.pk)
 
 
 def unwritten_files(sessions: QuerySet[BrowserSession]) -> list[UnwrittenFiles]:
@@ -109,7 +109,7 @@ def describe_access(changed: dict[str, int]) -> list[str]:
 def write_owed_files(directory: SessionDirectory, folder: SessionFolder) -> OwedFiles:
     """Write the files of sessions that came back without one; a file that is there is left alone."""
     result = OwedFiles()
-    left = owed().filter(directory=directory).order_by("pk").only(*_WRITTEN_COLUMNS)
+    left = owed_sessions().filter(directory=directory).order_by("pk").only(*_WRITTEN_COLUMNS)
     has_room = True
     while has_room and (last := last_of_batch(left, LOT_ROWS)) is not None:
         has_room = _write_lot(list(left.filter(pk__lte=last)), folder, result)

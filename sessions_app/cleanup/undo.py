@@ -14,7 +14,7 @@ from django.db.models.functions import Coalesce
 from sessions_app.cleanup.batches import BatchSize, last_of_batch, refresh_statistics, take_batches
 from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
 from sessions_app.cleanup.moves import move_to_live
-from sessions_app.cleanup.owed import note_error, owed_by, write_owed_files
+from sessions_app.cleanup.owed import note_error, sessions_owed_by, write_owed_files
 from sessions_app.commits import repeatable_transaction
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, PlannedSessions, SessionDirectory
@@ -153,7 +153,7 @@ def _directories_of(sessions: QuerySet[ArchivedSession]) -> list[int]:
 
 def _write_rest(run: CleanupRun) -> None:
     """Write the files of a run that an earlier call could not write, or was killed before it wrote them."""
-    _write_files(owed_by(run).order_by().values_list("directory_id", flat=True).distinct())
+    _write_files(sessions_owed_by(run).order_by().values_list("directory_id", flat=True).distinct())
 
 
 def _write_files(directory_ids: Iterable[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import stat
@@ -57,14 +58,14 @@ def access(path: Path) -> tuple[int, int, int]:
 
 @pytest.fixture
 def swept_run(directory: SessionDirectory, folder: Path) -> CleanupRun:
-    """A cleanup of one session, whose document is in ``OLD_DOCUMENT``."""
+    """A cleanup of the only session, ``old``."""
     put(folder, "old", **OLD)
     sync(directory)
     return swept()
 
 
 def owe_file(ledger: CleanupRun, monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """Bring sessions back as a process does that is killed before it writes a file; return a document."""
+    """Bring ``old`` back as a process does that is killed before it writes the file; return the document."""
     with monkeypatch.context() as patch:
         patch.setattr("sessions_app.cleanup.undo._write_files", lambda directory_ids: None)
         undo_cleanup(ledger)
@@ -154,7 +155,7 @@ class TestHalfFiles:
     def test_a_file_that_another_process_writes_is_left_alone_until_it_is_closed(
         self, directory: SessionDirectory, folder: Path
     ) -> None:
-        if not hasattr(file_writing.fcntl, "F_SETLEASE"):
+        if not hasattr(fcntl, "F_SETLEASE"):
             pytest.skip("only Linux knows whether a file is open")
         with open(folder / "old.json", "wb") as writer:
             writer.write(self.document[:100])
@@ -179,7 +180,7 @@ class TestHalfFiles:
         def refuse(*args: object) -> NoReturn:
             raise OSError(errno.EINVAL, "Invalid argument")
 
-        monkeypatch.setattr(file_writing.fcntl, "fcntl", refuse)
+        monkeypatch.setattr(fcntl, "fcntl", refuse)
         monkeypatch.setattr(file_writing, "_STILL_AFTER_NS", still_after_ns)
         (folder / "old.json").write_bytes(self.document[:100])
         assert sync(directory).written == written
@@ -189,7 +190,7 @@ class TestHalfFiles:
 def _write_half_and_die(folder: Path, document: bytes) -> NoReturn:
     pwrite = os.pwrite
 
-    def write_half(fd: int, data: bytes, position: int) -> int:
+    def write_half(fd: int, data: Any, position: int) -> NoReturn:
         pwrite(fd, data[: len(data) // 2], position)
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
