@@ -109,11 +109,12 @@ def describe_access(changed: dict[str, int]) -> list[str]:
 def write_owed_files(directory: SessionDirectory, folder: SessionFolder) -> OwedFiles:
     """Write the files of sessions that came back without one; a file that is there is left alone."""
     result = OwedFiles()
-    left = owed_sessions().filter(directory=directory).order_by("pk").only(*_WRITTEN_COLUMNS)
-    has_room = True
-    while has_room and (last := last_of_batch(left, LOT_ROWS)) is not None:
-        has_room = _write_lot(list(left.filter(pk__lte=last)), folder, result)
-        left = left.filter(pk__gt=last)
+    owed = owed_sessions().filter(directory=directory).order_by("pk").only(*_WRITTEN_COLUMNS)
+    left, can_go_on = owed, True
+    while can_go_on and (last := last_of_batch(left, LOT_ROWS)) is not None:
+        # Read whole before anything is written: SQLite refuses to write below an open cursor of its own.
+        can_go_on = _write_lot(list(left.filter(pk__lte=last)), folder, result)
+        left = owed.filter(pk__gt=last)
     note_error(directory, result.error)
     return result
 

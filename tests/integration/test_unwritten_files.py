@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
 from django.test import Client
 
 from sessions_app import tasks
-from sessions_app.cleanup import owed_sessions, sessions_owed_by, undo_cleanup
+from sessions_app.cleanup import owed_sessions, undo_cleanup
 from sessions_app.directories import register_directory
 from sessions_app.models import ArchivedSession, CleanupRun, LimitedNamespace, SessionDirectory
 from tests.documents import OLD, put
@@ -205,15 +204,3 @@ def test_of_very_many_files_not_all_are_counted(
     monkeypatch.setattr("sessions_app.cleanup.owed.COUNTED_LIMIT", 3)
     undo_cleanup(ledger)
     assert "Over 3 files are still to be written" in page_of(as_root, ledger)
-
-
-@pytest.mark.parametrize("by", ["run", "directory"])
-def test_owed_files_are_found_by_their_own_index(by: str, directory: SessionDirectory) -> None:
-    rows = owed_sessions().filter(directory=directory).order_by("pk")
-    if by == "run":
-        rows = sessions_owed_by(CleanupRun(pk=1)).order_by()
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL enable_seqscan TO off")
-    index = "session_owed_by_run" if by == "run" else "session_owed"
-    assert f"{index} " in rows.values_list("pk").explain()
