@@ -13,6 +13,7 @@ from sessions_app.models import ArchivedSession, BrowserSession, SessionDirector
 from sessions_app.session_files import FileStamp, SessionFolder, stamp_of
 
 _FILE_COLUMNS = tuple(name for name in MOVED_COLUMNS if name.startswith("file_"))
+KEYS_AT_ONCE = 500
 
 
 def remove_files(archived: QuerySet[ArchivedSession]) -> list[str]:
@@ -79,7 +80,10 @@ def write_owed_files(directory: SessionDirectory, folder: SessionFolder) -> int:
     """
     owed = BrowserSession.objects.filter(directory=directory, file_changed_ns=None)
     written = 0
-    for session in owed.only("file_name", "document").iterator(chunk_size=100):
+    for pk in _keys_in_chunks(owed):
+        session = owed.filter(pk=pk).only("file_name", "document").first()
+        if session is None:
+            continue
         stamp = folder.create(session.file_name, bytes(session.document))
         if stamp is not None:
             # The row is the same as before: plans that list it still hold.
@@ -90,3 +94,16 @@ def write_owed_files(directory: SessionDirectory, folder: SessionFolder) -> int:
                 updated_at=F("updated_at"),
             )
     return written
+
+
+def _keys_in_chunks(sessions: QuerySet[BrowserSession]) -> Iterator[int]:
+    """Yield the primary keys of sessions, of which the caller may write each.
+
+    No cursor stays open between two chunks: on SQLite a write beside one fails with "database is locked"
+    as soon as another process has committed, whatever the busy timeout.
+    """
+    last = 0
+    keys = sessions.order_by("pk").values_list("pk", flat=True)
+    while chunk := list(keys.filter(pk__gt=last)[:KEYS_AT_ONCE]):
+        yield from chunk
+        last = chunk[-1]
