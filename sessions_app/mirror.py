@@ -18,7 +18,7 @@ from django.utils import timezone
 from sessions_app import documents
 from sessions_app.bulk import Row, document_writer, insert_sessions
 from sessions_app.cleanup import plan_cleanup, run_cleanup, write_owed_files
-from sessions_app.commits import repeatable_transaction
+from sessions_app.commits import repeatable_transaction, retried_when_busy
 from sessions_app.criteria import SELECTION_LIMIT, Criteria
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, BrowserSession, DatabaseClock, SessionDirectory
@@ -197,12 +197,16 @@ class Mirror:
                     lot = free
 
     def _insert(self, lot: list[_File]) -> None:
+        self._insert_rows(lot)
+        self.result.added += len(lot)
+        self.progress(len(lot))
+
+    @retried_when_busy
+    def _insert_rows(self, lot: list[_File]) -> None:
         with repeatable_transaction():
             self._renew_claim()
             insert_sessions(self._rows(lot))
             self._pin_again([name for name, _, _ in lot])
-        self.result.added += len(lot)
-        self.progress(len(lot))
 
     def _pin_again(self, names: list[str]) -> None:
         """Pin the sessions whose files are back, as on a volume that was away for a while."""
@@ -218,6 +222,7 @@ class Mirror:
             fields = documents.parse(data, time_zone=self.time_zone)
             yield (*owner, session_name(file_name), file_name, *stamp, *self.written(fields, data))
 
+    @retried_when_busy
     def _renew_claim(self) -> None:
         own = SessionDirectory.objects.filter(pk=self.directory.pk, sync_number=self.directory.sync_number)
         if not own.update(claimed_at=DatabaseClock()):
@@ -241,14 +246,19 @@ class Mirror:
 
     def _update(self, changed: dict[str, int]) -> None:
         for lot in self._read(changed):
-            pks = [changed[name] for name, _, _ in lot]
-            before = dict(BrowserSession.objects.filter(pk__in=pks).values_list("pk", "document"))
-            with transaction.atomic():
-                self._renew_claim()
-                for pk, (_, data, stamp) in zip(pks, lot, strict=True):
-                    values = self._values(data, stamp, is_same=bytes(before.get(pk, b"")) == data)
-                    self.result.changed += BrowserSession.objects.filter(pk=pk).update(**values)
+            self.result.changed += self._update_rows([changed[name] for name, _, _ in lot], lot)
             self.progress(len(lot))
+
+    @retried_when_busy
+    def _update_rows(self, pks: list[int], lot: list[_File]) -> int:
+        before = dict(BrowserSession.objects.filter(pk__in=pks).values_list("pk", "document"))
+        updated = 0
+        with transaction.atomic():
+            self._renew_claim()
+            for pk, (_, data, stamp) in zip(pks, lot, strict=True):
+                values = self._values(data, stamp, is_same=bytes(before.get(pk, b"")) == data)
+                updated += BrowserSession.objects.filter(pk=pk).update(**values)
+        return updated
 
     def _values(self, data: bytes, stamp: FileStamp, *, is_same: bool) -> dict[str, Any]:
         """What a file that was written again changes in its session."""

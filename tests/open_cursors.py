@@ -108,8 +108,9 @@ def _chunked_cursor(self: base.DatabaseWrapper) -> Any:
 
 def install() -> None:
     """Watch the cursors of all SQLite connections of this process."""
-    base.SQLiteCursorWrapper = WatchedCursor
-    base.DatabaseWrapper.chunked_cursor = _chunked_cursor
+    backend: Any = base
+    backend.SQLiteCursorWrapper = WatchedCursor
+    backend.DatabaseWrapper.chunked_cursor = _chunked_cursor
 
 
 def take_violations() -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import F, QuerySet
 
 from sessions_app.cleanup.moves import MOVED_COLUMNS
+from sessions_app.commits import retried_when_busy
 from sessions_app.models import ArchivedSession, BrowserSession, SessionDirectory
 from sessions_app.session_files import FileStamp, SessionFolder, stamp_of
 
@@ -86,14 +87,19 @@ def write_owed_files(directory: SessionDirectory, folder: SessionFolder) -> int:
             continue
         stamp = folder.create(session.file_name, bytes(session.document))
         if stamp is not None:
-            # The row is the same as before: plans that list it still hold.
-            written += BrowserSession.objects.filter(pk=session.pk).update(
-                file_inode=stamp.inode,
-                file_modified_ns=stamp.modified_ns,
-                file_changed_ns=stamp.changed_ns,
-                updated_at=F("updated_at"),
-            )
+            written += _note_stamp(session.pk, stamp)
     return written
+
+
+@retried_when_busy
+def _note_stamp(pk: int, stamp: FileStamp) -> int:
+    # The row is the same as before: plans that list it still hold.
+    return BrowserSession.objects.filter(pk=pk).update(
+        file_inode=stamp.inode,
+        file_modified_ns=stamp.modified_ns,
+        file_changed_ns=stamp.changed_ns,
+        updated_at=F("updated_at"),
+    )
 
 
 def _keys_in_chunks(sessions: QuerySet[BrowserSession]) -> Iterator[int]:
