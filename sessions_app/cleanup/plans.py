@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from sessions_app.cleanup.brakes import close_cleanup
 from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits
 from sessions_app.cleanup.moves import totals
-from sessions_app.commits import retried_when_busy, retry_when_busy
+from sessions_app.commits import is_busy, retried_when_busy, retry_when_busy
 from sessions_app.criteria import Criteria, count_reasons
 from sessions_app.models import BrowserSession, CleanupRun, CleanupStep, PlannedSessions
 from sessions_app.models.clock import database_now
@@ -136,6 +136,8 @@ def _seal() -> datetime:
     try:
         return retry_when_busy(_take_seal, seconds=SEAL_SECONDS)
     except OperationalError as error:
+        if not is_busy(error):
+            raise
         raise CleanupInProgress(
             "The database is busy: another program has kept sessions locked for long. Nothing was planned; "
             "try again, and look for a transaction that was left open if it happens again."

@@ -150,7 +150,7 @@ def test_single_sessions_are_restored_once_and_counted_once() -> None:
         assert restore_sessions(run.archived_sessions.values_list("pk", flat=True)) == 1
     run.refresh_from_db()
     assert (run.restored_count, archived(), live()) == (1, [], ["old"])
-    assert len(refused) > 2
+    assert len(refused) >= 2
 
 
 @pytest.mark.parametrize("is_mirrored", [False, True], ids=["namespace", "folder"])
@@ -213,8 +213,9 @@ def test_only_a_busy_database_is_a_reason_to_repeat() -> None:
 
 def test_nothing_is_repeated_inside_a_transaction_of_the_caller() -> None:
     make_session("old", **OLD)
+    run = plan(expired=True)
     with pytest.raises(OperationalError), transaction.atomic(), refusing_each_write_once():
-        plan(expired=True)
+        hold(run, "Look first.")
 
 
 @pytest.mark.parametrize("limit", [{"seconds": 0.0}, {"deadline": Deadline(0)}], ids=["seconds", "deadline"])
