@@ -22,6 +22,7 @@ from sessions_app.deadline import Deadline
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
+from sessions_app.session_ids import repair_sequence
 from sessions_app.wording import count_of
 
 logger = logging.getLogger(__name__)
@@ -123,6 +124,7 @@ def take_snapshot(asked_at: str = "") -> str:
 def tidy_up() -> str:
     """Mark the runs whose process died and go on with sweeps, drop forgotten plans, keep the schedules."""
     now = database_now()
+    repair_sequence()
     dead = cleanup.mark_dead_runs(as_of=now)
     for run in cleanup.abandoned_sweeps(dead, as_of=now):
         if run.policy_id is not None and run.due_at is not None:

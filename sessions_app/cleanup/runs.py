@@ -160,7 +160,7 @@ def _archive_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
     if has_files and not run.criteria.has_vanished and (stays := rewritten(batch)):
         # Whose file was written since it was read has changed, though no sync has told yet.
         batch = batch.exclude(pk__in=stays)
-    archived = ArchivedSession.objects.filter(run=run, pk__gt=after)
+    archived = ArchivedSession.objects.filter(run=run, pk__gt=after, pk__lte=last)
     # A file goes when it is certain that its session is archived.
     with size.measured(), transaction.atomic() if has_files else repeatable_transaction():
         bound_lock_waits()
