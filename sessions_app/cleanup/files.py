@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import F, QuerySet
 
 from sessions_app.cleanup.moves import MOVED_COLUMNS
-from sessions_app.commits import retried_when_busy
+from sessions_app.commits import repeatable_transaction, retried_when_busy
 from sessions_app.models import ArchivedSession, BrowserSession, SessionDirectory
 from sessions_app.session_files import FileStamp, SessionFolder, stamp_of
 
@@ -93,13 +93,15 @@ def write_owed_files(directory: SessionDirectory, folder: SessionFolder) -> int:
 
 @retried_when_busy
 def _note_stamp(pk: int, stamp: FileStamp) -> int:
-    # The row is the same as before: plans that list it still hold.
-    return BrowserSession.objects.filter(pk=pk).update(
-        file_inode=stamp.inode,
-        file_modified_ns=stamp.modified_ns,
-        file_changed_ns=stamp.changed_ns,
-        updated_at=F("updated_at"),
-    )
+    # A power cut may take it back: the next sync finds the same bytes in the file and notes the stamp again.
+    with repeatable_transaction():
+        # The row is the same as before: plans that list it still hold.
+        return BrowserSession.objects.filter(pk=pk).update(
+            file_inode=stamp.inode,
+            file_modified_ns=stamp.modified_ns,
+            file_changed_ns=stamp.changed_ns,
+            updated_at=F("updated_at"),
+        )
 
 
 def _keys_in_chunks(sessions: QuerySet[BrowserSession]) -> Iterator[int]:
