@@ -196,17 +196,14 @@ class Mirror:
                         raise
                     lot = free
 
-    def _insert(self, lot: list[_File]) -> None:
-        self._insert_rows(lot)
-        self.result.added += len(lot)
-        self.progress(len(lot))
-
     @retried_when_busy
-    def _insert_rows(self, lot: list[_File]) -> None:
+    def _insert(self, lot: list[_File]) -> None:
         with repeatable_transaction():
             self._renew_claim()
             insert_sessions(self._rows(lot))
             self._pin_again([name for name, _, _ in lot])
+        self.result.added += len(lot)
+        self.progress(len(lot))
 
     def _pin_again(self, names: list[str]) -> None:
         """Pin the sessions whose files are back, as on a volume that was away for a while."""

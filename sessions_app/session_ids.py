@@ -159,10 +159,11 @@ def _move_log(connection: BaseDatabaseWrapper, pair: _Pair) -> None:
 def _rename_asides(pairs: Iterable[_Pair]) -> None:
     """Let a removal that was cut off be ended under the new id (``SessionFolder.settle``)."""
     for pair in pairs:
-        path = SessionDirectory.objects.filter(pk=pair.directory_id).values_list("path", flat=True).first()
+        if pair.directory_id is None:
+            continue
+        path = SessionDirectory.objects.values_list("path", flat=True).get(pk=pair.directory_id)
         try:
-            if path is not None:
-                rename_aside(path, pair.old_id, pair.new_id)
+            rename_aside(path, pair.old_id, pair.new_id)
         except OSError as error:
             logger.warning("%s cannot be looked through: %s", path, error.strerror)
 
