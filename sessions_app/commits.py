@@ -1,4 +1,4 @@
-"""Transactions: those whose commits need not wait for the disk, and those that are repeated when busy."""
+"""Transactions that need not wait for the disk, and the repetition of those that a busy database refused."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def is_busy(error: OperationalError) -> bool:
 def retry_when_busy(
     work: Callable[[], _T], *, deadline: Deadline | None = None, seconds: float | None = None
 ) -> _T:
-    """Do work, and repeat it as long as the database is busy with other writers.
+    """Do work, and repeat it while the database is busy with other writers.
 
-    Inside a transaction of the caller's nothing is repeated: the database has given up all of it.
+    Inside the caller's transaction nothing is repeated, because the error ends all of that transaction.
 
     Args:
         work: One transaction, or one statement. It computes everything anew each time, and changes

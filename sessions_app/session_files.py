@@ -256,6 +256,6 @@ def _read_all(fd: int, size_bytes: int) -> bytes:
 
 
 def rename_aside(path: str, old_id: int, new_id: int) -> None:
-    """Let the file of a session that stands aside in a folder, if there is one, bear the session's new id."""
+    """Rename the file that stands aside for a session, if there is one, after the session got a new id."""
     with suppress(FileNotFoundError):
         os.rename(f"{path}/{_ASIDE_PREFIX}{old_id}", f"{path}/{_ASIDE_PREFIX}{new_id}")  # noqa: PTH104

@@ -1,8 +1,8 @@
-"""Keeps the id of a session from being given to another one.
+"""Ensures that the id of a session is never given to another session.
 
 A session keeps its id in the archive, and a cleanup moves it there under that id. But the database takes
 the next id from a sequence, and the sequence may fall behind: on SQLite a migration that rebuilds a table
-sets it to the highest id left in that table; on PostgreSQL a restore by hand may do so.
+sets it to the highest id left in that table; on PostgreSQL an incomplete restore leaves it low.
 """
 
 from __future__ import annotations
@@ -48,20 +48,20 @@ def remember_sequences(using: str, **kwargs: Any) -> None:
 
 
 def repair_after_migration(using: str, **kwargs: Any) -> None:
-    """Let no id be given again after a migration, and separate the sessions that share one already."""
+    """Raise the sequences after a migration, and separate live and archived sessions that share an id."""
     connection = connections[using]
     tables = set(connection.introspection.table_names())
     before = _sequences_before.pop(using, {})
     for table in before.keys() & tables:
         _raise_sequence(connection, table, before[table])
-    # Not after a migration back to before there were any.
+    # A migration backwards may have removed the tables.
     if {_LIVE, _ARCHIVE, _RUNS, _PLANNED} <= tables:
         pairs = retry_when_busy(lambda: _repair(connection, has_log=_LOG in tables))
         _rename_asides(pairs)
 
 
 def repair_sequence(using: str = "default") -> bool:
-    """Let the next id be above all that are known.
+    """Raise the sequence of sessions above every id that is known.
 
     Returns: Whether the sequence was behind.
     """
@@ -86,15 +86,16 @@ def _repair(connection: BaseDatabaseWrapper, *, has_log: bool) -> list[_Pair]:
             _move_planned(connection, pairs)
             _raise_sequence(connection, _LIVE, pairs[-1].new_id)
             logger.warning(
-                "%s archived sessions had the ids of live ones and were given new ones: %s",
+                "%s archived sessions shared their id with a live session and have new ids: %s to %s.",
                 len(pairs),
-                ", ".join(f"{pair.old_id} is now {pair.new_id}" for pair in pairs),
+                pairs[0].new_id,
+                pairs[-1].new_id,
             )
     return pairs
 
 
 def _highest_id(connection: BaseDatabaseWrapper) -> int:
-    """The highest id that a session has or had: live, archived, planned, or deleted from the archive."""
+    """Return the highest id that a session has or had: live, archived, planned, or deleted."""
     # A plan lists its sessions in the order of their ids.
     last_planned = (
         "ids_json -> -1" if connection.vendor == "postgresql" else "JSON_EXTRACT(ids_json, '$[#-1]')"
@@ -129,7 +130,7 @@ def _pairs(connection: BaseDatabaseWrapper, highest: int) -> list[_Pair]:
 
 
 def _move_planned(connection: BaseDatabaseWrapper, pairs: list[_Pair]) -> None:
-    """Let the plans that were made of an archived session name it by its new id."""
+    """Write the new ids into the plans that list the archived sessions."""
     plans = PlannedSessions.objects.using(connection.alias)
     for run_id, ids, sealed_at in list(plans.values_list("pk", "ids_json", "run__sealed_at")):
         listed = set(ids)
@@ -143,7 +144,7 @@ def _move_planned(connection: BaseDatabaseWrapper, pairs: list[_Pair]) -> None:
 
 
 def _move_log(connection: BaseDatabaseWrapper, pair: _Pair) -> None:
-    """Let what people did to an archived session stay in its history."""
+    """Move the log entries of an archived session to its new id, so that its history keeps them."""
     if not apps.is_installed("django.contrib.admin"):
         return
     from django.contrib.admin.models import LogEntry
@@ -157,7 +158,7 @@ def _move_log(connection: BaseDatabaseWrapper, pair: _Pair) -> None:
 
 
 def _rename_asides(pairs: Iterable[_Pair]) -> None:
-    """Let a removal that was cut off be ended under the new id (``SessionFolder.settle``)."""
+    """Rename the files that a killed removal has set aside, so that a sync finds their sessions."""
     for pair in pairs:
         if pair.directory_id is None:
             continue
@@ -169,7 +170,7 @@ def _rename_asides(pairs: Iterable[_Pair]) -> None:
 
 
 def _raise_sequence(connection: BaseDatabaseWrapper, table: str, highest: int) -> bool:
-    """Let the next id of a table be above one that was given; tell whether it was not."""
+    """Raise the sequence of a table above an id; return whether it was behind."""
     next_id = _next_id(connection, table)
     if next_id > highest:
         return False

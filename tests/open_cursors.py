@@ -35,8 +35,8 @@ class WatchedCursor(base.SQLiteCursorWrapper):
 
     statement = ""
     is_chunked = False
-    """Whether ``QuerySet.iterator()`` reads it: that one counts as unread until its end was reached, so that
-    a loop over three rows is found as one over three thousand is."""
+    """Whether ``QuerySet.iterator()`` reads it. It then counts as unread until an empty fetch, so that a loop
+    over three rows is found like one over three thousand."""
 
     def execute(self, query: str, params: Any = None) -> Any:
         self._begin(query)
