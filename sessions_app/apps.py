@@ -23,9 +23,10 @@ class SessionsAppConfig(AppConfig):
 
     def ready(self) -> None:
         from django.conf import settings
-        from django.db.models.signals import post_migrate
+        from django.db.models.signals import post_migrate, pre_migrate
 
         from sessions_app.roles import install_roles
+        from sessions_app.session_ids import remember_sequences, repair_after_migration
 
         for name, value in DEFAULTS.items():
             if not hasattr(settings, name):
@@ -34,3 +35,5 @@ class SessionsAppConfig(AppConfig):
             # They are about the worker.
             from sessions_app import checks  # noqa: F401
         post_migrate.connect(install_roles, sender=self)
+        pre_migrate.connect(remember_sequences, sender=self)
+        post_migrate.connect(repair_after_migration, sender=self)

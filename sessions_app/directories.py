@@ -11,6 +11,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db.models import F, Q
 
+from sessions_app.commits import retried_when_busy, retry_when_busy
 from sessions_app.deadline import Deadline
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.mirror import ClaimLost, Mirror
@@ -56,9 +57,9 @@ def register_directory(path: str | Path, *, namespace: str = "", is_enabled: boo
         raise DirectoryError(f"{folder} is not a folder on this machine. Check the path.")
     if len(str(folder)) > PATH_LENGTH:
         raise DirectoryError(f"A path of more than {PATH_LENGTH:,} characters cannot be registered.")
-    directory, is_new = SessionDirectory.objects.get_or_create(
-        path=str(folder),
-        defaults={"namespace": namespace or settings.RAPTOR_NAMESPACE, "is_enabled": is_enabled},
+    values = {"namespace": namespace or settings.RAPTOR_NAMESPACE, "is_enabled": is_enabled}
+    directory, is_new = retry_when_busy(
+        lambda: SessionDirectory.objects.get_or_create(path=str(folder), defaults=values)
     )
     if not is_new and namespace and directory.namespace != namespace:
         raise DirectoryError(
@@ -159,6 +160,7 @@ def sync_enabled(*, trigger: str, actor: str, deadline: Deadline) -> tuple[list[
     return synced, failures
 
 
+@retried_when_busy
 def _claim(directory: SessionDirectory) -> None:
     """Make the directory ours by compare-and-set; each claim has a number of its own."""
     lapsed = Q(claimed_at=None) | Q(claimed_at__lt=database_now() - CLAIM_LAPSES_AFTER)
@@ -168,6 +170,7 @@ def _claim(directory: SessionDirectory) -> None:
     directory.sync_number += 1
 
 
+@retried_when_busy
 def _release(directory: SessionDirectory, result: SyncResult, error: str) -> None:
     SessionDirectory.objects.filter(pk=directory.pk, sync_number=directory.sync_number).update(
         claimed_at=None, synced_at=DatabaseClock(), error=error, report=result.to_json()

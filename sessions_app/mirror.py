@@ -18,7 +18,7 @@ from django.utils import timezone
 from sessions_app import documents
 from sessions_app.bulk import Row, document_writer, insert_sessions
 from sessions_app.cleanup import describe_access, plan_cleanup, run_cleanup, write_owed_files
-from sessions_app.commits import repeatable_transaction
+from sessions_app.commits import repeatable_transaction, retried_when_busy
 from sessions_app.criteria import SELECTION_LIMIT, Criteria
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, BrowserSession, DatabaseClock, SessionDirectory
@@ -195,6 +195,7 @@ class Mirror:
                         raise
                     lot = free
 
+    @retried_when_busy
     def _insert(self, lot: list[_File]) -> None:
         with repeatable_transaction():
             self._renew_claim()
@@ -217,6 +218,7 @@ class Mirror:
             fields = documents.parse(data, time_zone=self.time_zone)
             yield (*owner, session_name(file_name), file_name, *facts, *self.written(fields, data))
 
+    @retried_when_busy
     def _renew_claim(self) -> None:
         own = SessionDirectory.objects.filter(pk=self.directory.pk, sync_number=self.directory.sync_number)
         if not own.update(claimed_at=DatabaseClock()):
@@ -240,14 +242,19 @@ class Mirror:
 
     def _update(self, changed: dict[str, int]) -> None:
         for lot in self._read(changed):
-            pks = [changed[name] for name, _, _ in lot]
-            before = dict(BrowserSession.objects.filter(pk__in=pks).values_list("pk", "document"))
-            with transaction.atomic():
-                self._renew_claim()
-                for pk, (_, data, facts) in zip(pks, lot, strict=True):
-                    values = self._values(data, facts, is_same=bytes(before.get(pk, b"")) == data)
-                    self.result.changed += BrowserSession.objects.filter(pk=pk).update(**values)
+            self.result.changed += self._update_rows([changed[name] for name, _, _ in lot], lot)
             self.progress(len(lot))
+
+    @retried_when_busy
+    def _update_rows(self, pks: list[int], lot: list[_File]) -> int:
+        before = dict(BrowserSession.objects.filter(pk__in=pks).values_list("pk", "document"))
+        updated = 0
+        with transaction.atomic():
+            self._renew_claim()
+            for pk, (_, data, facts) in zip(pks, lot, strict=True):
+                values = self._values(data, facts, is_same=bytes(before.get(pk, b"")) == data)
+                updated += BrowserSession.objects.filter(pk=pk).update(**values)
+        return updated
 
     def _values(self, data: bytes, facts: FileFacts, *, is_same: bool) -> dict[str, Any]:
         """What a file that was written again changes in its session."""

@@ -15,6 +15,7 @@ from django.utils import timezone
 from django_q.models import Schedule
 
 from sessions_app import policies
+from sessions_app.commits import retried_when_busy
 
 ARCHIVE_TIME = time(3, 0)
 FIRST_AFTER = timedelta(minutes=1)
@@ -100,6 +101,13 @@ def sync_schedules(*, now: datetime) -> SchedulesResult:
 
     A second call changes nothing.
     """
+    result = _sync_tasks(now)
+    policies.plan_next_runs(now)
+    return result
+
+
+@retried_when_busy
+def _sync_tasks(now: datetime) -> SchedulesResult:
     result = SchedulesResult()
     with transaction.atomic():
         if connection.vendor == "postgresql":
@@ -111,7 +119,6 @@ def sync_schedules(*, now: datetime) -> SchedulesResult:
         for task in RETIRED:
             _, deleted = Schedule.objects.filter(name=task.name, func=task.func).delete()
             result.removed += [task.name] * deleted.get(Schedule._meta.label, 0)
-    policies.plan_next_runs(now)
     return result
 
 

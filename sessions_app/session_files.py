@@ -261,3 +261,9 @@ def _read_all(fd: int, size_bytes: int) -> bytes:
     while len(data) <= size_bytes and (more := os.read(fd, size_bytes + 1 - len(data))):
         data += more
     return data
+
+
+def rename_aside(path: str, old_id: int, new_id: int) -> None:
+    """Rename the file that stands aside for a session, if there is one, after the session got a new id."""
+    with suppress(FileNotFoundError):
+        os.rename(f"{path}/{_ASIDE_PREFIX}{old_id}", f"{path}/{_ASIDE_PREFIX}{new_id}")  # noqa: PTH104

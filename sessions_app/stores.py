@@ -20,7 +20,7 @@ from django.db.models import QuerySet, Sum
 from sessions_app import documents
 from sessions_app.actors import user_name
 from sessions_app.cleanup import CleanupRefused, plan_cleanup, run_cleanup
-from sessions_app.commits import repeatable_transaction
+from sessions_app.commits import repeatable_transaction, retried_when_busy
 from sessions_app.criteria import Criteria, InvalidCriteria
 from sessions_app.directories import (
     DirectoryError,
@@ -132,6 +132,7 @@ class SessionStore:
             "or by a file that cannot be read. Choose another name, or another namespace."
         )
 
+    @retried_when_busy
     def _save(self, name: str, content: dict[str, Any]) -> BrowserSession:
         with transaction.atomic():
             session = self._locked(name)
@@ -155,6 +156,7 @@ class SessionStore:
                     raise _PlaceTaken
         return session
 
+    @retried_when_busy
     def touch(self, name: str) -> None:
         """Date the last access of a session now.
 

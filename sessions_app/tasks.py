@@ -17,10 +17,12 @@ from django.conf import settings
 from django_q.tasks import async_task
 
 from sessions_app import cleanup, directories, policies, schedules, storage
+from sessions_app.commits import retry_when_busy
 from sessions_app.deadline import Deadline
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
+from sessions_app.session_ids import repair_sequence
 from sessions_app.wording import count_of
 
 logger = logging.getLogger(__name__)
@@ -125,12 +127,13 @@ def take_snapshot(asked_at: str = "") -> str:
 def tidy_up() -> str:
     """Mark the runs whose process died and go on with sweeps, drop forgotten plans, keep the schedules."""
     now = database_now()
+    repair_sequence()
     dead = cleanup.mark_dead_runs(as_of=now)
     for run in cleanup.abandoned_sweeps(dead, as_of=now):
         if run.policy_id is not None and run.due_at is not None:
             _queue_sweep(run.policy_id, run.due_at, run.trigger, run.actor)
         else:
-            async_task("sessions_app.tasks.continue_cleanup", run.pk)
+            _queue("continue_cleanup", run.pk)
     cleanup.drop_old_plans(as_of=now)
     changed = schedules.sync_schedules(now=now).changed
     return f"{count_of(len(dead), 'dead run')} marked, {count_of(len(changed), 'schedule')} put right."
@@ -152,7 +155,7 @@ def _run(run: CleanupRun, *, trigger: str = "", actor: str = "") -> str:
             return _refused(run, reason)
         told = " ".join(filter(None, (f"{cleanup.summary(run)}.", run.error)))
         if run.state == CleanupRun.State.INTERRUPTED:
-            async_task("sessions_app.tasks.continue_cleanup", run.pk)
+            _queue("continue_cleanup", run.pk)
             return told
     if run.policy is None or run.due_at is None:
         return told
@@ -175,7 +178,11 @@ def _sweep(policy: CleanupPolicy, due_at: datetime, trigger: str, actor: str, de
 
 
 def _queue_sweep(policy_pk: int, due_at: datetime, trigger: str, actor: str) -> None:
-    async_task("sessions_app.tasks.sweep", policy_pk, due_at.isoformat(), trigger, actor)
+    _queue("sweep", policy_pk, due_at.isoformat(), trigger, actor)
+
+
+def _queue(task: str, *args: int | str) -> None:
+    retry_when_busy(lambda: async_task(f"sessions_app.tasks.{task}", *args))
 
 
 def _undo(run: CleanupRun, actor: str) -> str:
@@ -184,16 +191,16 @@ def _undo(run: CleanupRun, actor: str) -> str:
     except (cleanup.CleanupRefused, cleanup.CannotUndo) as reason:
         return _refused(run, reason)
     if run.state == CleanupRun.State.INTERRUPTED:
-        async_task("sessions_app.tasks.continue_undo", run.pk)
-    told = [f"{count_of(run.restored_count, 'session')} of run {run.pk} are back."]
-    told += cleanup.describe_access(run.changed_access)
-    told += [files.message for files in cleanup.unwritten_files(cleanup.sessions_owed_by(run))]
-    return " ".join(told)
+        _queue("continue_undo", run.pk)
+    message = [f"{count_of(run.restored_count, 'session')} of run {run.pk} are back."]
+    message += cleanup.describe_access(run.changed_access)
+    message += [files.message for files in cleanup.unwritten_files(cleanup.sessions_owed_by(run))]
+    return " ".join(message)
 
 
 def _refused(run: CleanupRun, reason: Exception) -> str:
     # It waits no longer, and its page is not to say so.
-    CleanupRun.objects.filter(pk=run.pk).update(queued_at=None)
+    retry_when_busy(lambda: CleanupRun.objects.filter(pk=run.pk).update(queued_at=None))
     logger.info("%s", reason)
     return str(reason)
 

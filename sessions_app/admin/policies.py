@@ -20,6 +20,7 @@ from sessions_app.admin.policy_changes import what_changed
 from sessions_app.admin.policy_form import PolicyForm, StepInline
 from sessions_app.admin.sight import hidden_from, seen, seen_changes, seen_runs
 from sessions_app.cleanup import why_busy
+from sessions_app.commits import retry_when_busy
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, PolicyChange
 from sessions_app.models.clock import database_now
 
@@ -216,7 +217,8 @@ class CleanupPolicyAdmin(RaptorAdmin):
         if not told:
             # Sent twice, it names the same sweep: the second task finds nothing to do.
             actor = request.user.get_username()
-            async_task("sessions_app.tasks.sweep", policy.pk, due_at.isoformat(), "admin", actor)
+            arguments = (policy.pk, due_at.isoformat(), "admin", actor)
+            retry_when_busy(lambda: async_task("sessions_app.tasks.sweep", *arguments))
             told = (
                 f"“{policy}” is on its way in the worker. Its runs show on this page once they have started."
             )

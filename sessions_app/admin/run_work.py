@@ -35,6 +35,7 @@ from sessions_app.cleanup import (
     undo_cleanup,
     weigh,
 )
+from sessions_app.commits import retry_when_busy
 from sessions_app.criteria import Criteria
 from sessions_app.deadline import Deadline
 from sessions_app.endpoints import mask_endpoints
@@ -117,12 +118,16 @@ def enqueue(run: CleanupRun, task: str, *args: Any) -> bool:
     asked_before = max(filter(None, (last_worked_at(run), now - QUEUE_LIMIT)))
     free = Q(queued_at=None) | Q(queued_at__lt=asked_before)
     ours = CleanupRun.objects.filter(free, pk=run.pk, state=run.state, attempt=run.attempt)
-    # Where the database carries the tasks, mark and task are one: neither is there without the other.
-    with transaction.atomic():
-        is_ours = ours.update(queued_at=now) == 1
-        if is_ours:
-            async_task(task, run.pk, *args)
-    return is_ours
+
+    def queue() -> bool:
+        # Where the database carries the tasks, mark and task are one: neither is there without the other.
+        with transaction.atomic():
+            is_ours = ours.update(queued_at=now) == 1
+            if is_ours:
+                async_task(task, run.pk, *args)
+        return is_ours
+
+    return retry_when_busy(queue)
 
 
 def resume_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpResponse:
@@ -172,7 +177,7 @@ def protect_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> Http
     """Keep the sessions of a run when the archive is emptied, or no longer."""
     run = get_run(request, run_id)
     is_protected = request.POST.get("protect") == "1"
-    CleanupRun.objects.filter(pk=run.pk).update(is_protected=is_protected)
+    retry_when_busy(lambda: CleanupRun.objects.filter(pk=run.pk).update(is_protected=is_protected))
     screen.log_change(request, run, "Protected." if is_protected else "No longer protected.")
     return to_run(run)
 
@@ -201,7 +206,7 @@ def _carry_out(request: HttpRequest, run: CleanupRun) -> HttpResponse:
         messages.success(request, f"{summary(run)}.")
         if run.policy_id is not None and run.due_at is not None:
             # The task passes over what has ended, and takes the steps of the policy that come after it.
-            async_task("sessions_app.tasks.continue_cleanup", run.pk)
+            retry_when_busy(lambda: async_task("sessions_app.tasks.continue_cleanup", run.pk))
     return to_run(run)
 
 

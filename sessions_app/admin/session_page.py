@@ -17,6 +17,7 @@ from sessions_app.admin.base import ReadOnlyAdmin, may_clean_up, may_see_endpoin
 from sessions_app.admin.detail import session_context
 from sessions_app.admin.history import ENDPOINT_SHOWN, history_context
 from sessions_app.cleanup import CleanupRefused
+from sessions_app.commits import retry_when_busy
 from sessions_app.criteria import Criteria, InvalidCriteria
 from sessions_app.models import BrowserSession
 
@@ -101,7 +102,9 @@ class SessionPages(ReadOnlyAdmin):
         session = self._to_act_on(request, object_id, is_allowed=self.has_pin_permission(request))
         is_pinned = request.POST.get("pin") == "1"
         # update() dates the change, so that a plan made before no longer takes the session.
-        if not BrowserSession.objects.filter(pk=session.pk).update(is_pinned=is_pinned):
+        if not retry_when_busy(
+            lambda: BrowserSession.objects.filter(pk=session.pk).update(is_pinned=is_pinned)
+        ):
             return self.gone(request, object_id)
         self.log_change(request, session, "Pinned." if is_pinned else "Unpinned.")
         text = "is pinned: only a cleanup of “all” removes it." if is_pinned else "is no longer pinned."

@@ -24,6 +24,7 @@ from sessions_app.admin.base import RaptorAdmin
 from sessions_app.admin.counting import counted_view, wait_of, waiting_page
 from sessions_app.admin.downloads import harmless
 from sessions_app.admin.sight import hidden_from, seen, seen_runs
+from sessions_app.commits import retry_when_busy
 from sessions_app.models import CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.storage import (
@@ -158,7 +159,7 @@ def count_view(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
     asked_at = database_now()
-    async_task("sessions_app.tasks.take_snapshot", asked_at.isoformat())
+    retry_when_busy(lambda: async_task("sessions_app.tasks.take_snapshot", asked_at.isoformat()))
     back = "admin:index" if request.POST.get("back") == "index" else "admin:sessions_app_storage"
     return HttpResponseRedirect(waiting_page(back, asked_at))
 

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 
 from sessions_app.cleanup.files import in_folders, remove_files
+from sessions_app.commits import retried_when_busy
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock
 
@@ -59,6 +60,7 @@ def empty_run(run: CleanupRun) -> None:
     _empty_batch(ArchivedSession.objects.filter(pk__in=_without_file(ids)))
 
 
+@retried_when_busy
 def _empty_batch(sessions: QuerySet[ArchivedSession]) -> tuple[int, int]:
     counts: Counter[int] = Counter()
     with transaction.atomic():

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models import Count, Max, QuerySet, Sum
 
+from sessions_app.commits import is_busy
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun
 
@@ -102,11 +103,21 @@ class Checkpoints:
 def take_batches(take: Callable[[], int | None], deadline: Deadline, progress: Callable[[int], None]) -> bool:
     """Take batch after batch; tell whether all was taken before the deadline.
 
+    A batch for which the database was busy until the deadline is left for later too.
+
     Args:
         take: Takes the next batch and gives the number of its sessions; None where nothing is left.
     """
     with Checkpoints() as checkpoints:
-        while (session_count := take()) is not None:
+        while True:
+            try:
+                session_count = take()
+            except OperationalError as error:
+                if deadline.has_passed and is_busy(error):
+                    return False
+                raise
+            if session_count is None:
+                break
             progress(session_count)
             checkpoints.after_batch()
             if deadline.has_passed:

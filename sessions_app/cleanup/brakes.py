@@ -13,6 +13,7 @@ from django.db import connection
 from django.db.models import Count, Sum
 
 from sessions_app.cleanup.claims import CleanupInProgress
+from sessions_app.commits import retried_when_busy, retry_when_busy
 from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, DatabaseClock, PlannedSessions
 
@@ -44,7 +45,7 @@ def weigh(run: CleanupRun) -> None:
     """
     unchanged = CleanupRun.objects.filter(pk=run.pk, attempt=run.attempt, before_count=run.before_count)
     run.before_count, run.before_bytes = scope_totals(run.criteria)
-    unchanged.update(before_count=run.before_count, before_bytes=run.before_bytes)
+    retry_when_busy(lambda: unchanged.update(before_count=run.before_count, before_bytes=run.before_bytes))
 
 
 def needs_number(run: CleanupRun) -> bool:
@@ -107,7 +108,7 @@ def hold_again(run: CleanupRun) -> None:
     with suppress(CleanupInProgress):
         hold(run, f"{because} {APPROVED_IN_VAIN}".lstrip())
         held = CleanupRun.objects.filter(pk=run.pk, state=_State.HELD)
-        held.update(approved_by="", approved_at=None)
+        retry_when_busy(lambda: held.update(approved_by="", approved_at=None))
 
 
 def approve_cleanup(run: CleanupRun, *, actor: str) -> CleanupRun:
@@ -132,7 +133,7 @@ def close_cleanup(run: CleanupRun, *, actor: str = "", because: str = "") -> Cle
         closed_at=DatabaseClock(),
         **({"error": because} if because else {}),
     )
-    PlannedSessions.objects.filter(run=run).delete()
+    retry_when_busy(PlannedSessions.objects.filter(run=run).delete)
     return run
 
 
@@ -142,6 +143,7 @@ def _before(run: CleanupRun) -> int:
     return run.before_count or 0
 
 
+@retried_when_busy
 def _move(run: CleanupRun, states: tuple[str, ...], **values: object) -> CleanupRun:
     moved = CleanupRun.objects.filter(pk=run.pk, attempt=run.attempt, state__in=states).update(**values)
     run.refresh_from_db()

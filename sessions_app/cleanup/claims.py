@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 
+from sessions_app.commits import retried_when_busy, retry_when_busy
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import CleanupPolicy, CleanupRun, DatabaseClock, PlannedSessions
 from sessions_app.models.cleanup import HEARTBEAT_LIMIT, PLAN_LIMIT
@@ -75,17 +77,17 @@ def _try_to_claim(run: CleanupRun, allowed: Q, state: str, values: dict[str, Any
     """Report whether the run is ours now; it is read again in any case."""
     attempt = run.attempt + 1
     ours = CleanupRun.objects.filter(allowed, pk=run.pk, attempt=run.attempt)
+    changes = {
+        "state": state,
+        "attempt": attempt,
+        "started_at": Coalesce("started_at", DatabaseClock()),
+        "heartbeat_at": DatabaseClock(),
+        "earlier_errors": _with_earlier(run),
+        "error": "",
+        **values,
+    }
     try:
-        with transaction.atomic():
-            claimed = ours.update(
-                state=state,
-                attempt=attempt,
-                started_at=Coalesce("started_at", DatabaseClock()),
-                heartbeat_at=DatabaseClock(),
-                earlier_errors=_with_earlier(run),
-                error="",
-                **values,
-            )
+        claimed = retry_when_busy(partial(_update_whole, ours, changes))
     except IntegrityError:
         if run.policy is None:
             raise
@@ -127,6 +129,12 @@ def interrupt_if_dead(run: CleanupRun) -> CleanupRun:
     return run
 
 
+def _update_whole(runs: QuerySet[CleanupRun], changes: dict[str, Any]) -> int:
+    """Update runs in a transaction of its own, so that a refusal does not break the caller's."""
+    with transaction.atomic():
+        return runs.update(**changes)
+
+
 def why_busy(policy: CleanupPolicy) -> str:
     """Explain which run of a policy is at work, because only one runs at a time; blank where none is.
 
@@ -157,6 +165,7 @@ def _refuse_outdated(run: CleanupRun) -> None:
         raise PlanOutdated(f"The plan of run {run.pk} is over a day old: make it again, and look at it.")
 
 
+@retried_when_busy
 def update_own(run: CleanupRun, **values: Any) -> None:
     """Write to a run that this process has claimed, and beat its heart.
 
@@ -173,17 +182,19 @@ def end(run: CleanupRun, state: str, **values: Any) -> None:
     reload(run)
 
 
+@retried_when_busy
 def drop_old_plans(*, as_of: datetime) -> int:
     """Delete the plans of which nothing came within a day; the ledger is of runs, and these never ran.
 
     Those of a policy are closed: deleted, a task that is delivered again would plan the step anew.
     """
     old = CleanupRun.objects.filter(state=_State.PLANNED, attempt=0, planned_at__lt=as_of - PLAN_LIMIT)
-    PlannedSessions.objects.filter(run__in=old).delete()
-    closed = old.filter(policy__isnull=False).update(
-        state=_State.CLOSED, closed_at=DatabaseClock(), error="Nothing came of the plan within a day."
-    )
-    _, deleted = old.filter(policy=None).delete()
+    with transaction.atomic():
+        PlannedSessions.objects.filter(run__in=old).delete()
+        closed = old.filter(policy__isnull=False).update(
+            state=_State.CLOSED, closed_at=DatabaseClock(), error="Nothing came of the plan within a day."
+        )
+        _, deleted = old.filter(policy=None).delete()
     return closed + deleted.get(CleanupRun._meta.label, 0)
 
 

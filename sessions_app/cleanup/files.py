@@ -13,6 +13,7 @@ from sessions_app.models import ArchivedSession, BrowserSession
 from sessions_app.session_files import FileStamp, SessionFolder, stamp_of
 
 _FILE_COLUMNS = tuple(name for name in MOVED_COLUMNS if name.startswith("file_"))
+KEYS_AT_ONCE = 500
 
 
 def remove_files(archived: QuerySet[ArchivedSession]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from django.db.models import F, QuerySet
 
 from sessions_app.cleanup.batches import last_of_batch
-from sessions_app.commits import repeatable_transaction
+from sessions_app.commits import repeatable_transaction, retried_when_busy
 from sessions_app.models import BrowserSession, CleanupRun, LastRun, SessionDirectory
 from sessions_app.session_files import BusyFile, FileFacts, SessionFolder, access_of
 from sessions_app.wording import count_of
@@ -149,6 +149,7 @@ def _write_lot(lot: list[BrowserSession], folder: SessionFolder, result: OwedFil
     return can_go_on
 
 
+@retried_when_busy
 def _keep(facts: dict[int, FileFacts], changed: dict[int, Counter[str]]) -> None:
     if not facts:
         return

@@ -13,9 +13,13 @@ from django.db.models import QuerySet
 from sessions_app.cleanup.brakes import close_cleanup
 from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits
 from sessions_app.cleanup.moves import totals
+from sessions_app.commits import is_busy, retried_when_busy, retry_when_busy
 from sessions_app.criteria import Criteria, count_reasons
 from sessions_app.models import BrowserSession, CleanupRun, CleanupStep, PlannedSessions
 from sessions_app.models.clock import database_now
+
+SEAL_SECONDS = 10.0
+"""Time after which a seal is given up. On PostgreSQL all writers queue behind its lock while it waits."""
 
 
 def plan_cleanup(
@@ -65,7 +69,8 @@ def make_again(run: CleanupRun, *, trigger: str, actor: str) -> CleanupRun:
         # A task that is delivered again would plan the step anew, if its plan were not there.
         close_cleanup(run, actor=actor, because=f"It was over a day old, and was made again as run {new.pk}.")
     else:
-        CleanupRun.objects.filter(pk=run.pk, state=CleanupRun.State.PLANNED, attempt=0).delete()
+        unused = CleanupRun.objects.filter(pk=run.pk, state=CleanupRun.State.PLANNED, attempt=0)
+        retry_when_busy(unused.delete)
     return new
 
 
@@ -97,14 +102,21 @@ def _listed(rows: Iterable[tuple[int, int, int]]) -> tuple[list[int], list[tuple
 
 def _save(run: CleanupRun, ids: list[int]) -> None:
     try:
-        with transaction.atomic():
-            run.save()
-            if ids:
-                PlannedSessions.objects.create(run=run, ids_json=ids)
+        _insert(run, ids)
     except IntegrityError:
         twin = CleanupRun.objects.get(policy=run.policy, due_at=run.due_at, step_position=run.step_position)
         state = twin.get_state_display().lower()
         raise CleanupInProgress(f"“{run.policy}” is already {state}: run {twin.pk}.") from None
+
+
+@retried_when_busy
+def _insert(run: CleanupRun, ids: list[int]) -> None:
+    # An earlier attempt may have got a key that was rolled back with it.
+    run.pk, run._state.adding = None, True
+    with transaction.atomic():
+        run.save(force_insert=True)
+        if ids:
+            PlannedSessions.objects.create(run=run, ids_json=ids)
 
 
 def matching(run: CleanupRun) -> QuerySet[BrowserSession]:
@@ -122,18 +134,24 @@ def _seal() -> datetime:
     Raises: CleanupInProgress: somebody keeps sessions locked for longer than a plan waits.
     """
     try:
-        with transaction.atomic():
-            if connection.vendor == "postgresql":
-                bound_lock_waits()
-                with connection.cursor() as cursor:
-                    cursor.execute(f"LOCK TABLE {BrowserSession._meta.db_table} IN SHARE MODE")
-                return database_now()
-            began = now = database_now()
-            while now == began:
-                now = database_now()
-            return now - timedelta(microseconds=500)
+        return retry_when_busy(_take_seal, seconds=SEAL_SECONDS)
     except OperationalError as error:
+        if not is_busy(error):
+            raise
         raise CleanupInProgress(
             "The database is busy: another program has kept sessions locked for long. Nothing was planned; "
             "try again, and look for a transaction that was left open if it happens again."
         ) from error
+
+
+def _take_seal() -> datetime:
+    with transaction.atomic():
+        if connection.vendor == "postgresql":
+            bound_lock_waits()
+            with connection.cursor() as cursor:
+                cursor.execute(f"LOCK TABLE {BrowserSession._meta.db_table} IN SHARE MODE")
+            return database_now()
+        began = now = database_now()
+        while now == began:
+            now = database_now()
+        return now - timedelta(microseconds=500)

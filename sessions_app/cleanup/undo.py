@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
+from typing import NamedTuple
 
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
@@ -15,7 +16,7 @@ from sessions_app.cleanup.batches import BatchSize, last_of_batch, refresh_stati
 from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
 from sessions_app.cleanup.moves import move_to_live
 from sessions_app.cleanup.owed import note_error, sessions_owed_by, write_owed_files
-from sessions_app.commits import repeatable_transaction
+from sessions_app.commits import repeatable_transaction, retried_when_busy, retry_when_busy
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, PlannedSessions, SessionDirectory
 from sessions_app.session_files import SessionFolder
@@ -56,7 +57,7 @@ def undo_cleanup(
         return run
     _refuse_in_vain(run)
     deadline = deadline or Deadline()
-    take = partial(_restore_batch, run, BatchSize(batch_size))
+    take = partial(_restore_batch, run, BatchSize(batch_size), deadline)
     _claim(run, actor)
     with recording_failure(run):
         refresh_statistics(run)
@@ -64,11 +65,19 @@ def undo_cleanup(
             end(run, _State.INTERRUPTED)
             return run
         _write_rest(run)
-        with transaction.atomic():
-            end(run, _State.UNDONE, undone_at=DatabaseClock())
-            PlannedSessions.objects.filter(run=run).delete()
+        _succeed(run)
     logger.info("Run %s undone: %s of %s sessions are back", run.pk, run.restored_count, run.removed_count)
     return run
+
+
+def _succeed(run: CleanupRun) -> None:
+    def write() -> None:
+        with transaction.atomic():
+            update_own(run, state=_State.UNDONE, undone_at=DatabaseClock())
+            PlannedSessions.objects.filter(run=run).delete()
+
+    retry_when_busy(write)
+    reload(run)
 
 
 def _refuse_in_vain(run: CleanupRun) -> None:
@@ -97,18 +106,43 @@ def restore_sessions(ids: Iterable[int]) -> int:
     for run_id in archived.order_by().values_list("run_id", flat=True).distinct():
         sessions = archived.filter(run_id=run_id)
         directory_ids = _directories_of(sessions)
-        with transaction.atomic():
-            count, size = move_to_live(_free(sessions))
-            CleanupRun.objects.filter(pk=run_id).update(
-                restored_count=F("restored_count") + count, restored_bytes=F("restored_bytes") + size
-            )
+        restored += _restore_some(run_id, sessions)
         _write_files(directory_ids)
-        restored += count
     return restored
 
 
-def _restore_batch(run: CleanupRun, size: BatchSize) -> int | None:
-    """Bring the next sessions of a run back, in one transaction: how many; None where nothing is left."""
+@retried_when_busy
+def _restore_some(run_id: int, sessions: QuerySet[ArchivedSession]) -> int:
+    with transaction.atomic():
+        count, size = move_to_live(_free(sessions))
+        CleanupRun.objects.filter(pk=run_id).update(
+            restored_count=F("restored_count") + count, restored_bytes=F("restored_bytes") + size
+        )
+    return count
+
+
+def _restore_batch(run: CleanupRun, size: BatchSize, deadline: Deadline) -> int | None:
+    """Bring the next sessions of a run back, then their files: how many; None where nothing is left."""
+    batch = retry_when_busy(partial(_move_batch, run, size), deadline=deadline)
+    if batch is None:
+        return None
+    reload(run)
+    _write_files(batch.directory_ids)
+    return batch.session_count
+
+
+class _Batch(NamedTuple):
+    """Sessions that came back in one transaction, and the directories that are owed their files."""
+
+    session_count: int
+    directory_ids: list[int]
+
+
+def _move_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
+    """Bring the next sessions of a run back, in one transaction; None where nothing is left.
+
+    The run is read only: it is reloaded after the commit, so that a repeated batch counts nothing twice.
+    """
     left = ArchivedSession.objects.filter(run=run, pk__gt=run.undo_position).order_by("pk")
     last = last_of_batch(left, size.rows)
     if last is None:
@@ -127,9 +161,7 @@ def _restore_batch(run: CleanupRun, size: BatchSize) -> int | None:
             restored_count=F("restored_count") + count,
             restored_bytes=F("restored_bytes") + size_bytes,
         )
-    reload(run)
-    _write_files(directory_ids)
-    return count
+    return _Batch(count, directory_ids)
 
 
 def _free(sessions: QuerySet[ArchivedSession]) -> QuerySet[ArchivedSession]:

@@ -23,6 +23,7 @@ from sessions_app.cleanup import (
     why_busy,
     why_to_hold,
 )
+from sessions_app.commits import retry_when_busy
 from sessions_app.criteria import Criteria
 from sessions_app.deadline import Deadline
 from sessions_app.models import CleanupPolicy, CleanupRun, CleanupStep
@@ -232,7 +233,8 @@ def _take_step(
         run_cleanup(run, deadline=deadline, progress=progress)
     except CleanupRefused:
         if planned is None:
-            CleanupRun.objects.filter(pk=run.pk, state=_State.PLANNED, attempt=0).delete()
+            unused = CleanupRun.objects.filter(pk=run.pk, state=_State.PLANNED, attempt=0)
+            retry_when_busy(unused.delete)
         raise
     result.has_worked = True
     result.is_interrupted = run.state == _State.INTERRUPTED

@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django_q.tasks import async_task
 
+from sessions_app.commits import retried_when_busy
 from sessions_app.models import CleanupPolicy, CleanupRun
 
 FIELD_COUNT = 5
@@ -79,13 +80,18 @@ def start_due(now: datetime) -> list[CleanupPolicy]:
     started = []
     for policy in _scheduled().filter(next_run_at__lte=now):
         if due_at := policy.next_run_at:
-            # One transaction where the database carries the tasks: a sweep that is refused at once finds
-            # its policy moved on, and can move it back.
-            with transaction.atomic():
-                async_task("sessions_app.tasks.sweep", policy.pk, due_at.isoformat())
-                _move(policy, next_run(policy, after=now))
+            _start(policy, due_at, next_run(policy, after=now))
             started.append(policy)
     return started
+
+
+@retried_when_busy
+def _start(policy: CleanupPolicy, due_at: datetime, next_run_at: datetime | None) -> None:
+    # One transaction where the database carries the tasks: a sweep that is refused at once finds
+    # its policy moved on, and can move it back.
+    with transaction.atomic():
+        async_task("sessions_app.tasks.sweep", policy.pk, due_at.isoformat())
+        _move(policy, next_run_at)
 
 
 def try_again(policy: CleanupPolicy, due_at: datetime, *, now: datetime) -> bool:
@@ -130,6 +136,7 @@ def _scheduled() -> QuerySet[CleanupPolicy]:
     return CleanupPolicy.objects.filter(is_enabled=True).exclude(schedule="")
 
 
+@retried_when_busy
 def _move(policy: CleanupPolicy, next_run_at: datetime | None) -> int:
     """Write the next run of a policy, unless somebody has written another one meanwhile."""
     unmoved = CleanupPolicy.objects.filter(pk=policy.pk, next_run_at=policy.next_run_at)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 from django.db import transaction
 from django.db.models import F, Model, QuerySet
 from django.utils import timezone
 
+from sessions_app.commits import retry_when_busy
 from sessions_app.models import (
     ArchivedSession,
     BrowserSession,
@@ -118,6 +120,10 @@ def take_snapshot(*, as_of: datetime, max_age_days: float) -> StorageSnapshot:
     """
     limited = list(LimitedNamespace.objects.values_list("namespace", flat=True))
     report, parts = report_with_parts(limited, as_of=as_of, max_age_days=max_age_days)
+    return retry_when_busy(partial(_keep, report, parts, as_of))
+
+
+def _keep(report: StorageReport, parts: dict[str, StorageReport], as_of: datetime) -> StorageSnapshot:
     reclaimable = report.would_free["either"]
     with transaction.atomic():
         snapshot = StorageSnapshot.objects.create(
