@@ -5,13 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import connection
 from django.db.models import Count, Max, QuerySet, Sum
 
 from sessions_app.deadline import Deadline
+from sessions_app.disk import is_disk_full
 from sessions_app.models import ArchivedSession, CleanupRun
+from sessions_app.room import make_room, truncate_log
+
+_T = TypeVar("_T")
 
 # Measured on SQLite: 500 documents of 5 MB in one transaction lock other writers out for a minute.
 BATCH_BYTES = 8 * 1024 * 1024
@@ -25,6 +29,9 @@ PostgreSQL one batch and the next are less alike."""
 CHECKPOINT_EVERY = 5
 """Batches between two checkpoints of SQLite: pages that several batches wrote are copied back once."""
 
+GROW_AFTER = 10
+"""Batches that fit on a full disk before a larger one is tried."""
+
 PAUSE_SECONDS = 0.11
 """Who waits for SQLite's lock looks for it every 0.1 s: so long a pause lets everybody in."""
 
@@ -34,7 +41,10 @@ class BatchSize:
 
     def __init__(self, fixed_rows: int | None = None) -> None:
         self.rows = fixed_rows or FIRST_ROWS
-        self.is_fixed = fixed_rows is not None
+        self.fixed_rows = fixed_rows
+        self.is_tight = False
+        """Whether a larger batch did not fit on the disk."""
+        self._fitting_batches = 0
 
     @contextmanager
     def measured(self) -> Iterator[None]:
@@ -42,9 +52,24 @@ class BatchSize:
         began = time.perf_counter()
         yield
         seconds = time.perf_counter() - began
-        if not self.is_fixed:
+        if self.is_tight:
+            self._grow()
+        elif not self.fixed_rows:
             change = min(2.0, max(0.5, TARGET_SECONDS[connection.vendor] / seconds))
             self.rows = round(min(MOST_ROWS, max(FEWEST_ROWS, self.rows * change)))
+
+    def halve(self) -> None:
+        """Take half as many rows from now on: so many do not fit on the disk."""
+        self.rows = max(1, self.rows // 2)
+        self.is_tight = True
+        self._fitting_batches = 0
+
+    def _grow(self) -> None:
+        self._fitting_batches += 1
+        if self._fitting_batches % GROW_AFTER == 0:
+            usual_rows = self.fixed_rows or FIRST_ROWS
+            self.rows = min(usual_rows, 2 * self.rows)
+            self.is_tight = self.rows < usual_rows
 
 
 def last_of_batch(left: QuerySet[Any], rows: int) -> int | None:
@@ -99,15 +124,39 @@ class Checkpoints:
             time.sleep(max(0, PAUSE_SECONDS - (time.perf_counter() - began)))
 
 
-def take_batches(take: Callable[[], int | None], deadline: Deadline, progress: Callable[[int], None]) -> bool:
+def take_fitting(take: Callable[[], _T], size: BatchSize) -> _T:
+    """Take a batch; where the disk is too full for it, make room and halve it, down to one row.
+
+    Args:
+        take: Takes one batch of ``size`` in one transaction, so that a failed one can be taken again.
+    """
+    while True:
+        try:
+            return take()
+        except Exception as error:
+            if connection.in_atomic_block or not is_disk_full(error):
+                raise
+            has_room = make_room()
+            if size.rows == 1 and (size.is_tight or not has_room):
+                raise
+            size.halve()
+
+
+def take_batches(
+    take: Callable[[], int | None], size: BatchSize, deadline: Deadline, progress: Callable[[int], None]
+) -> bool:
     """Take batch after batch; tell whether all was taken before the deadline.
 
     Args:
         take: Takes the next batch and gives the number of its sessions; None where nothing is left.
+        size: The size that ``take`` uses.
     """
     with Checkpoints() as checkpoints:
-        while (session_count := take()) is not None:
+        while (session_count := take_fitting(take, size)) is not None:
             progress(session_count)
+            if size.is_tight:
+                # The next batch needs the space that the log of this one takes.
+                truncate_log()
             checkpoints.after_batch()
             if deadline.has_passed:
                 return False

@@ -15,6 +15,7 @@ from django.db.models import Count, Sum
 from sessions_app.cleanup.claims import CleanupInProgress
 from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, DatabaseClock, PlannedSessions
+from sessions_app.room import retry_with_room
 
 SMALL_SCOPE = 100
 """Of so few sessions, a share says nothing."""
@@ -37,6 +38,7 @@ def scope_totals(criteria: Criteria) -> tuple[int, int]:
     return row["sessions"], row["bytes"]
 
 
+@retry_with_room
 def weigh(run: CleanupRun) -> None:
     """Write down what the scope of a plan holds, removed or not: what the brakes measure it against.
 
@@ -142,6 +144,7 @@ def _before(run: CleanupRun) -> int:
     return run.before_count or 0
 
 
+@retry_with_room
 def _move(run: CleanupRun, states: tuple[str, ...], **values: object) -> CleanupRun:
     moved = CleanupRun.objects.filter(pk=run.pk, attempt=run.attempt, state__in=states).update(**values)
     run.refresh_from_db()

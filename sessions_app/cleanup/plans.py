@@ -14,10 +14,13 @@ from sessions_app.cleanup.brakes import close_cleanup
 from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits
 from sessions_app.cleanup.moves import totals
 from sessions_app.criteria import Criteria, count_reasons
+from sessions_app.disk import is_lock_timeout
 from sessions_app.models import BrowserSession, CleanupRun, CleanupStep, PlannedSessions
 from sessions_app.models.clock import database_now
+from sessions_app.room import retry_with_room
 
 
+@retry_with_room
 def plan_cleanup(
     criteria: Criteria,
     *,
@@ -133,6 +136,8 @@ def _seal() -> datetime:
                 now = database_now()
             return now - timedelta(microseconds=500)
     except OperationalError as error:
+        if not is_lock_timeout(error):
+            raise
         raise CleanupInProgress(
             "The database is busy: another program has kept sessions locked for long. Nothing was planned; "
             "try again, and look for a transaction that was left open if it happens again."

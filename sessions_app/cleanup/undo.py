@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 
+from sessions_app import disk
 from sessions_app.cleanup.batches import BatchSize, last_of_batch, refresh_statistics, take_batches
 from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
 from sessions_app.cleanup.files import write_owed_files
@@ -18,6 +19,7 @@ from sessions_app.cleanup.moves import move_to_live
 from sessions_app.commits import repeatable_transaction
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, PlannedSessions, SessionDirectory
+from sessions_app.room import retry_with_room
 from sessions_app.session_files import SessionFolder
 
 logger = logging.getLogger(__name__)
@@ -54,18 +56,24 @@ def undo_cleanup(
         return run
     _refuse_in_vain(run)
     deadline = deadline or Deadline()
-    take = partial(_restore_batch, run, BatchSize(batch_size))
+    size = BatchSize(batch_size)
+    take = partial(_restore_batch, run, size)
     _claim(run, actor)
     with recording_failure(run):
         refresh_statistics(run)
-        if not take_batches(take, deadline, progress):
+        if not take_batches(take, size, deadline, progress):
             end(run, _State.INTERRUPTED)
             return run
-        with transaction.atomic():
-            end(run, _State.UNDONE, undone_at=DatabaseClock())
-            PlannedSessions.objects.filter(run=run).delete()
+        _end_undone(run)
     logger.info("Run %s undone: %s of %s sessions are back", run.pk, run.restored_count, run.removed_count)
     return run
+
+
+@retry_with_room
+def _end_undone(run: CleanupRun) -> None:
+    with transaction.atomic():
+        end(run, _State.UNDONE, undone_at=DatabaseClock())
+        PlannedSessions.objects.filter(run=run).delete()
 
 
 def _refuse_in_vain(run: CleanupRun) -> None:
@@ -155,4 +163,4 @@ def _write_files(directory_ids: Iterable[int]) -> None:
             with SessionFolder(directory.path) as folder:
                 write_owed_files(directory, folder)
         except OSError as error:
-            logger.warning("Files in %s could not be written: %s", directory.path, error.strerror)
+            logger.warning("Files in %s could not be written: %s", directory.path, disk.reason(error))
