@@ -97,7 +97,7 @@ def _read_database(url: str) -> dict[str, Any]:
             # back every 40 MB and not every 4, its batches take half the time.
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; "
             "PRAGMA cache_size=-24000; PRAGMA wal_autocheckpoint=10000; "
-            # A log that one large transaction made longer gives the rest of its space back when it starts over.
+            # A log that one large transaction made longer is cut to this size when it starts over.
             "PRAGMA journal_size_limit=50331648;",
         }
     return database

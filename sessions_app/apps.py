@@ -12,7 +12,6 @@ DEFAULTS: dict[str, Any] = {
     "RAPTOR_MAX_DOCUMENT_BYTES": 5_242_880,
     "RAPTOR_CHROMIUM": "",
     "RAPTOR_TASK_DEADLINE_SECONDS": 240,
-    "RAPTOR_RESERVE_BYTES": 0,
 }
 """What holds in a Django project of somebody else's that does not say otherwise."""
 

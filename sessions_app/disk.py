@@ -68,8 +68,8 @@ def disk_full_message(error: BaseException | None, *, folder: str | os.PathLike[
         # SQLite sorts large results in a temporary file, and its message is the same.
         return _other_folder_message(temporary)
     return (
-        f"The disk is full: {database}{_free_note(database)}. Empty the archive (manage.py empty_archive), free "
-        "space there, or stop the panel and move its folder (RAPTOR_VAR_DIR) to a larger disk."
+        f"The disk is full: {database}{_free_note(database)}. Empty the archive (manage.py empty_archive), "
+        "free space there, or stop the panel and move its folder (RAPTOR_VAR_DIR) to a larger disk."
     )
 
 

@@ -34,11 +34,9 @@ _WRITTEN_BYTES = 1024 * 1024
 def take_reserve() -> bool:
     """Allocate the reserve file, where there is room for it; return whether it is there.
 
-    Its size is ``RAPTOR_RESERVE_BYTES``; 0 switches it off, as in test projects that use the sessions.
+    Its size is ``RAPTOR_RESERVE_BYTES``; 0 switches it off.
     """
-    from django.conf import settings
-
-    folder, size = database_folder(), int(settings.RAPTOR_RESERVE_BYTES)
+    folder, size = database_folder(), _reserve_bytes()
     if folder is None or not size:
         return False
     path = folder / RESERVE_NAME
@@ -85,9 +83,7 @@ def refuse_growth() -> None:
 
     Raises: NoRoom: as a full disk.
     """
-    from django.conf import settings
-
-    folder, size = database_folder(), int(settings.RAPTOR_RESERVE_BYTES)
+    folder, size = database_folder(), _reserve_bytes()
     if folder is None or not size:
         return
     reserve = folder / RESERVE_NAME
@@ -145,7 +141,7 @@ def truncate_log_at_stop(file: Path | None = None) -> None:
 
 
 def retry_with_room(work: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Decorate a function that is one transaction: where the disk is full, make room and call it once more."""
+    """Decorate one transaction: where the disk is full, make room and call it once more."""
 
     @functools.wraps(work)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -167,6 +163,13 @@ def open_database() -> None:
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+
+
+def _reserve_bytes() -> int:
+    """Return the size of the reserve: the panel has one, other projects that use the sessions have none."""
+    from django.conf import settings
+
+    return int(getattr(settings, "RAPTOR_RESERVE_BYTES", 0))
 
 
 def _size_of(path: Path) -> int:
