@@ -12,6 +12,17 @@ from sessions_app.disk import disk_full_message
 logger = logging.getLogger(__name__)
 
 
+class DiskFullFilter(logging.Filter):
+    """Log one line instead of a traceback where the disk is full: it says what to do, and may come often."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Replace the traceback of a record, and keep every record."""
+        if record.exc_info and (message := disk_full_message(record.exc_info[1])):
+            record.msg, record.args = f"{record.getMessage()}: {message}", ()
+            record.exc_info = record.exc_text = None
+        return True
+
+
 class DiskFullResponse(HttpResponse):
     """The page that says which disk is full, and what to do about it."""
 

@@ -186,7 +186,8 @@ LOGGING = {
     "formatters": {
         "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"disk_full": {"()": "raptor_admin.errors.DiskFullFilter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["disk_full"]}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
         # Django would mail errors to administrators and print nothing with DEBUG off.

@@ -25,26 +25,30 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 RESERVE_NAME = "disk-reserve"
-ROOM_FOR_RESERVE = 4
-"""The reserve is taken while this many times its size is free: it must not be what fills a small disk."""
+SHARE_OF_FREE = 8
+"""The reserve takes at most one part in eight of what is free: it must not be what fills a small disk."""
+
+LEAST_BYTES = 1024 * 1024
+"""A login takes 0.1 MB; a smaller reserve would not let anybody work."""
 
 _WRITTEN_BYTES = 1024 * 1024
 
 
 def take_reserve() -> bool:
-    """Allocate the reserve file, where there is room for it; return whether it is there.
+    """Allocate the reserve file, as far as there is room for it; return whether there is one.
 
-    Its size is ``RAPTOR_RESERVE_BYTES``; 0 switches it off.
+    Its size is ``RAPTOR_RESERVE_BYTES`` (0 switches it off), or less on a small disk. It grows when there is
+    more room later.
     """
-    folder, size = database_folder(), _reserve_bytes()
-    if folder is None or not size:
+    folder = database_folder()
+    free = None if folder is None else free_bytes(folder)
+    if folder is None or free is None:
         return False
     path = folder / RESERVE_NAME
-    if _size_of(path) >= size:
-        return True
-    free = free_bytes(folder)
-    if free is None or free < ROOM_FOR_RESERVE * size:
-        return False
+    held = _size_of(path)
+    size = min(_reserve_bytes(), (free + held) // SHARE_OF_FREE)
+    if held >= size or size < LEAST_BYTES:
+        return held > 0
     # Several processes may do this at once: each allocates the same blocks.
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:

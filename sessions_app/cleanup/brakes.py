@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models import Count, Sum
 
 from sessions_app.cleanup.claims import CleanupInProgress
 from sessions_app.criteria import Criteria
+from sessions_app.disk import is_disk_full
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, DatabaseClock, PlannedSessions
 from sessions_app.room import retry_with_room
 
@@ -38,7 +39,6 @@ def scope_totals(criteria: Criteria) -> tuple[int, int]:
     return row["sessions"], row["bytes"]
 
 
-@retry_with_room
 def weigh(run: CleanupRun) -> None:
     """Write down what the scope of a plan holds, removed or not: what the brakes measure it against.
 
@@ -46,7 +46,12 @@ def weigh(run: CleanupRun) -> None:
     """
     unchanged = CleanupRun.objects.filter(pk=run.pk, attempt=run.attempt, before_count=run.before_count)
     run.before_count, run.before_bytes = scope_totals(run.criteria)
-    unchanged.update(before_count=run.before_count, before_bytes=run.before_bytes)
+    try:
+        retry_with_room(unchanged.update)(before_count=run.before_count, before_bytes=run.before_bytes)
+    except OperationalError as error:
+        # Pages show a plan on a full disk too; the numbers are counted again when they are needed.
+        if not is_disk_full(error) or connection.in_atomic_block:
+            raise
 
 
 def needs_number(run: CleanupRun) -> bool:
