@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models import Count, Max, QuerySet, Sum
 
 from sessions_app.deadline import Deadline
-from sessions_app.disk import is_disk_full
+from sessions_app.disk import database_folder, free_bytes, is_disk_full
 from sessions_app.models import ArchivedSession, CleanupRun
 from sessions_app.room import make_room, truncate_log
 
@@ -29,6 +29,12 @@ PostgreSQL one batch and the next are less alike."""
 CHECKPOINT_EVERY = 5
 """Batches between two checkpoints of SQLite: pages that several batches wrote are copied back once."""
 
+AMPLE_BYTES = 128 * 1024 * 1024
+"""While less is free on the disk of a SQLite database, each batch is bounded by what is free."""
+
+LOG_BYTES_PER_ROW = 64 * 1024
+"""What a row can add to SQLite's log besides its document: a page of 4 kB for each index and each table."""
+
 GROW_AFTER = 10
 """Batches that fit on a full disk before a larger one is tried."""
 
@@ -44,6 +50,8 @@ class BatchSize:
         self.fixed_rows = fixed_rows
         self.is_tight = False
         """Whether a larger batch did not fit on the disk."""
+        self.is_low = False
+        """Whether little was free when the last batch began."""
         self._fitting_batches = 0
 
     @contextmanager
@@ -57,6 +65,20 @@ class BatchSize:
         elif not self.fixed_rows:
             change = min(2.0, max(0.5, TARGET_SECONDS[connection.vendor] / seconds))
             self.rows = round(min(MOST_ROWS, max(FEWEST_ROWS, self.rows * change)))
+
+    def bound(self) -> tuple[int, int]:
+        """Return the rows and the bytes of documents that the next batch may have, as the disk is now.
+
+        SQLite writes what changes to its log, and copies it to its file later. If the log took more than half
+        of what is free, the file could not grow: the log would stay, and nothing could be removed any more.
+        """
+        folder = database_folder()
+        free = None if folder is None else free_bytes(folder)
+        self.is_low = free is not None and free < AMPLE_BYTES
+        if free is None or not self.is_low:
+            return self.rows, BATCH_BYTES
+        rows = max(1, free // (4 * LOG_BYTES_PER_ROW))
+        return min(self.rows, rows), min(BATCH_BYTES, free // 4)
 
     def halve(self) -> None:
         """Take half as many rows from now on: so many do not fit on the disk."""
@@ -72,21 +94,22 @@ class BatchSize:
             self.is_tight = self.rows < usual_rows
 
 
-def last_of_batch(left: QuerySet[Any], rows: int) -> int | None:
-    """The last key of the next batch: so many rows or ``BATCH_BYTES``, whichever is less; None at the end.
+def last_of_batch(left: QuerySet[Any], size: BatchSize) -> int | None:
+    """The last key of the next batch: its rows or its bytes, whichever is less; None at the end.
 
     Args:
         left: What is left to do, in order of the primary key.
     """
+    rows, most_bytes = size.bound()
     first = left.values("pk", "size_bytes")[:rows]
     found = first.aggregate(last=Max("pk"), bytes=Sum("size_bytes"), rows=Count("*"))
     last: int | None = found["last"]
-    if found["rows"] <= 1 or found["bytes"] <= BATCH_BYTES:
+    if found["rows"] <= 1 or found["bytes"] <= most_bytes:
         return last
     batch_bytes = 0
     for pk, size_bytes in left.values_list("pk", "size_bytes")[:rows]:
         batch_bytes += size_bytes
-        if batch_bytes >= BATCH_BYTES:
+        if batch_bytes >= most_bytes:
             return int(pk)
     return last
 
@@ -119,8 +142,13 @@ class Checkpoints:
         self.batches += 1
         if self.is_needed and self.batches % CHECKPOINT_EVERY == 0:
             began = time.perf_counter()
-            with connection.cursor() as cursor:
-                cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            try:
+                with connection.cursor() as cursor:
+                    cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            except OperationalError as error:
+                # The file cannot grow. The batch is in the log, whole; the next one makes room.
+                if not is_disk_full(error):
+                    raise
             time.sleep(max(0, PAUSE_SECONDS - (time.perf_counter() - began)))
 
 
@@ -154,7 +182,7 @@ def take_batches(
     with Checkpoints() as checkpoints:
         while (session_count := take_fitting(take, size)) is not None:
             progress(session_count)
-            if size.is_tight:
+            if size.is_tight or size.is_low:
                 # The next batch needs the space that the log of this one takes.
                 truncate_log()
             checkpoints.after_batch()

@@ -146,7 +146,7 @@ def _archive_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
     """Move the next sessions of a run to the archive, in one transaction; None where nothing is left."""
     after = run.position
     left = matching(run).filter(pk__gt=after).order_by("pk")
-    last = last_of_batch(left, size.rows)
+    last = last_of_batch(left, size)
     if last is None:
         return None
     batch = left.filter(pk__lte=last)

@@ -115,7 +115,7 @@ def restore_sessions(ids: Iterable[int]) -> int:
 def _restore_batch(run: CleanupRun, size: BatchSize) -> int | None:
     """Bring the next sessions of a run back, in one transaction: how many; None where nothing is left."""
     left = ArchivedSession.objects.filter(run=run, pk__gt=run.undo_position).order_by("pk")
-    last = last_of_batch(left, size.rows)
+    last = last_of_batch(left, size)
     if last is None:
         return None
     batch = left.filter(pk__lte=last)
