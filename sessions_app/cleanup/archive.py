@@ -51,7 +51,7 @@ def empty_archive(
         position, count, size_bytes = taken
         deleted_count, deleted_bytes = deleted_count + count, deleted_bytes + size_bytes
         progress(count)
-        if size.is_tight or size.is_low:
+        if size.is_tight:
             truncate_log()
     if deleted_count:
         logger.info("Archive emptied: %s sessions, %s bytes", deleted_count, deleted_bytes)
@@ -66,7 +66,7 @@ def empty_run(run: CleanupRun) -> None:
 
 def _take_batch(left: QuerySet[ArchivedSession], size: BatchSize) -> tuple[int, int, int] | None:
     """Empty the next sessions: the last id, number and bytes of them; None where nothing is left."""
-    ids = list(left.values_list("pk", flat=True)[: size.bound()[0]])
+    ids = list(left.values_list("pk", flat=True)[: size.rows])
     if not ids:
         return None
     with size.measured():

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import connection
 from django.test import Client
 
-from sessions_app import room, tasks
+from sessions_app import documents, room, tasks
 from sessions_app.cleanup import empty_archive, run_cleanup, undo_cleanup
+from sessions_app.deadline import Deadline
 from sessions_app.directories import register_directory
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
+from tests.documents import document_bytes
 from tests.integration.commands import run as run_command
 from tests.integration.directories import sync
 from tests.integration.full_disk import MB, Disk, database_in, mounted
-from tests.integration.sessions import make_sessions, plan
+from tests.integration.sessions import plan
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -58,8 +60,11 @@ def disk(tmp_path: Path, transactional_db: None) -> Iterator[Disk]:
 @pytest.fixture
 def sessions(disk: Disk) -> None:
     """1,500 sessions of 8 kB, all expired."""
-    with transaction.atomic():
-        make_sessions(SESSIONS, **OLD, metadata={"state": "x" * DOCUMENT_BYTES})
+    data = document_bytes(**OLD, metadata={"state": "x" * DOCUMENT_BYTES})
+    common = {"document": data, "size_bytes": len(data), **documents.parse(data, time_zone=UTC)._asdict()}
+    BrowserSession.objects.bulk_create(
+        BrowserSession(namespace="shop", name=f"session-{number}", **common) for number in range(SESSIONS)
+    )
     room.truncate_log()
 
 
@@ -161,7 +166,7 @@ def test_the_archive_is_emptied_in_batches_that_fit(disk: Disk, sessions: None) 
 
 def test_a_run_that_has_no_room_fails_and_is_resumed_later(disk: Disk, sessions: None) -> None:
     made = plan(expired=True)
-    run_cleanup(made, batch_size=100, deadline=_PassedAtOnce())
+    run_cleanup(made, batch_size=100, deadline=Deadline.after(0))
     room.truncate_log()
     disk.fill()
     with pytest.raises(Exception, match="disk is full"):
@@ -169,10 +174,6 @@ def test_a_run_that_has_no_room_fails_and_is_resumed_later(disk: Disk, sessions:
     disk.free(16 * MB)
     run_cleanup(made)
     assert (made.state, made.removed_count) == (CleanupRun.State.SUCCEEDED, SESSIONS)
-
-
-class _PassedAtOnce:
-    has_passed = True
 
 
 def test_a_folder_on_a_full_disk_of_its_own_is_named(tmp_path: Path) -> None:
