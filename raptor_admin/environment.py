@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from raptor_admin import readers
 from raptor_admin.readers import Mistake, Reader
 from raptor_admin.secret_key import load_secret_key
+from sessions_app.disk import reason
 
 PREFIX = "RAPTOR_"
 TEST_PREFIX = "RAPTOR_TEST_"
@@ -202,7 +203,7 @@ def _fill_from_var_dir(values: dict[str, Any]) -> None:
     try:
         var_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise Mistake(f"RAPTOR_VAR_DIR: the folder {var_dir} cannot be made ({error.strerror}).") from error
+        raise Mistake(f"RAPTOR_VAR_DIR: the folder {var_dir} cannot be made ({reason(error)}).") from error
     values["database_url"] = values["database_url"] or f"sqlite:///{var_dir / 'raptor.sqlite3'}"
     values["secret_key"] = values["secret_key"] or load_secret_key(var_dir / "secret-key")
 

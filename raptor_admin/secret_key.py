@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from raptor_admin.readers import Mistake
+from sessions_app.disk import disk_full_message
 
 MINIMUM_LENGTH = 32
 
@@ -20,6 +21,8 @@ def load_secret_key(path: Path) -> str:
             _create(path)
         key = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
+        if message := disk_full_message(error, folder=path.parent):
+            raise Mistake(f"RAPTOR_SECRET_KEY cannot be generated. {message}") from error
         reason = error.strerror if isinstance(error, OSError) else "not text"
         raise Mistake(
             f"RAPTOR_SECRET_KEY is not set, and {path} can be neither read nor written ({reason})."

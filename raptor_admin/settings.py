@@ -31,6 +31,8 @@ RAPTOR_MAX_DOCUMENT_BYTES = _environment.max_document_bytes
 RAPTOR_CHROMIUM = _environment.chromium
 # A task ends by itself before django-q2's timeout: a timeout kill can hang the cluster or lose the result.
 RAPTOR_TASK_DEADLINE_SECONDS = 240
+# Kept free on the disk of a SQLite database, so that a full disk can be emptied through the panel (room.py).
+RAPTOR_RESERVE_BYTES = 32 * 1024 * 1024
 
 INSTALLED_APPS = [
     "raptor_admin.apps.RaptorAdminConfig",
@@ -49,6 +51,8 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "raptor_admin.middleware.ContentSecurityPolicyMiddleware",
+    # Around all that reads or writes the database.
+    "raptor_admin.middleware.DiskFullMiddleware",
     "raptor_admin.middleware.NulRefusingMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -92,7 +96,9 @@ def _read_database(url: str) -> dict[str, Any]:
             # A cleanup touches the pages of each index all over: with 24 MB of cache, and the log copied
             # back every 40 MB and not every 4, its batches take half the time.
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; "
-            "PRAGMA cache_size=-24000; PRAGMA wal_autocheckpoint=10000;",
+            "PRAGMA cache_size=-24000; PRAGMA wal_autocheckpoint=10000; "
+            # A log that one large transaction made longer is cut to this size when it starts over.
+            "PRAGMA journal_size_limit=50331648;",
         }
     return database
 
@@ -120,7 +126,11 @@ Q_CLUSTER: dict[str, Any] = {
     "save_limit_per": "func",
     "guard_cycle": 0.5,
     "label": "Task queue",
-    **({"redis": _environment.redis_url} if _environment.redis_url else {"orm": "default"}),
+    **(
+        {"redis": _environment.redis_url}
+        if _environment.redis_url
+        else {"orm": "default", "broker_class": "sessions_app.broker.DatabaseBroker"}
+    ),
 }
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -176,7 +186,8 @@ LOGGING = {
     "formatters": {
         "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"disk_full": {"()": "raptor_admin.errors.DiskFullFilter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["disk_full"]}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
         # Django would mail errors to administrators and print nothing with DEBUG off.

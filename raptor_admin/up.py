@@ -14,6 +14,14 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connections
 
 from raptor_admin.supervisor import Supervisor
+from sessions_app.disk import disk_full_message
+from sessions_app.room import (
+    open_database,
+    retry_with_room,
+    take_reserve,
+    truncate_log,
+    truncate_log_at_stop,
+)
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 PASSWORD_VARIABLE = "RAPTOR_ADMIN_PASSWORD"  # noqa: S105  # its name, not its value
@@ -40,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Taken out of the environment, so that web and worker do not inherit it.
         prepare(folders, admin_password=os.environ.pop(PASSWORD_VARIABLE, "").strip())
     except (CannotStart, CommandError, ImproperlyConfigured, DatabaseError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {disk_full_message(error) or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -49,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Supervisor(
         {"web": [sys.executable, *web], "worker": [sys.executable, *worker]}, directory=PROJECT_DIR
     ).run()
+    # After the last process is gone: one that was killed has left its log.
+    truncate_log_at_stop()
     return 0
 
 
@@ -69,6 +79,7 @@ def require_free_port(bind: str) -> None:
         ) from error
 
 
+@retry_with_room
 def prepare(folders: Sequence[Path], *, admin_password: str) -> None:
     """Bring database, static files, administrator, schedules and session directories into order.
 
@@ -78,6 +89,10 @@ def prepare(folders: Sequence[Path], *, admin_password: str) -> None:
     from raptor_admin.static_files import collect_static_files
 
     call_command("check", databases=["default"], stdout=io.StringIO())
+    open_database()
+    # A panel that was killed has left its log.
+    truncate_log()
+    take_reserve()
     call_command("migrate", interactive=False, verbosity=0)
     collect_static_files()
     for line in ensure_administrator(admin_password):

@@ -31,7 +31,7 @@ _BUSY_ON_POSTGRESQL = {
 }
 
 
-def is_busy(error: OperationalError) -> bool:
+def is_busy(error: Exception) -> bool:
     """Check whether the database refused a statement only because of other writers."""
     cause = error.__cause__
     code = getattr(cause, "sqlite_errorcode", None)

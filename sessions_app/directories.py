@@ -13,12 +13,14 @@ from django.db.models import F, Q
 
 from sessions_app.commits import retried_when_busy, retry_when_busy
 from sessions_app.deadline import Deadline
+from sessions_app.disk import disk_full_message
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.mirror import ClaimLost, Mirror
 from sessions_app.models import DatabaseClock, SessionDirectory
 from sessions_app.models.clock import database_now
 from sessions_app.models.directory import PATH_LENGTH
 from sessions_app.models.session import NAMESPACE_LENGTH
+from sessions_app.room import retry_with_room
 from sessions_app.session_files import SessionFolder
 from sessions_app.sync_result import SyncResult
 
@@ -104,6 +106,8 @@ def sync_directory(
                 mirror = Mirror(directory, folder, result, deadline or Deadline(), progress)
                 mirror.sync(trigger=trigger, actor=actor)
         except OSError as failure:
+            if message := disk_full_message(failure, folder=directory.path):
+                raise DirectoryError(message) from None
             raise DirectoryError(
                 f"{directory.path} cannot be read: {failure.strerror}. Its sessions are kept as they are."
             ) from None
@@ -111,7 +115,7 @@ def sync_directory(
             raise DirectoryBusy(f"Another sync of {directory.path} has taken over from this one.") from None
     except Exception as failure:
         # A database's error may quote the row, endpoint included.
-        error = mask_endpoints(str(failure))
+        error = disk_full_message(failure) or mask_endpoints(str(failure))
         raise
     finally:
         _release(directory, result, error)
@@ -155,7 +159,7 @@ def sync_enabled(*, trigger: str, actor: str, deadline: Deadline) -> tuple[list[
             synced.append(sync_directory(directory, trigger=trigger, actor=actor, deadline=deadline))
         except Exception as error:
             told = str(error) if isinstance(error, DirectoryError) else f"{type(error).__name__}: {error}"
-            failures.append(mask_endpoints(told))
+            failures.append(disk_full_message(error) or mask_endpoints(told))
             logger.warning("%s", failures[-1])
     return synced, failures
 
@@ -170,6 +174,7 @@ def _claim(directory: SessionDirectory) -> None:
     directory.sync_number += 1
 
 
+@retry_with_room
 @retried_when_busy
 def _release(directory: SessionDirectory, result: SyncResult, error: str) -> None:
     SessionDirectory.objects.filter(pk=directory.pk, sync_number=directory.sync_number).update(

@@ -15,7 +15,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from sessions_app import documents
+from sessions_app import disk, documents
 from sessions_app.bulk import Row, document_writer, insert_sessions
 from sessions_app.cleanup import describe_access, plan_cleanup, run_cleanup, write_owed_files
 from sessions_app.commits import repeatable_transaction, retried_when_busy
@@ -140,7 +140,7 @@ class Mirror:
             try:
                 self.result.left_behind += self.folder.settle(aside, owner.file_name, stamp_of(owner))
             except OSError as error:
-                self.result.skip(aside, f"was cleaned up, but cannot be removed: {error.strerror}")
+                self.result.skip(aside, f"was cleaned up, but cannot be removed: {disk.reason(error)}")
 
     def _with_usable_names(self, names: list[str]) -> list[str]:
         usable = []
@@ -171,7 +171,7 @@ class Mirror:
                 if not any(self._finish_removal(session) for session in left_behind.get(name, ())):
                     fresh.append(name)
             except OSError as error:
-                self.result.skip(name, f"was cleaned up, but cannot be removed: {error.strerror}")
+                self.result.skip(name, f"was cleaned up, but cannot be removed: {disk.reason(error)}")
         return fresh
 
     def _finish_removal(self, session: ArchivedSession) -> bool:

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from sessions_app import documents
+from sessions_app.disk import disk_full_message
 from sessions_app.exceptions import SessionException
 from sessions_app.models import BrowserSession
 from sessions_app.session_files import SessionFolder, SkippedFile, access_of, stamp_of
@@ -45,6 +46,8 @@ def _write_file(session: BrowserSession, data: bytes) -> dict[str, int]:
         with SessionFolder(session.directory.path) as folder:
             facts = folder.write(session.file_name, data, access=access_of(session))
     except OSError as error:
+        if message := disk_full_message(error, folder=session.directory.path):
+            raise SessionException(f"The file of “{session.name}” was not changed. {message}") from None
         raise SessionException(
             f"The file of “{session.name}” cannot be written to {session.directory.path}: {error.strerror}. "
             "Nothing was changed."

@@ -17,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
+from sessions_app.disk import disk_full_message
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.exceptions import SessionException
 
@@ -108,7 +109,11 @@ def _telling(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> 
 
     try:
         return work(*args, **kwargs)
-    except Error as error:
+    except (Error, OSError) as error:
+        if message := disk_full_message(error):
+            raise SessionException(message) from None
+        if isinstance(error, OSError):
+            raise
         # It may quote a whole row.
         told = mask_endpoints(str(error)).strip()
         raise SessionException(f"The database failed: {told}{_advice()}") from None

@@ -28,6 +28,7 @@ from sessions_app.directories import (
     register_directory,
     sync_when_free,
 )
+from sessions_app.disk import disk_full_message
 from sessions_app.exceptions import SessionException, SessionInvalid, SessionNotFound
 from sessions_app.models import BrowserSession, DatabaseClock, SessionDirectory
 from sessions_app.models.clock import database_now
@@ -261,6 +262,8 @@ def open_store(*, namespace: str | None, storage_dir: str | Path | None) -> Sess
     except DirectoryError as error:
         raise SessionException(str(error)) from None
     except (OSError, RuntimeError, ValueError) as error:
+        if message := disk_full_message(error, folder=storage_dir or ""):
+            raise SessionException(message) from None
         raise SessionException(f"The folder {str(storage_dir)!r} cannot be used: {error}.") from None
     return SessionStore(directory.namespace, directory)
 

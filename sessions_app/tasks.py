@@ -19,9 +19,11 @@ from django_q.tasks import async_task
 from sessions_app import cleanup, directories, policies, schedules, storage
 from sessions_app.commits import retry_when_busy
 from sessions_app.deadline import Deadline
+from sessions_app.disk import disk_full_message
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
+from sessions_app.room import retry_with_room, take_reserve
 from sessions_app.session_ids import repair_sequence
 from sessions_app.wording import count_of
 
@@ -39,8 +41,12 @@ def _masked(task: Callable[_P, str]) -> Callable[_P, str]:
     @functools.wraps(task)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> str:
         try:
-            return task(*args, **kwargs)
+            # A task may be run again at any time, so it may when there is room again.
+            return retry_with_room(task)(*args, **kwargs)
         except Exception as error:
+            if message := disk_full_message(error):
+                logger.error("%s failed. %s", task.__name__, message)
+                raise TaskFailed(message) from None
             logger.error("%s failed.\n%s", task.__name__, mask_endpoints(traceback.format_exc()))
             raise TaskFailed(mask_endpoints(f"{type(error).__name__}: {error}")) from None
 
@@ -125,8 +131,12 @@ def take_snapshot(asked_at: str = "") -> str:
 
 @_masked
 def tidy_up() -> str:
-    """Mark the runs whose process died and go on with sweeps, drop forgotten plans, keep the schedules."""
+    """Mark the runs whose process died and go on with sweeps, drop forgotten plans, keep the schedules.
+
+    The reserve that a full disk took is allocated again as soon as there is room.
+    """
     now = database_now()
+    take_reserve()
     repair_sequence()
     dead = cleanup.mark_dead_runs(as_of=now)
     for run in cleanup.abandoned_sweeps(dead, as_of=now):

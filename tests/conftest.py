@@ -50,6 +50,8 @@ def _isolate() -> None:
     Path(_temporary.name, "static").mkdir()
     # The manifest exists after collectstatic only; the tests of the real server have their own environment.
     settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
+    # Tests of the reserve take a small one.
+    settings.RAPTOR_RESERVE_BYTES = 0
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 

@@ -20,6 +20,7 @@ from sessions_app.admin import presentation
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.admin.sight import hidden_from, seen
 from sessions_app.directories import DirectoryError, register_directory, sync_directory
+from sessions_app.disk import disk_full_message
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
 
@@ -168,7 +169,8 @@ class SessionDirectoryAdmin(RaptorAdmin):
                 directory, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username()
             )
         except (DirectoryError, DatabaseError) as error:
-            self.message_user(request, mask_endpoints(str(error)), messages.ERROR)
+            message = disk_full_message(error) or mask_endpoints(str(error))
+            self.message_user(request, message, messages.ERROR)
         else:
             text = f"{directory.path} is in step: {in_words(result.to_json())}."
             self.message_user(request, text, messages.WARNING if result.skipped else messages.SUCCESS)

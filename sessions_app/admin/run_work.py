@@ -38,9 +38,11 @@ from sessions_app.cleanup import (
 from sessions_app.commits import retry_when_busy
 from sessions_app.criteria import Criteria
 from sessions_app.deadline import Deadline
+from sessions_app.disk import disk_full_message
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import CleanupRun
 from sessions_app.models.clock import database_now
+from sessions_app.room import retry_with_room
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +111,7 @@ def confirm(request: HttpRequest, run: CleanupRun) -> HttpResponse:
     return to_run(run)
 
 
+@retry_with_room
 def enqueue(run: CleanupRun, task: str, *args: Any) -> bool:
     """Ask the worker for a run, once: the second of two clicks finds that it was asked already.
 
@@ -197,8 +200,8 @@ def _carry_out(request: HttpRequest, run: CleanupRun) -> HttpResponse:
     except CleanupRefused as reason:
         messages.warning(request, str(reason))
         return to_run(run)
-    except Exception:
-        return _failed(request, run, f"Run {run.pk}")
+    except Exception as error:
+        return _failed(request, run, f"Run {run.pk}", error)
     if run.state == _State.INTERRUPTED:
         enqueue(run, "sessions_app.tasks.continue_cleanup")
         messages.warning(request, f"{summary(run)}. The worker goes on with it.")
@@ -222,8 +225,8 @@ def _undo(request: HttpRequest, run: CleanupRun) -> HttpResponse:
     except (CannotUndo, CleanupRefused) as reason:
         messages.warning(request, str(reason))
         return to_run(run)
-    except Exception:
-        return _failed(request, run, f"The undo of run {run.pk}")
+    except Exception as error:
+        return _failed(request, run, f"The undo of run {run.pk}", error)
     told = f"{run.restored_count:,} of {run.removed_count:,} sessions are back."
     # The page of the run names the folders and the reasons.
     has_unwritten = sessions_owed_by(run).exists()
@@ -240,8 +243,9 @@ def _undo(request: HttpRequest, run: CleanupRun) -> HttpResponse:
     return to_run(run)
 
 
-def _failed(request: HttpRequest, run: CleanupRun, what: str) -> HttpResponse:
-    """Tell of the exception at hand; the run holds it too, and its page offers to go on."""
-    logger.error("%s failed.\n%s", what, mask_endpoints(traceback.format_exc()))
-    messages.error(request, f"{what} failed; what it did is kept.")
+def _failed(request: HttpRequest, run: CleanupRun, what: str, error: Exception) -> HttpResponse:
+    """Report an exception; the run holds it too, and its page offers to go on."""
+    disk_full = disk_full_message(error)
+    logger.error("%s failed.\n%s", what, disk_full or mask_endpoints(traceback.format_exc()))
+    messages.error(request, f"{what} failed; what it did is kept. {disk_full}".strip())
     return to_run(run)

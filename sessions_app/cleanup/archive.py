@@ -6,14 +6,17 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from django.db import transaction
 from django.db.models import F, QuerySet
 
+from sessions_app.cleanup.batches import BatchSize, take_fitting
 from sessions_app.cleanup.files import in_folders, remove_files
 from sessions_app.commits import retried_when_busy
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock
+from sessions_app.room import truncate_log
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +43,17 @@ def empty_archive(
     """
     deadline = deadline or Deadline()
     deleted_count = deleted_bytes = position = 0
+    size = BatchSize(batch_size)
     while not deadline.has_passed:
         batch = emptiable(before).filter(pk__gt=position).order_by("pk")
-        ids = list(batch.values_list("pk", flat=True)[:batch_size])
-        if not ids:
+        taken = take_fitting(partial(_take_batch, batch, size), size)
+        if taken is None:
             break
-        position = ids[-1]
-        count, size = _empty_batch(ArchivedSession.objects.filter(pk__in=_without_file(ids)))
-        deleted_count, deleted_bytes = deleted_count + count, deleted_bytes + size
+        position, count, size_bytes = taken
+        deleted_count, deleted_bytes = deleted_count + count, deleted_bytes + size_bytes
         progress(count)
+        if size.is_tight:
+            truncate_log()
     if deleted_count:
         logger.info("Archive emptied: %s sessions, %s bytes", deleted_count, deleted_bytes)
     return deleted_count, deleted_bytes
@@ -58,6 +63,15 @@ def empty_run(run: CleanupRun) -> None:
     """Delete for good what a run has put into the archive so far."""
     ids = list(ArchivedSession.objects.filter(run=run).order_by("pk").values_list("pk", flat=True))
     _empty_batch(ArchivedSession.objects.filter(pk__in=_without_file(ids)))
+
+
+def _take_batch(left: QuerySet[ArchivedSession], size: BatchSize) -> tuple[int, int, int] | None:
+    """Empty the next sessions: the last id, number and bytes of them; None where nothing is left."""
+    ids = list(left.values_list("pk", flat=True)[: size.rows])
+    if not ids:
+        return None
+    with size.measured():
+        return ids[-1], *_empty_batch(ArchivedSession.objects.filter(pk__in=_without_file(ids)))
 
 
 @retried_when_busy

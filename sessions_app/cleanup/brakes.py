@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models import Count, Sum
 
 from sessions_app.cleanup.claims import CleanupInProgress
 from sessions_app.commits import retried_when_busy, retry_when_busy
 from sessions_app.criteria import Criteria
+from sessions_app.disk import is_disk_full
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, DatabaseClock, PlannedSessions
+from sessions_app.room import retry_with_room
 
 SMALL_SCOPE = 100
 """Of so few sessions, a share says nothing."""
@@ -45,7 +47,13 @@ def weigh(run: CleanupRun) -> None:
     """
     unchanged = CleanupRun.objects.filter(pk=run.pk, attempt=run.attempt, before_count=run.before_count)
     run.before_count, run.before_bytes = scope_totals(run.criteria)
-    retry_when_busy(lambda: unchanged.update(before_count=run.before_count, before_bytes=run.before_bytes))
+    update = retry_with_room(retried_when_busy(unchanged.update))
+    try:
+        update(before_count=run.before_count, before_bytes=run.before_bytes)
+    except OperationalError as error:
+        # Pages show a plan on a full disk too; the numbers are counted again when they are needed.
+        if not is_disk_full(error) or connection.in_atomic_block:
+            raise
 
 
 def needs_number(run: CleanupRun) -> bool:
@@ -143,6 +151,7 @@ def _before(run: CleanupRun) -> int:
     return run.before_count or 0
 
 
+@retry_with_room
 @retried_when_busy
 def _move(run: CleanupRun, states: tuple[str, ...], **values: object) -> CleanupRun:
     moved = CleanupRun.objects.filter(pk=run.pk, attempt=run.attempt, state__in=states).update(**values)

@@ -12,11 +12,13 @@ from django.db import DatabaseError, IntegrityError, OperationalError, connectio
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 
-from sessions_app.commits import retried_when_busy, retry_when_busy
+from sessions_app.commits import is_busy, retried_when_busy, retry_when_busy
+from sessions_app.disk import disk_full_message
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import CleanupPolicy, CleanupRun, DatabaseClock, PlannedSessions
 from sessions_app.models.cleanup import HEARTBEAT_LIMIT, PLAN_LIMIT
 from sessions_app.models.clock import database_now
+from sessions_app.room import retry_with_room
 from sessions_app.wording import count_of
 
 LOCK_WAIT_MILLISECONDS = 5_000
@@ -55,6 +57,7 @@ def bound_lock_waits() -> None:
             cursor.execute(f"SET LOCAL lock_timeout TO {LOCK_WAIT_MILLISECONDS}")
 
 
+@retry_with_room
 def claim(run: CleanupRun, allowed: Q, *, state: str, **values: Any) -> None:
     """Make the run ours by compare-and-set, in its new state.
 
@@ -176,6 +179,7 @@ def update_own(run: CleanupRun, **values: Any) -> None:
         raise CleanupInProgress(f"Run {run.pk} was taken over by another process.")
 
 
+@retry_with_room
 def end(run: CleanupRun, state: str, **values: Any) -> None:
     """End our work on a run, in the state that it has come to."""
     update_own(run, state=state, **values)
@@ -211,11 +215,17 @@ def mark_dead_runs(*, as_of: datetime, run: CleanupRun | None = None) -> list[Cl
         # Not one that has come back to life, or that somebody else has marked.
         still_dead = dead.filter(pk=found.pk, attempt=found.attempt)
         # A process that is halted in a transaction keeps its run locked: later, then.
-        with suppress(OperationalError), transaction.atomic():
-            bound_lock_waits()
-            if still_dead.update(
-                state=_State.INTERRUPTED, finished_at=Coalesce("finished_at", DatabaseClock())
-            ):
+        try:
+            with transaction.atomic():
+                bound_lock_waits()
+                is_marked = still_dead.update(
+                    state=_State.INTERRUPTED, finished_at=Coalesce("finished_at", DatabaseClock())
+                )
+        except OperationalError as error:
+            if not is_busy(error):
+                raise
+        else:
+            if is_marked:
                 marked.append(found)
     for found in marked:
         found.refresh_from_db()
@@ -235,7 +245,8 @@ def recording_failure(run: CleanupRun, **values: Any) -> Iterator[None]:
     except Exception as error:
         # Where even this cannot be written, the heartbeat tells that the run is dead.
         with suppress(DatabaseError):
-            end(run, _State.FAILED, error=mask_endpoints(f"{type(error).__name__}: {error}"), **values)
+            told = disk_full_message(error) or mask_endpoints(f"{type(error).__name__}: {error}")
+            end(run, _State.FAILED, error=told, **values)
         raise
 
 

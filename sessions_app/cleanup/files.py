@@ -8,12 +8,12 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from sessions_app import disk
 from sessions_app.cleanup.moves import MOVED_COLUMNS
 from sessions_app.models import ArchivedSession, BrowserSession
 from sessions_app.session_files import FileStamp, SessionFolder, stamp_of
 
 _FILE_COLUMNS = tuple(name for name in MOVED_COLUMNS if name.startswith("file_"))
-KEYS_AT_ONCE = 500
 
 
 def remove_files(archived: QuerySet[ArchivedSession]) -> list[str]:
@@ -26,7 +26,7 @@ def remove_files(archived: QuerySet[ArchivedSession]) -> list[str]:
         try:
             folder.remove(session.file_name, stamp, owner_id=session.pk)
         except OSError as error:
-            failures[str(folder.path)] = str(error.strerror)
+            failures[str(folder.path)] = disk.reason(error)
     return [
         f"Files in {path} could not be removed ({reason}); each sync tries again."
         for path, reason in failures.items()
@@ -65,7 +65,7 @@ def in_folders(
         try:
             folder = SessionFolder(path)
         except OSError as error:
-            failures[path] = str(error.strerror)
+            failures[path] = disk.reason(error)
             continue
         with folder:
             for session in group:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from django.db.models import F, QuerySet
 
-from sessions_app.cleanup.batches import last_of_batch
+from sessions_app import disk
+from sessions_app.cleanup.batches import BatchSize, last_of_batch
 from sessions_app.commits import repeatable_transaction, retried_when_busy
 from sessions_app.models import BrowserSession, CleanupRun, LastRun, SessionDirectory
 from sessions_app.session_files import BusyFile, FileFacts, SessionFolder, access_of
@@ -111,7 +112,7 @@ def write_owed_files(directory: SessionDirectory, folder: SessionFolder) -> Owed
     result = OwedFiles()
     owed = owed_sessions().filter(directory=directory).order_by("pk").only(*_WRITTEN_COLUMNS)
     left, can_go_on = owed, True
-    while can_go_on and (last := last_of_batch(left, LOT_ROWS)) is not None:
+    while can_go_on and (last := last_of_batch(left, BatchSize(LOT_ROWS))) is not None:
         # Read whole before anything is written: SQLite refuses to write below an open cursor of its own.
         can_go_on = _write_lot(list(left.filter(pk__lte=last)), folder, result)
         left = owed.filter(pk__gt=last)
@@ -131,7 +132,7 @@ def _write_lot(lot: list[BrowserSession], folder: SessionFolder, result: OwedFil
         except BusyFile as reason:
             result.error = f"{session.file_name} {reason}"
         except OSError as error:
-            result.error = error.strerror or str(error)
+            result.error = disk.reason(error)
             if error.errno not in _OF_ONE_FILE:
                 can_go_on = False
                 break

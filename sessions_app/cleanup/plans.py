@@ -17,11 +17,13 @@ from sessions_app.commits import is_busy, retried_when_busy, retry_when_busy
 from sessions_app.criteria import Criteria, count_reasons
 from sessions_app.models import BrowserSession, CleanupRun, CleanupStep, PlannedSessions
 from sessions_app.models.clock import database_now
+from sessions_app.room import retry_with_room
 
 SEAL_SECONDS = 10.0
 """Time after which a seal is given up. On PostgreSQL all writers queue behind its lock while it waits."""
 
 
+@retry_with_room
 def plan_cleanup(
     criteria: Criteria,
     *,

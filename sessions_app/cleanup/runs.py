@@ -24,6 +24,7 @@ from sessions_app.commits import repeatable_transaction, retry_when_busy
 from sessions_app.criteria import count_reasons
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, PlannedSessions
+from sessions_app.room import retry_with_room
 
 logger = logging.getLogger(__name__)
 
@@ -59,11 +60,12 @@ def run_cleanup(
         CleanupHeld, PlanOutdated: the plan waits for a person, or is over a day old.
     """
     deadline = deadline or Deadline()
-    take = partial(_take_batch, run, BatchSize(batch_size), deadline)
+    size = BatchSize(batch_size)
+    take = partial(_take_batch, run, size, deadline)
     _claim(run, trigger, actor)
     with recording_failure(run, finished_at=DatabaseClock()):
         _weigh_before(run)
-        if not take_batches(take, deadline, progress):
+        if not take_batches(take, size, deadline, progress):
             end(run, _State.INTERRUPTED, finished_at=DatabaseClock())
             return run
         _succeed(run)
@@ -93,6 +95,7 @@ def _was_just_weighed(run: CleanupRun) -> bool:
     return is_new and run.before_count is not None
 
 
+@retry_with_room
 def _succeed(run: CleanupRun) -> None:
     run.skipped_count = run.matched_count - run.removed_count
     after = {}
@@ -152,7 +155,7 @@ def _archive_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
     """
     after = run.position
     left = matching(run).filter(pk__gt=after).order_by("pk")
-    last = last_of_batch(left, size.rows)
+    last = last_of_batch(left, size)
     if last is None:
         return None
     batch = left.filter(pk__lte=last)

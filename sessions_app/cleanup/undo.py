@@ -12,6 +12,7 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 
+from sessions_app import disk
 from sessions_app.cleanup.batches import BatchSize, last_of_batch, refresh_statistics, take_batches
 from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
 from sessions_app.cleanup.moves import move_to_live
@@ -19,6 +20,7 @@ from sessions_app.cleanup.owed import note_error, sessions_owed_by, write_owed_f
 from sessions_app.commits import repeatable_transaction, retried_when_busy, retry_when_busy
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, PlannedSessions, SessionDirectory
+from sessions_app.room import retry_with_room
 from sessions_app.session_files import SessionFolder
 
 logger = logging.getLogger(__name__)
@@ -57,11 +59,12 @@ def undo_cleanup(
         return run
     _refuse_in_vain(run)
     deadline = deadline or Deadline()
-    take = partial(_restore_batch, run, BatchSize(batch_size), deadline)
+    size = BatchSize(batch_size)
+    take = partial(_restore_batch, run, size, deadline)
     _claim(run, actor)
     with recording_failure(run):
         refresh_statistics(run)
-        if not take_batches(take, deadline, progress):
+        if not take_batches(take, size, deadline, progress):
             end(run, _State.INTERRUPTED)
             return run
         _write_rest(run)
@@ -70,6 +73,7 @@ def undo_cleanup(
     return run
 
 
+@retry_with_room
 def _succeed(run: CleanupRun) -> None:
     def write() -> None:
         with transaction.atomic():
@@ -144,7 +148,7 @@ def _move_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
     The run is read only: it is reloaded after the commit, so that a repeated batch counts nothing twice.
     """
     left = ArchivedSession.objects.filter(run=run, pk__gt=run.undo_position).order_by("pk")
-    last = last_of_batch(left, size.rows)
+    last = last_of_batch(left, size)
     if last is None:
         return None
     batch = left.filter(pk__lte=last)
@@ -195,7 +199,7 @@ def _write_files(directory_ids: Iterable[int]) -> None:
             with SessionFolder(directory.path) as folder:
                 error = write_owed_files(directory, folder).error
         except OSError as failure:
-            error = failure.strerror or str(failure)
+            error = disk.reason(failure)
             note_error(directory, error)
         if error:
             logger.warning("Files in %s could not be written: %s", directory.path, error)

@@ -26,7 +26,9 @@ from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 
 from sessions_app.deadline import Deadline
+from sessions_app.disk import disk_full_message
 from sessions_app.endpoints import mask_endpoints
+from sessions_app.room import open_database
 from sessions_app.wording import count_of
 
 FAILED = 1
@@ -52,6 +54,7 @@ class ReportingCommand(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
+            open_database()
             return super().execute(*args, **options)
         except BrokenPipeError as error:
             # The reader, such as head, has seen enough: end the query, and let no flush at exit fail again.
@@ -60,7 +63,11 @@ class ReportingCommand(BaseCommand):
             raise SystemExit(FAILED) from None
         except UnicodeEncodeError:
             raise WrongUsage("An argument holds bytes that are not UTF-8.") from None
-        except DatabaseError as error:
+        except (DatabaseError, OSError) as error:
+            if message := disk_full_message(error):
+                raise CommandError(message) from None
+            if isinstance(error, OSError):
+                raise
             # Its message may quote a whole row.
             raise CommandError(mask_endpoints(f"{type(error).__name__}: {error}")) from None
 

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand
 from django.utils import timezone
 
 from sessions_app.demo import write_demo
+from sessions_app.disk import disk_full_message
 from sessions_app.management.output import WrongUsage, progress, read_instant
 from sessions_app.wording import count_of
 
@@ -31,5 +32,5 @@ class Command(BaseCommand):
             with progress(self.stderr, "documents written", total=count) as advance:
                 write_demo(folder, count=count, seed=options["seed"], as_of=as_of, progress=advance)
         except OSError as error:
-            raise CommandError(str(error)) from None
+            raise CommandError(disk_full_message(error, folder=folder) or str(error)) from None
         self.stdout.write(f"Wrote {count_of(count, 'session document')} into {folder}.")

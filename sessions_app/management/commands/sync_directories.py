@@ -7,6 +7,7 @@ from django.db import DatabaseError
 
 from sessions_app.actors import user_name
 from sessions_app.directories import DirectoryError, register_directory, sync_directory
+from sessions_app.disk import disk_full_message
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.management.output import ReportingCommand, printable, progress
 from sessions_app.models import SessionDirectory
@@ -35,7 +36,7 @@ class Command(ReportingCommand):
                 with progress(self.stderr, "files read") as advance:
                     result = sync_directory(directory, trigger="command", actor=user_name(), progress=advance)
             except (DirectoryError, DatabaseError, OSError) as failure:
-                error = mask_endpoints(str(failure))
+                error = disk_full_message(failure) or mask_endpoints(str(failure))
                 self.warn(error)
             namespace = directory.namespace if directory else options["namespace"]
             reports.append(_report(directory.path if directory else path, namespace, result, error))
