@@ -136,7 +136,7 @@ def test_a_full_disk_takes_what_fits_and_the_rest_later(tmp_path: Path) -> None:
         outcome = run("undo_cleanup", str(ledger.pk), "--format", "json")
         assert outcome.status == 1
         (unwritten,) = outcome.json["unwritten"]
-        assert unwritten["reason"] == "No space left on device"
+        assert unwritten["reason"] == "the disk is full"
         assert unwritten["files"] == FILES - len(list(mounted.glob("*.json"))) == 3
         assert not list(mounted.glob(".writing-*"))
         filler.unlink()
