@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from django.db.models import F, Q
 
 from sessions_app.deadline import Deadline
 from sessions_app.endpoints import mask_endpoints
+from sessions_app.folders import NotTheRegisteredFolder, accept_folder, open_folder
 from sessions_app.mirror import ClaimLost, Mirror
 from sessions_app.models import DatabaseClock, SessionDirectory
 from sessions_app.models.clock import database_now
@@ -58,7 +60,11 @@ def register_directory(path: str | Path, *, namespace: str = "", is_enabled: boo
         raise DirectoryError(f"A path of more than {PATH_LENGTH:,} characters cannot be registered.")
     directory, is_new = SessionDirectory.objects.get_or_create(
         path=str(folder),
-        defaults={"namespace": namespace or settings.RAPTOR_NAMESPACE, "is_enabled": is_enabled},
+        defaults={
+            "namespace": namespace or settings.RAPTOR_NAMESPACE,
+            "is_enabled": is_enabled,
+            **_identity_of(folder),
+        },
     )
     if not is_new and namespace and directory.namespace != namespace:
         raise DirectoryError(
@@ -66,6 +72,27 @@ def register_directory(path: str | Path, *, namespace: str = "", is_enabled: boo
             "Name that one, or none."
         )
     return directory
+
+
+def _identity_of(folder: Path) -> dict[str, int]:
+    """Return the values by which the folder is recognized; none if it cannot be opened now."""
+    try:
+        with SessionFolder(folder) as opened:
+            return dict(zip(("device", "inode"), opened.identity, strict=True))
+    except OSError:
+        return {}
+
+
+def accept_other_folder(directory: SessionDirectory) -> bool:
+    """Accept the folder that is at the path of a directory now as the registered one.
+
+    Returns: Whether it is another one than before.
+    Raises: DirectoryError: there is no folder, or it cannot be read.
+    """
+    try:
+        return accept_folder(directory)
+    except OSError as failure:
+        raise DirectoryError(f"{directory.path} cannot be accepted: {failure.strerror}.") from None
 
 
 def check_namespace(namespace: str) -> None:
@@ -99,9 +126,11 @@ def sync_directory(
     result, error = SyncResult(), ""
     try:
         try:
-            with SessionFolder(directory.path) as folder:
+            with open_folder(directory) as folder:
                 mirror = Mirror(directory, folder, result, deadline or Deadline(), progress)
                 mirror.sync(trigger=trigger, actor=actor)
+        except NotTheRegisteredFolder as failure:
+            raise DirectoryError(_not_registered(directory, failure)) from None
         except OSError as failure:
             raise DirectoryError(
                 f"{directory.path} cannot be read: {failure.strerror}. Its sessions are kept as they are."
@@ -130,6 +159,10 @@ def sync_when_free(directory: SessionDirectory, *, trigger: str, actor: str) -> 
         own = SessionDirectory.objects.filter(pk=directory.pk).first()
         if own is None:
             raise DirectoryError(f"{directory.path} was removed from the panel meanwhile.")
+        if not own.is_enabled:
+            # Test suites delete and make their folders anew, and name the folder that they mean.
+            with suppress(OSError):
+                accept_folder(own)
         try:
             return sync_directory(own, trigger=trigger, actor=actor)
         except DirectoryBusy:
@@ -157,6 +190,14 @@ def sync_enabled(*, trigger: str, actor: str, deadline: Deadline) -> tuple[list[
             failures.append(mask_endpoints(told))
             logger.warning("%s", failures[-1])
     return synced, failures
+
+
+def _not_registered(directory: SessionDirectory, failure: NotTheRegisteredFolder) -> str:
+    return (
+        f"{directory.path} is not the folder that was registered ({failure.strerror}). Is its disk mounted? "
+        "Nothing was read or removed. If the folder that is there now is the right one, accept it on the "
+        "page of the directory, or with sync_directories PATH --accept-folder."
+    )
 
 
 def _claim(directory: SessionDirectory) -> None:

@@ -10,8 +10,9 @@ from django.utils import timezone
 
 from sessions_app import documents
 from sessions_app.exceptions import SessionException
+from sessions_app.folders import open_folder
 from sessions_app.models import BrowserSession
-from sessions_app.session_files import SessionFolder, SkippedFile, stamp_of
+from sessions_app.session_files import SkippedFile, stamp_of
 
 
 def store_document(session: BrowserSession, content: dict[str, Any]) -> None:
@@ -42,7 +43,7 @@ def _write_file(session: BrowserSession, data: bytes) -> dict[str, int]:
     if session.directory is None:
         return {}
     try:
-        with SessionFolder(session.directory.path) as folder:
+        with open_folder(session.directory) as folder:
             stamp = folder.write(session.file_name, data)
     except OSError as error:
         raise SessionException(
@@ -60,7 +61,7 @@ def current_document(session: BrowserSession) -> bytes:
     """The document as it is now: that of the file, where it was written since it was read."""
     stamp = stamp_of(session)
     if session.directory is not None and stamp is not None:
-        with suppress(OSError, SkippedFile), SessionFolder(session.directory.path) as folder:
+        with suppress(OSError, SkippedFile), open_folder(session.directory) as folder:
             if not folder.is_unchanged(session.file_name, stamp):
                 return folder.read(session.file_name, max_bytes=settings.RAPTOR_MAX_DOCUMENT_BYTES)[0]
     return bytes(session.document)

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from sessions_app.links import open_without_links
 from sessions_app.models import StoredSession
 
 SUFFIX = ".json"
@@ -63,12 +64,16 @@ class SkippedFile(Exception):
 class SessionFolder:
     """An open session directory.
 
-    Raises: OSError: there is no such folder, or it may not be read.
+    ``folders.open_folder`` opens the folder of a ``SessionDirectory`` and checks that it is the right one.
+
+    Raises: OSError: there is no such folder, it may not be read, or a link is in its path.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._fd = open_without_links(self.path)
+        status = os.fstat(self._fd)
+        self.identity = (status.st_dev & _INODE_MASK, status.st_ino & _INODE_MASK)
         self.left_aside: list[str] = []
         self.temporary: list[str] = []
 
@@ -198,6 +203,14 @@ class SessionFolder:
         """The session whose file stands aside under a name, None where the name is not one of ours."""
         owner = aside.removeprefix(_ASIDE_PREFIX)
         return int(owner) if owner.isascii() and owner.isdigit() else None
+
+    def holds_inode(self, file_name: str, inode: int | None, modified_ns: int | None) -> bool:
+        """Check whether the file is the one with this inode, not modified since."""
+        try:
+            status = self._status(file_name)
+        except OSError:
+            return False
+        return (status.st_ino & _INODE_MASK, status.st_mtime_ns) == (inode, modified_ns)
 
     def is_unchanged(self, file_name: str, stamp: FileStamp) -> bool:
         try:

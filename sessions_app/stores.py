@@ -29,10 +29,11 @@ from sessions_app.directories import (
     sync_when_free,
 )
 from sessions_app.exceptions import SessionException, SessionInvalid, SessionNotFound
+from sessions_app.folders import open_folder
 from sessions_app.models import BrowserSession, DatabaseClock, SessionDirectory
 from sessions_app.models.clock import database_now
 from sessions_app.saving import current_document, store_document
-from sessions_app.session_files import SUFFIX, SessionFolder
+from sessions_app.session_files import SUFFIX
 from sessions_app.session_info import SessionInfo
 from sessions_app.session_names import why_not_a_file_name, why_not_a_name
 
@@ -149,7 +150,7 @@ class SessionStore:
             namespace=self.namespace, name=name, directory=self.directory, file_name=file_name
         )
         if self.directory is not None:
-            with SessionFolder(self.directory.path) as folder:
+            with open_folder(self.directory) as folder:
                 # Where capital letters do not count it may be the file of another name.
                 if folder.has(file_name):
                     raise _PlaceTaken

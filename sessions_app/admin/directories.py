@@ -17,10 +17,11 @@ from django.utils.html import format_html, format_html_join
 from django.views.decorators.http import require_POST
 
 from sessions_app.admin import presentation
-from sessions_app.admin.base import RaptorAdmin
+from sessions_app.admin.base import RaptorAdmin, is_id
 from sessions_app.admin.sight import hidden_from, seen
-from sessions_app.directories import DirectoryError, register_directory, sync_directory
+from sessions_app.directories import DirectoryError, accept_other_folder, register_directory, sync_directory
 from sessions_app.endpoints import mask_endpoints
+from sessions_app.folders import NotTheRegisteredFolder, open_folder
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
 
 COUNTS = ("added", "changed", "unchanged", "vanished", "left_behind", "skipped")
@@ -84,11 +85,25 @@ class SessionDirectoryAdmin(RaptorAdmin):
     show_facets = admin.ShowFacets.NEVER
 
     def get_urls(self) -> list[URLPattern]:
-        sync = self.admin_site.admin_view(require_POST(self.sync_view))
+        views = {"sync": self.sync_view, "accept": self.accept_view}
         return [
-            path("<int:directory_id>/sync/", sync, name="sessions_app_sessiondirectory_sync"),
+            *(
+                path(
+                    f"<int:directory_id>/{name}/",
+                    self.admin_site.admin_view(require_POST(view)),
+                    name=f"sessions_app_sessiondirectory_{name}",
+                )
+                for name, view in views.items()
+            ),
             *super().get_urls(),
         ]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        directory = self.get_queryset(request).filter(pk=object_id).first() if is_id(object_id) else None
+        context = {} if directory is None else folder_context(directory)
+        return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         # Path and namespace stay once there are sessions, so there is nothing to validate.
@@ -153,14 +168,30 @@ class SessionDirectoryAdmin(RaptorAdmin):
             self._sync(request, directory)
 
     def sync_view(self, request: HttpRequest, directory_id: int) -> HttpResponse:
+        directory = self._get_changeable(request, directory_id)
+        self._sync(request, directory)
+        return _to_page(directory)
+
+    def accept_view(self, request: HttpRequest, directory_id: int) -> HttpResponse:
+        """Accept the folder that is at the path now as the registered one, then sync it."""
+        directory = self._get_changeable(request, directory_id)
+        try:
+            is_other = accept_other_folder(directory)
+        except DirectoryError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return _to_page(directory)
+        if is_other:
+            self.log_change(request, directory, "Accepted the folder that is at the path now.")
+        self._sync(request, directory)
+        return _to_page(directory)
+
+    def _get_changeable(self, request: HttpRequest, directory_id: int) -> SessionDirectory:
         if not self.has_sync_permission(request):
             raise PermissionDenied
         directory = self.get_queryset(request).filter(pk=directory_id).first()
         if directory is None:
             raise Http404("There is no such session directory.")
-        self._sync(request, directory)
-        address = reverse("admin:sessions_app_sessiondirectory_change", args=[directory.pk])
-        return HttpResponseRedirect(address)
+        return directory
 
     def _sync(self, request: HttpRequest, directory: SessionDirectory) -> None:
         try:
@@ -180,6 +211,21 @@ class SessionDirectoryAdmin(RaptorAdmin):
         self.message_user(request, text, messages.SUCCESS)
         page, keys = ("add", []) if "_addanother" in request.POST else ("change", [obj.pk])
         return HttpResponseRedirect(reverse(f"admin:sessions_app_sessiondirectory_{page}", args=keys))
+
+
+def _to_page(directory: SessionDirectory) -> HttpResponse:
+    return HttpResponseRedirect(reverse("admin:sessions_app_sessiondirectory_change", args=[directory.pk]))
+
+
+def folder_context(directory: SessionDirectory) -> dict[str, Any]:
+    """Check whether the folder that was registered is at its path."""
+    try:
+        open_folder(directory).close()
+    except NotTheRegisteredFolder as error:
+        return {"other_folder": error.strerror}
+    except OSError:
+        pass
+    return {}
 
 
 def in_words(report: dict[str, Any]) -> str:

@@ -6,9 +6,9 @@ from django.core.management import CommandError, CommandParser
 from django.db import DatabaseError
 
 from sessions_app.actors import user_name
-from sessions_app.directories import DirectoryError, register_directory, sync_directory
+from sessions_app.directories import DirectoryError, accept_other_folder, register_directory, sync_directory
 from sessions_app.endpoints import mask_endpoints
-from sessions_app.management.output import ReportingCommand, printable, progress
+from sessions_app.management.output import ReportingCommand, WrongUsage, printable, progress
 from sessions_app.models import SessionDirectory
 from sessions_app.sync_result import SyncResult
 from sessions_app.wording import count_of
@@ -26,12 +26,22 @@ class Command(ReportingCommand):
             help="where the sessions of a new PATH are listed; without PATH, only its directories",
         )
 
+        parser.add_argument(
+            "--accept-folder",
+            action="store_true",
+            help="accept the folder that is at PATH now, where it is not the one that was registered",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["accept_folder"] and not options["paths"]:
+            raise WrongUsage("--accept-folder needs a PATH.")
         reports = []
         for path, directory in self._directories(options["paths"], options["namespace"]):
             result, error = SyncResult(), ""
             try:
                 directory = directory or register_directory(path, namespace=options["namespace"])
+                if options["accept_folder"]:
+                    accept_other_folder(directory)
                 with progress(self.stderr, "files read") as advance:
                     result = sync_directory(directory, trigger="command", actor=user_name(), progress=advance)
             except (DirectoryError, DatabaseError, OSError) as failure:
