@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from django.db.models import F, IntegerField, Q, Value
+from django.db.models import F, Func, IntegerField, Q, Value
 from django.db.models.expressions import Case, Combinable, When
 
 from sessions_app.problems import UNREADABLE, CodedFlag, Problem, is_expired, is_invalid
@@ -46,6 +47,26 @@ def count_reasons(groups: Iterable[tuple[int, int]]) -> dict[str, int]:
         for reason in reasons_in(bits):
             counts[reason.code] += sessions
     return dict(counts)
+
+
+class _ListedIds(Func):
+    """The ids of a list as rows, of which a statement can hold any number: they are one parameter."""
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(
+            compiler, connection, template="(SELECT value FROM JSON_EACH(%(expressions)s))", **context
+        )
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        template = "(SELECT JSONB_ARRAY_ELEMENTS_TEXT((%(expressions)s)::jsonb)::bigint)"
+        return self.as_sql(compiler, connection, template=template, **context)
+
+
+def has_id(ids: tuple[int, ...]) -> Q:
+    """The sessions with these primary keys."""
+    if len(ids) <= SELECTION_LIMIT:
+        return Q(pk__in=ids)
+    return Q(pk__in=_ListedIds(Value(json.dumps(ids)), output_field=IntegerField()))
 
 
 class InvalidCriteria(ValueError):
@@ -161,7 +182,7 @@ class Criteria:
         if self.invalid:
             chosen |= is_invalid()
         if self.session_ids is not None:
-            chosen |= Q(pk__in=self.session_ids)
+            chosen |= has_id(self.session_ids)
         if self.selection is not None:
             chosen |= self.selection.matching(as_of, self.cutoff(as_of))
         if self.has_vanished:

@@ -22,6 +22,7 @@ from sessions_app.models.directory import PATH_LENGTH
 from sessions_app.models.session import NAMESPACE_LENGTH
 from sessions_app.session_files import SessionFolder
 from sessions_app.sync_result import SyncResult
+from sessions_app.vanished import Loss, release_loss, sessions_with_files
 
 logger = logging.getLogger(__name__)
 
@@ -123,14 +124,16 @@ def sync_directory(
     Raises: DirectoryError: the folder cannot be read, or a sync of it is at work; no row was touched.
     """
     _claim(directory)
-    result, error = SyncResult(), ""
+    result, error = SyncResult.following(directory.report), ""
     try:
         try:
             with open_folder(directory) as folder:
                 mirror = Mirror(directory, folder, result, deadline or Deadline(), progress)
                 mirror.sync(trigger=trigger, actor=actor)
         except NotTheRegisteredFolder as failure:
-            raise DirectoryError(_not_registered(directory, failure)) from None
+            error = _not_registered(directory, failure)
+            if not (failure.is_empty and _hold_all(directory, result, trigger=trigger, actor=actor)):
+                raise DirectoryError(error) from None
         except OSError as failure:
             raise DirectoryError(
                 f"{directory.path} cannot be read: {failure.strerror}. Its sessions are kept as they are."
@@ -192,6 +195,17 @@ def sync_enabled(*, trigger: str, actor: str, deadline: Deadline) -> tuple[list[
     return synced, failures
 
 
+def _hold_all(directory: SessionDirectory, result: SyncResult, *, trigger: str, actor: str) -> bool:
+    """Hold the loss of all files where an empty folder lies in the place of the registered one.
+
+    Returns: Whether sessions wait for approval, or were kept by a person. Others need no question.
+    """
+    loss = Loss(sessions_with_files(directory), 0, is_empty=True)
+    if directory.is_enabled and loss.gone:
+        release_loss(directory, loss, result, trigger=trigger, actor=actor)
+    return bool(result.held or result.kept)
+
+
 def _not_registered(directory: SessionDirectory, failure: NotTheRegisteredFolder) -> str:
     return (
         f"{directory.path} is not the folder that was registered ({failure.strerror}). Is its disk mounted? "
@@ -210,6 +224,8 @@ def _claim(directory: SessionDirectory) -> None:
 
 
 def _release(directory: SessionDirectory, result: SyncResult, error: str) -> None:
+    # The next sync may be of the same object: it must know what this one has found.
+    directory.error, directory.report = error, result.to_json()
     SessionDirectory.objects.filter(pk=directory.pk, sync_number=directory.sync_number).update(
-        claimed_at=None, synced_at=DatabaseClock(), error=error, report=result.to_json()
+        claimed_at=None, synced_at=DatabaseClock(), error=error, report=directory.report
     )

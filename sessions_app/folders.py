@@ -10,8 +10,9 @@ import errno
 
 from django.db.models import Q
 
+from sessions_app.links import LinkInPath
 from sessions_app.models import BrowserSession, SessionDirectory
-from sessions_app.session_files import LinkInPath, SessionFolder
+from sessions_app.session_files import SessionFolder
 
 FILES_COMPARED = 10_000
 """Maximum number of known files that are looked for to recognize a folder."""

@@ -31,6 +31,7 @@ from sessions_app.session_files import (
     stamp_values,
 )
 from sessions_app.sync_result import SyncResult
+from sessions_app.vanished import Loss, release_loss
 
 _T = TypeVar("_T")
 _File = tuple[str, bytes, FileStamp]
@@ -66,6 +67,9 @@ class Mirror:
 
     def sync(self, *, trigger: str, actor: str) -> None:
         added, changed, missing, owed = self._compare()
+        left_count = self.result.unchanged + len(changed)
+        loss = Loss(frozenset(missing), left_count, is_empty=not (left_count or added))
+        missing = release_loss(self.directory, loss, self.result, trigger=trigger, actor=actor)
         self._settle_left_aside()
         self.folder.remove_abandoned()
         if owed:

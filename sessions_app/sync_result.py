@@ -1,27 +1,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 SKIPPED_FILES_KEPT = 100
+_LOSS = ("held", "held_run", "kept")
 
 
 @dataclass
 class SyncResult:
-    """What a sync did, in files; ``skipped`` has names with the reason for each."""
+    """What a sync did, in files; ``skipped`` has names with the reason for each.
+
+    Sessions whose files are gone are ``held`` by a run that needs approval (``held_run``), or ``kept``
+    because a person dismissed such a run.
+    """
 
     added: int = 0
     changed: int = 0
     unchanged: int = 0
     vanished: int = 0
     left_behind: int = 0
+    held: int = 0
+    held_run: int | None = None
+    kept: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    @classmethod
+    def following(cls, report: dict[str, Any]) -> Self:
+        """Begin with the losses that the sync before reported: this one may fail before it looks again."""
+        return cls(**{name: report[name] for name in _LOSS if name in report})
 
     def skip(self, file_name: str, reason: object) -> None:
         readable = file_name.encode("utf-8", "backslashreplace").decode()
         self.skipped.append((readable, str(reason)))
 
     def to_json(self) -> dict[str, Any]:
+        loss = {name: getattr(self, name) for name in _LOSS}
         return {
             "added": self.added,
             "changed": self.changed,
@@ -32,4 +46,5 @@ class SyncResult:
             "skipped_files": [
                 {"file": name, "reason": reason} for name, reason in self.skipped[:SKIPPED_FILES_KEPT]
             ],
+            **{name: value for name, value in loss.items() if value},
         }

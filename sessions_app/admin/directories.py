@@ -24,7 +24,16 @@ from sessions_app.endpoints import mask_endpoints
 from sessions_app.folders import NotTheRegisteredFolder, open_folder
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
 
-COUNTS = ("added", "changed", "unchanged", "vanished", "left_behind", "skipped")
+COUNTS = {
+    "added": "added",
+    "changed": "changed",
+    "unchanged": "unchanged",
+    "vanished": "vanished",
+    "held": "without a file and in need of approval",
+    "kept": "without a file and kept",
+    "left_behind": "left behind",
+    "skipped": "skipped",
+}
 
 
 if TYPE_CHECKING:
@@ -202,7 +211,10 @@ class SessionDirectoryAdmin(RaptorAdmin):
             self.message_user(request, mask_endpoints(str(error)), messages.ERROR)
         else:
             text = f"{directory.path} is in step: {in_words(result.to_json())}."
-            self.message_user(request, text, messages.WARNING if result.skipped else messages.SUCCESS)
+            if result.held:
+                text = f"{directory.path} has lost files: {in_words(result.to_json())}. Is its disk mounted?"
+            needs_look = result.skipped or result.held or directory.error
+            self.message_user(request, text, messages.WARNING if needs_look else messages.SUCCESS)
 
     def response_add(
         self, request: HttpRequest, obj: SessionDirectory, post_url_continue: str | None = None
@@ -230,5 +242,5 @@ def folder_context(directory: SessionDirectory) -> dict[str, Any]:
 
 def in_words(report: dict[str, Any]) -> str:
     """Say what a sync did, leaving out what did not occur."""
-    counts = [f"{report[name]:,} {name.replace('_', ' ')}" for name in COUNTS if report.get(name)]
+    counts = [f"{report[name]:,} {words}" for name, words in COUNTS.items() if report.get(name)]
     return ", ".join(counts) or "no files"

@@ -70,7 +70,7 @@ def test_a_link_further_up_in_the_path_is_refused(tmp_path: Path) -> None:
     directory = register_directory(tmp_path / "mount" / "sessions", namespace="shop")
     (tmp_path / "mount").rename(tmp_path / "moved")
     (tmp_path / "mount").symlink_to(tmp_path / "moved")
-    with pytest.raises(NotTheRegisteredFolder, match="a symbolic link is in its path: .*/mount"):
+    with pytest.raises(NotTheRegisteredFolder, match=r"a symbolic link is in its path: .*/mount"):
         open_folder(directory)
 
 

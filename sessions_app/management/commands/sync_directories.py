@@ -8,6 +8,7 @@ from django.db import DatabaseError
 from sessions_app.actors import user_name
 from sessions_app.directories import DirectoryError, accept_other_folder, register_directory, sync_directory
 from sessions_app.endpoints import mask_endpoints
+from sessions_app.management.cleanup_report import HELD
 from sessions_app.management.output import ReportingCommand, WrongUsage, printable, progress
 from sessions_app.models import SessionDirectory
 from sessions_app.sync_result import SyncResult
@@ -35,7 +36,7 @@ class Command(ReportingCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["accept_folder"] and not options["paths"]:
             raise WrongUsage("--accept-folder needs a PATH.")
-        reports = []
+        reports, held = [], 0
         for path, directory in self._directories(options["paths"], options["namespace"]):
             result, error = SyncResult(), ""
             try:
@@ -48,6 +49,7 @@ class Command(ReportingCommand):
                 error = mask_endpoints(str(failure))
                 self.warn(error)
             namespace = directory.namespace if directory else options["namespace"]
+            held += result.held
             reports.append(_report(directory.path if directory else path, namespace, result, error))
             if options["format"] == "text" and not error:
                 self._tell(reports[-1])
@@ -57,6 +59,12 @@ class Command(ReportingCommand):
             self.stdout.write("No enabled session directory is registered. Name one: sync_directories PATH")
         if failed := sum(1 for report in reports if report["error"]):
             raise CommandError(f"{failed} of {count_of(len(reports), 'directory', 'directories')} failed.")
+        if held:
+            raise CommandError(
+                f"The files of {count_of(held, 'session')} are gone. Is a disk not mounted? The sessions are "
+                "kept until somebody approves their removal in the panel.",
+                returncode=HELD,
+            )
 
     def _directories(self, paths: list[str], namespace: str) -> list[tuple[str, SessionDirectory | None]]:
         if paths:
@@ -73,6 +81,12 @@ class Command(ReportingCommand):
             if report[key] or key in ("added", "changed", "unchanged", "vanished")
         )
         self.stdout.write(f"{report['path']} (namespace {report['namespace']}): {counts}.")
+        if held_run := report.get("held_run"):
+            gone = count_of(report["held"], "session")
+            self.stdout.write(f"  needs approval: the files of {gone} are gone, see run {held_run}")
+        if report.get("kept"):
+            kept = count_of(report["kept"], "session")
+            self.stdout.write(f"  kept: {kept} without a file, because the removal was dismissed")
         for skipped in report["skipped"]:
             self.stdout.write(f"  skipped: {printable(skipped['file'])} {skipped['reason']}")
 
@@ -85,6 +99,8 @@ _COUNTS = {
     "left_behind": "left behind by a cleanup and removed now",
 }
 
+_LOSS = ("held", "held_run", "kept")
+
 
 def _report(path: str, namespace: str, result: SyncResult, error: str) -> dict[str, Any]:
     return {
@@ -93,4 +109,5 @@ def _report(path: str, namespace: str, result: SyncResult, error: str) -> dict[s
         **{key: getattr(result, key) for key in _COUNTS},
         "skipped": [{"file": name, "reason": reason} for name, reason in result.skipped],
         "error": error or None,
+        **{name: value for name in _LOSS if (value := getattr(result, name))},
     }
