@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from sessions_app import documents
 from sessions_app.bulk import Row, document_writer, insert_sessions
-from sessions_app.cleanup import plan_cleanup, run_cleanup, write_owed_files
+from sessions_app.cleanup import pinned_files, plan_cleanup, run_cleanup, write_owed_files
 from sessions_app.commits import repeatable_transaction
 from sessions_app.criteria import SELECTION_LIMIT, Criteria
 from sessions_app.deadline import Deadline
@@ -210,9 +210,7 @@ class Mirror:
 
     def _pin_again(self, names: list[str]) -> None:
         """Pin the sessions whose files are back, as on a volume that was away for a while."""
-        vanished = ArchivedSession.objects.filter(directory=self.directory, has_vanished=True, is_pinned=True)
-        pinned = set(vanished.values_list("file_name", flat=True)) & set(names) if vanished.exists() else ()
-        if pinned:
+        if pinned := pinned_files(self.directory, names):
             back = BrowserSession.objects.filter(directory=self.directory, file_name__in=pinned)
             back.update(is_pinned=True)
 

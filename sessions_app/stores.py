@@ -19,7 +19,7 @@ from django.db.models import QuerySet, Sum
 
 from sessions_app import documents
 from sessions_app.actors import user_name
-from sessions_app.cleanup import CleanupRefused, plan_cleanup, run_cleanup
+from sessions_app.cleanup import CleanupRefused, plan_cleanup, run_cleanup, was_pinned
 from sessions_app.commits import repeatable_transaction
 from sessions_app.criteria import Criteria, InvalidCriteria
 from sessions_app.directories import (
@@ -147,7 +147,11 @@ class SessionStore:
     def _new(self, name: str) -> BrowserSession:
         file_name = "" if self.directory is None else name + SUFFIX
         session = BrowserSession.objects.create(
-            namespace=self.namespace, name=name, directory=self.directory, file_name=file_name
+            namespace=self.namespace,
+            name=name,
+            directory=self.directory,
+            file_name=file_name,
+            is_pinned=was_pinned(self.namespace, name, self.directory),
         )
         if self.directory is not None:
             with open_folder(self.directory) as folder:

@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from sessions_app.cleanup import CleanupInProgress, close_cleanup, hold, plan_cleanup
 from sessions_app.criteria import SELECTION_LIMIT, Criteria
@@ -96,7 +95,7 @@ def _open_run(directory: SessionDirectory) -> CleanupRun | None:
     return _runs_of(directory).filter(is_open).first()
 
 
-def _runs_of(directory: SessionDirectory) -> Any:
+def _runs_of(directory: SessionDirectory) -> QuerySet[CleanupRun]:
     return CleanupRun.objects.filter(criteria_json__has_vanished=True, criteria_json__directory=directory.pk)
 
 

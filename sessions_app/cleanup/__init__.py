@@ -7,7 +7,7 @@ on where it stopped. A run takes what matched its plan and was not written since
 stays. Emptying the archive is the one step that cannot be undone.
 """
 
-from sessions_app.cleanup.archive import empty_archive
+from sessions_app.cleanup.archive import count_kept_pins, empty_archive
 from sessions_app.cleanup.brakes import (
     approve_cleanup,
     close_cleanup,
@@ -30,6 +30,7 @@ from sessions_app.cleanup.claims import (
     why_busy,
 )
 from sessions_app.cleanup.files import write_owed_files
+from sessions_app.cleanup.pins import pinned_files, was_pinned
 from sessions_app.cleanup.plans import make_again, matching, plan_cleanup
 from sessions_app.cleanup.runs import run_cleanup, summary
 from sessions_app.cleanup.undo import CannotUndo, restore_sessions, undo_cleanup
@@ -43,6 +44,7 @@ __all__ = [
     "abandoned_sweeps",
     "approve_cleanup",
     "close_cleanup",
+    "count_kept_pins",
     "drop_old_plans",
     "empty_archive",
     "hold",
@@ -51,12 +53,14 @@ __all__ = [
     "mark_dead_runs",
     "matching",
     "needs_number",
+    "pinned_files",
     "plan_cleanup",
     "restore_sessions",
     "run_cleanup",
     "scope_totals",
     "summary",
     "undo_cleanup",
+    "was_pinned",
     "weigh",
     "why_busy",
     "why_to_hold",
