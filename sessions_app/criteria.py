@@ -87,6 +87,8 @@ class Criteria:
         namespace: Scope; blank for all namespaces.
         not_namespaces: Scope: these are left out, for they are hidden from who asks (``limits``).
         browser_type: Scope; blank for all.
+        not_directories: These session directories (primary keys) are left out, though they count in the
+            scope: scheduled sweeps do not touch them yet.
         directory: Scope: the session directory (primary key) that its sessions are mirrored from.
     Raises: InvalidCriteria: no criterion is given, or a value is out of range.
     """
@@ -102,6 +104,7 @@ class Criteria:
     not_namespaces: tuple[str, ...] = ()
     browser_type: str = ""
     directory: int | None = None
+    not_directories: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not (self.expired or self.invalid or self.all or self.is_by_hand):
@@ -135,6 +138,7 @@ class Criteria:
                 "session_ids": None if ids is None else tuple(ids),
                 "selection": None if selection is None else Selection.from_json(selection),
                 "not_namespaces": tuple(data.get("not_namespaces", ())),
+                "not_directories": tuple(data.get("not_directories", ())),
             }
         )
 
@@ -144,6 +148,7 @@ class Criteria:
         later: dict[str, Any] = {
             "selection": self.selection and self.selection.to_json(),
             "not_namespaces": list(self.not_namespaces),
+            "not_directories": list(self.not_directories),
         }
         return {name: value for name, value in (data | later).items() if name not in later or value}
 
@@ -174,8 +179,11 @@ class Criteria:
 
     def matching(self, as_of: datetime) -> Q:
         """The sessions that these criteria take, as judged at an instant."""
+        scope = self.scope()
+        if self.not_directories:
+            scope &= ~Q(directory__in=self.not_directories)
         if self.all:
-            return self.scope()
+            return scope
         chosen = Q()
         if self.expired:
             chosen |= is_expired(self.cutoff(as_of))
@@ -186,8 +194,8 @@ class Criteria:
         if self.selection is not None:
             chosen |= self.selection.matching(as_of, self.cutoff(as_of))
         if self.has_vanished:
-            return self.scope() & chosen
-        return self.scope() & chosen & Q(is_pinned=False)
+            return scope & chosen
+        return scope & chosen & Q(is_pinned=False)
 
     def reasons(self, as_of: datetime) -> Combinable:
         """The reason bits of each matching session, as SQL."""
@@ -238,4 +246,7 @@ class Criteria:
             text += f", of browser type {self.browser_type}"
         if self.directory is not None:
             text += ", in one session directory"
+        if self.not_directories:
+            number = count_of(len(self.not_directories), "session directory", "session directories")
+            text += f", but not in {number} that scheduled sweeps leave alone for now"
         return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db.models import F, Q
 
+from sessions_app.arrivals import inspect_folder, protect_foreign
 from sessions_app.deadline import Deadline
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.folders import NotTheRegisteredFolder, accept_folder, open_folder
@@ -64,7 +66,7 @@ def register_directory(path: str | Path, *, namespace: str = "", is_enabled: boo
         defaults={
             "namespace": namespace or settings.RAPTOR_NAMESPACE,
             "is_enabled": is_enabled,
-            **_identity_of(folder),
+            **identity_of(folder),
         },
     )
     if not is_new and namespace and directory.namespace != namespace:
@@ -75,7 +77,31 @@ def register_directory(path: str | Path, *, namespace: str = "", is_enabled: boo
     return directory
 
 
-def _identity_of(folder: Path) -> dict[str, int]:
+def register_own_folder(folder: Path, namespace: str) -> SessionDirectory:
+    """Register the folder that a ``SessionManager`` was given, and make it if it is new.
+
+    It is not enabled: the schedule does not mirror it, a folder that was made anew is accepted, and the loss
+    of its files is not held, because the users of a manager expect a deleted file to be gone at once.
+
+    Raises: DirectoryError, OSError: the folder cannot be used.
+    """
+    known = SessionDirectory.objects.filter(path=str(folder)).first()
+    if known is not None and namespace in ("", known.namespace):
+        # One that is gone stays gone, or the sessions of an unmounted disk would count as removed.
+        return known
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Folders have files of the same names: each is a namespace of its own.
+    own = f"{folder.name[:60]}-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
+    directory = register_directory(folder, namespace=namespace or own, is_enabled=False)
+    if known is None:
+        found = inspect_folder(directory)
+        logger.info("%s is registered: %s", folder, found.describe())
+        if warning := found.warning():
+            logger.warning("%s: %s", folder, warning)
+    return directory
+
+
+def identity_of(folder: str | Path) -> dict[str, int]:
     """Return the values by which the folder is recognized; none if it cannot be opened now."""
     try:
         with SessionFolder(folder) as opened:
@@ -130,6 +156,7 @@ def sync_directory(
             with open_folder(directory) as folder:
                 mirror = Mirror(directory, folder, result, deadline or Deadline(), progress)
                 mirror.sync(trigger=trigger, actor=actor)
+            protect_foreign(directory, result)
         except NotTheRegisteredFolder as failure:
             error = _not_registered(directory, failure)
             if not (failure.is_empty and _hold_all(directory, result, trigger=trigger, actor=actor)):

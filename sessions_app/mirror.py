@@ -67,8 +67,8 @@ class Mirror:
 
     def sync(self, *, trigger: str, actor: str) -> None:
         added, changed, missing, owed = self._compare()
-        left_count = self.result.unchanged + len(changed)
-        loss = Loss(frozenset(missing), left_count, is_empty=not (left_count or added))
+        left = self.result.unchanged + len(changed)
+        loss = Loss(frozenset(missing), left, is_empty=not (left or added))
         missing = release_loss(self.directory, loss, self.result, trigger=trigger, actor=actor)
         self._settle_left_aside()
         self.folder.remove_abandoned()
@@ -211,8 +211,8 @@ class Mirror:
     def _pin_again(self, names: list[str]) -> None:
         """Pin the sessions whose files are back, as on a volume that was away for a while."""
         if pinned := pinned_files(self.directory, names):
-            back = BrowserSession.objects.filter(directory=self.directory, file_name__in=pinned)
-            back.update(is_pinned=True)
+            own = BrowserSession.objects.filter(directory=self.directory)
+            own.filter(file_name__in=pinned).update(is_pinned=True)
 
     def _rows(self, lot: list[_File]) -> Iterator[Row]:
         owner = (self.directory.namespace, self.directory.pk)
@@ -292,8 +292,7 @@ class Mirror:
         if vanished := tuple(still_live):
             criteria = Criteria(session_ids=vanished, has_vanished=True, namespace=self.directory.namespace)
             plan = plan_cleanup(criteria, trigger=trigger, actor=actor)
-            run = run_cleanup(plan, deadline=self.deadline)
-            self.result.vanished += run.removed_count
+            self.result.vanished += run_cleanup(plan, deadline=self.deadline).removed_count
 
 
 def session_name(file_name: str) -> str:

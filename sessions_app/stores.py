@@ -7,7 +7,6 @@ of the same plans and runs, and the documents in a folder are mirrored both ways
 from __future__ import annotations
 
 import difflib
-import hashlib
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from sessions_app.criteria import Criteria, InvalidCriteria
 from sessions_app.directories import (
     DirectoryError,
     check_namespace,
-    register_directory,
+    register_own_folder,
     sync_when_free,
 )
 from sessions_app.exceptions import SessionException, SessionInvalid, SessionNotFound
@@ -260,24 +259,12 @@ def open_store(*, namespace: str | None, storage_dir: str | Path | None) -> Sess
             return SessionStore(namespace or settings.RAPTOR_NAMESPACE)
         if not str(storage_dir).strip():
             raise SessionException("The folder of a manager cannot be blank: name one, or give none.")
-        directory = _registered(Path(storage_dir).expanduser().resolve(), namespace or "")
+        directory = register_own_folder(Path(storage_dir).expanduser().resolve(), namespace or "")
     except DirectoryError as error:
         raise SessionException(str(error)) from None
     except (OSError, RuntimeError, ValueError) as error:
         raise SessionException(f"The folder {str(storage_dir)!r} cannot be used: {error}.") from None
     return SessionStore(directory.namespace, directory)
-
-
-def _registered(folder: Path, namespace: str) -> SessionDirectory:
-    known = SessionDirectory.objects.filter(path=str(folder)).first()
-    if known is not None and namespace in ("", known.namespace):
-        # One that is gone stays gone, or the sessions of an unmounted disk would count as removed.
-        return known
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Folders have files of the same names: each is a namespace of its own.
-    own = f"{folder.name[:60]}-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
-    # Not mirrored each minute: the manager looks at it by itself, and it may be gone after the test.
-    return register_directory(folder, namespace=namespace or own, is_enabled=False)
 
 
 def _only(named: QuerySet[BrowserSession]) -> BrowserSession | None:

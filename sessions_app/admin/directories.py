@@ -19,7 +19,14 @@ from django.views.decorators.http import require_POST
 from sessions_app.admin import presentation
 from sessions_app.admin.base import RaptorAdmin, is_id
 from sessions_app.admin.sight import hidden_from, seen
-from sessions_app.directories import DirectoryError, accept_other_folder, register_directory, sync_directory
+from sessions_app.arrivals import foreign_warning, inspect_folder, sweep_from_now
+from sessions_app.directories import (
+    DirectoryError,
+    accept_other_folder,
+    identity_of,
+    register_directory,
+    sync_directory,
+)
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.folders import NotTheRegisteredFolder, open_folder
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
@@ -52,11 +59,13 @@ class SessionDirectoryForm(_Form):
 
     def clean_path(self) -> str:
         folder = Path(self.cleaned_data["path"])
-        if not folder.is_absolute():
-            raise forms.ValidationError(
-                "Give the absolute path of the folder, such as /home/ci/.raptor/sessions."
-            )
         try:
+            folder = folder.expanduser()
+            if not folder.is_absolute():
+                raise forms.ValidationError(
+                    "Give the absolute path of the folder, such as /home/ci/.raptor/sessions, or one that "
+                    "begins with ~ for a home folder."
+                )
             return str(folder.resolve())
         except (OSError, RuntimeError) as error:
             raise forms.ValidationError(f"{folder} cannot be read: {error}.") from None
@@ -94,7 +103,7 @@ class SessionDirectoryAdmin(RaptorAdmin):
     show_facets = admin.ShowFacets.NEVER
 
     def get_urls(self) -> list[URLPattern]:
-        views = {"sync": self.sync_view, "accept": self.accept_view}
+        views = {"sync": self.sync_view, "accept": self.accept_view, "sweep": self.sweep_view}
         return [
             *(
                 path(
@@ -194,6 +203,22 @@ class SessionDirectoryAdmin(RaptorAdmin):
         self._sync(request, directory)
         return _to_page(directory)
 
+    def sweep_view(self, request: HttpRequest, directory_id: int) -> HttpResponse:
+        """Let scheduled sweeps take the sessions of a directory from now on."""
+        directory = self._get_changeable(request, directory_id)
+        if directory.swept_from is not None:
+            sweep_from_now(directory)
+            self.log_change(request, directory, "Scheduled sweeps take its sessions from now on.")
+        text = f"Scheduled sweeps take the sessions in {directory.path} from now on."
+        self.message_user(request, text, messages.SUCCESS)
+        return _to_page(directory)
+
+    def save_model(self, request: HttpRequest, obj: SessionDirectory, form: Any, change: bool) -> None:
+        if not change:
+            for name, value in identity_of(obj.path).items():
+                setattr(obj, name, value)
+        super().save_model(request, obj, form, change)
+
     def _get_changeable(self, request: HttpRequest, directory_id: int) -> SessionDirectory:
         if not self.has_sync_permission(request):
             raise PermissionDenied
@@ -219,8 +244,14 @@ class SessionDirectoryAdmin(RaptorAdmin):
     def response_add(
         self, request: HttpRequest, obj: SessionDirectory, post_url_continue: str | None = None
     ) -> HttpResponse:
-        text = f"{obj.path} is added. Its sessions come in within a minute; “Sync now” fetches them at once."
+        found = inspect_folder(obj)
+        text = (
+            f"{obj.path} is added: {found.describe()}. Its sessions come in within a minute; "
+            "“Sync now” fetches them at once."
+        )
         self.message_user(request, text, messages.SUCCESS)
+        if warning := found.warning():
+            self.message_user(request, warning, messages.WARNING)
         page, keys = ("add", []) if "_addanother" in request.POST else ("change", [obj.pk])
         return HttpResponseRedirect(reverse(f"admin:sessions_app_sessiondirectory_{page}", args=keys))
 
@@ -230,14 +261,15 @@ def _to_page(directory: SessionDirectory) -> HttpResponse:
 
 
 def folder_context(directory: SessionDirectory) -> dict[str, Any]:
-    """Check whether the folder that was registered is at its path."""
+    """Check whether the folder that was registered is at its path, and whether its sessions are swept."""
+    context = {"not_swept": foreign_warning(directory)}
     try:
         open_folder(directory).close()
     except NotTheRegisteredFolder as error:
-        return {"other_folder": error.strerror}
+        context["other_folder"] = str(error.strerror)
     except OSError:
         pass
-    return {}
+    return context
 
 
 def in_words(report: dict[str, Any]) -> str:

@@ -31,7 +31,7 @@ from sessions_app.cleanup.claims import (
 )
 from sessions_app.cleanup.files import write_owed_files
 from sessions_app.cleanup.pins import pinned_files, was_pinned
-from sessions_app.cleanup.plans import make_again, matching, plan_cleanup
+from sessions_app.cleanup.plans import make_again, matching, plan_cleanup, without_unswept
 from sessions_app.cleanup.runs import run_cleanup, summary
 from sessions_app.cleanup.undo import CannotUndo, restore_sessions, undo_cleanup
 
@@ -65,5 +65,6 @@ __all__ = [
     "why_busy",
     "why_to_hold",
     "why_to_hold_unasked",
+    "without_unswept",
     "write_owed_files",
 ]

@@ -15,7 +15,7 @@ from sessions_app.cleanup.brakes import close_cleanup
 from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits
 from sessions_app.cleanup.moves import totals
 from sessions_app.criteria import SELECTION_LIMIT, Criteria, count_reasons
-from sessions_app.models import BrowserSession, CleanupRun, CleanupStep, PlannedSessions
+from sessions_app.models import BrowserSession, CleanupRun, CleanupStep, PlannedSessions, SessionDirectory
 from sessions_app.models.clock import database_now
 
 
@@ -40,6 +40,8 @@ def plan_cleanup(
             of that sweep has been planned already.
     """
     sealed_at = _seal()
+    if trigger == CleanupRun.Trigger.SCHEDULE:
+        criteria = without_unswept(criteria, as_of or sealed_at)
     run = CleanupRun(
         trigger=trigger,
         actor=actor,
@@ -54,6 +56,14 @@ def plan_cleanup(
     )
     _save(run, _take_stock(run))
     return run
+
+
+def without_unswept(criteria: Criteria, as_of: datetime) -> Criteria:
+    """Leave out the directories that scheduled sweeps do not touch yet (``SessionDirectory.swept_from``)."""
+    if criteria.has_vanished:
+        return criteria
+    unswept = SessionDirectory.objects.filter(swept_from__gt=as_of).order_by("pk")
+    return replace(criteria, not_directories=tuple(unswept.values_list("pk", flat=True)))
 
 
 def make_again(run: CleanupRun, *, trigger: str, actor: str) -> CleanupRun:

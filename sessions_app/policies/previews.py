@@ -10,7 +10,7 @@ from operator import or_
 from django.conf import settings
 from django.db.models import Case, Count, IntegerField, Q, Sum, Value, When
 
-from sessions_app.cleanup import scope_totals
+from sessions_app.cleanup import scope_totals, without_unswept
 from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, CleanupStep
 from sessions_app.models.clock import database_now
@@ -65,6 +65,8 @@ def preview(policy: CleanupPolicy, *, as_of: datetime | None = None, is_by_hand:
         keeps_archive=settings.RAPTOR_ARCHIVE_DAYS > 0,
     )
     steps = [(step, criteria_of(step)) for step in policy.steps.all()]
+    if not is_by_hand:
+        steps = [(step, without_unswept(criteria, as_of)) for step, criteria in steps]
     taken = _taken_by([criteria for _, criteria in steps], as_of)
     gone_count = gone_bytes = 0
     is_going_on = True

@@ -46,5 +46,5 @@ class Command(ReportingCommand):
             )
             if kept:
                 self.stdout.write(
-                    f"{count_of(kept, 'pinned session')} stayed: the pins come back with the files that are gone."
+                    f"{count_of(kept, 'pinned session')} stayed: each pin comes back with its file."
                 )

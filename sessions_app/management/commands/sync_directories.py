@@ -6,6 +6,7 @@ from django.core.management import CommandError, CommandParser
 from django.db import DatabaseError
 
 from sessions_app.actors import user_name
+from sessions_app.arrivals import foreign_warning, inspect_folder
 from sessions_app.directories import DirectoryError, accept_other_folder, register_directory, sync_directory
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.management.cleanup_report import HELD
@@ -36,35 +37,52 @@ class Command(ReportingCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["accept_folder"] and not options["paths"]:
             raise WrongUsage("--accept-folder needs a PATH.")
-        reports, held = [], 0
-        for path, directory in self._directories(options["paths"], options["namespace"]):
-            result, error = SyncResult(), ""
-            try:
-                directory = directory or register_directory(path, namespace=options["namespace"])
-                if options["accept_folder"]:
-                    accept_other_folder(directory)
-                with progress(self.stderr, "files read") as advance:
-                    result = sync_directory(directory, trigger="command", actor=user_name(), progress=advance)
-            except (DirectoryError, DatabaseError, OSError) as failure:
-                error = mask_endpoints(str(failure))
-                self.warn(error)
-            namespace = directory.namespace if directory else options["namespace"]
-            held += result.held
-            reports.append(_report(directory.path if directory else path, namespace, result, error))
-            if options["format"] == "text" and not error:
-                self._tell(reports[-1])
+        reports = [
+            self._mirror(path, directory, options)
+            for path, directory in self._directories(options["paths"], options["namespace"])
+        ]
         if options["format"] == "json":
             self.write_json({"directories": reports})
         elif not reports:
             self.stdout.write("No enabled session directory is registered. Name one: sync_directories PATH")
         if failed := sum(1 for report in reports if report["error"]):
             raise CommandError(f"{failed} of {count_of(len(reports), 'directory', 'directories')} failed.")
-        if held:
+        if held := sum(report.get("held", 0) for report in reports):
             raise CommandError(
                 f"The files of {count_of(held, 'session')} are gone. Is a disk not mounted? The sessions are "
                 "kept until somebody approves their removal in the panel.",
                 returncode=HELD,
             )
+
+    def _mirror(
+        self, path: str, directory: SessionDirectory | None, options: dict[str, Any]
+    ) -> dict[str, Any]:
+        result, error = SyncResult(), ""
+        is_text = options["format"] == "text"
+        try:
+            directory = directory or register_directory(path, namespace=options["namespace"])
+            if options["accept_folder"]:
+                accept_other_folder(directory)
+            if directory.synced_at is None and is_text:
+                found = inspect_folder(directory).describe()
+                self.stdout.write(f"{directory.path} is registered: {found}.")
+            result = self._sync(directory)
+        except (DirectoryError, DatabaseError, OSError) as failure:
+            error = mask_endpoints(str(failure))
+            self.warn(error)
+        namespace = directory.namespace if directory else options["namespace"]
+        report = _report(directory.path if directory else path, namespace, result, error)
+        if is_text and not error:
+            self._tell(report)
+        return report
+
+    def _sync(self, directory: SessionDirectory) -> SyncResult:
+        was_looked_at = directory.report.get("was_looked_at")
+        with progress(self.stderr, "files read") as advance:
+            result = sync_directory(directory, trigger="command", actor=user_name(), progress=advance)
+        if not was_looked_at and (warning := foreign_warning(directory)):
+            self.warn(warning)
+        return result
 
     def _directories(self, paths: list[str], namespace: str) -> list[tuple[str, SessionDirectory | None]]:
         if paths:
