@@ -81,8 +81,8 @@ def foreign_warning(directory: SessionDirectory) -> str:
     until = timezone.localtime(directory.swept_from).strftime("%Y-%m-%d %H:%M")
     return (
         f"All documents that were found in {directory.path} are invalid: they seem to belong to another "
-        f"tool. Scheduled sweeps leave its sessions alone until {until}. The page of the directory offers to sweep "
-        "them earlier, and to disable it."
+        f"tool. Scheduled sweeps leave its sessions alone until {until}. The page of the directory offers "
+        "to sweep them earlier, and to disable it."
     )
 
 

@@ -41,7 +41,7 @@ def plan_cleanup(
     """
     sealed_at = _seal()
     if trigger == CleanupRun.Trigger.SCHEDULE:
-        criteria = without_unswept(criteria, as_of or sealed_at)
+        criteria = without_unswept([criteria], as_of or sealed_at)[0]
     run = CleanupRun(
         trigger=trigger,
         actor=actor,
@@ -58,12 +58,11 @@ def plan_cleanup(
     return run
 
 
-def without_unswept(criteria: Criteria, as_of: datetime) -> Criteria:
+def without_unswept(scheduled: list[Criteria], as_of: datetime) -> list[Criteria]:
     """Leave out the directories that scheduled sweeps do not touch yet (``SessionDirectory.swept_from``)."""
-    if criteria.has_vanished:
-        return criteria
     unswept = SessionDirectory.objects.filter(swept_from__gt=as_of).order_by("pk")
-    return replace(criteria, not_directories=tuple(unswept.values_list("pk", flat=True)))
+    ids = tuple(unswept.values_list("pk", flat=True))
+    return [one if one.has_vanished or not ids else replace(one, not_directories=ids) for one in scheduled]
 
 
 def make_again(run: CleanupRun, *, trigger: str, actor: str) -> CleanupRun:

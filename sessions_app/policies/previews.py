@@ -64,13 +64,14 @@ def preview(policy: CleanupPolicy, *, as_of: datetime | None = None, is_by_hand:
         meets_conditions(policy, scope_count, scope_bytes),
         keeps_archive=settings.RAPTOR_ARCHIVE_DAYS > 0,
     )
-    steps = [(step, criteria_of(step)) for step in policy.steps.all()]
+    steps = list(policy.steps.all())
+    asked = [criteria_of(step) for step in steps]
     if not is_by_hand:
-        steps = [(step, without_unswept(criteria, as_of)) for step, criteria in steps]
-    taken = _taken_by([criteria for _, criteria in steps], as_of)
+        asked = without_unswept(asked, as_of)
+    taken = _taken_by(asked, as_of)
     gone_count = gone_bytes = 0
     is_going_on = True
-    for number, (step, criteria) in enumerate(steps):
+    for number, (step, criteria) in enumerate(zip(steps, asked, strict=True)):
         count, size, pinned = taken.get(number, (0, 0, 0))
         left = (scope_count - gone_count, scope_bytes - gone_bytes)
         is_going_on = is_going_on and meets_conditions(policy, *left)

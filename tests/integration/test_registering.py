@@ -125,9 +125,7 @@ def test_the_form_reports_the_documents_and_warns(client: Client, operator: User
     assert client.get(address).status_code == 405
     page = client.post(address, follow=True).content.decode()
     assert "Sweep from now on" not in page
-    directory.refresh_from_db()
-    assert directory.swept_from is None
-    sync(directory)
+    sync(directory := SessionDirectory.objects.get())
     assert directory.swept_from is None
 
 
