@@ -17,6 +17,7 @@ from sessions_app.arrivals import inspect_folder, protect_foreign
 from sessions_app.deadline import Deadline
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.folders import NotTheRegisteredFolder, accept_folder, open_folder
+from sessions_app.heartbeats import renewing_claim
 from sessions_app.mirror import ClaimLost, Mirror
 from sessions_app.models import DatabaseClock, SessionDirectory
 from sessions_app.models.clock import database_now
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
 WAIT_SECONDS = 60
 POLL_SECONDS = 0.02
 CLAIM_LAPSES_AFTER = timedelta(seconds=20)
-"""A sync at work renews its claim with each batch; one that was killed holds nobody up for long."""
+"""A sync at work renews its claim (``heartbeats``); one that was killed holds nobody up for long."""
 
 
 class DirectoryError(Exception):
@@ -153,7 +154,7 @@ def sync_directory(
     result, error = SyncResult.following(directory.report), ""
     try:
         try:
-            with open_folder(directory) as folder:
+            with renewing_claim(directory), open_folder(directory) as folder:
                 mirror = Mirror(directory, folder, result, deadline or Deadline(), progress)
                 mirror.sync(trigger=trigger, actor=actor)
             protect_foreign(directory, result)
