@@ -23,6 +23,7 @@ from sessions_app.criteria import SELECTION_LIMIT, Criteria, InvalidCriteria, Re
 from sessions_app.models import BrowserSession
 from sessions_app.problems import Problem
 from sessions_app.selections import InvalidSelection
+from sessions_app.templatetags.raptor import revealed
 
 VALIDATED_ROWS = 200
 
@@ -92,6 +93,9 @@ class BrowserSessionAdmin(SessionPages):
         marks = presentation.verdicts(session.reason_bits)
         if session.is_pinned:
             marks = format_html("{} {}", marks, presentation.badge("quiet", "Pinned"))
+        # Beside the name there is no room: Django shows that column by itself.
+        if mark := revealed(session.name):
+            marks = format_html("{} {}", marks, mark)
         return marks
 
     @admin.display(description="Why")
