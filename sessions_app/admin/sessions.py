@@ -93,16 +93,15 @@ class BrowserSessionAdmin(SessionPages):
         marks = presentation.verdicts(session.reason_bits)
         if session.is_pinned:
             marks = format_html("{} {}", marks, presentation.badge("quiet", "Pinned"))
-        # Beside the name there is no room: Django shows that column by itself.
-        if mark := revealed(session.name):
-            marks = format_html("{} {}", marks, mark)
         return marks
 
     @admin.display(description="Why")
     def why(self, session: Any) -> str:
-        return presentation.sentences(
+        told = presentation.sentences(
             presentation.explain(session.reason_bits, session.last_accessed, as_of=session.judged_at)
         )
+        # The column of the name is Django's own, which shows the name alone.
+        return format_html("{}{}", told, revealed(session.name))
 
     @admin.display(description="Browser", ordering="browser_type")
     def browser(self, session: BrowserSession) -> str:
