@@ -163,9 +163,8 @@ def sync_directory(
             if not (failure.is_empty and _hold_all(directory, result, trigger=trigger, actor=actor)):
                 raise DirectoryError(error) from None
         except OSError as failure:
-            raise DirectoryError(
-                f"{directory.path} cannot be read: {failure.strerror}. Its sessions are kept as they are."
-            ) from None
+            told = f"{directory.path} cannot be read: {failure.strerror}. Its sessions are kept as they are."
+            raise DirectoryError(told) from None
         except ClaimLost:
             raise DirectoryBusy(f"Another sync of {directory.path} has taken over from this one.") from None
     except Exception as failure:
