@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import json
 import os
 import socket
 import sys
@@ -114,16 +115,20 @@ def mirror(folder: Path, *, is_optional: bool = False) -> None:
     from sessions_app.models import SessionDirectory
 
     try:
-        folder = folder.resolve()
+        folder = folder.expanduser().resolve()
         if is_optional and not folder.is_dir():
             return
         if SessionDirectory.objects.filter(path=str(folder)).exists():
             return
-        call_command("sync_directories", str(folder), stdout=io.StringIO())
-    except (CommandError, OSError, RuntimeError) as error:  # RuntimeError: a loop of links
+        out, err = io.StringIO(), io.StringIO()
+        call_command("sync_directories", str(folder), "--format", "json", stdout=out, stderr=err)
+    except (CommandError, OSError, RuntimeError) as error:  # RuntimeError: a loop of links, or no such user
         print(f"warning: {folder} could not be mirrored: {error}", file=sys.stderr)
     else:
-        print(f"The sessions in {folder} are mirrored.", flush=True)
+        (report,) = json.loads(out.getvalue())["directories"]
+        found = report["added"] + len(report["skipped"])
+        print(f"The sessions in {folder} are mirrored. Documents found: {found:,}.", flush=True)
+        print(err.getvalue(), end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

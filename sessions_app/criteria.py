@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from django.db.models import F, IntegerField, Q, Value
+from django.db.models import F, Func, IntegerField, Q, Value
 from django.db.models.expressions import Case, Combinable, When
 
 from sessions_app.problems import UNREADABLE, CodedFlag, Problem, is_expired, is_invalid
@@ -48,6 +49,26 @@ def count_reasons(groups: Iterable[tuple[int, int]]) -> dict[str, int]:
     return dict(counts)
 
 
+class _ListedIds(Func):
+    """The ids of a list as rows, of which a statement can hold any number: they are one parameter."""
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(
+            compiler, connection, template="(SELECT value FROM JSON_EACH(%(expressions)s))", **context
+        )
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        template = "(SELECT JSONB_ARRAY_ELEMENTS_TEXT((%(expressions)s)::jsonb)::bigint)"
+        return self.as_sql(compiler, connection, template=template, **context)
+
+
+def has_id(ids: tuple[int, ...]) -> Q:
+    """The sessions with these primary keys."""
+    if len(ids) <= SELECTION_LIMIT:
+        return Q(pk__in=ids)
+    return Q(pk__in=_ListedIds(Value(json.dumps(ids)), output_field=IntegerField()))
+
+
 class InvalidCriteria(ValueError):
     """The criteria name nothing, or something that cannot be."""
 
@@ -66,6 +87,8 @@ class Criteria:
         namespace: Scope; blank for all namespaces.
         not_namespaces: Scope: these are left out, for they are hidden from who asks (``limits``).
         browser_type: Scope; blank for all.
+        not_directories: These session directories (primary keys) are left out, though they count in the
+            scope: scheduled sweeps do not touch them yet.
         directory: Scope: the session directory (primary key) that its sessions are mirrored from.
     Raises: InvalidCriteria: no criterion is given, or a value is out of range.
     """
@@ -81,6 +104,7 @@ class Criteria:
     not_namespaces: tuple[str, ...] = ()
     browser_type: str = ""
     directory: int | None = None
+    not_directories: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not (self.expired or self.invalid or self.all or self.is_by_hand):
@@ -114,6 +138,7 @@ class Criteria:
                 "session_ids": None if ids is None else tuple(ids),
                 "selection": None if selection is None else Selection.from_json(selection),
                 "not_namespaces": tuple(data.get("not_namespaces", ())),
+                "not_directories": tuple(data.get("not_directories", ())),
             }
         )
 
@@ -123,6 +148,7 @@ class Criteria:
         later: dict[str, Any] = {
             "selection": self.selection and self.selection.to_json(),
             "not_namespaces": list(self.not_namespaces),
+            "not_directories": list(self.not_directories),
         }
         return {name: value for name, value in (data | later).items() if name not in later or value}
 
@@ -153,20 +179,23 @@ class Criteria:
 
     def matching(self, as_of: datetime) -> Q:
         """The sessions that these criteria take, as judged at an instant."""
+        scope = self.scope()
+        if self.not_directories:
+            scope &= ~Q(directory__in=self.not_directories)
         if self.all:
-            return self.scope()
+            return scope
         chosen = Q()
         if self.expired:
             chosen |= is_expired(self.cutoff(as_of))
         if self.invalid:
             chosen |= is_invalid()
         if self.session_ids is not None:
-            chosen |= Q(pk__in=self.session_ids)
+            chosen |= has_id(self.session_ids)
         if self.selection is not None:
             chosen |= self.selection.matching(as_of, self.cutoff(as_of))
         if self.has_vanished:
-            return self.scope() & chosen
-        return self.scope() & chosen & Q(is_pinned=False)
+            return scope & chosen
+        return scope & chosen & Q(is_pinned=False)
 
     def reasons(self, as_of: datetime) -> Combinable:
         """The reason bits of each matching session, as SQL."""
@@ -217,4 +246,7 @@ class Criteria:
             text += f", of browser type {self.browser_type}"
         if self.directory is not None:
             text += ", in one session directory"
+        if self.not_directories:
+            number = count_of(len(self.not_directories), "session directory", "session directories")
+            text += f", but not in {number} that scheduled sweeps leave alone for now"
         return text

@@ -9,7 +9,7 @@ from sessions_app.file_access import PERMISSION_BITS, FileAccess
 from sessions_app.models import StoredSession
 
 STAMP_COLUMNS = ("file_inode", "file_modified_ns", "file_changed_ns")
-_INODE_MASK = (1 << 63) - 1  # what a signed 64-bit column holds
+INODE_MASK = (1 << 63) - 1  # what a signed 64-bit column holds
 
 
 class FileStamp(NamedTuple):
@@ -31,7 +31,7 @@ class FileStamp(NamedTuple):
 
 def stamp_values(status: os.stat_result) -> tuple[int, int, int, int]:
     """The values of a stamp, bare: for the one loop that takes a million."""
-    return (status.st_ino & _INODE_MASK, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return (status.st_ino & INODE_MASK, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 class FileFacts(NamedTuple):

@@ -17,7 +17,13 @@ from django.utils import timezone
 
 from sessions_app import disk, documents
 from sessions_app.bulk import Row, document_writer, insert_sessions
-from sessions_app.cleanup import describe_access, plan_cleanup, run_cleanup, write_owed_files
+from sessions_app.cleanup import (
+    describe_access,
+    pinned_files,
+    plan_cleanup,
+    run_cleanup,
+    write_owed_files,
+)
 from sessions_app.commits import repeatable_transaction, retried_when_busy
 from sessions_app.criteria import SELECTION_LIMIT, Criteria
 from sessions_app.deadline import Deadline
@@ -31,6 +37,7 @@ from sessions_app.session_files import (
     stamp_values,
 )
 from sessions_app.sync_result import SyncResult
+from sessions_app.vanished import Loss, release_loss
 
 _T = TypeVar("_T")
 _File = tuple[str, bytes, FileFacts]
@@ -66,6 +73,9 @@ class Mirror:
 
     def sync(self, *, trigger: str, actor: str) -> None:
         added, changed, missing, owed = self._compare()
+        left = self.result.unchanged + len(changed)
+        loss = Loss(frozenset(missing), left, is_empty=not (left or added))
+        missing = release_loss(self.directory, loss, self.result, trigger=trigger, actor=actor)
         self._settle_left_aside()
         self.folder.remove_abandoned()
         if owed:
@@ -206,11 +216,9 @@ class Mirror:
 
     def _pin_again(self, names: list[str]) -> None:
         """Pin the sessions whose files are back, as on a volume that was away for a while."""
-        vanished = ArchivedSession.objects.filter(directory=self.directory, has_vanished=True, is_pinned=True)
-        pinned = set(vanished.values_list("file_name", flat=True)) & set(names) if vanished.exists() else ()
-        if pinned:
-            back = BrowserSession.objects.filter(directory=self.directory, file_name__in=pinned)
-            back.update(is_pinned=True)
+        if pinned := pinned_files(self.directory, names):
+            own = BrowserSession.objects.filter(directory=self.directory)
+            own.filter(file_name__in=pinned).update(is_pinned=True)
 
     def _rows(self, lot: list[_File]) -> Iterator[Row]:
         owner = (self.directory.namespace, self.directory.pk)
@@ -292,8 +300,7 @@ class Mirror:
         if vanished := tuple(still_live):
             criteria = Criteria(session_ids=vanished, has_vanished=True, namespace=self.directory.namespace)
             plan = plan_cleanup(criteria, trigger=trigger, actor=actor)
-            run = run_cleanup(plan, deadline=self.deadline)
-            self.result.vanished += run.removed_count
+            self.result.vanished += run_cleanup(plan, deadline=self.deadline).removed_count
 
 
 def session_name(file_name: str) -> str:

@@ -11,8 +11,9 @@ from django.utils import timezone
 from sessions_app import documents
 from sessions_app.disk import disk_full_message
 from sessions_app.exceptions import SessionException
+from sessions_app.folders import open_folder
 from sessions_app.models import BrowserSession
-from sessions_app.session_files import SessionFolder, SkippedFile, access_of, stamp_of
+from sessions_app.session_files import SkippedFile, access_of, stamp_of
 
 
 def store_document(session: BrowserSession, content: dict[str, Any]) -> None:
@@ -43,7 +44,7 @@ def _write_file(session: BrowserSession, data: bytes) -> dict[str, int]:
     if session.directory is None:
         return {}
     try:
-        with SessionFolder(session.directory.path) as folder:
+        with open_folder(session.directory) as folder:
             facts = folder.write(session.file_name, data, access=access_of(session))
     except OSError as error:
         if message := disk_full_message(error, folder=session.directory.path):
@@ -59,7 +60,7 @@ def current_document(session: BrowserSession) -> bytes:
     """The document as it is now: that of the file, where it was written since it was read."""
     stamp = stamp_of(session)
     if session.directory is not None and stamp is not None:
-        with suppress(OSError, SkippedFile), SessionFolder(session.directory.path) as folder:
+        with suppress(OSError, SkippedFile), open_folder(session.directory) as folder:
             if not folder.is_unchanged(session.file_name, stamp):
                 return folder.read(session.file_name, max_bytes=settings.RAPTOR_MAX_DOCUMENT_BYTES)[0]
     return bytes(session.document)

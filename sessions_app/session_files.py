@@ -15,8 +15,17 @@ from pathlib import Path
 from typing import Self
 
 from sessions_app.file_access import FileAccess
-from sessions_app.file_facts import STAMP_COLUMNS, FileFacts, FileStamp, access_of, stamp_of, stamp_values
+from sessions_app.file_facts import (
+    INODE_MASK,
+    STAMP_COLUMNS,
+    FileFacts,
+    FileStamp,
+    access_of,
+    stamp_of,
+    stamp_values,
+)
 from sessions_app.file_writing import TEMPORARY_PREFIX, complete_half, create_file, write_temporary
+from sessions_app.links import open_without_links
 
 SUFFIX = ".json"
 _ASIDE_PREFIX = ".removing-"
@@ -48,12 +57,16 @@ class BusyFile(SkippedFile):
 class SessionFolder:
     """An open session directory.
 
-    Raises: OSError: there is no such folder, or it may not be read.
+    ``folders.open_folder`` opens the folder of a ``SessionDirectory`` and checks that it is the right one.
+
+    Raises: OSError: there is no such folder, it may not be read, or a link is in its path.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._fd = open_without_links(self.path)
+        status = os.fstat(self._fd)
+        self.identity = (status.st_dev & INODE_MASK, status.st_ino & INODE_MASK)
         self.left_aside: list[str] = []
         self.temporary: list[str] = []
 
@@ -206,6 +219,14 @@ class SessionFolder:
         """The session whose file stands aside under a name, None where the name is not one of ours."""
         owner = aside.removeprefix(_ASIDE_PREFIX)
         return int(owner) if owner.isascii() and owner.isdigit() else None
+
+    def holds_inode(self, file_name: str, inode: int | None, modified_ns: int | None) -> bool:
+        """Check whether the file is the one with this inode, not modified since."""
+        try:
+            status = self._status(file_name)
+        except OSError:
+            return False
+        return (status.st_ino & INODE_MASK, status.st_mtime_ns) == (inode, modified_ns)
 
     def is_unchanged(self, file_name: str, stamp: FileStamp) -> bool:
         try:

@@ -7,7 +7,6 @@ of the same plans and runs, and the documents in a folder are mirrored both ways
 from __future__ import annotations
 
 import difflib
-import hashlib
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,21 +18,22 @@ from django.db.models import QuerySet, Sum
 
 from sessions_app import documents
 from sessions_app.actors import user_name
-from sessions_app.cleanup import CleanupRefused, plan_cleanup, run_cleanup
+from sessions_app.cleanup import CleanupRefused, plan_cleanup, run_cleanup, was_pinned
 from sessions_app.commits import repeatable_transaction, retried_when_busy
 from sessions_app.criteria import Criteria, InvalidCriteria
 from sessions_app.directories import (
     DirectoryError,
     check_namespace,
-    register_directory,
+    register_own_folder,
     sync_when_free,
 )
 from sessions_app.disk import disk_full_message
 from sessions_app.exceptions import SessionException, SessionInvalid, SessionNotFound
+from sessions_app.folders import open_folder
 from sessions_app.models import BrowserSession, DatabaseClock, SessionDirectory
 from sessions_app.models.clock import database_now
 from sessions_app.saving import current_document, store_document
-from sessions_app.session_files import SUFFIX, SessionFolder
+from sessions_app.session_files import SUFFIX
 from sessions_app.session_info import SessionInfo
 from sessions_app.session_names import why_not_a_file_name, why_not_a_name
 
@@ -148,10 +148,14 @@ class SessionStore:
     def _new(self, name: str) -> BrowserSession:
         file_name = "" if self.directory is None else name + SUFFIX
         session = BrowserSession.objects.create(
-            namespace=self.namespace, name=name, directory=self.directory, file_name=file_name
+            namespace=self.namespace,
+            name=name,
+            directory=self.directory,
+            file_name=file_name,
+            is_pinned=was_pinned(self.namespace, name, self.directory),
         )
         if self.directory is not None:
-            with SessionFolder(self.directory.path) as folder:
+            with open_folder(self.directory) as folder:
                 # Where capital letters do not count it may be the file of another name.
                 if folder.has(file_name):
                     raise _PlaceTaken
@@ -258,7 +262,7 @@ def open_store(*, namespace: str | None, storage_dir: str | Path | None) -> Sess
             return SessionStore(namespace or settings.RAPTOR_NAMESPACE)
         if not str(storage_dir).strip():
             raise SessionException("The folder of a manager cannot be blank: name one, or give none.")
-        directory = _registered(Path(storage_dir).expanduser().resolve(), namespace or "")
+        directory = register_own_folder(Path(storage_dir).expanduser().resolve(), namespace or "")
     except DirectoryError as error:
         raise SessionException(str(error)) from None
     except (OSError, RuntimeError, ValueError) as error:
@@ -266,18 +270,6 @@ def open_store(*, namespace: str | None, storage_dir: str | Path | None) -> Sess
             raise SessionException(message) from None
         raise SessionException(f"The folder {str(storage_dir)!r} cannot be used: {error}.") from None
     return SessionStore(directory.namespace, directory)
-
-
-def _registered(folder: Path, namespace: str) -> SessionDirectory:
-    known = SessionDirectory.objects.filter(path=str(folder)).first()
-    if known is not None and namespace in ("", known.namespace):
-        # One that is gone stays gone, or the sessions of an unmounted disk would count as removed.
-        return known
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Folders have files of the same names: each is a namespace of its own.
-    own = f"{folder.name[:60]}-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
-    # Not mirrored each minute: the manager looks at it by itself, and it may be gone after the test.
-    return register_directory(folder, namespace=namespace or own, is_enabled=False)
 
 
 def _only(named: QuerySet[BrowserSession]) -> BrowserSession | None:

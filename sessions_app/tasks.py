@@ -117,7 +117,9 @@ def empty_archive() -> str:
     """Delete for good what has been in the archive for ``RAPTOR_ARCHIVE_DAYS``."""
     before = database_now() - timedelta(days=settings.RAPTOR_ARCHIVE_DAYS)
     deleted, size_bytes = cleanup.empty_archive(before, deadline=_deadline())
-    return f"{count_of(deleted, 'session')} deleted from the archive, {size_bytes:,} bytes."
+    kept = cleanup.count_kept_pins(before)
+    stayed = f" {count_of(kept, 'pinned session')} without a file stayed." if kept else ""
+    return f"{count_of(deleted, 'session')} deleted from the archive, {size_bytes:,} bytes.{stayed}"
 
 
 @_masked

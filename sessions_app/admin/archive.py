@@ -20,6 +20,7 @@ from sessions_app.admin.sight import hidden_from, is_seen, seen, seen_runs
 from sessions_app.cleanup import owed_sessions, restore_sessions, unwritten_files
 from sessions_app.criteria import SELECTION_LIMIT, reasons_in
 from sessions_app.models import ArchivedSession, CleanupRun
+from sessions_app.templatetags.raptor import revealed
 
 
 class ArchiveList(BoundedChangeList):
@@ -95,7 +96,8 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Why it was removed")
     def why(self, session: ArchivedSession) -> str:
-        return presentation.sentences(reason.sentence for reason in reasons_in(session.reasons))
+        told = presentation.sentences(reason.sentence for reason in reasons_in(session.reasons))
+        return format_html("{}{}", told, revealed(session.name))
 
     @admin.display(description="Removed", ordering="removed_at")
     def removed(self, session: ArchivedSession) -> str:

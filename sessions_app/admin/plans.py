@@ -116,7 +116,7 @@ def _scope(run: CleanupRun, count: int) -> dict[str, Any]:
 def _staying(run: CleanupRun) -> dict[str, int]:
     """Count those of a selection that the plan left out."""
     selected = run.criteria.session_ids
-    if selected is None:
+    if selected is None or run.criteria.has_vanished:
         return {}
     # As they were when the plan was made: those pinned since are told as changed.
     chosen = BrowserSession.objects.filter(pk__in=selected, updated_at__lt=run.sealed_at)

@@ -23,6 +23,7 @@ from sessions_app.criteria import SELECTION_LIMIT, Criteria, InvalidCriteria, Re
 from sessions_app.models import BrowserSession
 from sessions_app.problems import Problem
 from sessions_app.selections import InvalidSelection
+from sessions_app.templatetags.raptor import revealed
 
 VALIDATED_ROWS = 200
 
@@ -96,9 +97,11 @@ class BrowserSessionAdmin(SessionPages):
 
     @admin.display(description="Why")
     def why(self, session: Any) -> str:
-        return presentation.sentences(
+        told = presentation.sentences(
             presentation.explain(session.reason_bits, session.last_accessed, as_of=session.judged_at)
         )
+        # The column of the name is Django's own, which shows the name alone.
+        return format_html("{}{}", told, revealed(session.name))
 
     @admin.display(description="Browser", ordering="browser_type")
     def browser(self, session: BrowserSession) -> str:

@@ -7,7 +7,7 @@ on where it stopped. A run takes what matched its plan and was not written since
 stays. Emptying the archive is the one step that cannot be undone.
 """
 
-from sessions_app.cleanup.archive import empty_archive
+from sessions_app.cleanup.archive import count_kept_pins, empty_archive
 from sessions_app.cleanup.brakes import (
     approve_cleanup,
     close_cleanup,
@@ -39,7 +39,8 @@ from sessions_app.cleanup.owed import (
     unwritten_files,
     write_owed_files,
 )
-from sessions_app.cleanup.plans import make_again, matching, plan_cleanup
+from sessions_app.cleanup.pins import pinned_files, was_pinned
+from sessions_app.cleanup.plans import make_again, matching, plan_cleanup, without_unswept
 from sessions_app.cleanup.runs import run_cleanup, summary
 from sessions_app.cleanup.undo import CannotUndo, restore_sessions, undo_cleanup
 
@@ -54,6 +55,7 @@ __all__ = [
     "abandoned_sweeps",
     "approve_cleanup",
     "close_cleanup",
+    "count_kept_pins",
     "describe_access",
     "drop_old_plans",
     "empty_archive",
@@ -65,6 +67,7 @@ __all__ = [
     "matching",
     "needs_number",
     "owed_sessions",
+    "pinned_files",
     "plan_cleanup",
     "restore_sessions",
     "run_cleanup",
@@ -73,9 +76,11 @@ __all__ = [
     "summary",
     "undo_cleanup",
     "unwritten_files",
+    "was_pinned",
     "weigh",
     "why_busy",
     "why_to_hold",
     "why_to_hold_unasked",
+    "without_unswept",
     "write_owed_files",
 ]

@@ -13,6 +13,7 @@ from django.db.models import F, QuerySet
 
 from sessions_app.cleanup.batches import BatchSize, take_fitting
 from sessions_app.cleanup.files import in_folders, remove_files
+from sessions_app.cleanup.pins import holds_pin
 from sessions_app.commits import retried_when_busy
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock
@@ -24,7 +25,19 @@ BATCH_SIZE = 500
 
 
 def emptiable(before: datetime) -> QuerySet[ArchivedSession]:
-    """The archived sessions that were removed before an instant, by runs that are not protected."""
+    """The archived sessions that were removed before an instant, by runs that are not protected.
+
+    A pinned session whose file is gone stays: its pin comes back with the file.
+    """
+    return _removed(before).exclude(holds_pin())
+
+
+def count_kept_pins(before: datetime) -> int:
+    """Count the sessions that stay in the archive for their pins alone."""
+    return _removed(before).filter(holds_pin()).count()
+
+
+def _removed(before: datetime) -> QuerySet[ArchivedSession]:
     return ArchivedSession.objects.filter(removed_at__lt=before, run__is_protected=False)
 
 
@@ -37,7 +50,8 @@ def empty_archive(
 ) -> tuple[int, int]:
     """Delete for good what was removed before an instant, but for protected runs.
 
-    A session whose file a crash left behind stays until the file is gone, or it would come back.
+    A session whose file a crash left behind stays until the file is gone, or it would come back. A pinned
+    session whose file is gone stays too (``count_kept_pins``).
 
     Returns: Number of sessions deleted, and bytes of their documents.
     """

@@ -142,6 +142,10 @@ def close_cleanup(run: CleanupRun, *, actor: str = "", because: str = "") -> Cle
         **({"error": because} if because else {}),
     )
     retry_when_busy(PlannedSessions.objects.filter(run=run).delete)
+    criteria = run.criteria
+    if actor and criteria.has_vanished and criteria.directory is not None:
+        # The sync must not ask for the same loss again: see sessions_app.vanished.
+        PlannedSessions.objects.create(run=run, ids_json=list(criteria.session_ids or ()))
     return run
 
 

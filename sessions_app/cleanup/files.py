@@ -10,9 +10,11 @@ from django.db.models import QuerySet
 
 from sessions_app import disk
 from sessions_app.cleanup.moves import MOVED_COLUMNS
+from sessions_app.folders import open_folder
 from sessions_app.models import ArchivedSession, BrowserSession
 from sessions_app.session_files import FileStamp, SessionFolder, stamp_of
 
+_DIRECTORY_COLUMNS = ("directory__path", "directory__device", "directory__inode")
 _FILE_COLUMNS = tuple(name for name in MOVED_COLUMNS if name.startswith("file_"))
 
 
@@ -58,14 +60,14 @@ def in_folders(
         mirrored(sessions)
         .select_related("directory")
         # The documents stay in the database.
-        .only("directory__path", "size_bytes", *_FILE_COLUMNS)
+        .only(*_DIRECTORY_COLUMNS, "size_bytes", *_FILE_COLUMNS)
         .order_by("directory_id", "pk")
     )
-    for path, group in groupby(rows, key=lambda row: row.directory.path):
+    for directory, group in groupby(rows, key=lambda row: row.directory):
         try:
-            folder = SessionFolder(path)
+            folder = open_folder(directory)
         except OSError as error:
-            failures[path] = disk.reason(error)
+            failures[directory.path] = disk.reason(error)
             continue
         with folder:
             for session in group:

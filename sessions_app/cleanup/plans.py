@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -14,8 +15,8 @@ from sessions_app.cleanup.brakes import close_cleanup
 from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits
 from sessions_app.cleanup.moves import totals
 from sessions_app.commits import is_busy, retried_when_busy, retry_when_busy
-from sessions_app.criteria import Criteria, count_reasons
-from sessions_app.models import BrowserSession, CleanupRun, CleanupStep, PlannedSessions
+from sessions_app.criteria import SELECTION_LIMIT, Criteria, count_reasons
+from sessions_app.models import BrowserSession, CleanupRun, CleanupStep, PlannedSessions, SessionDirectory
 from sessions_app.models.clock import database_now
 from sessions_app.room import retry_with_room
 
@@ -45,6 +46,8 @@ def plan_cleanup(
             of that sweep has been planned already.
     """
     sealed_at = _seal()
+    if trigger == CleanupRun.Trigger.SCHEDULE:
+        criteria = without_unswept([criteria], as_of or sealed_at)[0]
     run = CleanupRun(
         trigger=trigger,
         actor=actor,
@@ -59,6 +62,13 @@ def plan_cleanup(
     )
     _save(run, _take_stock(run))
     return run
+
+
+def without_unswept(scheduled: list[Criteria], as_of: datetime) -> list[Criteria]:
+    """Leave out the directories that scheduled sweeps do not touch yet (``SessionDirectory.swept_from``)."""
+    unswept = SessionDirectory.objects.filter(swept_from__gt=as_of).order_by("pk")
+    ids = tuple(unswept.values_list("pk", flat=True))
+    return [one if one.has_vanished or not ids else replace(one, not_directories=ids) for one in scheduled]
 
 
 def make_again(run: CleanupRun, *, trigger: str, actor: str) -> CleanupRun:
@@ -124,6 +134,24 @@ def _insert(run: CleanupRun, ids: list[int]) -> None:
 def matching(run: CleanupRun) -> QuerySet[BrowserSession]:
     """The sessions that a run takes: those that its criteria matched and that nobody has written since."""
     return BrowserSession.objects.filter(run.criteria.matching(run.as_of), updated_at__lt=run.sealed_at)
+
+
+def remaining(run: CleanupRun) -> QuerySet[BrowserSession]:
+    """The sessions that a run has yet to take, in order; of a long list of ids only the next ones.
+
+    A batch then costs the same whatever the length of the list is.
+    """
+    criteria = run.criteria
+    ids = criteria.session_ids
+    if ids is None or len(ids) <= SELECTION_LIMIT:
+        return matching(run).filter(pk__gt=run.position).order_by("pk")
+    following = sorted(pk for pk in ids if pk > run.position)
+    for start in range(0, len(following), SELECTION_LIMIT):
+        some = replace(criteria, session_ids=tuple(following[start : start + SELECTION_LIMIT]))
+        left = BrowserSession.objects.filter(some.matching(run.as_of), updated_at__lt=run.sealed_at)
+        if left.exists():
+            return left.order_by("pk")
+    return BrowserSession.objects.none()
 
 
 def _seal() -> datetime:

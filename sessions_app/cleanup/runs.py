@@ -18,7 +18,8 @@ from sessions_app.cleanup.brakes import scope_totals, weigh
 from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
 from sessions_app.cleanup.files import mirrored, remove_files, rewritten
 from sessions_app.cleanup.moves import move_to_archive
-from sessions_app.cleanup.plans import matching
+from sessions_app.cleanup.plans import remaining
+from sessions_app.cleanup.returned import returned
 from sessions_app.cleanup.skipped import name_skipped
 from sessions_app.commits import repeatable_transaction, retry_when_busy
 from sessions_app.criteria import count_reasons
@@ -154,14 +155,14 @@ def _archive_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
     The run is read only: it is reloaded after the commit, so that a repeated batch counts nothing twice.
     """
     after = run.position
-    left = matching(run).filter(pk__gt=after).order_by("pk")
+    left = remaining(run)
     last = last_of_batch(left, size)
     if last is None:
         return None
     batch = left.filter(pk__lte=last)
     has_files = mirrored(batch).exists()
-    if has_files and not run.criteria.has_vanished and (stays := rewritten(batch)):
-        # Whose file was written since it was read has changed, though no sync has told yet.
+    if has_files and (stays := returned(batch) if run.criteria.has_vanished else rewritten(batch)):
+        # A file that was written since it was read, or that is back, keeps its session.
         batch = batch.exclude(pk__in=stays)
     archived = ArchivedSession.objects.filter(run=run, pk__gt=after, pk__lte=last)
     # A file goes when it is certain that its session is archived.

@@ -23,6 +23,8 @@ def name_skipped(run: CleanupRun) -> list[dict[str, str]]:
 
 
 def _why_it_stayed(session: BrowserSession, run: CleanupRun) -> str:
+    if session.updated_at < run.sealed_at and run.criteria.has_vanished:
+        return "Its file is back."
     if session.updated_at < run.sealed_at:
         return "Its file was written again after the preview."
     if session.is_pinned and not run.criteria.all:

@@ -19,9 +19,9 @@ from sessions_app.cleanup.moves import move_to_live
 from sessions_app.cleanup.owed import note_error, sessions_owed_by, write_owed_files
 from sessions_app.commits import repeatable_transaction, retried_when_busy, retry_when_busy
 from sessions_app.deadline import Deadline
+from sessions_app.folders import open_folder
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, PlannedSessions, SessionDirectory
 from sessions_app.room import retry_with_room
-from sessions_app.session_files import SessionFolder
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ def _free(sessions: QuerySet[ArchivedSession]) -> QuerySet[ArchivedSession]:
     blocked = []
     for directory_id in _directories_of(sessions):
         rows = sessions.filter(directory_id=directory_id).only("file_name")
-        with suppress(OSError), SessionFolder(SessionDirectory.objects.get(pk=directory_id).path) as folder:
+        with suppress(OSError), open_folder(SessionDirectory.objects.get(pk=directory_id)) as folder:
             there = {row.pk: row.file_name for row in rows if folder.has(row.file_name)}
             documents = dict(sessions.filter(pk__in=there).values_list("pk", "document"))
             blocked += [
@@ -196,7 +196,7 @@ def _write_files(directory_ids: Iterable[int]) -> None:
     """Write the files of sessions just brought back; the next sync writes what is left of them."""
     for directory in SessionDirectory.objects.filter(pk__in=list(directory_ids)):
         try:
-            with SessionFolder(directory.path) as folder:
+            with open_folder(directory) as folder:
                 error = write_owed_files(directory, folder).error
         except OSError as failure:
             error = disk.reason(failure)

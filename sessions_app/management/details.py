@@ -11,7 +11,7 @@ from typing import Any
 from sessions_app import documents
 from sessions_app.endpoints import Endpoint, mask_endpoints
 from sessions_app.management.listing import Judgement
-from sessions_app.management.output import bytes_of, local, printable
+from sessions_app.management.output import bytes_of, local, printable, printable_name
 from sessions_app.models import ArchivedSession, BrowserSession
 from sessions_app.problems import SessionWarning
 
@@ -81,7 +81,7 @@ class SessionDetails:
             "Pinned": "yes" if session.is_pinned else "no",
             "File": f"{session.directory.path}/{session.file_name}" if session.directory else "",
         }
-        lines = [printable(str(session))]
+        lines = [printable_name(str(session))]
         lines += [f"  {label + ':':15} {printable(value) or 'none'}" for label, value in facts.items()]
         for kind, found in (("Problem", session.problem_set), ("Warning", self.warnings)):
             for member in found:

@@ -28,6 +28,7 @@ from django.utils import timezone
 from sessions_app.deadline import Deadline
 from sessions_app.disk import disk_full_message
 from sessions_app.endpoints import mask_endpoints
+from sessions_app.lookalikes import reveal
 from sessions_app.room import open_database
 from sessions_app.wording import count_of
 
@@ -136,6 +137,12 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def printable_name(name: str) -> str:
+    """Write the name of a session so that it cannot be taken for another one that looks alike."""
+    text, revealed = printable(name), reveal(name)
+    return f"{text} ({revealed})" if revealed not in ("", text) else text
 
 
 def _unstyled(text: str) -> str:

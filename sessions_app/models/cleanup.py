@@ -171,6 +171,9 @@ class CleanupRun(models.Model):
 
     def is_outdated(self, now: datetime) -> bool:
         """Whether it is a plan of over a day ago, which is made again and not run."""
+        if self.criteria_json.get("has_vanished"):
+            # Its run looks for each file again, so its age does not matter.
+            return False
         is_plan = self.state in (self.State.PLANNED, self.State.HELD) and self.attempt == 0
         return is_plan and self.planned_at < now - PLAN_LIMIT
 

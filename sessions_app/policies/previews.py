@@ -8,11 +8,11 @@ from functools import reduce
 from operator import or_
 
 from django.conf import settings
-from django.db.models import Case, Count, IntegerField, Q, Sum, Value, When
+from django.db.models import Case, Count, Exists, IntegerField, Q, Sum, Value, When
 
-from sessions_app.cleanup import scope_totals
+from sessions_app.cleanup import scope_totals, without_unswept
 from sessions_app.criteria import Criteria
-from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, CleanupStep
+from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, CleanupStep, SessionDirectory
 from sessions_app.models.clock import database_now
 from sessions_app.policies.sweeps import criteria_of, meets_conditions, scope_of, why_to_wait
 
@@ -64,11 +64,16 @@ def preview(policy: CleanupPolicy, *, as_of: datetime | None = None, is_by_hand:
         meets_conditions(policy, scope_count, scope_bytes),
         keeps_archive=settings.RAPTOR_ARCHIVE_DAYS > 0,
     )
-    steps = [(step, criteria_of(step)) for step in policy.steps.all()]
-    taken = _taken_by([criteria for _, criteria in steps], as_of)
+    # Asked with the steps, because there is rarely such a directory.
+    has_unswept = Exists(SessionDirectory.objects.filter(swept_from__gt=as_of))
+    steps = list(policy.steps.annotate(has_unswept=has_unswept))
+    asked = [criteria_of(step) for step in steps]
+    if not is_by_hand and steps and steps[0].has_unswept:
+        asked = without_unswept(asked, as_of)
+    taken = _taken_by(asked, as_of)
     gone_count = gone_bytes = 0
     is_going_on = True
-    for number, (step, criteria) in enumerate(steps):
+    for number, (step, criteria) in enumerate(zip(steps, asked, strict=True)):
         count, size, pinned = taken.get(number, (0, 0, 0))
         left = (scope_count - gone_count, scope_bytes - gone_bytes)
         is_going_on = is_going_on and meets_conditions(policy, *left)

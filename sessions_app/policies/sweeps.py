@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from django.conf import settings
@@ -132,7 +132,7 @@ def has_policy_changed(run: CleanupRun) -> bool:
     if run.policy is None or run.step_position is None:
         return False
     step = run.policy.steps.filter(position=run.step_position).first()
-    return step is None or run.criteria != criteria_of(step)
+    return step is None or replace(run.criteria, not_directories=()) != criteria_of(step)
 
 
 def sweep(

@@ -76,6 +76,8 @@ def test_without_archive_days_a_cleanup_is_for_good_but_a_vanished_file_is_kept(
     assert outcome.json["removed"] == 2
     assert ArchivedSession.objects.count() == 0
     assert names_in(folder) == {"c"}
+    write(folder, "stays")
+    run("sync_directories")
     (folder / "c.json").unlink()
     run("sync_directories")
     assert ArchivedSession.objects.get().name == "c"

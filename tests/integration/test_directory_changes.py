@@ -41,6 +41,7 @@ def test_a_vanished_file_is_told_by_the_ledger_and_kept_in_the_archive(
     directory: SessionDirectory, folder: Path
 ) -> None:
     put(folder, "a")
+    put(folder, "stays")
     sync(directory)
     (folder / "a.json").unlink()
     sync(directory)
@@ -55,13 +56,14 @@ def test_a_vanished_file_is_told_by_the_ledger_and_kept_in_the_archive(
 def test_a_file_that_comes_back_is_a_session_again(directory: SessionDirectory, folder: Path) -> None:
     # As a volume that is unmounted and mounted again: the very same files, stamps and all.
     path, aside = put(folder, "a"), folder.parent / "aside.json"
+    put(folder, "stays")
     os.link(path, aside)
     sync(directory)
     path.unlink()
     sync(directory)
     os.link(aside, path)
-    assert counts(sync(directory)) == (1, 0, 0, 0)
-    assert (live(), in_folder(folder)) == (["a"], ["a"])
+    assert counts(sync(directory)) == (1, 0, 1, 0)
+    assert (live(), in_folder(folder)) == (["a", "stays"], ["a", "stays"])
 
 
 def test_unchanged_files_are_not_opened(
