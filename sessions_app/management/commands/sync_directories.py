@@ -8,6 +8,7 @@ from django.db import DatabaseError
 from sessions_app.actors import user_name
 from sessions_app.arrivals import foreign_warning, inspect_folder
 from sessions_app.directories import DirectoryError, accept_other_folder, register_directory, sync_directory
+from sessions_app.disk import disk_full_message
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.management.cleanup_report import HELD
 from sessions_app.management.output import ReportingCommand, WrongUsage, printable, progress
