@@ -49,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Taken out of the environment, so that web and worker do not inherit it.
         prepare(folders, admin_password=os.environ.pop(PASSWORD_VARIABLE, "").strip())
     except (CannotStart, CommandError, ImproperlyConfigured, DatabaseError, OSError) as error:
-        print(f"error: {disk_full_message(error) or error}", file=sys.stderr)
+        told = str(error) if isinstance(error, CannotStart) else disk_full_message(error) or error
+        print(f"error: {told}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -86,16 +87,26 @@ def prepare(folders: Sequence[Path], *, admin_password: str) -> None:
 
     Changes nothing where all is in order already.
     """
+    from django.conf import settings
+
     from raptor_admin.administrator import ensure_administrator
     from raptor_admin.static_files import collect_static_files
+    from sessions_app.checks import FILE_SYSTEMS
 
-    call_command("check", databases=["default"], stdout=io.StringIO())
+    # Before the database is opened, and on a disk with room: Django's checks take a full one for an old SQLite.
+    call_command("check", tags=[FILE_SYSTEMS], stdout=io.StringIO())
     open_database()
+    call_command("check", databases=["default"], stdout=io.StringIO())
     # A panel that was killed has left its log.
     truncate_log()
     take_reserve()
     call_command("migrate", interactive=False, verbosity=0)
-    collect_static_files()
+    try:
+        collect_static_files()
+    except OSError as error:
+        if message := disk_full_message(error, folder=settings.STATIC_ROOT):
+            raise CannotStart(message) from error
+        raise
     for line in ensure_administrator(admin_password):
         print(line, flush=True)
     call_command("sync_schedules", stdout=io.StringIO())

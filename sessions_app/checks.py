@@ -11,6 +11,9 @@ from django.db import connection
 from sessions_app.disk import database_folder
 from sessions_app.file_systems import file_system_of, is_network_type
 
+FILE_SYSTEMS = "file_systems"
+"""Tag of the check that must pass before the database is opened."""
+
 
 @register()
 def check_task_times(**kwargs: Any) -> list[CheckMessage]:
@@ -72,7 +75,7 @@ def check_workers_on_sqlite(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register()
+@register(FILE_SYSTEMS)
 def check_file_system(**kwargs: Any) -> list[CheckMessage]:
     """SQLite's write-ahead log needs memory that all processes share, and locks that hold."""
     folder = database_folder()

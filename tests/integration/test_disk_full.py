@@ -16,8 +16,11 @@ from sessions_app import documents, room, tasks
 from sessions_app.cleanup import empty_archive, run_cleanup, undo_cleanup
 from sessions_app.deadline import Deadline
 from sessions_app.directories import register_directory
+from sessions_app.exceptions import SessionException
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
+from sessions_app.standalone import in_database as run_in_database
+from sessions_app.stores import SessionStore
 from tests.documents import document_bytes
 from tests.integration.commands import run as run_command
 from tests.integration.directories import sync
@@ -174,6 +177,13 @@ def test_a_run_that_has_no_room_fails_and_is_resumed_later(disk: Disk, sessions:
     disk.free(16 * MB)
     run_cleanup(made)
     assert (made.state, made.removed_count) == (CleanupRun.State.SUCCEEDED, SESSIONS)
+
+
+def test_saving_a_session_names_the_folder(disk: Disk) -> None:
+    fill_for_good(disk)
+    with pytest.raises(SessionException) as caught:
+        run_in_database(SessionStore("shop").save, "checkout", {"session_id": "checkout"})
+    assert caught.value.message.startswith(message_of(disk))
 
 
 def test_a_folder_on_a_full_disk_of_its_own_is_named(tmp_path: Path) -> None:
