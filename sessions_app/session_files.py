@@ -15,10 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from sessions_app.file_leases import is_open_for_writing, knows_all_writers
 from sessions_app.models import StoredSession
 
 SUFFIX = ".json"
-_ASIDE_PREFIX = ".removing-"
+ASIDE_PREFIX = ".removing-"
 _TEMPORARY_PREFIX = ".writing-"
 _ABANDONED_AFTER_SECONDS = 3_600
 _READ_ATTEMPTS = 3
@@ -47,6 +48,19 @@ def stamp_values(status: os.stat_result) -> tuple[int, int, int, int]:
     return (status.st_ino & _INODE_MASK, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
+def file_columns(status: os.stat_result) -> dict[str, int]:
+    """Return what the columns of a mirrored session hold of its file, besides the size."""
+    inode, _, modified_ns, changed_ns = stamp_values(status)
+    return {
+        "file_inode": inode,
+        "file_modified_ns": modified_ns,
+        "file_changed_ns": changed_ns,
+        "file_mode": stat.S_IMODE(status.st_mode),
+        "file_owner": status.st_uid,
+        "file_group": status.st_gid,
+    }
+
+
 def stamp_of(session: StoredSession) -> FileStamp | None:
     """The state of the file that a mirrored session was read from; None where it has none."""
     if session.file_inode is None or session.file_modified_ns is None or session.file_changed_ns is None:
@@ -60,6 +74,30 @@ class SkippedFile(Exception):
     """A file that is no document, or that cannot be read; the message says why."""
 
 
+class BeingWritten(SkippedFile):
+    """A process has the file open for writing, or changed it during the read."""
+
+    def __init__(self) -> None:
+        super().__init__("is being written right now; the next sync tries again")
+
+
+class FileContent(NamedTuple):
+    """What a file held at an instant at which no process was known to be writing to it.
+
+    Args:
+        is_closed: Off where the system does not show who has a file open: then the bytes are whole only if
+            the stamp stays the same for the settle time.
+    """
+
+    data: bytes
+    status: os.stat_result
+    is_closed: bool
+
+    @property
+    def stamp(self) -> FileStamp:
+        return FileStamp.of(self.status)
+
+
 class SessionFolder:
     """An open session directory.
 
@@ -69,6 +107,7 @@ class SessionFolder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._knows_writers = knows_all_writers(self._fd)
         self.left_aside: list[str] = []
         self.temporary: list[str] = []
 
@@ -87,7 +126,7 @@ class SessionFolder:
             for entry in entries:
                 if entry.name.endswith(SUFFIX):
                     yield entry
-                elif entry.name.startswith(_ASIDE_PREFIX):
+                elif entry.name.startswith(ASIDE_PREFIX):
                     self.left_aside.append(entry.name)
                 elif entry.name.startswith(_TEMPORARY_PREFIX):
                     self.temporary.append(entry.name)
@@ -99,25 +138,30 @@ class SessionFolder:
                 if time.time() - self._status(name).st_mtime > _ABANDONED_AFTER_SECONDS:
                     os.unlink(name, dir_fd=self._fd)
 
-    def read(self, file_name: str, *, max_bytes: int) -> tuple[bytes, FileStamp]:
-        """Read a whole document, and the stamp that it had before and after.
+    def read(self, file_name: str, *, max_bytes: int) -> FileContent:
+        """Read a whole document that no process has open for writing.
 
         Raises:
-            SkippedFile: it is over-large, no regular file, not readable, or being written right now.
+            BeingWritten: a process has it open for writing, or has just changed it.
+            SkippedFile: it is over-large, no regular file, or not readable.
             FileNotFoundError: it is gone.
         """
         for _ in range(_READ_ATTEMPTS):
             fd = self._open(file_name)
             try:
-                status = os.fstat(fd)
-                _check_is_document(status, max_bytes=max_bytes)
-                data = _read_all(fd, status.st_size)
-                is_settled = os.fstat(fd).st_ctime_ns == status.st_ctime_ns
+                before = os.fstat(fd)
+                _check_is_document(before, max_bytes=max_bytes)
+                data = _read_all(fd, before.st_size)
+                is_written = is_open_for_writing(fd) if self._knows_writers else None
+                # After the question: who opened and closed the file since the read has changed its times.
+                after = os.fstat(fd)
             finally:
                 os.close(fd)
-            if is_settled and len(data) == status.st_size:
-                return data, FileStamp.of(status)
-        raise SkippedFile("is being written right now; the next sync tries again")
+            if is_written:
+                break
+            if len(data) == before.st_size and stamp_values(after) == stamp_values(before):
+                return FileContent(data, after, is_written is False)
+        raise BeingWritten
 
     def write(self, file_name: str, data: bytes) -> FileStamp:
         """Write a document so that a reader, or a crash, sees the old one or the new one whole."""
@@ -157,51 +201,22 @@ class SessionFolder:
     def holds(self, file_name: str, data: bytes) -> bool:
         """Tell whether the file has just these bytes."""
         try:
-            return self.read(file_name, max_bytes=len(data))[0] == data
+            return self.read(file_name, max_bytes=len(data)).data == data
         except (SkippedFile, FileNotFoundError):
             return False
 
-    def remove(self, file_name: str, stamp: FileStamp, *, owner_id: int) -> bool:
-        """Remove a file if it is still the one that the stamp was taken of.
+    @property
+    def fd(self) -> int:
+        """Descriptor of the folder, for the calls that take ``dir_fd``."""
+        return self._fd
 
-        Between a look and an unlink another process may put a new file in the place. So the file is
-        renamed aside first, looked at there, and put back if it is not the one that was judged.
-
-        Args:
-            owner_id: Names the file while it is aside, so that ``settle`` can end what a crash cut off.
-        Returns: Whether the file is gone; False when another has taken its place.
-        Raises: OSError: the folder does not permit it.
-        """
-        if not self.is_unchanged(file_name, stamp):
-            return not self.has(file_name)
-        try:
-            aside = f"{_ASIDE_PREFIX}{owner_id}"
-            os.rename(file_name, aside, src_dir_fd=self._fd, dst_dir_fd=self._fd)
-        except FileNotFoundError:
-            return True
-        return self.settle(aside, file_name, stamp)
-
-    def settle(self, aside: str, file_name: str, stamp: FileStamp | None) -> bool:
-        """End the removal of a file that stands aside: unlink it, or put it back if it is another."""
-        with suppress(FileNotFoundError):
-            is_judged = stamp is not None and FileStamp.of(self._status(aside)).is_same_content(stamp)
-            if not is_judged:
-                # link, unlike rename, never replaces: a still newer file in the place wins.
-                with suppress(FileExistsError):
-                    os.link(aside, file_name, src_dir_fd=self._fd, dst_dir_fd=self._fd, follow_symlinks=False)
-            os.unlink(aside, dir_fd=self._fd)
-            return is_judged
-        return True  # another process settled it
-
-    @staticmethod
-    def owner_id(aside: str) -> int | None:
-        """The session whose file stands aside under a name, None where the name is not one of ours."""
-        owner = aside.removeprefix(_ASIDE_PREFIX)
-        return int(owner) if owner.isascii() and owner.isdigit() else None
+    def stamp(self, file_name: str) -> FileStamp:
+        """Return the stamp of a file as it is now. Raises: FileNotFoundError: it is gone."""
+        return FileStamp.of(self._status(file_name))
 
     def is_unchanged(self, file_name: str, stamp: FileStamp) -> bool:
         try:
-            return FileStamp.of(self._status(file_name)) == stamp
+            return self.stamp(file_name) == stamp
         except FileNotFoundError:
             return False
 

@@ -30,7 +30,7 @@ from sessions_app.cleanup.claims import (
     why_busy,
 )
 from sessions_app.cleanup.files import write_owed_files
-from sessions_app.cleanup.plans import make_again, matching, plan_cleanup
+from sessions_app.cleanup.plans import is_taken, make_again, matching, plan_cleanup
 from sessions_app.cleanup.runs import run_cleanup, summary
 from sessions_app.cleanup.undo import CannotUndo, restore_sessions, undo_cleanup
 
@@ -47,6 +47,7 @@ __all__ = [
     "empty_archive",
     "hold",
     "hold_again",
+    "is_taken",
     "make_again",
     "mark_dead_runs",
     "matching",

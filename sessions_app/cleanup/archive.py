@@ -10,7 +10,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import F, QuerySet
 
-from sessions_app.cleanup.files import in_folders, remove_files
+from sessions_app.cleanup.files import in_folders, is_unchanged, remove_files
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock
 
@@ -77,13 +77,11 @@ def _empty_batch(sessions: QuerySet[ArchivedSession]) -> tuple[int, int]:
 def _without_file(ids: list[int]) -> list[int]:
     """Leave out the sessions whose judged files are still there after one more try to remove them."""
     mirrored = ArchivedSession.objects.filter(pk__in=ids, directory__isnull=False, has_vanished=False)
-    remove_files(mirrored)
+    # One that waits aside would come back as a new session if its row were gone.
+    left = set(remove_files(mirrored).aside)
     away: dict[str, str] = {}
-    left = {
-        session.pk
-        for folder, session, stamp in in_folders(mirrored, away)
-        if folder.is_unchanged(session.file_name, stamp)
-    }
+    for folder, sessions in in_folders(mirrored, away):
+        left.update(session.pk for session in sessions if is_unchanged(folder, session))
     # Where the folder is away, nobody can tell whether the file is.
     left.update(mirrored.filter(directory__path__in=away).values_list("pk", flat=True))
     return [pk for pk in ids if pk not in left]

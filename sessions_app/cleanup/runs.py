@@ -16,7 +16,7 @@ from sessions_app.cleanup.archive import empty_run
 from sessions_app.cleanup.batches import BatchSize, last_of_batch, take_batches
 from sessions_app.cleanup.brakes import scope_totals, weigh
 from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
-from sessions_app.cleanup.files import mirrored, remove_files, rewritten
+from sessions_app.cleanup.files import check_files, mirrored, remove_files
 from sessions_app.cleanup.moves import move_to_archive
 from sessions_app.cleanup.plans import matching
 from sessions_app.cleanup.skipped import name_skipped
@@ -148,13 +148,16 @@ def _archive_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
         return None
     batch = left.filter(pk__lte=last)
     has_files = mirrored(batch).exists()
-    if has_files and not run.criteria.has_vanished and (stays := rewritten(batch)):
-        # Whose file was written since it was read has changed, though no sync has told yet.
-        batch = batch.exclude(pk__in=stays)
+    check = None
+    if has_files and not run.criteria.has_vanished:
+        check = check_files(batch, is_scheduled=run.criteria.settle_seconds > 0)
+        batch = batch.exclude(pk__in=check.stays) if check.stays else batch
     archived = ArchivedSession.objects.filter(run=run, pk__gt=after)
     # A file goes when it is certain that its session is archived.
     with size.measured(), transaction.atomic() if has_files else repeatable_transaction():
         bound_lock_waits()
+        if check is not None:
+            check.save()
         groups = move_to_archive(run, batch, archived)
         count = sum(count for _, count, _ in groups)
         reasons = Counter(run.removed_reasons)
@@ -173,6 +176,6 @@ def _archive_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
 def _let_go_of_files(run: CleanupRun, batch: _Batch) -> None:
     """Remove the mirrored files of the batch just committed; the next sync removes what is left of them."""
     removed = ArchivedSession.objects.filter(run=run, pk__gt=batch.after, has_vanished=False)
-    if failures := remove_files(removed):
+    if failures := remove_files(removed).failures:
         update_own(run, error=" ".join(failures))
         logger.warning("Run %s: %s", run.pk, " ".join(failures))
