@@ -131,6 +131,11 @@ class SessionFolder:
                 elif entry.name.startswith(_TEMPORARY_PREFIX):
                     self.temporary.append(entry.name)
 
+    def names_aside(self) -> list[str]:
+        """Return the files that stand aside during their removal, or since a crash."""
+        with os.scandir(self._fd) as entries:
+            return [entry.name for entry in entries if entry.name.startswith(ASIDE_PREFIX)]
+
     def remove_abandoned(self) -> None:
         """Remove what killed writers have left: half of a document, and its endpoint perhaps."""
         for name in self.temporary:

@@ -13,6 +13,7 @@ from django.db.models import F, QuerySet
 from sessions_app.cleanup.files import in_folders, is_unchanged, remove_files
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock
+from sessions_app.removals import owner_id_of
 
 logger = logging.getLogger(__name__)
 
@@ -77,10 +78,12 @@ def _empty_batch(sessions: QuerySet[ArchivedSession]) -> tuple[int, int]:
 def _without_file(ids: list[int]) -> list[int]:
     """Leave out the sessions whose judged files are still there after one more try to remove them."""
     mirrored = ArchivedSession.objects.filter(pk__in=ids, directory__isnull=False, has_vanished=False)
-    # One that waits aside would come back as a new session if its row were gone.
-    left = set(remove_files(mirrored).aside)
+    remove_files(mirrored)
+    left: set[int | None] = set()
     away: dict[str, str] = {}
     for folder, sessions in in_folders(mirrored, away):
+        # A file that waits aside would come back as a new session if the row of its own were gone.
+        left.update(map(owner_id_of, folder.names_aside()))
         left.update(session.pk for session in sessions if is_unchanged(folder, session))
     # Where the folder is away, nobody can tell whether the file is.
     left.update(mirrored.filter(directory__path__in=away).values_list("pk", flat=True))

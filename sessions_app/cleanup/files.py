@@ -21,59 +21,40 @@ LOT_SIZE = 500
 LOT_BYTES = 8 * 1024 * 1024
 
 
-class Removals(NamedTuple):
-    """What came of the removal of files.
+def remove_files(archived: QuerySet[ArchivedSession]) -> list[str]:
+    """Remove the files of archived sessions, where they still hold the archived bytes.
 
-    Args:
-        failures: A sentence for each directory, or file, that somebody should look at.
-        aside: Sessions (primary keys) whose files wait under hidden names until the next sync.
+    Returns: A sentence for each directory, or file, that somebody should look at.
     """
-
-    failures: list[str]
-    aside: set[int]
-
-
-def remove_files(archived: QuerySet[ArchivedSession]) -> Removals:
-    """Remove the files of archived sessions, where they still hold the archived bytes."""
     denied: dict[str, str] = {}
-    removals = Removals([], set())
+    recovered: list[str] = []
     for folder, sessions in in_folders(archived, denied):
         # Most of the archive has no files any more: read the documents of the others only.
         for lot in _lots([row for row in sessions if is_unchanged(folder, row)]):
             documents = _documents(ArchivedSession, lot)
             for session in lot:
-                # A session that was brought back in the meantime keeps its file.
-                if session.pk in documents:
-                    _remove_file(folder, session, documents[session.pk], removals, denied)
-    removals.failures.extend(
+                try:
+                    # A session that was brought back in the meantime keeps its file.
+                    if session.pk in documents:
+                        recovered += _remove_file(folder, session, documents[session.pk])
+                except OSError as error:
+                    denied[str(folder.path)] = str(error.strerror)
+    failures = [
         f"Files in {path} could not be removed ({reason}); each sync tries again."
         for path, reason in denied.items()
-    )
-    return removals
+    ]
+    return failures + recovered
 
 
-def _remove_file(
-    folder: SessionFolder,
-    session: ArchivedSession,
-    document: bytes,
-    removals: Removals,
-    denied: dict[str, str],
-) -> None:
+def _remove_file(folder: SessionFolder, session: ArchivedSession, document: bytes) -> list[str]:
     stamp = stamp_of(session)
     if stamp is None:
-        return
-    try:
-        outcome = remove(folder, session.file_name, stamp, document, owner_id=session.pk)
-    except OSError as error:
-        denied[str(folder.path)] = str(error.strerror)
-        return
-    if outcome.is_aside:
-        removals.aside.add(session.pk)
-    if outcome.recovered_as:
-        removals.failures.append(
-            f"{folder.path / session.file_name} was written during its removal, and written anew since. "
-            f"Both files are kept, the older one as {outcome.recovered_as}."
-        )
+        return []
+    outcome = remove(folder, session.file_name, stamp, document, owner_id=session.pk)
+    if not outcome.recovered_as:
+        return []
+    written = f"{folder.path / session.file_name} was written during its removal, and written anew since."
+    return [f"{written} Both files are kept, the older one as {outcome.recovered_as}."]
 
 
 def is_unchanged(folder: SessionFolder, session: Any) -> bool:

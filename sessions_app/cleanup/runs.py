@@ -176,6 +176,6 @@ def _archive_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
 def _let_go_of_files(run: CleanupRun, batch: _Batch) -> None:
     """Remove the mirrored files of the batch just committed; the next sync removes what is left of them."""
     removed = ArchivedSession.objects.filter(run=run, pk__gt=batch.after, has_vanished=False)
-    if failures := remove_files(removed).failures:
+    if failures := remove_files(removed):
         update_own(run, error=" ".join(failures))
         logger.warning("Run %s: %s", run.pk, " ".join(failures))

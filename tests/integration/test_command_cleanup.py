@@ -134,7 +134,7 @@ def test_the_stop_of_a_user_leaves_a_run_that_can_be_resumed(
     before = signal.getsignal(signal.SIGINT)
     remove_files = files.remove_files
 
-    def press_control_c(archived: QuerySet[ArchivedSession]) -> files.Removals:
+    def press_control_c(archived: QuerySet[ArchivedSession]) -> list[str]:
         signal.raise_signal(signal.SIGINT)
         return remove_files(archived)
 
