@@ -23,7 +23,7 @@ from sessions_app.directories import DirectoryError, register_directory, sync_di
 from sessions_app.endpoints import mask_endpoints
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
 
-COUNTS = ("added", "changed", "unchanged", "vanished", "left_behind", "skipped")
+COUNTS = ("added", "changed", "unchanged", "vanished", "left_behind", "waiting", "skipped")
 
 
 if TYPE_CHECKING:

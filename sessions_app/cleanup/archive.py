@@ -10,7 +10,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import F, QuerySet
 
-from sessions_app.cleanup.files import in_folders, is_unchanged, remove_files
+from sessions_app.cleanup.files import in_folders, remove_files
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock
 from sessions_app.removals import owner_id_of
@@ -81,10 +81,10 @@ def _without_file(ids: list[int]) -> list[int]:
     remove_files(mirrored)
     left: set[int | None] = set()
     away: dict[str, str] = {}
-    for folder, sessions in in_folders(mirrored, away):
+    for folder, files in in_folders(mirrored, away):
         # A file that waits aside would come back as a new session if the row of its own were gone.
         left.update(map(owner_id_of, folder.names_aside()))
-        left.update(session.pk for session in sessions if is_unchanged(folder, session))
+        left.update(file.pk for file in files if folder.is_unchanged(file.name, file.stamp))
     # Where the folder is away, nobody can tell whether the file is.
     left.update(mirrored.filter(directory__path__in=away).values_list("pk", flat=True))
     return [pk for pk in ids if pk not in left]

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from django.db import connection
 from django.db.models import F, QuerySet
 
-from sessions_app.cleanup.moves import MOVED_COLUMNS
 from sessions_app.models import ArchivedSession, BrowserSession, SessionDirectory
 from sessions_app.removals import remove
-from sessions_app.session_files import SessionFolder, SkippedFile, file_columns, stamp_of
-
-_FILE_COLUMNS = tuple(name for name in MOVED_COLUMNS if name.startswith("file_"))
+from sessions_app.session_files import FileStamp, SessionFolder, SkippedFile, file_columns
 
 # Sessions whose documents are in memory at once, and bytes of these, whichever is reached first.
 LOT_SIZE = 500
 LOT_BYTES = 8 * 1024 * 1024
+
+
+class MirroredFile(NamedTuple):
+    """The file of a session, as it was when the session was read from it.
+
+    A row of its own kind: to build model instances took longer than to look at the files.
+    """
+
+    pk: int
+    name: str
+    stamp: FileStamp
 
 
 def remove_files(archived: QuerySet[ArchivedSession]) -> list[str]:
@@ -28,15 +37,15 @@ def remove_files(archived: QuerySet[ArchivedSession]) -> list[str]:
     """
     denied: dict[str, str] = {}
     recovered: list[str] = []
-    for folder, sessions in in_folders(archived, denied):
+    for folder, files in in_folders(archived, denied):
         # Most of the archive has no files any more: read the documents of the others only.
-        for lot in _lots([row for row in sessions if is_unchanged(folder, row)]):
+        for lot in _lots([file for file in files if folder.is_unchanged(file.name, file.stamp)]):
             documents = _documents(ArchivedSession, lot)
-            for session in lot:
+            for file in lot:
                 try:
                     # A session that was brought back in the meantime keeps its file.
-                    if session.pk in documents:
-                        recovered += _remove_file(folder, session, documents[session.pk])
+                    if file.pk in documents:
+                        recovered += _remove_file(folder, file, documents[file.pk])
                 except OSError as error:
                     denied[str(folder.path)] = str(error.strerror)
     failures = [
@@ -46,21 +55,12 @@ def remove_files(archived: QuerySet[ArchivedSession]) -> list[str]:
     return failures + recovered
 
 
-def _remove_file(folder: SessionFolder, session: ArchivedSession, document: bytes) -> list[str]:
-    stamp = stamp_of(session)
-    if stamp is None:
-        return []
-    outcome = remove(folder, session.file_name, stamp, document, owner_id=session.pk)
+def _remove_file(folder: SessionFolder, file: MirroredFile, document: bytes) -> list[str]:
+    outcome = remove(folder, file.name, file.stamp, document, owner_id=file.pk)
     if not outcome.recovered_as:
         return []
-    written = f"{folder.path / session.file_name} was written during its removal, and written anew since."
+    written = f"{folder.path / file.name} was written during its removal, and written anew since."
     return [f"{written} Both files are kept, the older one as {outcome.recovered_as}."]
-
-
-def is_unchanged(folder: SessionFolder, session: Any) -> bool:
-    """Report whether the file of a mirrored session is the one that the session was read from."""
-    stamp = stamp_of(session)
-    return stamp is not None and folder.is_unchanged(session.file_name, stamp)
 
 
 class FileCheck(NamedTuple):
@@ -102,37 +102,36 @@ def check_files(sessions: QuerySet[BrowserSession], *, is_scheduled: bool) -> Fi
         is_scheduled: A file that was written again with the same bytes is not taken: somebody uses it.
     """
     check = FileCheck([], [], [])
-    for folder, mirrored_here in in_folders(sessions, {}):
-        for lot in _lots(mirrored_here):
+    for folder, files in in_folders(sessions, {}):
+        for lot in _lots(files):
             documents = _documents(BrowserSession, lot)
-            for session in lot:
-                document = documents.get(session.pk, b"")
-                _check_file(folder, session, document, check, is_scheduled=is_scheduled)
+            for file in lot:
+                _check_file(folder, file, documents.get(file.pk, b""), check, is_scheduled=is_scheduled)
     return check
 
 
 def _check_file(
-    folder: SessionFolder, session: BrowserSession, document: bytes, check: FileCheck, *, is_scheduled: bool
+    folder: SessionFolder, file: MirroredFile, document: bytes, check: FileCheck, *, is_scheduled: bool
 ) -> None:
-    stamp = stamp_of(session)
     try:
-        content = folder.read(session.file_name, max_bytes=len(document))
+        content = folder.read(file.name, max_bytes=len(document))
     except FileNotFoundError:
         return
     except SkippedFile:
-        check.stays.append(session.pk)
+        check.stays.append(file.pk)
         return
+    stamp = content.stamp
     if content.data != document:
-        check.stays.append(session.pk)
-        if content.stamp == stamp:
-            check.unseen.append(session.pk)
-    elif stamp is not None and content.stamp != stamp:
+        check.stays.append(file.pk)
+        if stamp == file.stamp:
+            check.unseen.append(file.pk)
+    elif stamp != file.stamp:
         # A change of mode or owner leaves all but the ctime as it was.
-        is_touched_only = content.stamp.is_same_content(stamp)
+        is_touched_only = stamp.is_same_content(file.stamp)
         if is_touched_only or (content.is_closed and not is_scheduled):
-            check.touched.append((session.pk, file_columns(content.status)))
+            check.touched.append((file.pk, file_columns(content.status)))
         else:
-            check.stays.append(session.pk)
+            check.stays.append(file.pk)
 
 
 def mirrored(sessions: QuerySet[Any]) -> QuerySet[Any]:
@@ -142,31 +141,27 @@ def mirrored(sessions: QuerySet[Any]) -> QuerySet[Any]:
 
 def in_folders(
     sessions: QuerySet[Any], failures: dict[str, str]
-) -> Iterator[tuple[SessionFolder, list[Any]]]:
-    """Give the mirrored sessions of each folder, which is open; folders that fail are noted."""
-    rows = (
-        mirrored(sessions)
-        .select_related("directory")
-        # The documents stay in the database.
-        .only("directory__path", "size_bytes", *_FILE_COLUMNS)
-        .order_by("directory_id", "pk")
-    )
-    for path, group in groupby(rows, key=lambda row: row.directory.path):
+) -> Iterator[tuple[SessionFolder, list[MirroredFile]]]:
+    """Give the mirrored files of each folder, which is open; folders that fail are noted."""
+    columns = ("file_name", "file_inode", "size_bytes", "file_modified_ns", "file_changed_ns")
+    rows = mirrored(sessions).order_by("directory_id", "pk").values_list("directory__path", "pk", *columns)
+    # Read to their end first: no cursor is open during the work on the files.
+    for path, group in groupby(list(rows), key=itemgetter(0)):
         try:
             folder = SessionFolder(path)
         except OSError as error:
             failures[path] = str(error.strerror)
             continue
         with folder:
-            yield folder, list(group)
+            yield folder, [MirroredFile(pk, name, FileStamp(*stamp)) for _, pk, name, *stamp in group]
 
 
-def _lots(sessions: Sequence[Any]) -> Iterator[list[Any]]:
-    lot: list[Any] = []
+def _lots(files: Sequence[MirroredFile]) -> Iterator[list[MirroredFile]]:
+    lot: list[MirroredFile] = []
     lot_bytes = 0
-    for session in sessions:
-        lot.append(session)
-        lot_bytes += session.size_bytes
+    for file in files:
+        lot.append(file)
+        lot_bytes += file.stamp.size_bytes
         if len(lot) >= LOT_SIZE or lot_bytes >= LOT_BYTES:
             yield lot
             lot, lot_bytes = [], 0
@@ -174,8 +169,10 @@ def _lots(sessions: Sequence[Any]) -> Iterator[list[Any]]:
         yield lot
 
 
-def _documents(model: type[ArchivedSession] | type[BrowserSession], lot: Sequence[Any]) -> dict[int, bytes]:
-    rows = model._default_manager.filter(pk__in=[session.pk for session in lot]).order_by()
+def _documents(
+    model: type[ArchivedSession] | type[BrowserSession], lot: Sequence[MirroredFile]
+) -> dict[int, bytes]:
+    rows = model._default_manager.filter(pk__in=[file.pk for file in lot]).order_by()
     return {pk: bytes(document) for pk, document in rows.values_list("pk", "document")}
 
 
