@@ -140,6 +140,13 @@ VARIABLES: tuple[Variable, ...] = (
         meaning="Largest session document that is read, in bytes.",
     ),
     Variable(
+        name="RAPTOR_SETTLE_SECONDS",
+        reader=readers.read_seconds,
+        default="10",
+        meaning="Time for which a file must not change before the schedule reads or removes it, in seconds; "
+        "may have a fraction. `0`: it does not wait.",
+    ),
+    Variable(
         name="RAPTOR_CHROMIUM",
         reader=readers.read_executable,
         default_note="Playwright's, or the system's",
@@ -167,6 +174,7 @@ class Environment:
     archive_days: float
     cdp_allowed_hosts: tuple[str, ...]
     max_document_bytes: int
+    settle_seconds: float
     chromium: str
 
 

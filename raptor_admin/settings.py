@@ -28,6 +28,7 @@ RAPTOR_MAX_AGE_DAYS = _environment.max_age_days
 RAPTOR_ARCHIVE_DAYS = _environment.archive_days
 RAPTOR_CDP_ALLOWED_HOSTS = _environment.cdp_allowed_hosts
 RAPTOR_MAX_DOCUMENT_BYTES = _environment.max_document_bytes
+RAPTOR_SETTLE_SECONDS = _environment.settle_seconds
 RAPTOR_CHROMIUM = _environment.chromium
 # A task ends by itself before django-q2's timeout: a timeout kill can hang the cluster or lose the result.
 RAPTOR_TASK_DEADLINE_SECONDS = 240

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -90,6 +90,8 @@ class Criteria:
         not_directories: These session directories (primary keys) are left out, though they count in the
             scope: scheduled sweeps do not touch them yet.
         directory: Scope: the session directory (primary key) that its sessions are mirrored from.
+        settle_seconds: Leave out mirrored sessions that were written less than this before the plan; set by
+            plans of the schedule. Not part of what is asked for, so equal criteria may differ in it.
     Raises: InvalidCriteria: no criterion is given, or a value is out of range.
     """
 
@@ -105,6 +107,7 @@ class Criteria:
     browser_type: str = ""
     directory: int | None = None
     not_directories: tuple[int, ...] = ()
+    settle_seconds: float = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         if not (self.expired or self.invalid or self.all or self.is_by_hand):
@@ -143,12 +146,13 @@ class Criteria:
         )
 
     def to_json(self) -> dict[str, Any]:
-        data = {field.name: getattr(self, field.name) for field in fields(self)}
+        data = {given.name: getattr(self, given.name) for given in fields(self)}
         # Without a key for what is not given and was not known once: criteria of then are equal to these.
         later: dict[str, Any] = {
             "selection": self.selection and self.selection.to_json(),
             "not_namespaces": list(self.not_namespaces),
             "not_directories": list(self.not_directories),
+            "settle_seconds": self.settle_seconds,
         }
         return {name: value for name, value in (data | later).items() if name not in later or value}
 

@@ -12,8 +12,9 @@ from sessions_app import documents
 from sessions_app.disk import disk_full_message
 from sessions_app.exceptions import SessionException
 from sessions_app.folders import open_folder
+from sessions_app.looks import is_good
 from sessions_app.models import BrowserSession
-from sessions_app.session_files import SkippedFile, access_of, stamp_of
+from sessions_app.session_files import BusyFile, SkippedFile, access_of, stamp_of
 
 
 def store_document(session: BrowserSession, content: dict[str, Any]) -> None:
@@ -34,6 +35,8 @@ def store_document(session: BrowserSession, content: dict[str, Any]) -> None:
         )
     fields = documents.parse(data, time_zone=timezone.get_default_timezone())
     values = {**fields._asdict(), "document": data, "size_bytes": len(data), **_write_file(session, data)}
+    if session.last_good_document is not None and is_good(fields):
+        values["last_good_document"] = None
     BrowserSession.objects.filter(pk=session.pk).update(**values)
     for name, value in values.items():
         setattr(session, name, value)
@@ -57,10 +60,17 @@ def _write_file(session: BrowserSession, data: bytes) -> dict[str, int]:
 
 
 def current_document(session: BrowserSession) -> bytes:
-    """The document as it is now: that of the file, where it was written since it was read."""
+    """The document as it is now: that of the file, where it was written since it was read.
+
+    Raises: BusyFile: another process has the file open for writing; nothing may replace it now.
+    """
     stamp = stamp_of(session)
     if session.directory is not None and stamp is not None:
-        with suppress(OSError, SkippedFile), open_folder(session.directory) as folder:
-            if not folder.is_unchanged(session.file_name, stamp):
-                return folder.read(session.file_name, max_bytes=settings.RAPTOR_MAX_DOCUMENT_BYTES)[0]
+        with suppress(OSError), open_folder(session.directory) as folder:
+            try:
+                return folder.read(session.file_name, max_bytes=settings.RAPTOR_MAX_DOCUMENT_BYTES).data
+            except BusyFile:
+                raise
+            except SkippedFile:
+                pass
     return bytes(session.document)

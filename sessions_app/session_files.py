@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from sessions_app.file_access import FileAccess
 from sessions_app.file_facts import (
@@ -24,18 +24,21 @@ from sessions_app.file_facts import (
     stamp_of,
     stamp_values,
 )
+from sessions_app.file_leases import is_open_for_writing, knows_all_writers
 from sessions_app.file_writing import TEMPORARY_PREFIX, complete_half, create_file, write_temporary
 from sessions_app.links import open_without_links
 
 SUFFIX = ".json"
-_ASIDE_PREFIX = ".removing-"
+ASIDE_PREFIX = ".removing-"
 _ABANDONED_AFTER_SECONDS = 3_600
 _READ_ATTEMPTS = 3
 
 __all__ = [
+    "ASIDE_PREFIX",
     "STAMP_COLUMNS",
     "SUFFIX",
     "BusyFile",
+    "FileContent",
     "FileFacts",
     "FileStamp",
     "SessionFolder",
@@ -53,6 +56,26 @@ class SkippedFile(Exception):
 class BusyFile(SkippedFile):
     """A file that another process may be writing right now: nothing is known of it yet."""
 
+    def __init__(self, message: str = "is being written right now; the next sync tries again") -> None:
+        super().__init__(message)
+
+
+class FileContent(NamedTuple):
+    """What a file held at an instant at which no process was known to be writing to it.
+
+    Args:
+        is_closed: Off where the system does not show who has a file open: then the bytes are whole only if
+            the stamp stays the same for the settle time.
+    """
+
+    data: bytes
+    facts: FileFacts
+    is_closed: bool
+
+    @property
+    def stamp(self) -> FileStamp:
+        return self.facts.stamp
+
 
 class SessionFolder:
     """An open session directory.
@@ -67,6 +90,7 @@ class SessionFolder:
         self._fd = open_without_links(self.path)
         status = os.fstat(self._fd)
         self.identity = (status.st_dev & INODE_MASK, status.st_ino & INODE_MASK)
+        self._knows_writers = knows_all_writers(self._fd)
         self.left_aside: list[str] = []
         self.temporary: list[str] = []
 
@@ -85,10 +109,15 @@ class SessionFolder:
             for entry in entries:
                 if entry.name.endswith(SUFFIX):
                     yield entry
-                elif entry.name.startswith(_ASIDE_PREFIX):
+                elif entry.name.startswith(ASIDE_PREFIX):
                     self.left_aside.append(entry.name)
                 elif entry.name.startswith(TEMPORARY_PREFIX):
                     self.temporary.append(entry.name)
+
+    def names_aside(self) -> list[str]:
+        """Return the files that stand aside during their removal, or since a crash."""
+        with os.scandir(self._fd) as entries:
+            return [entry.name for entry in entries if entry.name.startswith(ASIDE_PREFIX)]
 
     def remove_abandoned(self) -> None:
         """Remove what killed writers have left: half of a document, and its endpoint perhaps."""
@@ -97,25 +126,30 @@ class SessionFolder:
                 if time.time() - self._status(name).st_mtime > _ABANDONED_AFTER_SECONDS:
                     os.unlink(name, dir_fd=self._fd)
 
-    def read(self, file_name: str, *, max_bytes: int) -> tuple[bytes, FileFacts]:
-        """Read a whole document, and the stamp that it had before and after, with who may read it.
+    def read(self, file_name: str, *, max_bytes: int) -> FileContent:
+        """Read a whole document that no process has open for writing.
 
         Raises:
-            SkippedFile: it is over-large, no regular file, not readable, or being written right now.
+            BusyFile: a process has it open for writing, or has just changed it.
+            SkippedFile: it is over-large, not a regular file, or not readable.
             FileNotFoundError: it is gone.
         """
         for _ in range(_READ_ATTEMPTS):
             fd = self._open(file_name)
             try:
-                status = os.fstat(fd)
-                _check_is_document(status, max_bytes=max_bytes)
-                data = _read_all(fd, status.st_size)
-                is_settled = os.fstat(fd).st_ctime_ns == status.st_ctime_ns
+                before = os.fstat(fd)
+                _check_is_document(before, max_bytes=max_bytes)
+                data = _read_all(fd, before.st_size)
+                is_written = is_open_for_writing(fd) if self._knows_writers else None
+                # After the lease: a process that opened and closed the file since has changed its times.
+                after = os.fstat(fd)
             finally:
                 os.close(fd)
-            if is_settled and len(data) == status.st_size:
-                return data, FileFacts.of(status)
-        raise BusyFile("is being written right now; the next sync tries again")
+            if is_written:
+                break
+            if len(data) == before.st_size and stamp_values(after) == stamp_values(before):
+                return FileContent(data, FileFacts.of(after), is_written is False)
+        raise BusyFile
 
     def write(self, file_name: str, data: bytes, *, access: FileAccess | None = None) -> FileFacts:
         """Write a document so that a reader, or a crash, sees the old one or the new one whole.
@@ -154,20 +188,20 @@ class SessionFolder:
             create_file(self._fd, file_name, data, access)
         except FileExistsError:
             found = self._read_at_most(file_name, data)
-            if found is None or found[0] == data:
-                return found and found[1]
+            if found is None or found.data == data:
+                return found and found.facts
             try:
-                # Only what a crash of ours may have left.
-                if not data.startswith(found[0]) or not complete_half(self._fd, file_name, data, access):
+                # Complete only what a crash of ours may have left.
+                if not data.startswith(found.data) or not complete_half(self._fd, file_name, data, access):
                     return None
             except BlockingIOError as error:
                 raise BusyFile(f"cannot be completed: {error.strerror}; the next sync tries again") from None
         os.fsync(self._fd)
         found = self._read_at_most(file_name, data)
-        return found[1] if found and found[0] == data else None
+        return found.facts if found and found.data == data else None
 
-    def _read_at_most(self, file_name: str, data: bytes) -> tuple[bytes, FileFacts] | None:
-        """Read a file that is no longer than some bytes; None where there is no such document."""
+    def _read_at_most(self, file_name: str, data: bytes) -> FileContent | None:
+        """Read a file that is not longer than some bytes; None where there is no such document."""
         try:
             return self.read(file_name, max_bytes=len(data))
         except BusyFile:
@@ -176,49 +210,20 @@ class SessionFolder:
             return None
 
     def holds(self, file_name: str, data: bytes) -> bool:
-        """Tell whether the file has just these bytes."""
+        """Check whether the file has just these bytes."""
         try:
-            return self.read(file_name, max_bytes=len(data))[0] == data
+            return self.read(file_name, max_bytes=len(data)).data == data
         except (SkippedFile, FileNotFoundError):
             return False
 
-    def remove(self, file_name: str, stamp: FileStamp, *, owner_id: int) -> bool:
-        """Remove a file if it is still the one that the stamp was taken of.
+    @property
+    def fd(self) -> int:
+        """Descriptor of the folder, for the calls that take ``dir_fd``."""
+        return self._fd
 
-        Between a look and an unlink another process may put a new file in the place. So the file is
-        renamed aside first, looked at there, and put back if it is not the one that was judged.
-
-        Args:
-            owner_id: Names the file while it is aside, so that ``settle`` can end what a crash cut off.
-        Returns: Whether the file is gone; False when another has taken its place.
-        Raises: OSError: the folder does not permit it.
-        """
-        if not self.is_unchanged(file_name, stamp):
-            return not self.has(file_name)
-        try:
-            aside = f"{_ASIDE_PREFIX}{owner_id}"
-            os.rename(file_name, aside, src_dir_fd=self._fd, dst_dir_fd=self._fd)
-        except FileNotFoundError:
-            return True
-        return self.settle(aside, file_name, stamp)
-
-    def settle(self, aside: str, file_name: str, stamp: FileStamp | None) -> bool:
-        """End the removal of a file that stands aside: unlink it, or put it back if it is another."""
-        with suppress(FileNotFoundError):
-            is_judged = stamp is not None and FileStamp.of(self._status(aside)).is_same_content(stamp)
-            if not is_judged:
-                # link, unlike rename, never replaces: a still newer file in the place wins.
-                with suppress(FileExistsError):
-                    os.link(aside, file_name, src_dir_fd=self._fd, dst_dir_fd=self._fd, follow_symlinks=False)
-            os.unlink(aside, dir_fd=self._fd)
-            return is_judged
-        return True  # another process settled it
-
-    @staticmethod
-    def owner_id(aside: str) -> int | None:
-        """The session whose file stands aside under a name, None where the name is not one of ours."""
-        owner = aside.removeprefix(_ASIDE_PREFIX)
-        return int(owner) if owner.isascii() and owner.isdigit() else None
+    def stamp(self, file_name: str) -> FileStamp:
+        """Return the stamp of a file as it is now. Raises: FileNotFoundError: it is gone."""
+        return FileStamp.of(self._status(file_name))
 
     def holds_inode(self, file_name: str, inode: int | None, modified_ns: int | None) -> bool:
         """Check whether the file is the one with this inode, not modified since."""
@@ -230,7 +235,7 @@ class SessionFolder:
 
     def is_unchanged(self, file_name: str, stamp: FileStamp) -> bool:
         try:
-            return FileStamp.of(self._status(file_name)) == stamp
+            return self.stamp(file_name) == stamp
         except FileNotFoundError:
             return False
 
@@ -285,6 +290,10 @@ def _read_all(fd: int, size_bytes: int) -> bytes:
 
 
 def rename_aside(path: str, old_id: int, new_id: int) -> None:
-    """Rename the file that stands aside for a session, if there is one, after the session got a new id."""
-    with suppress(FileNotFoundError):
-        os.rename(f"{path}/{_ASIDE_PREFIX}{old_id}", f"{path}/{_ASIDE_PREFIX}{new_id}")  # noqa: PTH104
+    """Rename the files that stand aside for a session after the session got a new id."""
+    old = f"{ASIDE_PREFIX}{old_id}"
+    with suppress(FileNotFoundError), os.scandir(path) as entries:
+        for name in [
+            entry.name for entry in entries if entry.name == old or entry.name.startswith(f"{old}-")
+        ]:
+            os.rename(f"{path}/{name}", f"{path}/{ASIDE_PREFIX}{new_id}{name.removeprefix(old)}")  # noqa: PTH104

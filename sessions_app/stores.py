@@ -33,7 +33,7 @@ from sessions_app.folders import open_folder
 from sessions_app.models import BrowserSession, DatabaseClock, SessionDirectory
 from sessions_app.models.clock import database_now
 from sessions_app.saving import current_document, store_document
-from sessions_app.session_files import SUFFIX
+from sessions_app.session_files import SUFFIX, BusyFile
 from sessions_app.session_info import SessionInfo
 from sessions_app.session_names import why_not_a_file_name, why_not_a_name
 
@@ -173,7 +173,11 @@ class SessionStore:
             session = self._locked(name)
             if session is None:
                 raise SessionNotFound(f"The session “{name}” has just been removed.")
-            content = documents.read(current_document(session))
+            try:
+                content = documents.read(current_document(session))
+            except BusyFile:
+                # Whoever writes the file dates it.
+                return
             if content is not None:
                 store_document(session, {**content, "last_accessed": session.read_at.isoformat()})
 

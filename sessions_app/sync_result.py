@@ -13,7 +13,8 @@ class SyncResult:
 
     Sessions whose files are gone are ``held`` by a run that needs approval (``held_run``), or ``kept``
     because a person dismissed such a run. ``was_looked_at``: the first documents of the directory have been
-    checked for being those of another tool (``sessions_app.arrivals``).
+    checked for being those of another tool (``sessions_app.arrivals``). ``waiting`` files are new or changed,
+    and must not change for the settle time before they are read.
     """
 
     added: int = 0
@@ -29,6 +30,7 @@ class SyncResult:
     held_run: int | None = None
     kept: int = 0
     was_looked_at: bool = False
+    waiting: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
     @classmethod
@@ -50,6 +52,7 @@ class SyncResult:
             "left_behind": self.left_behind,
             "written": self.written,
             "notes": self.notes,
+            "waiting": self.waiting,
             "skipped": len(self.skipped),
             "skipped_files": [
                 {"file": name, "reason": reason} for name, reason in self.skipped[:SKIPPED_FILES_KEPT]

@@ -65,7 +65,7 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
         js = ("admin/js/actions.js", "sessions_app/selection.js")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ArchivedSession]:
-        return seen(request, super().get_queryset(request)).defer("document")
+        return seen(request, super().get_queryset(request)).defer("document", "last_good_document")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ArchiveList]:
         return ArchiveList

@@ -41,6 +41,7 @@ COUNTS = {
     "kept": "without a file and kept",
     "left_behind": "left behind",
     "written": "written",
+    "waiting": "waiting",
     "skipped": "skipped",
 }
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from sessions_app.admin.bounded import first_of
 from sessions_app.admin.session_list import some_of
 from sessions_app.admin.ways import ask
-from sessions_app.cleanup import matching
+from sessions_app.cleanup import is_taken, matching
 from sessions_app.criteria import Criteria
 from sessions_app.models import BrowserSession, CleanupRun, PlannedSessions
 from sessions_app.problems import is_invalid
@@ -47,13 +47,13 @@ def taken_now(run: CleanupRun) -> Taken:
 def _some_of(run: CleanupRun) -> list[int]:
     """Give those of a plan that are among the first sessions of an index that leads to it."""
     criteria = run.criteria
-    is_taken = criteria.matching(run.as_of) & Q(updated_at__lt=run.sealed_at)
+    condition = is_taken(run)
     if criteria.selection is not None or criteria.not_namespaces:
         selection = criteria.selection or Selection(namespace=criteria.namespace)
         asked = ask(selection, run.as_of, criteria.cutoff(run.as_of), criteria.not_namespaces)
         is_oldest_first = criteria.selection is None
-        return some_of(asked, is_taken, is_oldest_first=is_oldest_first, bound=READ_SESSIONS)
-    found, _ = first_of(_sessions(criteria), is_taken, bound=READ_SESSIONS)
+        return some_of(asked, condition, is_oldest_first=is_oldest_first, bound=READ_SESSIONS)
+    found, _ = first_of(_sessions(criteria), condition, bound=READ_SESSIONS)
     return [pk for (pk,) in found]
 
 

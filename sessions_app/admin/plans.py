@@ -74,7 +74,11 @@ def _number_error(run: CleanupRun, typed: str) -> str:
 
 def _plan_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     taken = taken_now(run)
-    judged = matching(run).defer("document").annotate(reason_bits=run.criteria.reasons(run.as_of))
+    judged = (
+        matching(run)
+        .defer("document", "last_good_document")
+        .annotate(reason_bits=run.criteria.reasons(run.as_of))
+    )
     page, sessions = presentation.page_of(request, taken.listed, judged)
     asks_number = needs_number(run)
     return {

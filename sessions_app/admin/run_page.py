@@ -60,7 +60,9 @@ def _archived(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     archived = ArchivedSession.objects.filter(run=run)
     left = [is_seen(request)] if hidden_from(request) else []
     found, has_more = first_of(archived.order_by("pk"), *left, bound=READ_BOUND if left else BOUND)
-    page, sessions = presentation.page_of(request, [pk for (pk,) in found], archived.defer("document"))
+    page, sessions = presentation.page_of(
+        request, [pk for (pk,) in found], archived.defer("document", "last_good_document")
+    )
     return {
         "page": page,
         "has_more": has_more,

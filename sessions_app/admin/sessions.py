@@ -66,7 +66,7 @@ class BrowserSessionAdmin(SessionPages):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BrowserSession]:
         # Documents may be of megabytes, and no list shows them.
-        sessions = seen(request, super().get_queryset(request)).defer("document")
+        sessions = seen(request, super().get_queryset(request)).defer("document", "last_good_document")
         return presentation.judge(sessions, presentation.request_time(request))
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[CountedList]:

@@ -17,6 +17,7 @@ from sessions_app.cleanup.pins import holds_pin
 from sessions_app.commits import retried_when_busy
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock
+from sessions_app.removals import owner_id_of
 from sessions_app.room import truncate_log
 
 logger = logging.getLogger(__name__)
@@ -108,12 +109,12 @@ def _without_file(ids: list[int]) -> list[int]:
     """Leave out the sessions whose judged files are still there after one more try to remove them."""
     mirrored = ArchivedSession.objects.filter(pk__in=ids, directory__isnull=False, has_vanished=False)
     remove_files(mirrored)
+    left: set[int | None] = set()
     away: dict[str, str] = {}
-    left = {
-        session.pk
-        for folder, session, stamp in in_folders(mirrored, away)
-        if folder.is_unchanged(session.file_name, stamp)
-    }
+    for folder, files in in_folders(mirrored, away):
+        # A file that waits aside would come back as a new session if the row of its own were gone.
+        left.update(map(owner_id_of, folder.names_aside()))
+        left.update(file.pk for file in files if folder.is_unchanged(file.name, file.stamp))
     # Where the folder is away, nobody can tell whether the file is.
     left.update(mirrored.filter(directory__path__in=away).values_list("pk", flat=True))
     return [pk for pk in ids if pk not in left]

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import IntegrityError, OperationalError, connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from sessions_app.cleanup.brakes import close_cleanup
 from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits
@@ -48,6 +48,9 @@ def plan_cleanup(
     sealed_at = _seal()
     if trigger == CleanupRun.Trigger.SCHEDULE:
         criteria = without_unswept([criteria], as_of or sealed_at)[0]
+    waits = trigger == CleanupRun.Trigger.SCHEDULE and not criteria.has_vanished
+    # Kept in the plan: a person who approves it later becomes its trigger, and must not take more by that.
+    criteria = replace(criteria, settle_seconds=settings.RAPTOR_SETTLE_SECONDS if waits else 0)
     run = CleanupRun(
         trigger=trigger,
         actor=actor,
@@ -133,7 +136,21 @@ def _insert(run: CleanupRun, ids: list[int]) -> None:
 
 def matching(run: CleanupRun) -> QuerySet[BrowserSession]:
     """The sessions that a run takes: those that its criteria matched and that nobody has written since."""
-    return BrowserSession.objects.filter(run.criteria.matching(run.as_of), updated_at__lt=run.sealed_at)
+    return BrowserSession.objects.filter(is_taken(run))
+
+
+def is_taken(run: CleanupRun) -> Q:
+    """Return the condition of ``matching``.
+
+    A plan of the schedule also leaves out mirrored sessions that were written within the settle time before
+    it: another program may still be at work on their files.
+    """
+    criteria = run.criteria
+    condition = criteria.matching(run.as_of) & Q(updated_at__lt=run.sealed_at)
+    if criteria.settle_seconds:
+        settled_at = run.sealed_at - timedelta(seconds=criteria.settle_seconds)
+        condition &= Q(directory=None) | Q(updated_at__lt=settled_at)
+    return condition
 
 
 def remaining(run: CleanupRun) -> QuerySet[BrowserSession]:

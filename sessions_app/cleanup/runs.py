@@ -16,7 +16,7 @@ from sessions_app.cleanup.archive import empty_run
 from sessions_app.cleanup.batches import BatchSize, last_of_batch, take_batches
 from sessions_app.cleanup.brakes import scope_totals, weigh
 from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
-from sessions_app.cleanup.files import mirrored, remove_files, rewritten
+from sessions_app.cleanup.files import check_files, mirrored, remove_files
 from sessions_app.cleanup.moves import move_to_archive
 from sessions_app.cleanup.plans import remaining
 from sessions_app.cleanup.returned import returned
@@ -161,13 +161,18 @@ def _archive_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
         return None
     batch = left.filter(pk__lte=last)
     has_files = mirrored(batch).exists()
-    if has_files and (stays := returned(batch) if run.criteria.has_vanished else rewritten(batch)):
-        # A file that was written since it was read, or that is back, keeps its session.
-        batch = batch.exclude(pk__in=stays)
+    check = None
+    if has_files and run.criteria.has_vanished:
+        batch = batch.exclude(pk__in=returned(batch))
+    elif has_files:
+        check = check_files(batch, is_scheduled=run.criteria.settle_seconds > 0)
+        batch = batch.exclude(pk__in=check.stays) if check.stays else batch
     archived = ArchivedSession.objects.filter(run=run, pk__gt=after, pk__lte=last)
     # A file goes when it is certain that its session is archived.
     with size.measured(), transaction.atomic() if has_files else repeatable_transaction():
         bound_lock_waits()
+        if check is not None:
+            check.save()
         groups = move_to_archive(run, batch, archived)
         count = sum(count for _, count, _ in groups)
         reasons = Counter(run.removed_reasons)

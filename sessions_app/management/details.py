@@ -99,7 +99,11 @@ def find_similar(name: str, namespace: str) -> str:
     elsewhere = BrowserSession.objects.filter(name=name).values_list("namespace", flat=True)[:3]
     if elsewhere:
         return f"There is one in: {', '.join(map(printable, elsewhere))} (--namespace)."
-    archived = ArchivedSession.objects.filter(namespace=namespace, name=name).defer("document").first()
+    archived = (
+        ArchivedSession.objects.filter(namespace=namespace, name=name)
+        .defer("document", "last_good_document")
+        .first()
+    )
     if archived:
         return f"It was removed by run {archived.run_id} and is in the archive."
     names = BrowserSession.objects.filter(namespace=namespace).order_by("name").values_list("name", flat=True)

@@ -155,7 +155,7 @@ def test_files_that_stay_are_a_failure_that_is_told(folder: Path, monkeypatch: p
     def denied(*args: Any, **kwargs: Any) -> bool:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("sessions_app.session_files.SessionFolder.remove", denied)
+    monkeypatch.setattr("sessions_app.cleanup.files.remove", denied)
     outcome = run("cleanup_sessions", "--invalid", "--format", "json")
     assert outcome.status == 1
     assert outcome.json["removed"] == 1

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sessions_app import mirror
+from sessions_app import mirror, reading
 from sessions_app.cleanup import run_cleanup
 from sessions_app.directories import DirectoryError, register_directory, sync_directory
 from sessions_app.models import BrowserSession, SessionDirectory
@@ -122,7 +122,7 @@ def test_large_folders_come_in_lots_of_bounded_rows_and_bytes(
     for number in range(7):
         put(folder, f"s{number}")
     monkeypatch.setattr(mirror, "BATCH_SIZE", 4)
-    monkeypatch.setattr(mirror, "BATCH_BYTES", 700)
+    monkeypatch.setattr(reading, "LOT_BYTES", 700)
     steps: list[int] = []
     result = sync_directory(directory, trigger="command", progress=steps.append)
     assert result.added == sum(steps) == 7

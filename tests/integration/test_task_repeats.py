@@ -19,7 +19,9 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, settings: Any) -> Path:
+    """Three documents that the schedule need not wait for."""
+    settings.RAPTOR_SETTLE_SECONDS = 0
     return sync_three_sessions(tmp_path / "sessions")
 
 
@@ -47,7 +49,7 @@ def test_a_sweep_past_its_deadline_goes_on_in_a_task_of_its_own(
     CleanupPolicy.objects.update(brake_percent=None)
     run("demo_sessions", tmp_path / "demo", "--count", "1200", "--as-of", "2025-01-01")
     run("sync_directories", tmp_path / "demo")
-    settings.RAPTOR_TASK_DEADLINE_SECONDS = 0
+    settings.RAPTOR_TASK_DEADLINE_SECONDS = settings.RAPTOR_SETTLE_SECONDS = 0
     assert "interrupted" in tasks.sweep(nightly.pk, DUE)
     again: tuple[Any, ...] = ("sessions_app.tasks.sweep", nightly.pk, DUE, "schedule", "", {})
     assert queued == [again]

@@ -26,8 +26,8 @@ def names(path: Path) -> list[str]:
 def test_a_file_is_read_whole_with_its_stamp(folder: SessionFolder, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(b"{}")
-    data, facts = folder.read("a.json", max_bytes=MAX_BYTES)
-    assert (data, facts.stamp) == (b"{}", stamp(path))
+    content = folder.read("a.json", max_bytes=MAX_BYTES)
+    assert (content.data, content.stamp) == (b"{}", stamp(path))
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "symlink", "large"])
@@ -77,68 +77,3 @@ def test_a_failed_write_leaves_the_old_file_whole(folder: SessionFolder, tmp_pat
     with pytest.raises(OSError, match="directory"):
         folder.write("a.json", b"new")
     assert names(tmp_path) == ["a.json"]
-
-
-def test_the_judged_file_is_removed(folder: SessionFolder, tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    path.write_bytes(b"{}")
-    assert folder.remove("a.json", stamp(path), owner_id=1)
-    assert names(tmp_path) == []
-
-
-def test_a_file_that_is_gone_counts_as_removed(folder: SessionFolder, tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    path.write_bytes(b"{}")
-    judged = stamp(path)
-    path.unlink()
-    assert folder.remove("a.json", judged, owner_id=1)
-
-
-@pytest.mark.parametrize("change", ["rewritten", "replaced", "copied back"])
-def test_another_file_in_the_place_is_kept(folder: SessionFolder, tmp_path: Path, change: str) -> None:
-    path = tmp_path / "a.json"
-    path.write_bytes(b"{}")
-    judged, status = stamp(path), path.stat()
-    if change == "rewritten":
-        path.write_bytes(b"[]")
-    elif change == "replaced":
-        folder.write("a.json", b"{}")
-    else:
-        path.unlink()
-        path.write_bytes(b"{}")
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert not folder.remove("a.json", judged, owner_id=1)
-    assert names(tmp_path) == ["a.json"]
-
-
-def test_a_file_put_in_the_place_between_look_and_removal_is_put_back(
-    folder: SessionFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "a.json"
-    path.write_bytes(b"old")
-    judged = stamp(path)
-    rename = os.rename
-
-    def write_first(*args: object, **kwargs: object) -> None:
-        folder.write("a.json", b"new")
-        rename(*args, **kwargs)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(os, "rename", write_first)
-    assert not folder.remove("a.json", judged, owner_id=1)
-    assert names(tmp_path) == ["a.json"]
-    assert path.read_bytes() == b"new"
-
-
-def test_a_still_newer_file_wins_over_one_that_would_be_put_back(
-    folder: SessionFolder, tmp_path: Path
-) -> None:
-    (tmp_path / ".removing-1").write_bytes(b"new")
-    (tmp_path / "a.json").write_bytes(b"newest")
-    assert not folder.settle(".removing-1", "a.json", None)
-    assert names(tmp_path) == ["a.json"]
-    assert (tmp_path / "a.json").read_bytes() == b"newest"
-
-
-def test_only_our_own_names_stand_for_sessions() -> None:
-    assert SessionFolder.owner_id(".removing-42") == 42
-    assert SessionFolder.owner_id(".removing-x") is None
