@@ -291,9 +291,8 @@ def _read_all(fd: int, size_bytes: int) -> bytes:
 
 def rename_aside(path: str, old_id: int, new_id: int) -> None:
     """Rename the files that stand aside for a session after the session got a new id."""
-    old = f"{ASIDE_PREFIX}{old_id}"
-    with suppress(FileNotFoundError), os.scandir(path) as entries:
-        for name in [
-            entry.name for entry in entries if entry.name == old or entry.name.startswith(f"{old}-")
-        ]:
-            os.rename(f"{path}/{name}", f"{path}/{ASIDE_PREFIX}{new_id}{name.removeprefix(old)}")  # noqa: PTH104
+    old, new = f"{ASIDE_PREFIX}{old_id}", f"{ASIDE_PREFIX}{new_id}"
+    with suppress(FileNotFoundError):
+        for name in os.listdir(path):  # noqa: PTH208
+            if name == old or name.startswith(f"{old}-"):
+                os.rename(f"{path}/{name}", f"{path}/{new}{name.removeprefix(old)}")  # noqa: PTH104

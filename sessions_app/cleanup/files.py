@@ -1,4 +1,4 @@
-"""The mirrored files of sessions that are removed; always after the commit, never before. See also ``owed``."""
+"""The mirrored files of removed sessions; always after the commit, never before. See also ``owed``."""
 
 from __future__ import annotations
 
