@@ -93,7 +93,7 @@ def prepare(folders: Sequence[Path], *, admin_password: str) -> None:
     from raptor_admin.static_files import collect_static_files
     from sessions_app.checks import FILE_SYSTEMS
 
-    # Before the database is opened, while the disk has room: on a full disk Django's checks report an old SQLite.
+    # SQLite must not be opened on a network; and Django's checks mistake a full disk for an old SQLite.
     call_command("check", tags=[FILE_SYSTEMS], stdout=io.StringIO())
     open_database()
     call_command("check", databases=["default"], stdout=io.StringIO())
