@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import cached_property
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -34,8 +35,15 @@ class Looks:
         self._directory = directory
         self._settle_time = timedelta(seconds=settings.RAPTOR_SETTLE_SECONDS)
         self._renew_claim = renew_claim
-        self._now = database_now()
-        self._seen = {file.file_name: file for file in self._rows()}
+
+    @cached_property
+    def now(self) -> datetime:
+        """The instant of this look, by the database's clock."""
+        return database_now()
+
+    @cached_property
+    def _seen(self) -> dict[str, UnsettledFile]:
+        return {file.file_name: file for file in self._rows()}
 
     def _rows(self) -> QuerySet[UnsettledFile]:
         return UnsettledFile.objects.filter(directory=self._directory)
@@ -43,7 +51,7 @@ class Looks:
     def is_still(self, file_name: str, stamp: FileStamp) -> bool:
         """Report whether an earlier look, at least the settle time ago, found the same stamp."""
         seen = self._seen.get(file_name)
-        return seen is not None and _stamp(seen) == stamp and seen.seen_at <= self._now - self._settle_time
+        return seen is not None and _stamp(seen) == stamp and seen.seen_at <= self.now - self._settle_time
 
     def note(self, stamps: Mapping[str, FileStamp], *, among: Collection[str] = ()) -> None:
         """Remember files as they are seen now, where that is new; forget all others that are not settled.
@@ -71,7 +79,7 @@ class Looks:
         is_known = seen is not None and seen.broken_digest == _digest(data)
         if seen is None or seen.broken_since is None or not is_known:
             return True
-        return seen.broken_since > self._now - BROKEN_FOR
+        return seen.broken_since > self.now - BROKEN_FOR
 
     def note_broken(self, files: Iterable[tuple[str, bytes, FileStamp]]) -> None:
         """Remember the bytes of files that are held back, where they are new."""
@@ -82,7 +90,7 @@ class Looks:
             if seen is None or seen.broken_digest != digest or _stamp(seen) != stamp:
                 row = self._as_seen_now(name, stamp)
                 if row.broken_digest != digest:
-                    row.broken_digest, row.broken_since = digest, self._now
+                    row.broken_digest, row.broken_since = digest, self.now
                 changed.append(row)
         self._replace(changed)
 
@@ -96,7 +104,7 @@ class Looks:
             size_bytes=stamp.size_bytes,
             modified_ns=stamp.modified_ns,
             changed_ns=stamp.changed_ns,
-            seen_at=seen.seen_at if seen is not None and _stamp(seen) == stamp else self._now,
+            seen_at=seen.seen_at if seen is not None and _stamp(seen) == stamp else self.now,
             broken_digest=seen.broken_digest if seen else "",
             broken_since=seen.broken_since if seen else None,
         )
@@ -117,7 +125,7 @@ class Looks:
     @retried_when_busy
     def _delete(self, files: list[UnsettledFile]) -> None:
         if files:
-            # By name: SQLite gives the keys of new rows back, older versions of it do not.
+            # By name: older versions of SQLite do not return the keys of new rows.
             self._rows().filter(file_name__in=[file.file_name for file in files]).delete()
 
 

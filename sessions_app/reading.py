@@ -55,8 +55,11 @@ class FileReader:
         """
         if not self.is_scheduled or self.settle_seconds == 0:
             due = set(names)
-            self.looks.note(unsure, among=due)
+            if due or unsure:
+                self.looks.note(unsure, among=due)
             return due
+        # Before the files, so that no time between two looks is counted that was not between them.
+        _ = self.looks.now
         stamps = {}
         for name in names:
             with suppress(FileNotFoundError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from sessions_app.session_files import ASIDE_PREFIX, SUFFIX, FileStamp, SessionF
 _RENAME_NOREPLACE = 1
 _NAME_BYTES = 200
 """Longest part of a name that is kept in the name of recovered bytes; file systems allow 255 bytes in all."""
+
+_OWN_NAME = re.compile(re.escape(ASIDE_PREFIX) + r"([0-9]{1,18})(?:-[0-9a-f]+)?")
 
 # The file system has no hard links, no more of them for this file, or the kernel protects files of others.
 _CANNOT_LINK = frozenset(
@@ -94,8 +97,8 @@ def settle(
 
 def owner_id_of(aside: str) -> int | None:
     """Return the session whose file stands aside under a name; None where the name is not one of ours."""
-    owner = aside.removeprefix(ASIDE_PREFIX).partition("-")[0]
-    return int(owner) if owner.isascii() and owner.isdigit() else None
+    match = _OWN_NAME.fullmatch(aside)
+    return int(match[1]) if match else None
 
 
 def _holds(folder: SessionFolder, name: str, document: bytes) -> bool | None:

@@ -26,6 +26,7 @@ def _why_it_stayed(session: BrowserSession, run: CleanupRun) -> str:
     if session.updated_at < run.sealed_at and run.criteria.has_vanished:
         return "Its file is back."
     if session.updated_at < run.sealed_at:
+        # Or is open for writing, or cannot be read any more: either shows only when its turn comes.
         return "Its file was written again after the preview."
     if session.is_pinned and not run.criteria.all:
         return "It was pinned after the preview."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,9 +13,10 @@ import time_machine
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from sessions_app import removals, tasks
+from sessions_app import documents, removals, tasks
 from sessions_app.cleanup import empty_archive, run_cleanup, undo_cleanup
 from sessions_app.directories import sync_directory
+from sessions_app.looks import is_good
 from sessions_app.models import (
     ArchivedSession,
     BrowserSession,
@@ -490,3 +491,26 @@ class TestLastGoodDocument:
         assert "Last good document" in page
         assert "&quot;session_id&quot;: &quot;checkout&quot;" in page
         assert "5b1b2c6e" not in page
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        GOOD,
+        TORN,
+        b"",
+        b"[]",
+        *(
+            document_bytes(**{key: value})
+            for key in ("session_id", "cdp_url", "created_at", "last_accessed", "browser_type")
+            for value in (..., None, "", "  ", 7, "firefox", "2026-11-21", "\0")
+        ),
+    ],
+)
+def test_a_document_is_good_where_the_database_finds_no_problem(data: bytes) -> None:
+    fields = documents.parse(data, time_zone=UTC)
+    session = BrowserSession.objects.create(
+        namespace="shop", name="a", document=data, size_bytes=len(data), **fields._asdict()
+    )
+    session.refresh_from_db()
+    assert is_good(fields) == (session.problems == 0)

@@ -164,6 +164,10 @@ def assert_no_torn_content(told: dict[str, Any], seen: set[str]) -> None:
         assert was_removed or first_part not in seen, "torn content replaced good content"
 
 
+@pytest.mark.skipif(
+    sys.platform != "linux",
+    reason="elsewhere a writer that pauses for longer than the settle time is not seen",
+)
 @pytest.mark.django_db(transaction=True)
 def test_no_byte_is_lost_and_no_good_content_is_replaced_by_a_torn_one(
     tmp_path: Path, chance: random.Random, tell: Callable[[str], None]

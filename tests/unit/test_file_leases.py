@@ -92,6 +92,17 @@ def test_what_has_no_writers_to_ask_for_is_unknown(tmp_path: Path) -> None:
         os.close(fd)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_the_writers_of_another_users_file_are_unknown(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    os.seteuid(65534)
+    try:
+        assert is_open_for_writing(fd) is None
+    finally:
+        os.seteuid(0)
+        os.close(fd)
+
+
 def test_only_local_file_systems_know_all_writers(tmp_path: Path) -> None:
     for path, expected in ((tmp_path, True), (Path("/proc"), False)):
         fd = os.open(path, os.O_RDONLY)
