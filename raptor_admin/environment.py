@@ -12,6 +12,7 @@ from raptor_admin.readers import Mistake
 from raptor_admin.secret_key import load_secret_key
 from sessions_app.apps import DEFAULTS
 from sessions_app.text import did_you_mean
+from sessions_app.transactions.disk import reason
 
 PREFIX = "RAPTOR_"
 TEST_PREFIX = "RAPTOR_TEST_"
@@ -132,6 +133,11 @@ class Environment:
         readers.read_byte_count,
         meaning="Largest session document that is read, in bytes.",
     )
+    settle_seconds: float = _variable(
+        readers.read_seconds,
+        meaning="Time for which a file must not change before the schedule reads or removes it, in seconds; "
+        "may have a fraction. `0`: it does not wait.",
+    )
     chromium: str = _variable(
         readers.read_executable,
         default_note="Playwright's, or the system's",
@@ -188,7 +194,7 @@ def _fill_from_var_dir(values: dict[str, Any]) -> None:
     try:
         var_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise Mistake(f"RAPTOR_VAR_DIR: cannot create the folder {var_dir} ({error.strerror}).") from error
+        raise Mistake(f"RAPTOR_VAR_DIR: cannot create the folder {var_dir} ({reason(error)}).") from error
     values["database_url"] = values["database_url"] or f"sqlite:///{var_dir / 'raptor.sqlite3'}"
     values["secret_key"] = values["secret_key"] or load_secret_key(var_dir / "secret-key")
 

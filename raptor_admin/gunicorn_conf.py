@@ -1,8 +1,11 @@
 """The web server: ``gunicorn -c python:raptor_admin.gunicorn_conf raptor_admin.wsgi``."""
 
+from pathlib import Path
 from typing import Any
 
 from raptor_admin import settings
+from raptor_admin.readers import SQLITE
+from sessions_app.transactions.reserve import truncate_log_at_stop
 
 bind = settings.RAPTOR_BIND
 workers = 2
@@ -14,6 +17,12 @@ graceful_timeout = 3
 control_socket_disable = True
 accesslog = None
 loglevel = "warning"
+
+
+def on_exit(server: Any) -> None:
+    """Checkpoint the database when the web server stops, so that a copy of its file is whole."""
+    if settings.DATABASES["default"]["ENGINE"] == SQLITE:
+        truncate_log_at_stop(Path(settings.DATABASES["default"]["NAME"]))
 
 
 def when_ready(server: Any) -> None:

@@ -6,6 +6,9 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 
+from sessions_app.transactions.disk import disk_full_message
+from sessions_app.transactions.reserve import open_database
+
 logger = logging.getLogger(__name__)
 
 
@@ -13,9 +16,13 @@ logger = logging.getLogger(__name__)
 def healthz(request: HttpRequest) -> HttpResponse:
     """Return status 200 if the database answers, and 503 if it does not."""
     try:
+        open_database()
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError as error:
+        if message := disk_full_message(error):
+            logger.warning("%s", message)
+            return HttpResponse(f"{message}\n", status=503, content_type="text/plain")
         logger.warning("The database does not answer: %s", type(error).__name__)
         return HttpResponse("the database does not answer\n", status=503, content_type="text/plain")
     return HttpResponse("ok\n", content_type="text/plain")

@@ -4,8 +4,15 @@ from collections.abc import Callable
 
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+
+from raptor_admin.errors import DiskFullResponse, disk_full_page
+from sessions_app.transactions.reserve import make_room
 
 POLICY = "default-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+
+_OF_ONE_TRY = ("user", "_cached_user", "session", "_messages", "resolver_match", "csrf_processing_done")
+"""What the first try has left at a request, and the second makes anew."""
 
 
 class ContentSecurityPolicyMiddleware:
@@ -32,3 +39,32 @@ class NulRefusingMiddleware:
         if "%00" in request.META.get("QUERY_STRING", "") or "\0" in request.path:
             raise BadRequest("The address contains a NUL character.")
         return self.get_response(request)
+
+
+class DiskFullMiddleware:
+    """Answer with a page of the panel's own where the disk is full, after an attempt to make room.
+
+    Reading, logging in and logging out are safe to repeat, so they are tried again when there is room. Other
+    posts may have kept a part of their work, so the person decides.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Pass the request on, and once more if the disk was full and there is room now."""
+        response = self.get_response(request)
+        if isinstance(response, DiskFullResponse) and make_room() and _is_repeatable(request):
+            for name in _OF_ONE_TRY:
+                request.__dict__.pop(name, None)
+            response = self.get_response(request)
+        return response
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """Turn the error of a view into the page; ``server_error`` does so for those of middlewares."""
+        return disk_full_page(request, exception)
+
+
+def _is_repeatable(request: HttpRequest) -> bool:
+    is_reading = request.method in ("GET", "HEAD", "OPTIONS")
+    return is_reading or request.path in (reverse("admin:login"), reverse("admin:logout"))

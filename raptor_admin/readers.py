@@ -171,6 +171,17 @@ def read_days_above_zero(text: str, project_dir: Path) -> float:
     return days
 
 
+def read_seconds(text: str, project_dir: Path) -> float:
+    """Read a number of seconds, zero included; over an hour, nothing would ever seem to settle."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= 3600:
+        raise Mistake("must be a number of seconds from 0 to 3600.")
+    return seconds
+
+
 def read_byte_count(text: str, project_dir: Path) -> int:
     """Read a number of bytes."""
     if not re.fullmatch(r"[0-9]{1,12}", text) or int(text) == 0:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from raptor_admin.readers import SECRET_KEY_LENGTH, Mistake
+from sessions_app.transactions.disk import disk_full_message
 
 
 def load_secret_key(path: Path) -> str:
@@ -18,6 +19,8 @@ def load_secret_key(path: Path) -> str:
             _create(path)
         key = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
+        if message := disk_full_message(error, folder=path.parent):
+            raise Mistake(f"RAPTOR_SECRET_KEY cannot be generated. {message}") from error
         reason = error.strerror if isinstance(error, OSError) else "not text"
         raise Mistake(
             f"RAPTOR_SECRET_KEY is not set, and {path} can be neither read nor written ({reason})."
@@ -39,6 +42,13 @@ def _create(path: Path) -> None:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(secrets.token_urlsafe(64) + "\n")
         with suppress(FileExistsError):
-            os.link(temporary, path)
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                raise
+            except OSError:
+                # The file system has no hard links: of two processes, one wins here as well.
+                with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file_itself:
+                    file_itself.write(temporary.read_bytes())
     finally:
         temporary.unlink()

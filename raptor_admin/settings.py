@@ -29,8 +29,11 @@ RAPTOR_MAX_AGE_DAYS = _environment.max_age_days
 RAPTOR_ARCHIVE_DAYS = _environment.archive_days
 RAPTOR_CDP_ALLOWED_HOSTS = _environment.cdp_allowed_hosts
 RAPTOR_MAX_DOCUMENT_BYTES = _environment.max_document_bytes
+RAPTOR_SETTLE_SECONDS = _environment.settle_seconds
 RAPTOR_CHROMIUM = _environment.chromium
 RAPTOR_TASK_DEADLINE_SECONDS: int = DEFAULTS["RAPTOR_TASK_DEADLINE_SECONDS"]
+# Kept free on the disk of a SQLite database, so that a full disk can be emptied through the panel.
+RAPTOR_RESERVE_BYTES = 32 * 1024 * 1024
 
 INSTALLED_APPS = [
     "raptor_admin.apps.RaptorAdminConfig",
@@ -49,6 +52,8 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "raptor_admin.middleware.ContentSecurityPolicyMiddleware",
+    # Around all that reads or writes the database.
+    "raptor_admin.middleware.DiskFullMiddleware",
     "raptor_admin.middleware.NulRefusingMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -92,7 +97,9 @@ def _read_database(url: str) -> dict[str, Any]:
             # A cleanup touches pages all over each index. A cache of 24 MB and a checkpoint every 40 MB
             # (instead of 4) halve the time of its batches.
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; "
-            "PRAGMA cache_size=-24000; PRAGMA wal_autocheckpoint=10000;",
+            "PRAGMA cache_size=-24000; PRAGMA wal_autocheckpoint=10000; "
+            # A log that one large transaction made longer is cut to this size when it starts over.
+            "PRAGMA journal_size_limit=50331648;",
         }
     return database
 
@@ -120,7 +127,11 @@ Q_CLUSTER: dict[str, Any] = {
     "save_limit_per": "func",
     "guard_cycle": 0.5,
     "label": "Task queue",
-    **({"redis": _environment.redis_url} if _environment.redis_url else {"orm": "default"}),
+    **(
+        {"redis": _environment.redis_url}
+        if _environment.redis_url
+        else {"orm": "default", "broker_class": "sessions_app.queue.broker.DatabaseBroker"}
+    ),
 }
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -177,10 +188,17 @@ LOGGING = {
     "formatters": {
         "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
     },
-    # An endpoint controls a browser. The filter masks those that the code has not masked.
-    "filters": {"masking": {"()": "sessions_app.session.masking.MaskingFilter"}},
+    "filters": {
+        # An endpoint controls a browser. The filter masks those that the code has not masked.
+        "masking": {"()": "sessions_app.session.masking.MaskingFilter"},
+        "disk_full": {"()": "raptor_admin.errors.DiskFullFilter"},
+    },
     "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["masking"]},
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "filters": ["disk_full", "masking"],
+        },
     },
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {

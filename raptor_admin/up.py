@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import json
 import os
 import socket
 import sys
@@ -14,6 +15,14 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connections
 
 from raptor_admin.supervisor import Supervisor
+from sessions_app.transactions.disk import disk_full_message
+from sessions_app.transactions.reserve import (
+    open_database,
+    retry_with_room,
+    take_reserve,
+    truncate_log,
+    truncate_log_at_stop,
+)
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 PASSWORD_VARIABLE = "RAPTOR_ADMIN_PASSWORD"  # noqa: S105  # its name, not its value
@@ -40,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Remove the password from the environment, so that web and worker do not inherit it.
         prepare(folders, admin_password=os.environ.pop(PASSWORD_VARIABLE, "").strip())
     except (CannotStart, CommandError, ImproperlyConfigured, DatabaseError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        told = str(error) if isinstance(error, CannotStart) else disk_full_message(error) or error
+        print(f"error: {told}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -49,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Supervisor(
         {"web": [sys.executable, *web], "worker": [sys.executable, *worker]}, directory=PROJECT_DIR
     ).run()
+    # After the last process is gone: one that was killed has left its log.
+    truncate_log_at_stop()
     return 0
 
 
@@ -69,17 +81,32 @@ def require_free_port(bind: str) -> None:
         ) from error
 
 
+@retry_with_room
 def prepare(folders: Sequence[Path], *, admin_password: str) -> None:
     """Prepare the database, static files, administrator, schedules and session directories.
 
     A second call changes nothing.
     """
+    from django.conf import settings
+
     from raptor_admin.administrator import ensure_administrator
     from raptor_admin.static_files import collect_static_files
+    from sessions_app.checks import FILE_SYSTEMS
 
+    # SQLite must not be opened on a network; and Django's checks mistake a full disk for an old SQLite.
+    call_command("check", tags=[FILE_SYSTEMS], stdout=io.StringIO())
+    open_database()
     call_command("check", databases=["default"], stdout=io.StringIO())
+    # A panel that was killed has left its log.
+    truncate_log()
+    take_reserve()
     call_command("migrate", interactive=False, verbosity=0)
-    collect_static_files()
+    try:
+        collect_static_files()
+    except OSError as error:
+        if message := disk_full_message(error, folder=settings.STATIC_ROOT):
+            raise CannotStart(message) from error
+        raise
     for line in ensure_administrator(admin_password):
         print(line, flush=True)
     call_command("sync_schedules", stdout=io.StringIO())
@@ -99,16 +126,21 @@ def mirror(folder: Path, *, is_optional: bool = False) -> None:
     from sessions_app.models import SessionDirectory
 
     try:
-        folder = folder.resolve()
+        folder = folder.expanduser().resolve()
         if is_optional and not folder.is_dir():
             return
         if SessionDirectory.objects.filter(path=str(folder)).exists():
             return
-        call_command("sync_directories", str(folder), stdout=io.StringIO())
-    except (CommandError, OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
+        out, err = io.StringIO(), io.StringIO()
+        call_command("sync_directories", str(folder), "--format", "json", stdout=out, stderr=err)
+    # RuntimeError: a loop of symbolic links, or an unknown user.
+    except (CommandError, OSError, RuntimeError) as error:
         print(f"warning: {folder} could not be mirrored: {error}", file=sys.stderr)
     else:
-        print(f"The sessions in {folder} are mirrored.", flush=True)
+        (report,) = json.loads(out.getvalue())["directories"]
+        found = report["added"] + len(report["skipped"])
+        print(f"The sessions in {folder} are mirrored. Documents found: {found:,}.", flush=True)
+        print(err.getvalue(), end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

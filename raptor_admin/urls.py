@@ -6,6 +6,8 @@ from django.views.generic import RedirectView
 
 from raptor_admin.health import healthz
 
+handler500 = "raptor_admin.errors.server_error"
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("healthz", healthz, name="healthz"),

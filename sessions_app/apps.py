@@ -10,6 +10,7 @@ DEFAULTS: dict[str, Any] = {
     "RAPTOR_ARCHIVE_DAYS": 14.0,
     "RAPTOR_CDP_ALLOWED_HOSTS": ("localhost", "127.0.0.0/8", "::1"),
     "RAPTOR_MAX_DOCUMENT_BYTES": 5_242_880,
+    "RAPTOR_SETTLE_SECONDS": 10.0,
     "RAPTOR_CHROMIUM": "",
     "RAPTOR_TASK_DEADLINE_SECONDS": 240,
 }
@@ -27,9 +28,10 @@ class SessionsAppConfig(AppConfig):
 
     def ready(self) -> None:
         from django.conf import settings
-        from django.db.models.signals import post_migrate
+        from django.db.models.signals import post_migrate, pre_migrate
 
         from sessions_app.access.roles import install_roles
+        from sessions_app.models.ids import remember_sequences, repair_after_migration
 
         for name, value in DEFAULTS.items():
             if not hasattr(settings, name):
@@ -38,3 +40,5 @@ class SessionsAppConfig(AppConfig):
             # The checks concern the worker.
             from sessions_app import checks  # noqa: F401
         post_migrate.connect(install_roles, sender=self)
+        pre_migrate.connect(remember_sequences, sender=self)
+        post_migrate.connect(repair_after_migration, sender=self)

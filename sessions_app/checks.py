@@ -8,6 +8,12 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004  # Django's own name
 from django.db import connection
 
+from sessions_app.transactions.disk import database_folder
+from sessions_app.transactions.file_systems import file_system_of, is_network_type
+
+FILE_SYSTEMS = "file_systems"
+"""Tag of the check that must pass before the database is opened."""
+
 
 @register()
 def check_task_times(**kwargs: Any) -> list[CheckMessage]:
@@ -65,5 +71,22 @@ def check_workers_on_sqlite(**kwargs: Any) -> list[CheckMessage]:
             f"Q_CLUSTER has {workers or 'as many'} workers{'' if workers else ' as processors'} on SQLite.",
             hint="Set workers to 1, or use PostgreSQL. Several workers on SQLite only wait for each other.",
             id="sessions_app.W001",
+        )
+    ]
+
+
+@register(FILE_SYSTEMS)
+def check_file_system(**kwargs: Any) -> list[CheckMessage]:
+    """SQLite's write-ahead log needs memory that all processes share, and locks that hold."""
+    folder = database_folder()
+    kind = "" if folder is None else file_system_of(folder)
+    if not is_network_type(kind):
+        return []
+    return [
+        Error(
+            f"The SQLite database lies on a network file system: {folder} ({kind}).",
+            hint="SQLite can be damaged there. Move RAPTOR_VAR_DIR to a local disk, or use PostgreSQL: set "
+            "RAPTOR_DATABASE_URL.",
+            id="sessions_app.E004",
         )
     ]

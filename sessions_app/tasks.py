@@ -20,11 +20,15 @@ from sessions_app.deadline import Deadline
 from sessions_app.mirror import registry
 from sessions_app.models import CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
+from sessions_app.models.ids import repair_sequence
 from sessions_app.queue import schedules
 from sessions_app.queue.enqueue import Task, enqueue
 from sessions_app.session.endpoint import mask_endpoints
 from sessions_app.session.masking import safe_message
 from sessions_app.text import count_of
+from sessions_app.transactions import retry_when_busy
+from sessions_app.transactions.disk import disk_full_message
+from sessions_app.transactions.reserve import retry_with_room, take_reserve
 
 logger = logging.getLogger(__name__)
 _P = ParamSpec("_P")
@@ -40,8 +44,12 @@ def _masked(task: Callable[_P, str]) -> Callable[_P, str]:
     @functools.wraps(task)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> str:
         try:
-            return task(*args, **kwargs)
+            # A task may be run again at any time, so it may when there is room again.
+            return retry_with_room(task)(*args, **kwargs)
         except Exception as error:
+            if message := disk_full_message(error):
+                logger.error("%s failed. %s", task.__name__, message)
+                raise TaskFailed(message) from None
             logger.error("%s failed.\n%s", task.__name__, mask_endpoints(traceback.format_exc()))
             raise TaskFailed(safe_message(error)) from None
 
@@ -85,10 +93,13 @@ def sync_directories() -> str:
     synced, failures = registry.sync_enabled(
         trigger="schedule", actor="sync_directories", deadline=_deadline()
     )
-    counts = {key: sum(getattr(result, key) for result in synced) for key in ("added", "changed", "vanished")}
+    keys = ("added", "changed", "vanished", "written")
+    counts = {key: sum(getattr(result, key) for result in synced) for key in keys}
     message = f"{count_of(len(synced), 'directory', 'directories')} mirrored"
-    message += "".join(f", {n:,} {key}" for key, n in counts.items())
-    return " ".join((f"{message}.", *failures))
+    message += "".join(f", {n:,} {key}" for key, n in counts.items() if n or key != "written")
+    notes = [note for result in synced for note in result.notes]
+    unwritten = [files.message for files in cleanup.unwritten_files(cleanup.owed_sessions())]
+    return " ".join((f"{message}.", *notes, *unwritten, *failures))
 
 
 @_masked
@@ -109,7 +120,9 @@ def empty_archive() -> str:
     """Delete sessions permanently after they have been in the archive for ``RAPTOR_ARCHIVE_DAYS``."""
     before = database_now() - timedelta(days=settings.RAPTOR_ARCHIVE_DAYS)
     deleted, size_bytes = cleanup.empty_archive(before, deadline=_deadline())
-    return f"{count_of(deleted, 'session')} deleted from the archive, {size_bytes:,} bytes."
+    kept = cleanup.count_kept_pins(before)
+    stayed = f" {count_of(kept, 'pinned session')} without a file stayed." if kept else ""
+    return f"{count_of(deleted, 'session')} deleted from the archive, {size_bytes:,} bytes.{stayed}"
 
 
 @_masked
@@ -123,8 +136,13 @@ def take_snapshot(requested_at: str = "") -> str:
 
 @_masked
 def tidy_up() -> str:
-    """Mark stalled runs and resume their sweeps, drop abandoned plans, and update the schedules."""
+    """Mark stalled runs and resume their sweeps, drop abandoned plans, and update the schedules.
+
+    The reserve that a full disk took is allocated again as soon as there is room.
+    """
     now = database_now()
+    take_reserve()
+    repair_sequence()
     stalled = cleanup.mark_dead_runs(as_of=now)
     for run in cleanup.abandoned_sweeps(stalled, as_of=now):
         if run.policy_id is not None and run.due_at is not None:
@@ -186,12 +204,15 @@ def _undo(run: CleanupRun, actor: str) -> str:
         return _refused(run, reason)
     if run.state == CleanupRun.State.INTERRUPTED:
         enqueue(Task.CONTINUE_UNDO, run.pk)
-    return f"{count_of(run.restored_count, 'session')} of run {run.pk} restored."
+    message = [f"{count_of(run.restored_count, 'session')} of run {run.pk} restored."]
+    message += cleanup.describe_access(run.changed_access)
+    message += [files.message for files in cleanup.unwritten_files(cleanup.sessions_owed_by(run))]
+    return " ".join(message)
 
 
 def _refused(run: CleanupRun, reason: Exception) -> str:
     # The run's page shows it as queued until this is cleared.
-    CleanupRun.objects.filter(pk=run.pk).update(queued_at=None)
+    retry_when_busy(lambda: CleanupRun.objects.filter(pk=run.pk).update(queued_at=None))
     logger.info("%s", reason)
     return str(reason)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,10 +50,30 @@ def _isolate() -> None:
     Path(_temporary.name, "static").mkdir()
     # The manifest exists after collectstatic only; tests/e2e runs the real server in another environment.
     settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
+    # Tests of the reserve take a small one.
+    settings.RAPTOR_RESERVE_BYTES = 0
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
+def _watch_cursors() -> None:
+    # Django's database backends read the settings, which have to be the tests' own by then.
+    from tests import open_cursors
+
+    open_cursors.install()
+
+
 _isolate()
+_watch_cursors()
+
+
+@pytest.fixture(autouse=True)
+def no_write_while_reading() -> Iterator[None]:
+    """Fail a test whose code wrote while a cursor of the same SQLite connection had unread rows."""
+    from tests import open_cursors
+
+    yield
+    if violations := open_cursors.take_violations():
+        pytest.fail("\n\n".join(violations), pytrace=False)
 
 
 def pytest_sessionstart() -> None:

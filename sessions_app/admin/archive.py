@@ -18,9 +18,10 @@ from sessions_app.admin.base import ReadOnlyAdmin, is_id
 from sessions_app.admin.changelist import BOUND, READ_BOUND, BoundedChangeList, Listing, first_rows
 from sessions_app.admin.sessions.detail import session_context
 from sessions_app.admin.sessions.history import history_context, removal_reasons
-from sessions_app.cleanup import restore_sessions
+from sessions_app.cleanup import owed_sessions, restore_sessions, unwritten_files
 from sessions_app.models import ArchivedSession, CleanupRun
 from sessions_app.session.criteria import SELECTION_LIMIT, reasons_in
+from sessions_app.templatetags.raptor import revealed
 
 
 class ArchiveList(BoundedChangeList):
@@ -65,7 +66,7 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
         js = ("admin/js/actions.js", "sessions_app/selection.js")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ArchivedSession]:
-        return visible(request.user, super().get_queryset(request)).defer("document")
+        return visible(request.user, super().get_queryset(request)).defer("document", "last_good_document")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ArchiveList]:
         return ArchiveList
@@ -90,10 +91,13 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
         else:
             message += " The others stay in the archive because their names or files are taken."
             self.message_user(request, message, messages.WARNING)
+        for unwritten in unwritten_files(owed_sessions().filter(pk__in=ids)):
+            self.message_user(request, unwritten.message, messages.WARNING)
 
     @admin.display(description="Reasons")
     def why(self, session: ArchivedSession) -> str:
-        return formatting.sentences(reason.sentence for reason in reasons_in(session.reasons))
+        told = formatting.sentences(reason.sentence for reason in reasons_in(session.reasons))
+        return format_html("{}{}", told, revealed(session.name))
 
     @admin.display(description="Removed", ordering="removed_at")
     def removed(self, session: ArchivedSession) -> str:

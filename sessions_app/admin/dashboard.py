@@ -26,6 +26,7 @@ from sessions_app.reports import Figures, history
 
 RUNS_SHOWN = 6
 HELD_SHOWN = 5
+FAILING_SHOWN = 5
 
 _State = CleanupRun.State
 _WORKER_BADGES = {
@@ -62,6 +63,8 @@ def dashboard_context(request: HttpRequest) -> dict[str, Any]:
         context |= _next_sweep(request, now)
     if sees["cleanuprun"]:
         context |= _runs(request)
+    if sees["sessiondirectory"]:
+        context |= _directories(request)
     return context
 
 
@@ -125,6 +128,12 @@ def _when(due_at: datetime | None, now: datetime) -> str:
         return "not planned yet"
     wait = formatting.duration(due_at - now)
     return formatting.moment(due_at, f"in {wait}" if due_at > now else f"due for {wait}")
+
+
+def _directories(request: HttpRequest) -> dict[str, Any]:
+    failing = visible(request.user, SessionDirectory.objects.exclude(error="").order_by("path"))
+    found = list(failing[: FAILING_SHOWN + 1])
+    return {"failing_directories": found[:FAILING_SHOWN], "has_more_failing": len(found) > FAILING_SHOWN}
 
 
 def _runs(request: HttpRequest) -> dict[str, Any]:

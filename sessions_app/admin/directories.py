@@ -18,12 +18,31 @@ from django.views.decorators.http import require_POST
 
 from sessions_app.access.visibility import hidden_from, visible
 from sessions_app.admin import badges, formatting
-from sessions_app.admin.base import RaptorAdmin
-from sessions_app.mirror.registry import DirectoryError, register_directory, sync_directory
+from sessions_app.admin.base import RaptorAdmin, is_id
+from sessions_app.cleanup.folders import NotTheRegisteredFolder, open_folder
+from sessions_app.mirror.arrivals import foreign_warning, inspect_folder, sweep_from_now
+from sessions_app.mirror.registry import (
+    DirectoryError,
+    accept_other_folder,
+    identity_of,
+    register_directory,
+    sync_directory,
+)
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.session.masking import safe_message
 
-COUNTS = ("added", "changed", "unchanged", "vanished", "left_behind", "skipped")
+COUNTS = {
+    "added": "added",
+    "changed": "changed",
+    "unchanged": "unchanged",
+    "vanished": "vanished",
+    "held": "without a file and in need of approval",
+    "kept": "without a file and kept",
+    "left_behind": "left behind",
+    "written": "written",
+    "waiting": "waiting",
+    "skipped": "skipped",
+}
 
 
 if TYPE_CHECKING:
@@ -42,11 +61,13 @@ class SessionDirectoryForm(_Form):
 
     def clean_path(self) -> str:
         folder = Path(self.cleaned_data["path"])
-        if not folder.is_absolute():
-            raise forms.ValidationError(
-                "Give the absolute path of the folder, such as /home/ci/.raptor/sessions."
-            )
         try:
+            folder = folder.expanduser()
+            if not folder.is_absolute():
+                raise forms.ValidationError(
+                    "Give the absolute path of the folder, such as /home/ci/.raptor/sessions, or one that "
+                    "begins with ~ for a home folder."
+                )
             return str(folder.resolve())
         except (OSError, RuntimeError) as error:
             raise forms.ValidationError(f"{folder} cannot be read: {error}.") from None
@@ -84,11 +105,25 @@ class SessionDirectoryAdmin(RaptorAdmin):
     show_facets = admin.ShowFacets.NEVER
 
     def get_urls(self) -> list[URLPattern]:
-        sync = self.admin_site.admin_view(require_POST(self.sync_view))
+        views = {"sync": self.sync_view, "accept": self.accept_view, "sweep": self.sweep_view}
         return [
-            path("<int:directory_id>/sync/", sync, name="sessions_app_sessiondirectory_sync"),
+            *(
+                path(
+                    f"<int:directory_id>/{name}/",
+                    self.admin_site.admin_view(require_POST(view)),
+                    name=f"sessions_app_sessiondirectory_{name}",
+                )
+                for name, view in views.items()
+            ),
             *super().get_urls(),
         ]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        directory = self.get_queryset(request).filter(pk=object_id).first() if is_id(object_id) else None
+        context = {} if directory is None else folder_context(directory)
+        return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         # Path and namespace stay once there are sessions, so there is nothing to validate.
@@ -153,14 +188,46 @@ class SessionDirectoryAdmin(RaptorAdmin):
             self._sync(request, directory)
 
     def sync_view(self, request: HttpRequest, directory_id: int) -> HttpResponse:
+        directory = self._get_changeable(request, directory_id)
+        self._sync(request, directory)
+        return _to_page(directory)
+
+    def accept_view(self, request: HttpRequest, directory_id: int) -> HttpResponse:
+        """Accept the folder that is at the path now as the registered one, then sync it."""
+        directory = self._get_changeable(request, directory_id)
+        try:
+            is_other = accept_other_folder(directory)
+        except DirectoryError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return _to_page(directory)
+        if is_other:
+            self.log_change(request, directory, "Accepted the folder that is at the path now.")
+        self._sync(request, directory)
+        return _to_page(directory)
+
+    def sweep_view(self, request: HttpRequest, directory_id: int) -> HttpResponse:
+        """Let scheduled sweeps take the sessions of a directory from now on."""
+        directory = self._get_changeable(request, directory_id)
+        if directory.swept_from is not None:
+            sweep_from_now(directory)
+            self.log_change(request, directory, "Scheduled sweeps take its sessions from now on.")
+        text = f"Scheduled sweeps take the sessions in {directory.path} from now on."
+        self.message_user(request, text, messages.SUCCESS)
+        return _to_page(directory)
+
+    def save_model(self, request: HttpRequest, obj: SessionDirectory, form: Any, change: bool) -> None:
+        if not change:
+            for name, value in identity_of(obj.path).items():
+                setattr(obj, name, value)
+        super().save_model(request, obj, form, change)
+
+    def _get_changeable(self, request: HttpRequest, directory_id: int) -> SessionDirectory:
         if not self.has_sync_permission(request):
             raise PermissionDenied
         directory = self.get_queryset(request).filter(pk=directory_id).first()
         if directory is None:
             raise Http404("There is no such session directory.")
-        self._sync(request, directory)
-        address = reverse("admin:sessions_app_sessiondirectory_change", args=[directory.pk])
-        return HttpResponseRedirect(address)
+        return directory
 
     def _sync(self, request: HttpRequest, directory: SessionDirectory) -> None:
         try:
@@ -171,18 +238,43 @@ class SessionDirectoryAdmin(RaptorAdmin):
             self.message_user(request, safe_message(error), messages.ERROR)
         else:
             text = f"{directory.path} is in step: {in_words(result.to_json())}."
-            self.message_user(request, text, messages.WARNING if result.skipped else messages.SUCCESS)
+            if result.held:
+                text = f"{directory.path} has lost files: {in_words(result.to_json())}. Is its disk mounted?"
+            needs_look = result.skipped or result.held or directory.error
+            self.message_user(request, text, messages.WARNING if needs_look else messages.SUCCESS)
 
     def response_add(
         self, request: HttpRequest, obj: SessionDirectory, post_url_continue: str | None = None
     ) -> HttpResponse:
-        text = f"{obj.path} is added. Its sessions come in within a minute; “Sync now” fetches them at once."
+        found = inspect_folder(obj)
+        text = (
+            f"{obj.path} is added: {found.describe()}. Its sessions come in within a minute; "
+            "“Sync now” fetches them at once."
+        )
         self.message_user(request, text, messages.SUCCESS)
+        if warning := found.warning():
+            self.message_user(request, warning, messages.WARNING)
         page, keys = ("add", []) if "_addanother" in request.POST else ("change", [obj.pk])
         return HttpResponseRedirect(reverse(f"admin:sessions_app_sessiondirectory_{page}", args=keys))
 
 
+def _to_page(directory: SessionDirectory) -> HttpResponse:
+    return HttpResponseRedirect(reverse("admin:sessions_app_sessiondirectory_change", args=[directory.pk]))
+
+
+def folder_context(directory: SessionDirectory) -> dict[str, Any]:
+    """Check whether the folder that was registered is at its path, and whether its sessions are swept."""
+    context = {"not_swept": foreign_warning(directory)}
+    try:
+        open_folder(directory).close()
+    except NotTheRegisteredFolder as error:
+        context["other_folder"] = str(error.strerror)
+    except OSError:
+        pass
+    return context
+
+
 def in_words(report: dict[str, Any]) -> str:
     """Say what a sync did, leaving out what did not occur."""
-    counts = [f"{report[name]:,} {name.replace('_', ' ')}" for name in COUNTS if report.get(name)]
-    return ", ".join(counts) or "no files"
+    counts = [f"{report[name]:,} {words}" for name, words in COUNTS.items() if report.get(name)]
+    return "; ".join((", ".join(counts) or "no files", *report.get("notes", ())))

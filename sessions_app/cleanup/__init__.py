@@ -7,7 +7,7 @@ on where it stopped. A run takes what matched its plan and was not written since
 stays. Emptying the archive is the one step that cannot be undone.
 """
 
-from sessions_app.cleanup.archive import empty_archive
+from sessions_app.cleanup.archive import count_kept_pins, empty_archive
 from sessions_app.cleanup.brakes import (
     approve_cleanup,
     close_cleanup,
@@ -26,11 +26,21 @@ from sessions_app.cleanup.claims import (
     PlanOutdated,
     abandoned_sweeps,
     drop_old_plans,
+    interrupt_if_dead,
     mark_dead_runs,
     why_busy,
 )
-from sessions_app.cleanup.files import write_owed_files
-from sessions_app.cleanup.plans import make_again, matching, plan_cleanup
+from sessions_app.cleanup.owed import (
+    OwedFiles,
+    UnwrittenFiles,
+    describe_access,
+    owed_sessions,
+    sessions_owed_by,
+    unwritten_files,
+    write_owed_files,
+)
+from sessions_app.cleanup.pins import pinned_files, was_pinned
+from sessions_app.cleanup.plans import is_taken, make_again, matching, plan_cleanup, without_unswept
 from sessions_app.cleanup.runs import run_cleanup, summary
 from sessions_app.cleanup.undo import CannotUndo, restore_sessions, undo_cleanup
 
@@ -39,27 +49,39 @@ __all__ = [
     "CleanupHeld",
     "CleanupInProgress",
     "CleanupRefused",
+    "OwedFiles",
     "PlanOutdated",
+    "UnwrittenFiles",
     "abandoned_sweeps",
     "approve_cleanup",
     "close_cleanup",
+    "count_kept_pins",
+    "describe_access",
     "drop_old_plans",
     "empty_archive",
     "hold",
     "hold_again",
+    "interrupt_if_dead",
+    "is_taken",
     "make_again",
     "mark_dead_runs",
     "matching",
     "needs_number",
+    "owed_sessions",
+    "pinned_files",
     "plan_cleanup",
     "restore_sessions",
     "run_cleanup",
     "scope_totals",
+    "sessions_owed_by",
     "summary",
     "undo_cleanup",
+    "unwritten_files",
+    "was_pinned",
     "weigh",
     "why_busy",
     "why_to_hold",
     "why_to_hold_unasked",
+    "without_unswept",
     "write_owed_files",
 ]

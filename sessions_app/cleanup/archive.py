@@ -6,13 +6,19 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from django.db import transaction
 from django.db.models import F, QuerySet
 
+from sessions_app.cleanup.batches import BatchSize, take_fitting
 from sessions_app.cleanup.files import in_folders, remove_files
+from sessions_app.cleanup.pins import holds_pin
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock
+from sessions_app.session.removals import owner_id_of
+from sessions_app.transactions import retried_when_busy
+from sessions_app.transactions.reserve import truncate_log
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +26,19 @@ BATCH_SIZE = 500
 
 
 def emptiable(before: datetime) -> QuerySet[ArchivedSession]:
-    """The archived sessions that were removed before an instant, by runs that are not protected."""
+    """The archived sessions that were removed before an instant, by runs that are not protected.
+
+    A pinned session whose file is gone stays: its pin comes back with the file.
+    """
+    return _removed(before).exclude(holds_pin())
+
+
+def count_kept_pins(before: datetime) -> int:
+    """Count the sessions that stay in the archive for their pins alone."""
+    return _removed(before).filter(holds_pin()).count()
+
+
+def _removed(before: datetime) -> QuerySet[ArchivedSession]:
     return ArchivedSession.objects.filter(removed_at__lt=before, run__is_protected=False)
 
 
@@ -33,21 +51,24 @@ def empty_archive(
 ) -> tuple[int, int]:
     """Delete for good what was removed before an instant, but for protected runs.
 
-    A session whose file a crash left behind stays until the file is gone, or it would come back.
+    A session whose file a crash left behind stays until the file is gone, or it would come back. A pinned
+    session whose file is gone stays too (``count_kept_pins``).
 
     Returns: Number of sessions deleted, and bytes of their documents.
     """
     deadline = deadline or Deadline()
     deleted_count = deleted_bytes = position = 0
+    size = BatchSize(batch_size)
     while not deadline.has_passed:
         batch = emptiable(before).filter(pk__gt=position).order_by("pk")
-        ids = list(batch.values_list("pk", flat=True)[:batch_size])
-        if not ids:
+        taken = take_fitting(partial(_take_batch, batch, size), size)
+        if taken is None:
             break
-        position = ids[-1]
-        count, size = _empty_batch(ArchivedSession.objects.filter(pk__in=_without_file(ids)))
-        deleted_count, deleted_bytes = deleted_count + count, deleted_bytes + size
+        position, count, size_bytes = taken
+        deleted_count, deleted_bytes = deleted_count + count, deleted_bytes + size_bytes
         progress(count)
+        if size.is_tight:
+            truncate_log()
     if deleted_count:
         logger.info("Archive emptied: %s sessions, %s bytes", deleted_count, deleted_bytes)
     return deleted_count, deleted_bytes
@@ -59,6 +80,16 @@ def empty_run(run: CleanupRun) -> None:
     _empty_batch(ArchivedSession.objects.filter(pk__in=_without_file(ids)))
 
 
+def _take_batch(left: QuerySet[ArchivedSession], size: BatchSize) -> tuple[int, int, int] | None:
+    """Empty the next sessions: the last id, number and bytes of them; None where nothing is left."""
+    ids = list(left.values_list("pk", flat=True)[: size.rows])
+    if not ids:
+        return None
+    with size.measured():
+        return ids[-1], *_empty_batch(ArchivedSession.objects.filter(pk__in=_without_file(ids)))
+
+
+@retried_when_busy
 def _empty_batch(sessions: QuerySet[ArchivedSession]) -> tuple[int, int]:
     counts: Counter[int] = Counter()
     with transaction.atomic():
@@ -78,12 +109,12 @@ def _without_file(ids: list[int]) -> list[int]:
     """Leave out the sessions whose judged files are still there after one more try to remove them."""
     mirrored = ArchivedSession.objects.filter(pk__in=ids, directory__isnull=False, has_vanished=False)
     remove_files(mirrored)
+    left: set[int | None] = set()
     away: dict[str, str] = {}
-    left = {
-        session.pk
-        for folder, session, stamp in in_folders(mirrored, away)
-        if folder.is_unchanged(session.file_name, stamp)
-    }
+    for folder, files in in_folders(mirrored, away):
+        # A file that waits aside would come back as a new session if the row of its own were gone.
+        left.update(map(owner_id_of, folder.names_aside()))
+        left.update(file.pk for file in files if folder.is_unchanged(file.name, file.stamp))
     # Where the folder is away, nobody can tell whether the file is.
     left.update(mirrored.filter(directory__path__in=away).values_list("pk", flat=True))
     return [pk for pk in ids if pk not in left]

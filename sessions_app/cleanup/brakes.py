@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models import Count, Sum
 
 from sessions_app.cleanup.claims import CleanupInProgress
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, DatabaseClock, PlannedSessions
 from sessions_app.session.criteria import Criteria
+from sessions_app.transactions import retried_when_busy, retry_when_busy
+from sessions_app.transactions.disk import is_disk_full
+from sessions_app.transactions.reserve import retry_with_room
 
 SMALL_SCOPE = 100
 """Of so few sessions, a share says nothing."""
@@ -44,7 +47,13 @@ def weigh(run: CleanupRun) -> None:
     """
     unchanged = CleanupRun.objects.filter(pk=run.pk, attempt=run.attempt, before_count=run.before_count)
     run.before_count, run.before_bytes = scope_totals(run.criteria)
-    unchanged.update(before_count=run.before_count, before_bytes=run.before_bytes)
+    update = retry_with_room(retried_when_busy(unchanged.update))
+    try:
+        update(before_count=run.before_count, before_bytes=run.before_bytes)
+    except OperationalError as error:
+        # Pages show a plan on a full disk too; the numbers are counted again when they are needed.
+        if not is_disk_full(error) or connection.in_atomic_block:
+            raise
 
 
 def needs_number(run: CleanupRun) -> bool:
@@ -107,7 +116,7 @@ def hold_again(run: CleanupRun) -> None:
     with suppress(CleanupInProgress):
         hold(run, f"{because} {APPROVED_IN_VAIN}".lstrip())
         held = CleanupRun.objects.filter(pk=run.pk, state=_State.HELD)
-        held.update(approved_by="", approved_at=None)
+        retry_when_busy(lambda: held.update(approved_by="", approved_at=None))
 
 
 def approve_cleanup(run: CleanupRun, *, actor: str) -> CleanupRun:
@@ -132,7 +141,11 @@ def close_cleanup(run: CleanupRun, *, actor: str = "", because: str = "") -> Cle
         closed_at=DatabaseClock(),
         **({"error": because} if because else {}),
     )
-    PlannedSessions.objects.filter(run=run).delete()
+    retry_when_busy(PlannedSessions.objects.filter(run=run).delete)
+    criteria = run.criteria
+    if actor and criteria.has_vanished and criteria.directory is not None:
+        # The sync must not ask for the same loss again: see sessions_app.mirror.vanished.
+        PlannedSessions.objects.create(run=run, ids_json=list(criteria.session_ids or ()))
     return run
 
 
@@ -142,6 +155,8 @@ def _before(run: CleanupRun) -> int:
     return run.before_count or 0
 
 
+@retry_with_room
+@retried_when_busy
 def _move(run: CleanupRun, states: tuple[str, ...], **values: object) -> CleanupRun:
     moved = CleanupRun.objects.filter(pk=run.pk, attempt=run.attempt, state__in=states).update(**values)
     run.refresh_from_db()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
@@ -15,6 +16,9 @@ from sessions_app.models import CleanupPolicy, CleanupRun, DatabaseClock, Planne
 from sessions_app.models.clock import database_now
 from sessions_app.models.run import HEARTBEAT_LIMIT, PLAN_LIMIT
 from sessions_app.session.masking import safe_message
+from sessions_app.text import count_of
+from sessions_app.transactions import is_busy, retried_when_busy, retry_when_busy
+from sessions_app.transactions.reserve import retry_with_room
 
 LOCK_WAIT_MILLISECONDS = 5_000
 
@@ -52,8 +56,11 @@ def bound_lock_waits() -> None:
             cursor.execute(f"SET LOCAL lock_timeout TO {LOCK_WAIT_MILLISECONDS}")
 
 
+@retry_with_room
 def claim(run: CleanupRun, allowed: Q, *, state: str, **values: Any) -> None:
     """Make the run ours by compare-and-set, in its new state.
+
+    A run that is at work only by its state, because its process died, is marked as interrupted first.
 
     Raises:
         CleanupInProgress: it is not in a state that is allowed, another process was faster, or
@@ -61,37 +68,83 @@ def claim(run: CleanupRun, allowed: Q, *, state: str, **values: Any) -> None:
         CleanupHeld, PlanOutdated: the plan may not be run, or no longer.
     """
     _refuse_outdated(run)
+    if _try_to_claim(run, allowed, state, values):
+        return
+    interrupt_if_dead(run)
+    if not _try_to_claim(run, allowed, state, values):
+        raise _refusal(run)
+
+
+def _try_to_claim(run: CleanupRun, allowed: Q, state: str, values: dict[str, Any]) -> bool:
+    """Report whether the run is ours now; it is read again in any case."""
     attempt = run.attempt + 1
     ours = CleanupRun.objects.filter(allowed, pk=run.pk, attempt=run.attempt)
+    changes = {
+        "state": state,
+        "attempt": attempt,
+        "started_at": Coalesce("started_at", DatabaseClock()),
+        "heartbeat_at": DatabaseClock(),
+        "earlier_errors": _with_earlier(run),
+        "error": "",
+        **values,
+    }
     try:
-        with transaction.atomic():
-            claimed = ours.update(
-                state=state,
-                attempt=attempt,
-                started_at=Coalesce("started_at", DatabaseClock()),
-                heartbeat_at=DatabaseClock(),
-                earlier_errors=_with_earlier(run),
-                error="",
-                **values,
-            )
+        claimed = retry_when_busy(partial(_update_whole, ours, changes))
     except IntegrityError:
         if run.policy is None:
             raise
-        told = why_busy(run.policy) or f"“{run.policy}” is already running."
-        raise CleanupInProgress(told) from None
+        if told := why_busy(run.policy):
+            raise CleanupInProgress(told) from None
+        # The run of the policy that was in the way has ended since, or its process died.
+        for other in CleanupRun.objects.filter(policy=run.policy, state=_State.RUNNING):
+            interrupt_if_dead(other)
+        claimed = 0
     run.refresh_from_db()
     if claimed:
         run.attempt = attempt
-        return
+    return claimed == 1
+
+
+def _refusal(run: CleanupRun) -> CleanupRefused:
+    """Explain why a run could not be claimed."""
     if run.state == _State.HELD:
-        raise CleanupHeld(f"Run {run.pk} is held for a person. {run.held_because} Approve it on its page.")
-    raise CleanupInProgress(f"Run {run.pk} is {run.get_state_display().lower()} already.")
+        return CleanupHeld(f"Run {run.pk} is held for a person. {run.held_because} Approve it on its page.")
+    told = f"Run {run.pk} is {run.get_state_display().lower()} already."
+    if run.state in _AT_WORK and run.heartbeat_at is not None:
+        silent_seconds = max(0, round((database_now() - run.heartbeat_at).total_seconds()))
+        told += (
+            f" Another process is working on it and reported {count_of(silent_seconds, 'second')} ago. Wait "
+            "until it has ended. If that process was killed, try again when it has been silent for "
+            f"{HEARTBEAT_LIMIT.total_seconds():.0f} seconds."
+        )
+    return CleanupInProgress(told)
+
+
+def interrupt_if_dead(run: CleanupRun) -> CleanupRun:
+    """Mark a run as interrupted if its process died, so that it can be resumed; read it again."""
+    run.refresh_from_db()
+    now = database_now()
+    if run.is_dead(now):
+        # Only this one: the next tidy-up marks the others, and resumes their sweeps.
+        mark_dead_runs(as_of=now, run=run)
+        run.refresh_from_db()
+    return run
+
+
+def _update_whole(runs: QuerySet[CleanupRun], changes: dict[str, Any]) -> int:
+    """Update runs in a transaction of its own, so that a refusal does not break the caller's."""
+    with transaction.atomic():
+        return runs.update(**changes)
 
 
 def why_busy(policy: CleanupPolicy) -> str:
-    """Say which run of a policy is at work, for there is one at a time; blank where none is."""
-    at_work = CleanupRun.objects.filter(policy=policy, state=_State.RUNNING).first()
-    return f"“{policy}” is already running: run {at_work.pk}." if at_work else ""
+    """Explain which run of a policy is at work, because only one runs at a time; blank where none is.
+
+    A run whose process died does not count: the next run of the policy marks it as interrupted.
+    """
+    at_work = CleanupRun.objects.filter(policy=policy, state=_State.RUNNING)
+    alive = at_work.exclude(heartbeat_at__lt=database_now() - HEARTBEAT_LIMIT).first()
+    return f"“{policy}” is already running: run {alive.pk}." if alive else ""
 
 
 def reload(run: CleanupRun) -> None:
@@ -114,6 +167,7 @@ def _refuse_outdated(run: CleanupRun) -> None:
         raise PlanOutdated(f"The plan of run {run.pk} is over a day old: make it again, and look at it.")
 
 
+@retried_when_busy
 def update_own(run: CleanupRun, **values: Any) -> None:
     """Write to a run that this process has claimed, and beat its heart.
 
@@ -124,23 +178,26 @@ def update_own(run: CleanupRun, **values: Any) -> None:
         raise CleanupInProgress(f"Run {run.pk} was taken over by another process.")
 
 
+@retry_with_room
 def end(run: CleanupRun, state: str, **values: Any) -> None:
     """End our work on a run, in the state that it has come to."""
     update_own(run, state=state, **values)
     reload(run)
 
 
+@retried_when_busy
 def drop_old_plans(*, as_of: datetime) -> int:
     """Delete the plans of which nothing came within a day; the ledger is of runs, and these never ran.
 
     Those of a policy are closed: deleted, a task that is delivered again would plan the step anew.
     """
     old = CleanupRun.objects.filter(state=_State.PLANNED, attempt=0, planned_at__lt=as_of - PLAN_LIMIT)
-    PlannedSessions.objects.filter(run__in=old).delete()
-    closed = old.filter(policy__isnull=False).update(
-        state=_State.CLOSED, closed_at=DatabaseClock(), error="Nothing came of the plan within a day."
-    )
-    _, deleted = old.filter(policy=None).delete()
+    with transaction.atomic():
+        PlannedSessions.objects.filter(run__in=old).delete()
+        closed = old.filter(policy__isnull=False).update(
+            state=_State.CLOSED, closed_at=DatabaseClock(), error="Nothing came of the plan within a day."
+        )
+        _, deleted = old.filter(policy=None).delete()
     return closed + deleted.get(CleanupRun._meta.label, 0)
 
 
@@ -157,11 +214,17 @@ def mark_dead_runs(*, as_of: datetime, run: CleanupRun | None = None) -> list[Cl
         # Not one that has come back to life, or that somebody else has marked.
         still_dead = dead.filter(pk=found.pk, attempt=found.attempt)
         # A process that is halted in a transaction keeps its run locked: later, then.
-        with suppress(OperationalError), transaction.atomic():
-            bound_lock_waits()
-            if still_dead.update(
-                state=_State.INTERRUPTED, finished_at=Coalesce("finished_at", DatabaseClock())
-            ):
+        try:
+            with transaction.atomic():
+                bound_lock_waits()
+                is_marked = still_dead.update(
+                    state=_State.INTERRUPTED, finished_at=Coalesce("finished_at", DatabaseClock())
+                )
+        except OperationalError as error:
+            if not is_busy(error):
+                raise
+        else:
+            if is_marked:
                 marked.append(found)
     for found in marked:
         found.refresh_from_db()

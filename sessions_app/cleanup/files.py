@@ -1,47 +1,139 @@
-"""The mirrored files of sessions that go and come back; always after the commit, never before."""
+"""The mirrored files of removed sessions; always after the commit, never before. See also ``owed``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
+from django.db import connection
 from django.db.models import F, QuerySet
 
-from sessions_app.cleanup.moves import MOVED_COLUMNS
+from sessions_app.cleanup.folders import open_folder
 from sessions_app.models import ArchivedSession, BrowserSession, SessionDirectory
-from sessions_app.session.files import FileStamp, SessionFolder, stamp_of
+from sessions_app.session.files import FileStamp, SessionFolder, SkippedFile
+from sessions_app.session.removals import remove
+from sessions_app.transactions import disk
 
-_FILE_COLUMNS = tuple(name for name in MOVED_COLUMNS if name.startswith("file_"))
+# Sessions whose documents are in memory at once, and bytes of these, whichever is reached first.
+LOT_SIZE = 500
+LOT_BYTES = 8 * 1024 * 1024
+
+
+class MirroredFile(NamedTuple):
+    """The file of a session, as it was when the session was read from it.
+
+    A row of its own kind: to build model instances took longer than to look at the files.
+    """
+
+    pk: int
+    name: str
+    stamp: FileStamp
 
 
 def remove_files(archived: QuerySet[ArchivedSession]) -> list[str]:
-    """Remove the files of archived sessions, where they are still the ones that were judged.
+    """Remove the files of archived sessions, where they still hold the archived bytes.
 
-    Returns: A sentence for each directory with files that could not be removed.
+    Returns: A sentence for each directory, or file, that somebody should look at.
     """
-    failures: dict[str, str] = {}
-    for folder, session, stamp in in_folders(archived, failures):
-        try:
-            folder.remove(session.file_name, stamp, owner_id=session.pk)
-        except OSError as error:
-            failures[str(folder.path)] = str(error.strerror)
-    return [
+    denied: dict[str, str] = {}
+    recovered: list[str] = []
+    for folder, files in in_folders(archived, denied):
+        # Most of the archive has no files any more: read the documents of the others only.
+        for lot in _lots([file for file in files if folder.is_unchanged(file.name, file.stamp)]):
+            documents = _documents(ArchivedSession, lot)
+            for file in lot:
+                try:
+                    # A session that was brought back in the meantime keeps its file.
+                    if file.pk in documents:
+                        recovered += _remove_file(folder, file, documents[file.pk])
+                except OSError as error:
+                    denied[str(folder.path)] = disk.reason(error)
+    failures = [
         f"Files in {path} could not be removed ({reason}); each sync tries again."
-        for path, reason in failures.items()
+        for path, reason in denied.items()
     ]
+    return failures + recovered
 
 
-def rewritten(sessions: QuerySet[BrowserSession]) -> list[int]:
-    """The live sessions in whose place another file lies than the one that they were read from.
+def _remove_file(folder: SessionFolder, file: MirroredFile, document: bytes) -> list[str]:
+    outcome = remove(folder, file.name, file.stamp, document, owner_id=file.pk)
+    if not outcome.recovered_as:
+        return []
+    written = f"{folder.path / file.name} was written during its removal, and written anew since."
+    return [f"{written} Both files are kept, the older one as {outcome.recovered_as}."]
 
-    A file that is gone, or that cannot be looked at, does not count: nothing new would be lost.
+
+class FileCheck(NamedTuple):
+    """How the files of live sessions compare with their documents.
+
+    Args:
+        stays: Sessions (primary keys) whose files hold other bytes, are being written, or cannot be read.
+        touched: Sessions with the columns of their files, which hold the same bytes in another state.
+        unseen: Those of the first whose files changed without a trace in their stamps.
     """
-    return [
-        session.pk
-        for folder, session, stamp in in_folders(sessions, {})
-        if folder.has(session.file_name) and not folder.is_unchanged(session.file_name, stamp)
-    ]
+
+    stays: list[int]
+    touched: list[tuple[int, dict[str, int]]]
+    unseen: list[int]
+
+    def save(self) -> None:
+        """Write the states of the files to the sessions, in the caller's transaction.
+
+        The sessions are the same as before: plans that list them still hold.
+        """
+        if self.touched:
+            table = connection.ops.quote_name(BrowserSession._meta.db_table)
+            assignments = ", ".join(f"{name} = %s" for name in self.touched[0][1])
+            rows = [(*columns.values(), pk) for pk, columns in self.touched]
+            with connection.cursor() as cursor:
+                cursor.executemany(f"UPDATE {table} SET {assignments} WHERE id = %s", rows)  # noqa: S608
+        if self.unseen:
+            # No file has this stamp, so the next sync reads them.
+            unseen = BrowserSession.objects.filter(pk__in=self.unseen)
+            unseen.update(file_changed_ns=F("file_changed_ns") - 1, updated_at=F("updated_at"))
+
+
+def check_files(sessions: QuerySet[BrowserSession], *, is_scheduled: bool) -> FileCheck:
+    """Read the files of live sessions, and compare them with their documents.
+
+    A file that is gone counts as equal: nothing in it could be lost.
+
+    Args:
+        is_scheduled: A file that was written again with the same bytes is not taken: somebody uses it.
+    """
+    check = FileCheck([], [], [])
+    for folder, files in in_folders(sessions, {}):
+        for lot in _lots(files):
+            documents = _documents(BrowserSession, lot)
+            for file in lot:
+                _check_file(folder, file, documents.get(file.pk, b""), check, is_scheduled=is_scheduled)
+    return check
+
+
+def _check_file(
+    folder: SessionFolder, file: MirroredFile, document: bytes, check: FileCheck, *, is_scheduled: bool
+) -> None:
+    try:
+        content = folder.read(file.name, max_bytes=len(document))
+    except FileNotFoundError:
+        return
+    except SkippedFile:
+        check.stays.append(file.pk)
+        return
+    stamp = content.stamp
+    if content.data != document:
+        check.stays.append(file.pk)
+        if stamp == file.stamp:
+            check.unseen.append(file.pk)
+    elif stamp != file.stamp:
+        # A change of mode or owner leaves all but the ctime as it was.
+        is_touched_only = stamp.is_same_content(file.stamp)
+        if is_touched_only or (content.is_closed and not is_scheduled):
+            check.touched.append((file.pk, content.facts.as_columns()))
+        else:
+            check.stays.append(file.pk)
 
 
 def mirrored(sessions: QuerySet[Any]) -> QuerySet[Any]:
@@ -51,42 +143,37 @@ def mirrored(sessions: QuerySet[Any]) -> QuerySet[Any]:
 
 def in_folders(
     sessions: QuerySet[Any], failures: dict[str, str]
-) -> Iterator[tuple[SessionFolder, Any, FileStamp]]:
-    """Give the mirrored sessions with their open folders and stamps; folders that fail are noted."""
-    rows = (
-        mirrored(sessions)
-        .select_related("directory")
-        # The documents stay in the database.
-        .only("directory__path", "size_bytes", *_FILE_COLUMNS)
-        .order_by("directory_id", "pk")
-    )
-    for path, group in groupby(rows, key=lambda row: row.directory.path):
+) -> Iterator[tuple[SessionFolder, list[MirroredFile]]]:
+    """Give the mirrored files of each folder, which is open; folders that fail are noted."""
+    columns = ("file_name", "file_inode", "size_bytes", "file_modified_ns", "file_changed_ns")
+    rows = mirrored(sessions).order_by("directory_id", "pk").values_list("directory_id", "pk", *columns)
+    # Read to their end first: no cursor is open during the work on the files.
+    for directory_id, group in groupby(list(rows), key=itemgetter(0)):
+        directory = SessionDirectory.objects.get(pk=directory_id)
         try:
-            folder = SessionFolder(path)
+            folder = open_folder(directory)
         except OSError as error:
-            failures[path] = str(error.strerror)
+            failures[directory.path] = disk.reason(error)
             continue
         with folder:
-            for session in group:
-                if stamp := stamp_of(session):
-                    yield folder, session, stamp
+            yield folder, [MirroredFile(pk, name, FileStamp(*stamp)) for _, pk, name, *stamp in group]
 
 
-def write_owed_files(directory: SessionDirectory, folder: SessionFolder) -> int:
-    """Write the files of sessions that came back without one; a file that is there is left alone.
+def _lots(files: Sequence[MirroredFile]) -> Iterator[list[MirroredFile]]:
+    lot: list[MirroredFile] = []
+    lot_bytes = 0
+    for file in files:
+        lot.append(file)
+        lot_bytes += file.stamp.size_bytes
+        if len(lot) >= LOT_SIZE or lot_bytes >= LOT_BYTES:
+            yield lot
+            lot, lot_bytes = [], 0
+    if lot:
+        yield lot
 
-    Returns: How many were written.
-    """
-    owed = BrowserSession.objects.filter(directory=directory, file_changed_ns=None)
-    written = 0
-    for session in owed.only("file_name", "document").iterator(chunk_size=100):
-        stamp = folder.create(session.file_name, bytes(session.document))
-        if stamp is not None:
-            # The row is the same as before: plans that list it still hold.
-            written += BrowserSession.objects.filter(pk=session.pk).update(
-                file_inode=stamp.inode,
-                file_modified_ns=stamp.modified_ns,
-                file_changed_ns=stamp.changed_ns,
-                updated_at=F("updated_at"),
-            )
-    return written
+
+def _documents(
+    model: type[ArchivedSession] | type[BrowserSession], lot: Sequence[MirroredFile]
+) -> dict[int, bytes]:
+    rows = model._default_manager.filter(pk__in=[file.pk for file in lot]).order_by()
+    return {pk: bytes(document) for pk, document in rows.values_list("pk", "document")}

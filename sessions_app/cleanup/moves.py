@@ -26,10 +26,10 @@ from django.db.models.functions import Now
 from django.db.models.sql import DeleteQuery
 
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, DatabaseClock, StoredSession
+from sessions_app.session.files import STAMP_COLUMNS
 
 # What moves: every stored column of a session, the generated ones being computed anew.
 MOVED_COLUMNS = ("id", *(f.attname for f in StoredSession._meta.local_concrete_fields if not f.generated))
-_STAMP_COLUMNS = ("file_inode", "file_modified_ns", "file_changed_ns")
 _LIVE = BrowserSession._meta.db_table
 _ARCHIVE = ArchivedSession._meta.db_table
 _Statement = tuple[str, tuple[Any, ...]]
@@ -93,7 +93,7 @@ def move_to_live(sessions: QuerySet[ArchivedSession]) -> tuple[int, int]:
 
     Returns: Number of sessions that are back, and bytes of their documents.
     """
-    no_stamp = {name: Value(None, output_field=BigIntegerField()) for name in _STAMP_COLUMNS}
+    no_stamp = {name: Value(None, output_field=BigIntegerField()) for name in STAMP_COLUMNS}
     # Locked, for somebody may bring one of them back, or empty the archive, at the same time.
     locked = sessions.order_by("pk").select_for_update()
     insert, params = _insert_select(

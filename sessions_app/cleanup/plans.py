@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import IntegrityError, OperationalError, connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from sessions_app.cleanup.brakes import close_cleanup
 from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits
 from sessions_app.cleanup.moves import totals
-from sessions_app.models import BrowserSession, CleanupRun, CleanupStep, PlannedSessions
+from sessions_app.models import BrowserSession, CleanupRun, CleanupStep, PlannedSessions, SessionDirectory
 from sessions_app.models.clock import database_now
-from sessions_app.session.criteria import Criteria, count_reasons
+from sessions_app.session.criteria import SELECTION_LIMIT, Criteria, count_reasons
+from sessions_app.transactions import is_busy, retried_when_busy, retry_when_busy
+from sessions_app.transactions.reserve import retry_with_room
+
+SEAL_SECONDS = 10.0
+"""Time after which a seal is given up. On PostgreSQL all writers queue behind its lock while it waits."""
 
 
+@retry_with_room
 def plan_cleanup(
     criteria: Criteria,
     *,
@@ -39,6 +46,11 @@ def plan_cleanup(
             of that sweep has been planned already.
     """
     sealed_at = _seal()
+    if trigger == CleanupRun.Trigger.SCHEDULE:
+        criteria = without_unswept([criteria], as_of or sealed_at)[0]
+    waits = trigger == CleanupRun.Trigger.SCHEDULE and not criteria.has_vanished
+    # Kept in the plan: a person who approves it later becomes its trigger, and must not take more by that.
+    criteria = replace(criteria, settle_seconds=settings.RAPTOR_SETTLE_SECONDS if waits else 0)
     run = CleanupRun(
         trigger=trigger,
         actor=actor,
@@ -55,6 +67,13 @@ def plan_cleanup(
     return run
 
 
+def without_unswept(scheduled: list[Criteria], as_of: datetime) -> list[Criteria]:
+    """Leave out the directories that scheduled sweeps do not touch yet (``SessionDirectory.swept_from``)."""
+    unswept = SessionDirectory.objects.filter(swept_from__gt=as_of).order_by("pk")
+    ids = tuple(unswept.values_list("pk", flat=True))
+    return [one if one.has_vanished or not ids else replace(one, not_directories=ids) for one in scheduled]
+
+
 def make_again(run: CleanupRun, *, trigger: str, actor: str) -> CleanupRun:
     """Plan anew what an outdated plan was for, as of now.
 
@@ -65,7 +84,8 @@ def make_again(run: CleanupRun, *, trigger: str, actor: str) -> CleanupRun:
         # A task that is delivered again would plan the step anew, if its plan were not there.
         close_cleanup(run, actor=actor, because=f"It was over a day old, and was made again as run {new.pk}.")
     else:
-        CleanupRun.objects.filter(pk=run.pk, state=CleanupRun.State.PLANNED, attempt=0).delete()
+        unused = CleanupRun.objects.filter(pk=run.pk, state=CleanupRun.State.PLANNED, attempt=0)
+        retry_when_busy(unused.delete)
     return new
 
 
@@ -97,19 +117,58 @@ def _listed(rows: Iterable[tuple[int, int, int]]) -> tuple[list[int], list[tuple
 
 def _save(run: CleanupRun, ids: list[int]) -> None:
     try:
-        with transaction.atomic():
-            run.save()
-            if ids:
-                PlannedSessions.objects.create(run=run, ids_json=ids)
+        _insert(run, ids)
     except IntegrityError:
         twin = CleanupRun.objects.get(policy=run.policy, due_at=run.due_at, step_position=run.step_position)
         state = twin.get_state_display().lower()
         raise CleanupInProgress(f"“{run.policy}” is already {state}: run {twin.pk}.") from None
 
 
+@retried_when_busy
+def _insert(run: CleanupRun, ids: list[int]) -> None:
+    # An earlier attempt may have got a key that was rolled back with it.
+    run.pk, run._state.adding = None, True
+    with transaction.atomic():
+        run.save(force_insert=True)
+        if ids:
+            PlannedSessions.objects.create(run=run, ids_json=ids)
+
+
 def matching(run: CleanupRun) -> QuerySet[BrowserSession]:
     """The sessions that a run takes: those that its criteria matched and that nobody has written since."""
-    return BrowserSession.objects.filter(run.criteria.matching(run.as_of), updated_at__lt=run.sealed_at)
+    return BrowserSession.objects.filter(is_taken(run))
+
+
+def is_taken(run: CleanupRun) -> Q:
+    """Return the condition of ``matching``.
+
+    A plan of the schedule also leaves out mirrored sessions that were written within the settle time before
+    it: another program may still be at work on their files.
+    """
+    criteria = run.criteria
+    condition = criteria.matching(run.as_of) & Q(updated_at__lt=run.sealed_at)
+    if criteria.settle_seconds:
+        settled_at = run.sealed_at - timedelta(seconds=criteria.settle_seconds)
+        condition &= Q(directory=None) | Q(updated_at__lt=settled_at)
+    return condition
+
+
+def remaining(run: CleanupRun) -> QuerySet[BrowserSession]:
+    """The sessions that a run has yet to take, in order; of a long list of ids only the next ones.
+
+    A batch then costs the same whatever the length of the list is.
+    """
+    criteria = run.criteria
+    ids = criteria.session_ids
+    if ids is None or len(ids) <= SELECTION_LIMIT:
+        return matching(run).filter(pk__gt=run.position).order_by("pk")
+    following = sorted(pk for pk in ids if pk > run.position)
+    for start in range(0, len(following), SELECTION_LIMIT):
+        some = replace(criteria, session_ids=tuple(following[start : start + SELECTION_LIMIT]))
+        left = BrowserSession.objects.filter(some.matching(run.as_of), updated_at__lt=run.sealed_at)
+        if left.exists():
+            return left.order_by("pk")
+    return BrowserSession.objects.none()
 
 
 def _seal() -> datetime:
@@ -122,18 +181,24 @@ def _seal() -> datetime:
     Raises: CleanupInProgress: somebody keeps sessions locked for longer than a plan waits.
     """
     try:
-        with transaction.atomic():
-            if connection.vendor == "postgresql":
-                bound_lock_waits()
-                with connection.cursor() as cursor:
-                    cursor.execute(f"LOCK TABLE {BrowserSession._meta.db_table} IN SHARE MODE")
-                return database_now()
-            began = now = database_now()
-            while now == began:
-                now = database_now()
-            return now - timedelta(microseconds=500)
+        return retry_when_busy(_take_seal, seconds=SEAL_SECONDS)
     except OperationalError as error:
+        if not is_busy(error):
+            raise
         raise CleanupInProgress(
             "The database is busy: another program has kept sessions locked for long. Nothing was planned; "
             "try again, and look for a transaction that was left open if it happens again."
         ) from error
+
+
+def _take_seal() -> datetime:
+    with transaction.atomic():
+        if connection.vendor == "postgresql":
+            bound_lock_waits()
+            with connection.cursor() as cursor:
+                cursor.execute(f"LOCK TABLE {BrowserSession._meta.db_table} IN SHARE MODE")
+            return database_now()
+        began = now = database_now()
+        while now == began:
+            now = database_now()
+        return now - timedelta(microseconds=500)

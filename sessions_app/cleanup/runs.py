@@ -16,14 +16,16 @@ from sessions_app.cleanup.archive import empty_run
 from sessions_app.cleanup.batches import BatchSize, last_of_batch, take_batches
 from sessions_app.cleanup.brakes import scope_totals, weigh
 from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
-from sessions_app.cleanup.files import mirrored, remove_files, rewritten
+from sessions_app.cleanup.files import check_files, mirrored, remove_files
 from sessions_app.cleanup.moves import move_to_archive
-from sessions_app.cleanup.plans import matching
+from sessions_app.cleanup.plans import remaining
+from sessions_app.cleanup.returned import returned
 from sessions_app.cleanup.skipped import name_skipped
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, PlannedSessions
 from sessions_app.session.criteria import count_reasons
-from sessions_app.transactions import repeatable_transaction
+from sessions_app.transactions import repeatable_transaction, retry_when_busy
+from sessions_app.transactions.reserve import retry_with_room
 
 logger = logging.getLogger(__name__)
 
@@ -59,11 +61,12 @@ def run_cleanup(
         CleanupHeld, PlanOutdated: the plan waits for a person, or is over a day old.
     """
     deadline = deadline or Deadline()
-    take = partial(_take_batch, run, BatchSize(batch_size))
+    size = BatchSize(batch_size)
+    take = partial(_take_batch, run, size, deadline)
     _claim(run, trigger, actor)
     with recording_failure(run, finished_at=DatabaseClock()):
         _weigh_before(run)
-        if not take_batches(take, deadline, progress):
+        if not take_batches(take, size, deadline, progress):
             end(run, _State.INTERRUPTED, finished_at=DatabaseClock())
             return run
         _succeed(run)
@@ -93,21 +96,27 @@ def _was_just_weighed(run: CleanupRun) -> bool:
     return is_new and run.before_count is not None
 
 
+@retry_with_room
 def _succeed(run: CleanupRun) -> None:
     run.skipped_count = run.matched_count - run.removed_count
     after = {}
     if run.before_count is not None:
         after["after_count"], after["after_bytes"] = scope_totals(run.criteria)
-    with transaction.atomic():
-        end(
-            run,
-            _State.SUCCEEDED,
-            finished_at=DatabaseClock(),
-            skipped_count=run.skipped_count,
-            skipped_sessions=name_skipped(run),
-            **after,
-        )
-        PlannedSessions.objects.filter(run=run).delete()
+
+    def write() -> None:
+        with transaction.atomic():
+            update_own(
+                run,
+                state=_State.SUCCEEDED,
+                finished_at=DatabaseClock(),
+                skipped_count=run.skipped_count,
+                skipped_sessions=name_skipped(run),
+                **after,
+            )
+            PlannedSessions.objects.filter(run=run).delete()
+
+    retry_when_busy(write)
+    reload(run)
 
 
 def summary(run: CleanupRun) -> str:
@@ -119,11 +128,12 @@ def summary(run: CleanupRun) -> str:
     )
 
 
-def _take_batch(run: CleanupRun, size: BatchSize) -> int | None:
+def _take_batch(run: CleanupRun, size: BatchSize, deadline: Deadline) -> int | None:
     """Take the next sessions of a run, then their files: how many; None where nothing is left."""
-    batch = _archive_batch(run, size)
+    batch = retry_when_busy(partial(_archive_batch, run, size), deadline=deadline)
     if batch is None:
         return None
+    reload(run)
     if batch.has_files:
         _let_go_of_files(run, batch)
     if not run.keeps_archive:
@@ -140,21 +150,29 @@ class _Batch(NamedTuple):
 
 
 def _archive_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
-    """Move the next sessions of a run to the archive, in one transaction; None where nothing is left."""
+    """Move the next sessions of a run to the archive, in one transaction; None where nothing is left.
+
+    The run is read only: it is reloaded after the commit, so that a repeated batch counts nothing twice.
+    """
     after = run.position
-    left = matching(run).filter(pk__gt=after).order_by("pk")
-    last = last_of_batch(left, size.rows)
+    left = remaining(run)
+    last = last_of_batch(left, size)
     if last is None:
         return None
     batch = left.filter(pk__lte=last)
     has_files = mirrored(batch).exists()
-    if has_files and not run.criteria.has_vanished and (stays := rewritten(batch)):
-        # Whose file was written since it was read has changed, though no sync has told yet.
-        batch = batch.exclude(pk__in=stays)
-    archived = ArchivedSession.objects.filter(run=run, pk__gt=after)
+    check = None
+    if has_files and run.criteria.has_vanished:
+        batch = batch.exclude(pk__in=returned(batch))
+    elif has_files:
+        check = check_files(batch, is_scheduled=run.criteria.settle_seconds > 0)
+        batch = batch.exclude(pk__in=check.stays) if check.stays else batch
+    archived = ArchivedSession.objects.filter(run=run, pk__gt=after, pk__lte=last)
     # A file goes when it is certain that its session is archived.
     with size.measured(), transaction.atomic() if has_files else repeatable_transaction():
         bound_lock_waits()
+        if check is not None:
+            check.save()
         groups = move_to_archive(run, batch, archived)
         count = sum(count for _, count, _ in groups)
         reasons = Counter(run.removed_reasons)
@@ -166,7 +184,6 @@ def _archive_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
             removed_bytes=run.removed_bytes + sum(size for _, _, size in groups),
             removed_reasons=dict(reasons),
         )
-    reload(run)
     return _Batch(after, count, has_files)
 
 

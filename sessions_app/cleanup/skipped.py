@@ -15,15 +15,18 @@ def name_skipped(run: CleanupRun) -> list[dict[str, str]]:
     taken = ArchivedSession.objects.filter(run=run).values_list("pk", flat=True)
     # A database takes only so many keys in one statement.
     left = sorted(set(planned.ids_json).difference(taken))[:NAMED_LIMIT]
-    live = BrowserSession.objects.filter(pk__in=left).order_by("pk").defer("document")
+    live = BrowserSession.objects.filter(pk__in=left).order_by("pk").defer("document", "last_good_document")
     named = [_named(session, _why_it_stayed(session, run)) for session in live]
-    gone = ArchivedSession.objects.filter(pk__in=left).order_by("pk").defer("document")
+    gone = ArchivedSession.objects.filter(pk__in=left).order_by("pk").defer("document", "last_good_document")
     named += [_named(session, f"Run {session.run_id} removed it before.") for session in gone]
     return named[: run.skipped_count]
 
 
 def _why_it_stayed(session: BrowserSession, run: CleanupRun) -> str:
+    if session.updated_at < run.sealed_at and run.criteria.has_vanished:
+        return "Its file is back."
     if session.updated_at < run.sealed_at:
+        # Or is open for writing, or cannot be read any more: either shows only when its turn comes.
         return "Its file was written again after the preview."
     if session.is_pinned and not run.criteria.all:
         return "It was pinned after the preview."

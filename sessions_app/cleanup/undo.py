@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
+from typing import NamedTuple
 
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
@@ -13,12 +14,13 @@ from django.db.models.functions import Coalesce
 
 from sessions_app.cleanup.batches import BatchSize, last_of_batch, refresh_statistics, take_batches
 from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
-from sessions_app.cleanup.files import write_owed_files
+from sessions_app.cleanup.folders import open_folder
 from sessions_app.cleanup.moves import move_to_live
+from sessions_app.cleanup.owed import note_error, sessions_owed_by, write_owed_files
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, PlannedSessions, SessionDirectory
-from sessions_app.session.files import SessionFolder
-from sessions_app.transactions import repeatable_transaction
+from sessions_app.transactions import disk, repeatable_transaction, retried_when_busy, retry_when_busy
+from sessions_app.transactions.reserve import retry_with_room
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +42,8 @@ def undo_cleanup(
     """Bring back every session of a run that the archive still holds; doing it twice is doing it once.
 
     A session whose name another one has taken meanwhile stays in the archive. Each batch commits
-    alone, so an interrupted undo keeps what it did and can be gone on with.
+    alone, so an interrupted undo keeps what it did and can be gone on with. A file that cannot be written is
+    still owed to its folder (``unwritten_files``); the next sync, or the next call, tries again.
 
     Args:
         deadline: After it no further batch starts, and the run is left *interrupted*.
@@ -51,21 +54,33 @@ def undo_cleanup(
         CleanupInProgress: the run is at work.
     """
     if run.state == _State.UNDONE:
+        _write_rest(run)
         return run
     _refuse_in_vain(run)
     deadline = deadline or Deadline()
-    take = partial(_restore_batch, run, BatchSize(batch_size))
+    size = BatchSize(batch_size)
+    take = partial(_restore_batch, run, size, deadline)
     _claim(run, actor)
     with recording_failure(run):
         refresh_statistics(run)
-        if not take_batches(take, deadline, progress):
+        if not take_batches(take, size, deadline, progress):
             end(run, _State.INTERRUPTED)
             return run
-        with transaction.atomic():
-            end(run, _State.UNDONE, undone_at=DatabaseClock())
-            PlannedSessions.objects.filter(run=run).delete()
+        _write_rest(run)
+        _succeed(run)
     logger.info("Run %s undone: %s of %s sessions are back", run.pk, run.restored_count, run.removed_count)
     return run
+
+
+@retry_with_room
+def _succeed(run: CleanupRun) -> None:
+    def write() -> None:
+        with transaction.atomic():
+            update_own(run, state=_State.UNDONE, undone_at=DatabaseClock())
+            PlannedSessions.objects.filter(run=run).delete()
+
+    retry_when_busy(write)
+    reload(run)
 
 
 def _refuse_in_vain(run: CleanupRun) -> None:
@@ -94,20 +109,45 @@ def restore_sessions(ids: Iterable[int]) -> int:
     for run_id in archived.order_by().values_list("run_id", flat=True).distinct():
         sessions = archived.filter(run_id=run_id)
         directory_ids = _directories_of(sessions)
-        with transaction.atomic():
-            count, size = move_to_live(_free(sessions))
-            CleanupRun.objects.filter(pk=run_id).update(
-                restored_count=F("restored_count") + count, restored_bytes=F("restored_bytes") + size
-            )
+        restored += _restore_some(run_id, sessions)
         _write_files(directory_ids)
-        restored += count
     return restored
 
 
-def _restore_batch(run: CleanupRun, size: BatchSize) -> int | None:
-    """Bring the next sessions of a run back, in one transaction: how many; None where nothing is left."""
+@retried_when_busy
+def _restore_some(run_id: int, sessions: QuerySet[ArchivedSession]) -> int:
+    with transaction.atomic():
+        count, size = move_to_live(_free(sessions))
+        CleanupRun.objects.filter(pk=run_id).update(
+            restored_count=F("restored_count") + count, restored_bytes=F("restored_bytes") + size
+        )
+    return count
+
+
+def _restore_batch(run: CleanupRun, size: BatchSize, deadline: Deadline) -> int | None:
+    """Bring the next sessions of a run back, then their files: how many; None where nothing is left."""
+    batch = retry_when_busy(partial(_move_batch, run, size), deadline=deadline)
+    if batch is None:
+        return None
+    reload(run)
+    _write_files(batch.directory_ids)
+    return batch.session_count
+
+
+class _Batch(NamedTuple):
+    """Sessions that came back in one transaction, and the directories that are owed their files."""
+
+    session_count: int
+    directory_ids: list[int]
+
+
+def _move_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
+    """Bring the next sessions of a run back, in one transaction; None where nothing is left.
+
+    The run is read only: it is reloaded after the commit, so that a repeated batch counts nothing twice.
+    """
     left = ArchivedSession.objects.filter(run=run, pk__gt=run.undo_position).order_by("pk")
-    last = last_of_batch(left, size.rows)
+    last = last_of_batch(left, size)
     if last is None:
         return None
     batch = left.filter(pk__lte=last)
@@ -124,9 +164,7 @@ def _restore_batch(run: CleanupRun, size: BatchSize) -> int | None:
             restored_count=F("restored_count") + count,
             restored_bytes=F("restored_bytes") + size_bytes,
         )
-    reload(run)
-    _write_files(directory_ids)
-    return count
+    return _Batch(count, directory_ids)
 
 
 def _free(sessions: QuerySet[ArchivedSession]) -> QuerySet[ArchivedSession]:
@@ -134,7 +172,7 @@ def _free(sessions: QuerySet[ArchivedSession]) -> QuerySet[ArchivedSession]:
     blocked = []
     for directory_id in _directories_of(sessions):
         rows = sessions.filter(directory_id=directory_id).only("file_name")
-        with suppress(OSError), SessionFolder(SessionDirectory.objects.get(pk=directory_id).path) as folder:
+        with suppress(OSError), open_folder(SessionDirectory.objects.get(pk=directory_id)) as folder:
             there = {row.pk: row.file_name for row in rows if folder.has(row.file_name)}
             documents = dict(sessions.filter(pk__in=there).values_list("pk", "document"))
             blocked += [
@@ -148,11 +186,19 @@ def _directories_of(sessions: QuerySet[ArchivedSession]) -> list[int]:
     return list(mirrored.values_list("directory_id", flat=True).distinct())
 
 
+def _write_rest(run: CleanupRun) -> None:
+    """Write the files of a run that an earlier call could not write, or was killed before it wrote them."""
+    _write_files(sessions_owed_by(run).order_by().values_list("directory_id", flat=True).distinct())
+
+
 def _write_files(directory_ids: Iterable[int]) -> None:
     """Write the files of sessions just brought back; the next sync writes what is left of them."""
-    for directory in SessionDirectory.objects.filter(pk__in=directory_ids):
+    for directory in SessionDirectory.objects.filter(pk__in=list(directory_ids)):
         try:
-            with SessionFolder(directory.path) as folder:
-                write_owed_files(directory, folder)
-        except OSError as error:
-            logger.warning("Files in %s could not be written: %s", directory.path, error.strerror)
+            with open_folder(directory) as folder:
+                error = write_owed_files(directory, folder).error
+        except OSError as failure:
+            error = disk.reason(failure)
+            note_error(directory, error)
+        if error:
+            logger.warning("Files in %s could not be written: %s", directory.path, error)

@@ -18,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from sessions_app.exceptions import SessionException
 from sessions_app.session.masking import safe_message
+from sessions_app.transactions.disk import disk_full_message
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -107,7 +108,11 @@ def _masking_errors(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwar
 
     try:
         return work(*args, **kwargs)
-    except Error as error:
+    except (Error, OSError) as error:
+        if message := disk_full_message(error):
+            raise SessionException(message) from None
+        if isinstance(error, OSError):
+            raise
         raise SessionException(f"The database failed: {safe_message(error)}{_advice()}") from None
 
 

@@ -6,7 +6,6 @@ of the same plans and runs, and the documents in a folder are mirrored both ways
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,24 +16,26 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet, Sum
 
 from sessions_app.access.actors import user_name
-from sessions_app.cleanup import CleanupRefused, plan_cleanup, run_cleanup
+from sessions_app.cleanup import CleanupRefused, plan_cleanup, run_cleanup, was_pinned
+from sessions_app.cleanup.folders import open_folder
 from sessions_app.client.writer import current_document, store_document
 from sessions_app.exceptions import SessionException, SessionInvalid, SessionNotFound
 from sessions_app.mirror.registry import (
     DirectoryError,
     check_namespace,
-    register_directory,
+    register_own_folder,
     sync_when_free,
 )
 from sessions_app.models import BrowserSession, DatabaseClock, SessionDirectory
 from sessions_app.models.clock import database_now
 from sessions_app.session.criteria import Criteria, InvalidCriteria
 from sessions_app.session.document import read_document
-from sessions_app.session.files import SUFFIX, SessionFolder
+from sessions_app.session.files import SUFFIX, BusyFile
 from sessions_app.session.info import SessionInfo
 from sessions_app.session.names import why_not_a_file_name, why_not_a_name
 from sessions_app.text import did_you_mean
-from sessions_app.transactions import repeatable_transaction
+from sessions_app.transactions import repeatable_transaction, retried_when_busy
+from sessions_app.transactions.disk import disk_full_message
 
 TRIGGER = "api"
 ATTEMPTS = 5
@@ -133,6 +134,7 @@ class SessionStore:
             "or by a file that cannot be read. Choose another name, or another namespace."
         )
 
+    @retried_when_busy
     def _save(self, name: str, content: dict[str, Any]) -> BrowserSession:
         with transaction.atomic():
             session = self._locked(name)
@@ -147,15 +149,20 @@ class SessionStore:
     def _new(self, name: str) -> BrowserSession:
         file_name = "" if self.directory is None else name + SUFFIX
         session = BrowserSession.objects.create(
-            namespace=self.namespace, name=name, directory=self.directory, file_name=file_name
+            namespace=self.namespace,
+            name=name,
+            directory=self.directory,
+            file_name=file_name,
+            is_pinned=was_pinned(self.namespace, name, self.directory),
         )
         if self.directory is not None:
-            with SessionFolder(self.directory.path) as folder:
+            with open_folder(self.directory) as folder:
                 # Where capital letters do not count it may be the file of another name.
                 if folder.has(file_name):
                     raise _PlaceTaken
         return session
 
+    @retried_when_busy
     def touch(self, name: str) -> None:
         """Date the last access of a session now.
 
@@ -167,7 +174,11 @@ class SessionStore:
             session = self._locked(name)
             if session is None:
                 raise SessionNotFound(f"The session “{name}” has just been removed.")
-            content = read_document(current_document(session))
+            try:
+                content = read_document(current_document(session))
+            except BusyFile:
+                # Whoever writes the file dates it.
+                return
             if content is not None:
                 store_document(session, {**content, "last_accessed": session.read_at.isoformat()})
 
@@ -256,24 +267,14 @@ def open_store(*, namespace: str | None, storage_dir: str | Path | None) -> Sess
             return SessionStore(namespace or settings.RAPTOR_NAMESPACE)
         if not str(storage_dir).strip():
             raise SessionException("The folder of a manager cannot be blank: name one, or give none.")
-        directory = _registered(Path(storage_dir).expanduser().resolve(), namespace or "")
+        directory = register_own_folder(Path(storage_dir).expanduser().resolve(), namespace or "")
     except DirectoryError as error:
         raise SessionException(str(error)) from None
     except (OSError, RuntimeError, ValueError) as error:
+        if message := disk_full_message(error, folder=storage_dir or ""):
+            raise SessionException(message) from None
         raise SessionException(f"The folder {str(storage_dir)!r} cannot be used: {error}.") from None
     return SessionStore(directory.namespace, directory)
-
-
-def _registered(folder: Path, namespace: str) -> SessionDirectory:
-    known = SessionDirectory.objects.filter(path=str(folder)).first()
-    if known is not None and namespace in ("", known.namespace):
-        # One that is gone stays gone, or the sessions of an unmounted disk would count as removed.
-        return known
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Folders have files of the same names: each is a namespace of its own.
-    own = f"{folder.name[:60]}-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
-    # Not mirrored each minute: the manager looks at it by itself, and it may be gone after the test.
-    return register_directory(folder, namespace=namespace or own, is_enabled=False)
 
 
 def _only(named: QuerySet[BrowserSession]) -> BrowserSession | None:

@@ -8,10 +8,13 @@ from typing import Any
 from django.conf import settings
 from django.utils import timezone
 
+from sessions_app.cleanup.folders import open_folder
 from sessions_app.exceptions import SessionException
+from sessions_app.mirror.looks import is_good
 from sessions_app.models import BrowserSession
 from sessions_app.session.document import parse_document, write_document
-from sessions_app.session.files import SessionFolder, SkippedFile, stamp_of
+from sessions_app.session.files import BusyFile, SkippedFile, access_of, stamp_of
+from sessions_app.transactions.disk import disk_full_message
 
 
 def store_document(session: BrowserSession, content: dict[str, Any]) -> None:
@@ -32,35 +35,42 @@ def store_document(session: BrowserSession, content: dict[str, Any]) -> None:
         )
     fields = parse_document(data, time_zone=timezone.get_default_timezone())
     values = {**fields._asdict(), "document": data, "size_bytes": len(data), **_write_file(session, data)}
+    if session.last_good_document is not None and is_good(fields):
+        values["last_good_document"] = None
     BrowserSession.objects.filter(pk=session.pk).update(**values)
     for name, value in values.items():
         setattr(session, name, value)
 
 
 def _write_file(session: BrowserSession, data: bytes) -> dict[str, int]:
-    """Write the document of a mirrored session; give the file's stamp, as columns have it."""
+    """Write the document of a mirrored session; return the facts of the file, as columns have them."""
     if session.directory is None:
         return {}
     try:
-        with SessionFolder(session.directory.path) as folder:
-            stamp = folder.write(session.file_name, data)
+        with open_folder(session.directory) as folder:
+            facts = folder.write(session.file_name, data, access=access_of(session))
     except OSError as error:
+        if message := disk_full_message(error, folder=session.directory.path):
+            raise SessionException(f"The file of “{session.name}” was not changed. {message}") from None
         raise SessionException(
             f"The file of “{session.name}” cannot be written to {session.directory.path}: {error.strerror}. "
             "Nothing was changed."
         ) from None
-    return {
-        "file_inode": stamp.inode,
-        "file_modified_ns": stamp.modified_ns,
-        "file_changed_ns": stamp.changed_ns,
-    }
+    return facts.as_columns()
 
 
 def current_document(session: BrowserSession) -> bytes:
-    """The document as it is now: that of the file, where it was written since it was read."""
+    """The document as it is now: that of the file, where it was written since it was read.
+
+    Raises: BusyFile: another process has the file open for writing; nothing may replace it now.
+    """
     stamp = stamp_of(session)
     if session.directory is not None and stamp is not None:
-        with suppress(OSError, SkippedFile), SessionFolder(session.directory.path) as folder:
-            if not folder.is_unchanged(session.file_name, stamp):
-                return folder.read(session.file_name, max_bytes=settings.RAPTOR_MAX_DOCUMENT_BYTES)[0]
+        with suppress(OSError), open_folder(session.directory) as folder:
+            try:
+                return folder.read(session.file_name, max_bytes=settings.RAPTOR_MAX_DOCUMENT_BYTES).data
+            except BusyFile:
+                raise
+            except SkippedFile:
+                pass
     return bytes(session.document)

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management import CommandError
 
-from sessions_app.management.output import bytes_of, printable
+from sessions_app.management.output import bytes_of, printable_name
 from sessions_app.models import CleanupRun
 from sessions_app.session.criteria import REASONS
 from sessions_app.text import count_of
@@ -92,7 +92,7 @@ class CleanupReport:
         yield f"{count_of(run.skipped_count, 'session')} changed after the preview, and stayed."
         named = run.skipped_sessions[:NAMED_LIMIT]
         for skipped in named:
-            name = printable(f"{skipped['namespace']}/{skipped['name']}")
+            name = printable_name(f"{skipped['namespace']}/{skipped['name']}")
             yield f"  {name}: {skipped['because']}"
         if named and run.skipped_count > len(named):
             yield f"  … and {run.skipped_count - len(named):,} more."

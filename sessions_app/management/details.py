@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from sessions_app.management.listing import Judgement
-from sessions_app.management.output import bytes_of, local, printable
+from sessions_app.management.output import bytes_of, local, printable, printable_name
 from sessions_app.models import ArchivedSession, BrowserSession
 from sessions_app.session.document import read_document
 from sessions_app.session.endpoint import Endpoint, mask_endpoints
@@ -84,7 +84,7 @@ class SessionDetails:
             "Pinned": "yes" if session.is_pinned else "no",
             "File": f"{session.directory.path}/{session.file_name}" if session.directory else "",
         }
-        lines = [printable(str(session))]
+        lines = [printable_name(str(session))]
         lines += [f"  {label + ':':15} {printable(value) or 'none'}" for label, value in facts.items()]
         for kind, found in (("Problem", session.problem_set), ("Warning", self.warnings)):
             for member in found:
@@ -102,7 +102,11 @@ def find_similar(name: str, namespace: str) -> str:
     elsewhere = BrowserSession.objects.filter(name=name).values_list("namespace", flat=True)[:3]
     if elsewhere:
         return f"There is one in: {', '.join(map(printable, elsewhere))} (--namespace)."
-    archived = ArchivedSession.objects.filter(namespace=namespace, name=name).defer("document").first()
+    archived = (
+        ArchivedSession.objects.filter(namespace=namespace, name=name)
+        .defer("document", "last_good_document")
+        .first()
+    )
     if archived:
         return f"It was removed by run {archived.run_id} and is in the archive."
     names = BrowserSession.objects.filter(namespace=namespace).order_by("name").values_list("name", flat=True)

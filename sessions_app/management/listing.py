@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.management.base import OutputWrapper
 from django.db.models import Q
 
-from sessions_app.management.output import WrongUsage, local, printable, read_instant
+from sessions_app.management.output import WrongUsage, local, printable, printable_name, read_instant
 from sessions_app.models import BrowserSession
 from sessions_app.models.clock import database_now
 from sessions_app.session.criteria import Criteria, InvalidCriteria
@@ -55,7 +55,7 @@ class Listed(NamedTuple):
         marks = ["pinned"] * self.is_pinned + ["expired"] * self.is_expired
         remarks = ", ".join(marks + self.problems.codes + self.warnings.codes) or "ok"
         return (
-            f"{printable(f'{self.namespace}/{self.name}'):50}  {printable(self.browser_type):8}  "
+            f"{printable_name(f'{self.namespace}/{self.name}'):50}  {printable(self.browser_type):8}  "
             f"{local(self.last_accessed):16}  {count_of(self.size_bytes, 'byte'):>15}  {remarks}"
         )
 

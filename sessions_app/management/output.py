@@ -26,8 +26,11 @@ from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 
 from sessions_app.deadline import Deadline
+from sessions_app.session.lookalikes import reveal
 from sessions_app.session.masking import safe_message
 from sessions_app.text import count_of
+from sessions_app.transactions.disk import disk_full_message
+from sessions_app.transactions.reserve import open_database
 
 FAILED = 1
 WRONG_USAGE = 2
@@ -52,6 +55,7 @@ class ReportingCommand(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
+            open_database()
             return super().execute(*args, **options)
         except BrokenPipeError as error:
             # The reader, such as head, has seen enough: end the query, and let no flush at exit fail again.
@@ -60,7 +64,11 @@ class ReportingCommand(BaseCommand):
             raise SystemExit(FAILED) from None
         except UnicodeEncodeError:
             raise WrongUsage("An argument holds bytes that are not UTF-8.") from None
-        except DatabaseError as error:
+        except (DatabaseError, OSError) as error:
+            if message := disk_full_message(error):
+                raise CommandError(message) from None
+            if isinstance(error, OSError):
+                raise
             raise CommandError(safe_message(error)) from None
 
     def write_json(self, report: dict[str, Any]) -> None:
@@ -128,6 +136,12 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def printable_name(name: str) -> str:
+    """Write the name of a session so that it cannot be taken for another one that looks alike."""
+    text, revealed = printable(name), reveal(name)
+    return f"{text} ({revealed})" if revealed not in ("", text) else text
 
 
 def _unstyled(text: str) -> str:

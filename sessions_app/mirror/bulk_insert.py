@@ -14,6 +14,7 @@ from django.db import connection
 from sessions_app.models import BrowserSession
 from sessions_app.models.clock import database_now
 from sessions_app.session.document import DocumentFields
+from sessions_app.transactions.reserve import refuse_growth
 
 # The columns in their order, with PostgreSQL's name of the type.
 COLUMNS = {
@@ -25,6 +26,9 @@ COLUMNS = {
     "size_bytes": "int8",
     "file_modified_ns": "int8",
     "file_changed_ns": "int8",
+    "file_mode": "int4",
+    "file_owner": "int8",
+    "file_group": "int8",
     "session_id": "text",
     "cdp_url": "text",
     "browser_type": "text",
@@ -43,8 +47,11 @@ def insert_sessions(rows: Iterable[Row]) -> None:
     Args:
         rows: With the values of the document as ``document_writer`` gives them. They are taken one by
             one, so PostgreSQL stores one while the next is made.
-    Raises: IntegrityError: a name is taken; nothing may be kept of the transaction.
+    Raises:
+        IntegrityError: a name is taken; nothing may be kept of the transaction.
+        NoRoom: the disk is full, and its last space is for removing sessions.
     """
+    refuse_growth()
     table = connection.ops.quote_name(BrowserSession._meta.db_table)
     columns = ", ".join(map(connection.ops.quote_name, COLUMNS))
     with connection.cursor() as cursor:

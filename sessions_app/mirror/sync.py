@@ -6,38 +6,43 @@ vanished goes to the archive through ``cleanup``, as every removal does.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from sessions_app.cleanup import plan_cleanup, run_cleanup, write_owed_files
+from sessions_app.cleanup import (
+    describe_access,
+    pinned_files,
+    plan_cleanup,
+    run_cleanup,
+    write_owed_files,
+)
 from sessions_app.deadline import Deadline
 from sessions_app.mirror.bulk_insert import Row, document_writer, insert_sessions
-from sessions_app.models import ArchivedSession, BrowserSession, DatabaseClock, SessionDirectory
+from sessions_app.mirror.leftovers import settle_left_aside, without_left_behind
+from sessions_app.mirror.looks import Looks, is_good
+from sessions_app.mirror.reading import File, FileReader
+from sessions_app.mirror.vanished import Loss, release_loss
+from sessions_app.models import BrowserSession, CleanupRun, DatabaseClock, SessionDirectory
 from sessions_app.session.criteria import SELECTION_LIMIT, Criteria
 from sessions_app.session.document import parse_document
 from sessions_app.session.files import (
     SUFFIX,
-    FileStamp,
+    BusyFile,
+    FileFacts,
     SessionFolder,
-    SkippedFile,
-    stamp_of,
     stamp_values,
 )
 from sessions_app.session.sync_result import SyncResult
-from sessions_app.transactions import repeatable_transaction
+from sessions_app.transactions import repeatable_transaction, retried_when_busy
 
 _T = TypeVar("_T")
-_File = tuple[str, bytes, FileStamp]
 
-# Rows of one transaction, and bytes of documents in memory, whichever is reached first.
+# Rows of one transaction; the bytes of documents in memory are bounded as well (reading.LOT_BYTES).
 BATCH_SIZE = 2_000
-BATCH_BYTES = 16 * 1024 * 1024
 
 
 class ClaimLost(Exception):
@@ -61,21 +66,41 @@ class Mirror:
         self.deadline = deadline
         self.progress = progress
         self.time_zone = timezone.get_default_timezone()
-        self.max_bytes = settings.RAPTOR_MAX_DOCUMENT_BYTES
         self.written = document_writer()
+        self.is_scheduled = False
 
     def sync(self, *, trigger: str, actor: str) -> None:
+        self.is_scheduled = trigger == CleanupRun.Trigger.SCHEDULE
         added, changed, missing, owed = self._compare()
-        self._settle_left_aside()
+        left = self.result.unchanged + len(changed)
+        loss = Loss(frozenset(missing), left, is_empty=not (left or added))
+        missing = release_loss(self.directory, loss, self.result, trigger=trigger, actor=actor)
+        added = self._with_usable_names(added)
+        self.looks = Looks(self.directory, renew_claim=self._renew_claim)
+        self.reader = FileReader(self.folder, self.looks, self.result, is_scheduled=self.is_scheduled)
+        unsure = settle_left_aside(self.directory, self.folder, self.looks, self.result)
         self.folder.remove_abandoned()
         if owed:
             missing += self._pay(owed)
-        for names in self._in_time(self._with_usable_names(added), BATCH_SIZE):
-            self._add(self._without_left_behind(names))
-        for pairs in self._in_time(sorted(changed.items(), key=lambda pair: pair[1]), BATCH_SIZE):
-            self._update(dict(pairs))
+        due = self.reader.choose((*added, *changed), unsure)
+        added, changed = _among(due, added, changed)
+        self._take_in(added, changed)
+        if self.reader.undecided and not self.is_scheduled:
+            self._take_in_after_waiting(added, changed)
         for ids in self._in_time(missing, SELECTION_LIMIT):
             self._archive_vanished(ids, trigger=trigger, actor=actor)
+
+    def _take_in(self, added: list[str], changed: dict[str, int]) -> None:
+        for names in self._in_time(added, BATCH_SIZE):
+            self._add(without_left_behind(self.directory, self.folder, names, self.result))
+        for pairs in self._in_time(sorted(changed.items(), key=lambda pair: pair[1]), BATCH_SIZE):
+            self._update(dict(pairs))
+
+    def _take_in_after_waiting(self, added: list[str], changed: dict[str, int]) -> None:
+        names = self.reader.wait(self._renew_claim, self.deadline)
+        self._take_in(*_among(names, added, changed))
+        for name in self.reader.undecided:
+            self.result.skip(name, BusyFile())
 
     def _in_time(self, items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
         """Take items in batches until the deadline; what is left is as new to the next sync."""
@@ -122,26 +147,13 @@ class Mirror:
         return added, changed, missing, owed
 
     def _pay(self, owed: list[int]) -> list[int]:
-        """Write the files of sessions that came back; tell those whose place another file has taken."""
-        try:
-            write_owed_files(self.directory, self.folder)
-        except OSError as error:
-            self.result.skip(str(self.folder.path), f"cannot be written to: {error.strerror}")
-            return []
-        unpaid = BrowserSession.objects.filter(pk__in=owed, file_changed_ns=None)
-        return list(unpaid.values_list("pk", flat=True))
-
-    def _settle_left_aside(self) -> None:
-        """End the removals that a crash cut off between setting a file aside and unlinking it."""
-        for aside in self.folder.left_aside:
-            owner_id = self.folder.owner_id(aside) or 0
-            owner = ArchivedSession.objects.filter(directory=self.directory, pk=owner_id).first()
-            if owner is None:
-                continue
-            try:
-                self.result.left_behind += self.folder.settle(aside, owner.file_name, stamp_of(owner))
-            except OSError as error:
-                self.result.skip(aside, f"was cleaned up, but cannot be removed: {error.strerror}")
+        """Write the files of sessions that came back; return those whose place another file has taken."""
+        paid = write_owed_files(self.directory, self.folder)
+        self.result.written += paid.written
+        self.result.notes += describe_access(paid.changed_access)
+        if paid.error:
+            self.result.skip(str(self.folder.path), f"cannot be written to: {paid.error}")
+        return list(set(owed).intersection(paid.taken))
 
     def _with_usable_names(self, names: list[str]) -> list[str]:
         usable = []
@@ -154,37 +166,8 @@ class Mirror:
                 usable.append(name)
         return usable
 
-    def _without_left_behind(self, names: Sequence[str]) -> Sequence[str]:
-        """Remove the files of sessions that a cleanup archived before it was killed.
-
-        The stamp holds the ctime, so a file that somebody put back is another one and comes in again.
-        """
-        removed = ArchivedSession.objects.filter(directory=self.directory, has_vanished=False)
-        # Asked for each batch, after the known files were read: a cleanup may be at work.
-        if not removed.exists():
-            return names
-        left_behind: dict[str, list[ArchivedSession]] = defaultdict(list)
-        for session in removed.filter(file_name__in=names).defer("document"):
-            left_behind[session.file_name].append(session)
-        fresh = []
-        for name in names:
-            try:
-                if not any(self._finish_removal(session) for session in left_behind.get(name, ())):
-                    fresh.append(name)
-            except OSError as error:
-                self.result.skip(name, f"was cleaned up, but cannot be removed: {error.strerror}")
-        return fresh
-
-    def _finish_removal(self, session: ArchivedSession) -> bool:
-        stamp = stamp_of(session)
-        if stamp is None or not self.folder.is_unchanged(session.file_name, stamp):
-            return False
-        is_removed = self.folder.remove(session.file_name, stamp, owner_id=session.pk)
-        self.result.left_behind += is_removed
-        return is_removed
-
     def _add(self, names: Sequence[str]) -> None:
-        for lot in self._read(names):
+        for lot in self.reader.read(names):
             while lot:
                 try:
                     self._insert(lot)
@@ -196,34 +179,35 @@ class Mirror:
                         raise
                     lot = free
 
-    def _insert(self, lot: list[_File]) -> None:
+    @retried_when_busy
+    def _insert(self, lot: list[File]) -> None:
         with repeatable_transaction():
             self._renew_claim()
             insert_sessions(self._rows(lot))
             self._pin_again([name for name, _, _ in lot])
         self.result.added += len(lot)
+        self.looks.forget(name for name, _, _ in lot)
         self.progress(len(lot))
 
     def _pin_again(self, names: list[str]) -> None:
         """Pin the sessions whose files are back, as on a volume that was away for a while."""
-        vanished = ArchivedSession.objects.filter(directory=self.directory, has_vanished=True, is_pinned=True)
-        pinned = set(vanished.values_list("file_name", flat=True)) & set(names) if vanished.exists() else ()
-        if pinned:
-            back = BrowserSession.objects.filter(directory=self.directory, file_name__in=pinned)
-            back.update(is_pinned=True)
+        if pinned := pinned_files(self.directory, names):
+            own = BrowserSession.objects.filter(directory=self.directory)
+            own.filter(file_name__in=pinned).update(is_pinned=True)
 
-    def _rows(self, lot: list[_File]) -> Iterator[Row]:
+    def _rows(self, lot: list[File]) -> Iterator[Row]:
         owner = (self.directory.namespace, self.directory.pk)
-        for file_name, data, stamp in lot:
+        for file_name, data, facts in lot:
             fields = parse_document(data, time_zone=self.time_zone)
-            yield (*owner, session_name(file_name), file_name, *stamp, *self.written(fields, data))
+            yield (*owner, session_name(file_name), file_name, *facts, *self.written(fields, data))
 
+    @retried_when_busy
     def _renew_claim(self) -> None:
         own = SessionDirectory.objects.filter(pk=self.directory.pk, sync_number=self.directory.sync_number)
         if not own.update(claimed_at=DatabaseClock()):
             raise ClaimLost
 
-    def _without_taken(self, lot: list[_File]) -> list[_File]:
+    def _without_taken(self, lot: list[File]) -> list[File]:
         """Leave out the files whose names are those of other sessions in the namespace, or of sessions
         that were saved to this folder meanwhile."""
         namespace = self.directory.namespace
@@ -240,48 +224,45 @@ class Mirror:
         return [file for file in lot if session_name(file[0]) not in taken]
 
     def _update(self, changed: dict[str, int]) -> None:
-        for lot in self._read(changed):
-            pks = [changed[name] for name, _, _ in lot]
-            before = dict(BrowserSession.objects.filter(pk__in=pks).values_list("pk", "document"))
-            with transaction.atomic():
-                self._renew_claim()
-                for pk, (_, data, stamp) in zip(pks, lot, strict=True):
-                    values = self._values(data, stamp, is_same=bytes(before.get(pk, b"")) == data)
-                    self.result.changed += BrowserSession.objects.filter(pk=pk).update(**values)
+        for lot in self.reader.read(changed):
+            updated, held_back = self._update_rows([changed[name] for name, _, _ in lot], lot)
+            self.result.changed += updated
+            self.looks.note_broken((name, data, facts.stamp) for name, data, facts in held_back)
+            self.looks.forget({name for name, _, _ in lot}.difference(name for name, _, _ in held_back))
             self.progress(len(lot))
 
-    def _values(self, data: bytes, stamp: FileStamp, *, is_same: bool) -> dict[str, Any]:
-        """What a file that was written again changes in its session."""
-        values: dict[str, Any] = {
-            "file_inode": stamp.inode,
-            "file_modified_ns": stamp.modified_ns,
-            "file_changed_ns": stamp.changed_ns,
-        }
-        if is_same:
+    @retried_when_busy
+    def _update_rows(self, pks: list[int], lot: list[File]) -> tuple[int, list[File]]:
+        """Write changed documents to their sessions; return their number, and the files held back."""
+        rows = BrowserSession.objects.filter(pk__in=pks).values_list("pk", "document", "problems")
+        before = {pk: (bytes(document), problems) for pk, document, problems in rows}
+        updated, held_back = 0, []
+        with transaction.atomic():
+            self._renew_claim()
+            for pk, file in zip(pks, lot, strict=True):
+                values = self._values(*file, *before.get(pk, (b"", None)))
+                if values is None:
+                    held_back.append(file)
+                else:
+                    updated += BrowserSession.objects.filter(pk=pk).update(**values)
+        return updated, held_back
+
+    def _values(
+        self, name: str, data: bytes, facts: FileFacts, document_before: bytes, problems: int | None
+    ) -> dict[str, Any] | None:
+        """Return what a file that was written again changes in its session; None where it is held back."""
+        values: dict[str, Any] = {**facts.as_columns()}
+        if data == document_before:
             # The same bytes again: plans that list the session still hold.
             return {**values, "updated_at": F("updated_at")}
         fields = parse_document(data, time_zone=self.time_zone)
+        if is_good(fields):
+            values["last_good_document"] = None
+        elif problems == 0:
+            if self.is_scheduled and self.looks.holds_back(name, data):
+                return None
+            values["last_good_document"] = document_before
         return {**values, **fields._asdict(), "document": data, "size_bytes": len(data)}
-
-    def _read(self, names: Iterable[str]) -> Iterator[list[_File]]:
-        """Read the documents, in lots of bounded bytes; what cannot be read is told and skipped."""
-        lot: list[_File] = []
-        lot_bytes = 0
-        for name in names:
-            try:
-                data, stamp = self.folder.read(name, max_bytes=self.max_bytes)
-            except SkippedFile as reason:
-                self.result.skip(name, reason)
-            except FileNotFoundError:
-                continue
-            else:
-                lot.append((name, data, stamp))
-                lot_bytes += len(data)
-                if lot_bytes >= BATCH_BYTES:
-                    yield lot
-                    lot, lot_bytes = [], 0
-        if lot:
-            yield lot
 
     def _archive_vanished(self, ids: Sequence[int], *, trigger: str, actor: str) -> None:
         # Those that a cleanup took meanwhile are no news for the ledger.
@@ -290,8 +271,15 @@ class Mirror:
         if vanished := tuple(still_live):
             criteria = Criteria(session_ids=vanished, has_vanished=True, namespace=self.directory.namespace)
             plan = plan_cleanup(criteria, trigger=trigger, actor=actor)
-            run = run_cleanup(plan, deadline=self.deadline)
-            self.result.vanished += run.removed_count
+            self.result.vanished += run_cleanup(plan, deadline=self.deadline).removed_count
+
+
+def _among(
+    names: Collection[str], added: list[str], changed: dict[str, int]
+) -> tuple[list[str], dict[str, int]]:
+    return [name for name in added if name in names], {
+        name: pk for name, pk in changed.items() if name in names
+    }
 
 
 def session_name(file_name: str) -> str:

@@ -4,7 +4,12 @@ from sessions_app.models.directory import SessionDirectory, UnsettledFile
 from sessions_app.models.namespace import LimitedNamespace
 from sessions_app.models.policy import CleanupPolicy, CleanupStep, PolicyChange
 from sessions_app.models.run import CleanupRun, PlannedSessions
-from sessions_app.models.session import BrowserSession, SessionQuerySet, StoredSession
+from sessions_app.models.session import (
+    BrowserSession,
+    LastRun,
+    SessionQuerySet,
+    StoredSession,
+)
 from sessions_app.models.snapshot import StorageSnapshot
 
 __all__ = [
@@ -14,6 +19,7 @@ __all__ = [
     "CleanupRun",
     "CleanupStep",
     "DatabaseClock",
+    "LastRun",
     "LimitedNamespace",
     "PlannedSessions",
     "PolicyChange",

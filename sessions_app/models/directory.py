@@ -31,6 +31,12 @@ class SessionDirectory(models.Model):
     sync_number = models.BigIntegerField(default=0, editable=False)
     claimed_at = models.DateTimeField(null=True, editable=False)
     error = models.TextField(blank=True, default="", editable=False)
+    write_error = models.TextField(
+        blank=True,
+        default="",
+        editable=False,
+        help_text="Why files of sessions that came back could not be written the last time.",
+    )
     swept_from = models.DateTimeField(
         null=True, editable=False, help_text="Scheduled sweeps leave its sessions alone before this instant."
     )

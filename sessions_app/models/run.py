@@ -96,6 +96,10 @@ class CleanupRun(models.Model):
     undo_started_at = models.DateTimeField(null=True)
     undone_at = models.DateTimeField("undone", null=True)
     undo_position = models.BigIntegerField(default=0)
+    changed_access: models.JSONField[dict[str, int], dict[str, int]] = models.JSONField(
+        default=dict,
+        help_text="Files that came back with another owner, group or mode than before: how many of each.",
+    )
     keeps_archive = models.BooleanField(
         default=True, help_text="Off: what it removes is deleted for good, and cannot be undone."
     )
@@ -167,6 +171,9 @@ class CleanupRun(models.Model):
 
     def is_outdated(self, now: datetime) -> bool:
         """Whether it is a plan of over a day ago, which is made again and not run."""
+        if self.criteria_json.get("has_vanished"):
+            # Its run looks for each file again, so its age does not matter.
+            return False
         is_plan = self.state in (self.State.PLANNED, self.State.HELD) and self.attempt == 0
         return is_plan and self.planned_at < now - PLAN_LIMIT
 

@@ -106,6 +106,18 @@ class StoredSession(models.Model):
         return Problem(self.problems or 0)
 
 
+class LastRun(models.Func):
+    """The run that a session came back from last, out of ``past_runs``; the same text as in the index."""
+
+    output_field = models.BigIntegerField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(compiler, connection, template="JSON_EXTRACT(%(expressions)s, '$[#-1]')")
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(compiler, connection, template="((%(expressions)s ->> -1)::bigint)")
+
+
 class RemovalRefused(TypeError):
     """Something else than a cleanup was to delete sessions."""
 
@@ -195,6 +207,18 @@ class BrowserSession(StoredSession):
             # The files that a sync knows of.
             models.Index(
                 fields=("directory",), condition=Q(directory__isnull=False), name="session_directory"
+            ),
+            # The sessions that came back and whose files are still to be written, of a folder and of a run.
+            models.Index(
+                fields=("directory", "id"),
+                condition=Q(directory__isnull=False, file_changed_ns__isnull=True),
+                name="session_owed",
+            ),
+            models.Index(
+                LastRun("past_runs"),
+                "directory",
+                condition=Q(directory__isnull=False, file_changed_ns__isnull=True),
+                name="session_owed_by_run",
             ),
             # The pinned ones, and how many there are.
             models.Index(

@@ -8,10 +8,10 @@ from functools import reduce
 from operator import or_
 
 from django.conf import settings
-from django.db.models import Case, Count, IntegerField, Q, Sum, Value, When
+from django.db.models import Case, Count, Exists, IntegerField, Q, Sum, Value, When
 
-from sessions_app.cleanup import scope_totals
-from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, CleanupStep
+from sessions_app.cleanup import scope_totals, without_unswept
+from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, CleanupStep, SessionDirectory
 from sessions_app.models.clock import database_now
 from sessions_app.policies.sweeps import approval_reason, criteria_of, meets_conditions, scope_of
 from sessions_app.session.criteria import Criteria
@@ -64,11 +64,16 @@ def preview(policy: CleanupPolicy, *, as_of: datetime | None = None, is_manual: 
         meets_conditions(policy, scope_count, scope_bytes),
         keeps_archive=settings.RAPTOR_ARCHIVE_DAYS > 0,
     )
-    steps = [(step, criteria_of(step)) for step in policy.steps.all()]
-    totals = _totals_by_step([criteria for _, criteria in steps], as_of)
+    # The subquery is part of the query of the steps, because such a directory is rare.
+    has_unswept = Exists(SessionDirectory.objects.filter(swept_from__gt=as_of))
+    steps = list(policy.steps.annotate(has_unswept=has_unswept))
+    asked = [criteria_of(step) for step in steps]
+    if not is_manual and steps and steps[0].has_unswept:
+        asked = without_unswept(asked, as_of)
+    totals = _totals_by_step(asked, as_of)
     removed_count = removed_bytes = 0
     is_reached = True
-    for number, (step, criteria) in enumerate(steps):
+    for number, (step, criteria) in enumerate(zip(steps, asked, strict=True)):
         count, size, pinned = totals.get(number, (0, 0, 0))
         left = (scope_count - removed_count, scope_bytes - removed_bytes)
         is_reached = is_reached and meets_conditions(policy, *left)

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from sessions_app.models import CleanupPolicy, CleanupRun
 from sessions_app.queue.enqueue import Task, enqueue
+from sessions_app.transactions import retried_when_busy
 
 FIELD_COUNT = 5
 RETRY_PERIOD = timedelta(hours=1)
@@ -79,13 +80,18 @@ def start_due(now: datetime) -> list[CleanupPolicy]:
     started = []
     for policy in _scheduled().filter(next_run_at__lte=now):
         if due_at := policy.next_run_at:
-            # If the database is the queue, one transaction makes both visible together. A sweep that is
-            # refused at once then finds the advanced policy and can move it back.
-            with transaction.atomic():
-                enqueue(Task.SWEEP, policy.pk, due_at.isoformat())
-                _move(policy, next_run(policy, after=now))
+            _start(policy, due_at, next_run(policy, after=now))
             started.append(policy)
     return started
+
+
+@retried_when_busy
+def _start(policy: CleanupPolicy, due_at: datetime, next_run_at: datetime | None) -> None:
+    # If the database is the queue, one transaction makes both visible together. A sweep that is
+    # refused at once then finds the advanced policy and can move it back.
+    with transaction.atomic():
+        enqueue(Task.SWEEP, policy.pk, due_at.isoformat())
+        _move(policy, next_run_at)
 
 
 def retry_in_a_minute(policy: CleanupPolicy, due_at: datetime, *, now: datetime) -> bool:
@@ -131,6 +137,7 @@ def _scheduled() -> QuerySet[CleanupPolicy]:
     return CleanupPolicy.objects.filter(is_enabled=True).exclude(schedule="")
 
 
+@retried_when_busy
 def _move(policy: CleanupPolicy, next_run_at: datetime | None) -> int:
     """Store the next run of a policy unless it was changed in the meantime."""
     unmoved = CleanupPolicy.objects.filter(pk=policy.pk, next_run_at=policy.next_run_at)

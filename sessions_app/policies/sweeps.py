@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from django.conf import settings
@@ -27,6 +27,7 @@ from sessions_app.deadline import Deadline
 from sessions_app.models import CleanupPolicy, CleanupRun, CleanupStep
 from sessions_app.session.criteria import Criteria
 from sessions_app.text import count_of
+from sessions_app.transactions import retry_when_busy
 
 logger = logging.getLogger(__name__)
 _State = CleanupRun.State
@@ -131,7 +132,7 @@ def has_policy_changed(run: CleanupRun) -> bool:
     if run.policy is None or run.step_position is None:
         return False
     step = run.policy.steps.filter(position=run.step_position).first()
-    return step is None or run.criteria != criteria_of(step)
+    return step is None or replace(run.criteria, not_directories=()) != criteria_of(step)
 
 
 def sweep(
@@ -232,7 +233,8 @@ def _run_step(
         run_cleanup(run, deadline=deadline, progress=progress)
     except CleanupRefused:
         if planned is None:
-            CleanupRun.objects.filter(pk=run.pk, state=_State.PLANNED, attempt=0).delete()
+            unused = CleanupRun.objects.filter(pk=run.pk, state=_State.PLANNED, attempt=0)
+            retry_when_busy(unused.delete)
         raise
     result.made_progress = True
     result.is_interrupted = run.state == _State.INTERRUPTED

@@ -7,6 +7,8 @@ from typing import Any
 
 from django_q.tasks import async_task
 
+from sessions_app.transactions import retry_when_busy
+
 
 class Task(StrEnum):
     """The tasks of ``sessions_app.tasks``. Queue rows contain these names, so they must not change."""
@@ -25,4 +27,4 @@ class Task(StrEnum):
 
 def enqueue(task: Task, *arguments: Any) -> None:
     """Queue a task for the worker; it is delivered at least once."""
-    async_task(task.value, *arguments)
+    retry_when_busy(lambda: async_task(task.value, *arguments))

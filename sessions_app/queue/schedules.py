@@ -14,6 +14,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 from django_q.models import Schedule
 
+from sessions_app.transactions import retried_when_busy
+
 ARCHIVE_TIME = time(3, 0)
 FIRST_DELAY = timedelta(minutes=1)
 """Delay of the first run of a task that runs every few minutes."""
@@ -88,6 +90,7 @@ class SchedulesResult:
         return asdict(self)
 
 
+@retried_when_busy
 def sync_schedules(*, now: datetime) -> SchedulesResult:
     """Update the schedules of the panel's tasks; a second call changes nothing."""
     result = SchedulesResult()

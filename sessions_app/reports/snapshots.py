@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 from django.db import transaction
@@ -20,6 +21,7 @@ from sessions_app.models import (
 )
 from sessions_app.reports.aggregate import largest, report_with_parts, storage_report
 from sessions_app.reports.report import StorageReport
+from sessions_app.transactions import retry_when_busy
 
 SMALL_COUNT = 20_000
 """Maximum number of sessions that a page counts; above it, the worker counts."""
@@ -118,6 +120,10 @@ def take_snapshot(*, as_of: datetime, max_age_days: float) -> StorageSnapshot:
     """
     limited = list(LimitedNamespace.objects.values_list("namespace", flat=True))
     report, parts = report_with_parts(limited, as_of=as_of, max_age_days=max_age_days)
+    return retry_when_busy(partial(_keep, report, parts, as_of))
+
+
+def _keep(report: StorageReport, parts: dict[str, StorageReport], as_of: datetime) -> StorageSnapshot:
     reclaimable = report.would_free["either"]
     with transaction.atomic():
         snapshot = StorageSnapshot.objects.create(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from django.db.models import F, IntegerField, Q, Value
+from django.db.models import F, Func, IntegerField, Q, Value
 from django.db.models.expressions import Case, Combinable, When
 
 from sessions_app.session.problems import UNREADABLE, CodedFlag, Problem, is_expired, is_invalid
@@ -48,6 +49,26 @@ def count_reasons(groups: Iterable[tuple[int, int]]) -> dict[str, int]:
     return dict(counts)
 
 
+class _ListedIds(Func):
+    """The ids of a list as rows, of which a statement can hold any number: they are one parameter."""
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(
+            compiler, connection, template="(SELECT value FROM JSON_EACH(%(expressions)s))", **context
+        )
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        template = "(SELECT JSONB_ARRAY_ELEMENTS_TEXT((%(expressions)s)::jsonb)::bigint)"
+        return self.as_sql(compiler, connection, template=template, **context)
+
+
+def has_id(ids: tuple[int, ...]) -> Q:
+    """The sessions with these primary keys."""
+    if len(ids) <= SELECTION_LIMIT:
+        return Q(pk__in=ids)
+    return Q(pk__in=_ListedIds(Value(json.dumps(ids)), output_field=IntegerField()))
+
+
 class InvalidCriteria(ValueError):
     """The criteria are empty, or a value is out of range."""
 
@@ -66,7 +87,11 @@ class Criteria:
         namespace: Scope; blank for all namespaces.
         not_namespaces: Scope: namespaces that are hidden from the user (``access.visibility``).
         browser_type: Scope; blank for all.
+        not_directories: Session directories (primary keys) that are left out, though their sessions count in
+            the scope: scheduled sweeps do not touch them yet.
         directory: Scope: primary key of the session directory.
+        settle_seconds: Leave out mirrored sessions that were written less than this before the plan; set by
+            scheduled plans. Equal criteria may differ in it.
     Raises: InvalidCriteria: no criterion is given, or a value is out of range.
     """
 
@@ -81,6 +106,8 @@ class Criteria:
     not_namespaces: tuple[str, ...] = ()
     browser_type: str = ""
     directory: int | None = None
+    not_directories: tuple[int, ...] = ()
+    settle_seconds: float = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         if not (self.expired or self.invalid or self.all or self.is_selection):
@@ -112,15 +139,18 @@ class Criteria:
                 "session_ids": None if ids is None else tuple(ids),
                 "selection": None if selection is None else Selection.from_json(selection),
                 "not_namespaces": tuple(data.get("not_namespaces", ())),
+                "not_directories": tuple(data.get("not_directories", ())),
             }
         )
 
     def to_json(self) -> dict[str, Any]:
-        data = {field.name: getattr(self, field.name) for field in fields(self)}
+        data = {given.name: getattr(self, given.name) for given in fields(self)}
         # Omit later keys that are not set, so that criteria stored earlier stay equal.
         later: dict[str, Any] = {
             "selection": self.selection and self.selection.to_json(),
             "not_namespaces": list(self.not_namespaces),
+            "not_directories": list(self.not_directories),
+            "settle_seconds": self.settle_seconds,
         }
         return {name: value for name, value in (data | later).items() if name not in later or value}
 
@@ -151,20 +181,23 @@ class Criteria:
 
     def matching(self, as_of: datetime) -> Q:
         """Match the sessions that meet these criteria, evaluated at an instant."""
+        scope = self.scope()
+        if self.not_directories:
+            scope &= ~Q(directory__in=self.not_directories)
         if self.all:
-            return self.scope()
+            return scope
         chosen = Q()
         if self.expired:
             chosen |= is_expired(self.cutoff(as_of))
         if self.invalid:
             chosen |= is_invalid()
         if self.session_ids is not None:
-            chosen |= Q(pk__in=self.session_ids)
+            chosen |= has_id(self.session_ids)
         if self.selection is not None:
             chosen |= self.selection.matching(as_of, self.cutoff(as_of))
         if self.has_vanished:
-            return self.scope() & chosen
-        return self.scope() & chosen & Q(is_pinned=False)
+            return scope & chosen
+        return scope & chosen & Q(is_pinned=False)
 
     def reasons(self, as_of: datetime) -> Combinable:
         """Return the reason bits of each matching session, as SQL."""
@@ -215,4 +248,7 @@ class Criteria:
             text += f", of browser type {self.browser_type}"
         if self.directory is not None:
             text += ", in one session directory"
+        if self.not_directories:
+            number = count_of(len(self.not_directories), "session directory", "session directories")
+            text += f", but not in {number} that scheduled sweeps leave alone for now"
         return text

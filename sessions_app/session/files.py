@@ -7,79 +7,90 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Self
+
+from sessions_app.session.file_access import FileAccess
+from sessions_app.session.file_facts import (
+    INODE_MASK,
+    STAMP_COLUMNS,
+    FileFacts,
+    FileStamp,
+    access_of,
+    stamp_of,
+    stamp_values,
+)
+from sessions_app.session.file_leases import is_open_for_writing, knows_all_writers
+from sessions_app.session.file_writing import TEMPORARY_PREFIX, complete_half, create_file, write_temporary
+from sessions_app.session.links import open_without_links
 
 SUFFIX = ".json"
-_ASIDE_PREFIX = ".removing-"
-_TEMPORARY_PREFIX = ".writing-"
+ASIDE_PREFIX = ".removing-"
 _ABANDONED_AFTER_SECONDS = 3_600
 _READ_ATTEMPTS = 3
-_INODE_MASK = (1 << 63) - 1  # what a signed 64-bit column holds
 
-
-class FileStamp(NamedTuple):
-    """Tells one state of a file from any other: a write, a rename or a copy has another stamp."""
-
-    inode: int
-    size_bytes: int
-    modified_ns: int
-    changed_ns: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> Self:
-        return cls(*stamp_values(status))
-
-    def is_same_content(self, other: FileStamp) -> bool:
-        """Compare all but the ctime, which our own renaming changes."""
-        return self[:3] == other[:3]
-
-
-def stamp_values(status: os.stat_result) -> tuple[int, int, int, int]:
-    """The values of a stamp, bare: for the one loop that takes a million."""
-    return (status.st_ino & _INODE_MASK, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-class Mirrored(Protocol):
-    """A session with the columns of the file that it was read from; each is None where it has no file."""
-
-    size_bytes: int
-
-    @property
-    def file_inode(self) -> int | None: ...
-    @property
-    def file_modified_ns(self) -> int | None: ...
-    @property
-    def file_changed_ns(self) -> int | None: ...
-
-
-def stamp_of(session: Mirrored) -> FileStamp | None:
-    """The state of the file that a mirrored session was read from; None where it has none."""
-    if session.file_inode is None or session.file_modified_ns is None or session.file_changed_ns is None:
-        return None
-    return FileStamp(
-        session.file_inode, session.size_bytes, session.file_modified_ns, session.file_changed_ns
-    )
+__all__ = [
+    "ASIDE_PREFIX",
+    "STAMP_COLUMNS",
+    "SUFFIX",
+    "BusyFile",
+    "FileContent",
+    "FileFacts",
+    "FileStamp",
+    "SessionFolder",
+    "SkippedFile",
+    "access_of",
+    "stamp_of",
+    "stamp_values",
+]
 
 
 class SkippedFile(Exception):
     """A file that is no document, or that cannot be read; the message says why."""
 
 
+class BusyFile(SkippedFile):
+    """A file that another process may be writing right now: nothing is known of it yet."""
+
+    def __init__(self, message: str = "is being written right now; the next sync tries again") -> None:
+        super().__init__(message)
+
+
+class FileContent(NamedTuple):
+    """What a file held at an instant at which no process was known to be writing to it.
+
+    Args:
+        is_closed: Off where the system does not show who has a file open: then the bytes are whole only if
+            the stamp stays the same for the settle time.
+    """
+
+    data: bytes
+    facts: FileFacts
+    is_closed: bool
+
+    @property
+    def stamp(self) -> FileStamp:
+        return self.facts.stamp
+
+
 class SessionFolder:
     """An open session directory.
 
-    Raises: OSError: there is no such folder, or it may not be read.
+    ``folders.open_folder`` opens the folder of a ``SessionDirectory`` and checks that it is the right one.
+
+    Raises: OSError: there is no such folder, it may not be read, or a link is in its path.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._fd = open_without_links(self.path)
+        status = os.fstat(self._fd)
+        self.identity = (status.st_dev & INODE_MASK, status.st_ino & INODE_MASK)
+        self._knows_writers = knows_all_writers(self._fd)
         self.left_aside: list[str] = []
         self.temporary: list[str] = []
 
@@ -98,10 +109,15 @@ class SessionFolder:
             for entry in entries:
                 if entry.name.endswith(SUFFIX):
                     yield entry
-                elif entry.name.startswith(_ASIDE_PREFIX):
+                elif entry.name.startswith(ASIDE_PREFIX):
                     self.left_aside.append(entry.name)
-                elif entry.name.startswith(_TEMPORARY_PREFIX):
+                elif entry.name.startswith(TEMPORARY_PREFIX):
                     self.temporary.append(entry.name)
+
+    def names_aside(self) -> list[str]:
+        """Return the files that stand aside during their removal, or since a crash."""
+        with os.scandir(self._fd) as entries:
+            return [entry.name for entry in entries if entry.name.startswith(ASIDE_PREFIX)]
 
     def remove_abandoned(self) -> None:
         """Remove what killed writers have left: half of a document, and its endpoint perhaps."""
@@ -110,109 +126,116 @@ class SessionFolder:
                 if time.time() - self._status(name).st_mtime > _ABANDONED_AFTER_SECONDS:
                     os.unlink(name, dir_fd=self._fd)
 
-    def read(self, file_name: str, *, max_bytes: int) -> tuple[bytes, FileStamp]:
-        """Read a whole document, and the stamp that it had before and after.
+    def read(self, file_name: str, *, max_bytes: int) -> FileContent:
+        """Read a whole document that no process has open for writing.
 
         Raises:
-            SkippedFile: it is over-large, no regular file, not readable, or being written right now.
+            BusyFile: a process has it open for writing, or has just changed it.
+            SkippedFile: it is over-large, not a regular file, or not readable.
             FileNotFoundError: it is gone.
         """
         for _ in range(_READ_ATTEMPTS):
             fd = self._open(file_name)
             try:
-                status = os.fstat(fd)
-                _check_is_document(status, max_bytes=max_bytes)
-                data = _read_all(fd, status.st_size)
-                is_settled = os.fstat(fd).st_ctime_ns == status.st_ctime_ns
+                before = os.fstat(fd)
+                _check_is_document(before, max_bytes=max_bytes)
+                data = _read_all(fd, before.st_size)
+                is_written = is_open_for_writing(fd) if self._knows_writers else None
+                # After the lease: a process that opened and closed the file since has changed its times.
+                after = os.fstat(fd)
             finally:
                 os.close(fd)
-            if is_settled and len(data) == status.st_size:
-                return data, FileStamp.of(status)
-        raise SkippedFile("is being written right now; the next sync tries again")
+            if is_written:
+                break
+            if len(data) == before.st_size and stamp_values(after) == stamp_values(before):
+                return FileContent(data, FileFacts.of(after), is_written is False)
+        raise BusyFile
 
-    def write(self, file_name: str, data: bytes) -> FileStamp:
-        """Write a document so that a reader, or a crash, sees the old one or the new one whole."""
-        temporary = self._write_temporary(data)
+    def write(self, file_name: str, data: bytes, *, access: FileAccess | None = None) -> FileFacts:
+        """Write a document so that a reader, or a crash, sees the old one or the new one whole.
+
+        The mode, owner and group of the file that it replaces are kept, as far as that is permitted.
+
+        Args:
+            access: What the file gets where it replaces none.
+        """
+        temporary = write_temporary(self._fd, data, self._access(file_name) or access)
         try:
             os.replace(temporary, file_name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
         except BaseException:
             os.unlink(temporary, dir_fd=self._fd)
             raise
         os.fsync(self._fd)
-        return FileStamp.of(self._status(file_name))
+        return FileFacts.of(self._status(file_name))
 
-    def _write_temporary(self, data: bytes) -> str:
-        name = f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with open(os.open(name, flags, 0o600, dir_fd=self._fd), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        return name
+    def _access(self, file_name: str) -> FileAccess | None:
+        with suppress(FileNotFoundError):
+            status = self._status(file_name)
+            return FileAccess.of(status) if stat.S_ISREG(status.st_mode) else None
+        return None
 
-    def create(self, file_name: str, data: bytes) -> FileStamp | None:
-        """Write a document where no file is, or where the same bytes lie already.
+    def create(self, file_name: str, data: bytes, *, access: FileAccess | None = None) -> FileFacts | None:
+        """Write a document where no file is, or where the same bytes, or the first of them, lie already.
 
-        Returns: The file's stamp, or None where another file is in the place; that one is left alone.
+        Args:
+            access: The mode, owner and group that the file gets, as far as that is permitted.
+        Returns: The facts of the file, or None where another file is in the place; it is left alone.
+        Raises:
+            BusyFile: another process may be writing the file that is in the place.
+            OSError: the folder cannot be written to.
         """
-        temporary = self._write_temporary(data)
         try:
-            with suppress(FileExistsError):
-                # link, unlike rename, never replaces.
-                os.link(temporary, file_name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
-        finally:
-            os.unlink(temporary, dir_fd=self._fd)
+            create_file(self._fd, file_name, data, access)
+        except FileExistsError:
+            found = self._read_at_most(file_name, data)
+            if found is None or found.data == data:
+                return found and found.facts
+            try:
+                # Complete only what a crash of ours may have left.
+                if not data.startswith(found.data) or not complete_half(self._fd, file_name, data, access):
+                    return None
+            except BlockingIOError as error:
+                raise BusyFile(f"cannot be completed: {error.strerror}; the next sync tries again") from None
         os.fsync(self._fd)
-        return FileStamp.of(self._status(file_name)) if self.holds(file_name, data) else None
+        found = self._read_at_most(file_name, data)
+        return found.facts if found and found.data == data else None
+
+    def _read_at_most(self, file_name: str, data: bytes) -> FileContent | None:
+        """Read a file that is not longer than some bytes; None where there is no such document."""
+        try:
+            return self.read(file_name, max_bytes=len(data))
+        except BusyFile:
+            raise
+        except (SkippedFile, FileNotFoundError):
+            return None
 
     def holds(self, file_name: str, data: bytes) -> bool:
-        """Tell whether the file has just these bytes."""
+        """Check whether the file has just these bytes."""
         try:
-            return self.read(file_name, max_bytes=len(data))[0] == data
+            return self.read(file_name, max_bytes=len(data)).data == data
         except (SkippedFile, FileNotFoundError):
             return False
 
-    def remove(self, file_name: str, stamp: FileStamp, *, owner_id: int) -> bool:
-        """Remove a file if it is still the one that the stamp was taken of.
+    @property
+    def fd(self) -> int:
+        """Descriptor of the folder, for the calls that take ``dir_fd``."""
+        return self._fd
 
-        Between a look and an unlink another process may put a new file in the place. So the file is
-        renamed aside first, looked at there, and put back if it is not the one that was judged.
+    def stamp(self, file_name: str) -> FileStamp:
+        """Return the stamp of a file as it is now. Raises: FileNotFoundError: it is gone."""
+        return FileStamp.of(self._status(file_name))
 
-        Args:
-            owner_id: Names the file while it is aside, so that ``settle`` can end what a crash cut off.
-        Returns: Whether the file is gone; False when another has taken its place.
-        Raises: OSError: the folder does not permit it.
-        """
-        if not self.is_unchanged(file_name, stamp):
-            return not self.has(file_name)
+    def holds_inode(self, file_name: str, inode: int | None, modified_ns: int | None) -> bool:
+        """Check whether the file is the one with this inode, not modified since."""
         try:
-            aside = f"{_ASIDE_PREFIX}{owner_id}"
-            os.rename(file_name, aside, src_dir_fd=self._fd, dst_dir_fd=self._fd)
-        except FileNotFoundError:
-            return True
-        return self.settle(aside, file_name, stamp)
-
-    def settle(self, aside: str, file_name: str, stamp: FileStamp | None) -> bool:
-        """End the removal of a file that stands aside: unlink it, or put it back if it is another."""
-        with suppress(FileNotFoundError):
-            is_judged = stamp is not None and FileStamp.of(self._status(aside)).is_same_content(stamp)
-            if not is_judged:
-                # link, unlike rename, never replaces: a still newer file in the place wins.
-                with suppress(FileExistsError):
-                    os.link(aside, file_name, src_dir_fd=self._fd, dst_dir_fd=self._fd, follow_symlinks=False)
-            os.unlink(aside, dir_fd=self._fd)
-            return is_judged
-        return True  # another process settled it
-
-    @staticmethod
-    def owner_id(aside: str) -> int | None:
-        """The session whose file stands aside under a name, None where the name is not one of ours."""
-        owner = aside.removeprefix(_ASIDE_PREFIX)
-        return int(owner) if owner.isascii() and owner.isdigit() else None
+            status = self._status(file_name)
+        except OSError:
+            return False
+        return (status.st_ino & INODE_MASK, status.st_mtime_ns) == (inode, modified_ns)
 
     def is_unchanged(self, file_name: str, stamp: FileStamp) -> bool:
         try:
-            return FileStamp.of(self._status(file_name)) == stamp
+            return self.stamp(file_name) == stamp
         except FileNotFoundError:
             return False
 
@@ -264,3 +287,12 @@ def _read_all(fd: int, size_bytes: int) -> bytes:
     while len(data) <= size_bytes and (more := os.read(fd, size_bytes + 1 - len(data))):
         data += more
     return data
+
+
+def rename_aside(path: str, old_id: int, new_id: int) -> None:
+    """Rename the files that stand aside for a session after the session got a new id."""
+    old, new = f"{ASIDE_PREFIX}{old_id}", f"{ASIDE_PREFIX}{new_id}"
+    with suppress(FileNotFoundError):
+        for name in os.listdir(path):  # noqa: PTH208
+            if name == old or name.startswith(f"{old}-"):
+                os.rename(f"{path}/{name}", f"{path}/{new}{name.removeprefix(old)}")  # noqa: PTH104

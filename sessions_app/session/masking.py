@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sessions_app.session.endpoint import Endpoint, mask_endpoints
+from sessions_app.transactions.disk import disk_full_message
 
 
 def mask_json(value: Any, mask_text: Callable[[str], str] = lambda text: text) -> Any:
@@ -43,9 +44,13 @@ def mask_address(cdp_url: str) -> str:
 def safe_message(error: BaseException) -> str:
     """Return the message of an exception without endpoints: a database error may quote a whole row.
 
+    A full disk is reported as such, with its folder and what to do.
+
     The name of its class comes first, except for the panel's own exceptions, whose messages are sentences,
     and for a class called ``Error``.
     """
+    if message := disk_full_message(error):
+        return message
     message, name = str(error).strip(), type(error).__name__
     is_sentence = type(error).__module__.startswith("sessions_app.") or name == "Error"
     return mask_endpoints(message if is_sentence else f"{name}: {message}".removesuffix(": "))

@@ -27,7 +27,7 @@ PROJECT_DIR = Path(__file__).resolve().parents[2]
 DOCUMENT = PROJECT_DIR / "docs" / "benchmarks.md"
 MARKS = ("<!-- measured -->\n", "<!-- end -->\n")
 VENDORS = ("sqlite", "postgresql")
-PARTS = ("sync", "million", "files", "manager", "screens")
+PARTS = ("sync", "million", "files", "undo", "manager", "screens")
 SESSIONS = int(os.environ.get("RAPTOR_TEST_BENCH_SESSIONS", "1000000"))
 FEW_SESSIONS = 10_000
 FEW_ON_SCREENS = 1_000
@@ -95,6 +95,10 @@ class Bench:
 
     def sync(self) -> Iterator[Row]:
         yield from self._rows_of("sync")
+
+    def undo(self) -> Iterator[Row]:
+        if self.vendor == "sqlite":
+            yield from self._rows_of("undo")
 
     def manager(self) -> Iterator[Row]:
         yield from self._rows_of("manager")

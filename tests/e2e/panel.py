@@ -55,6 +55,8 @@ class Panel:
             "RAPTOR_VAR_DIR": str(self.directory / "var"),
             "RAPTOR_BIND": f"127.0.0.1:{self.port}",
             "RAPTOR_TIME_ZONE": "UTC",
+            # What a test has synced is swept at once.
+            "RAPTOR_SETTLE_SECONDS": "0",
             "RAPTOR_TEST_MARK": self.mark,
             "PYTHONDONTWRITEBYTECODE": "1",
         }

@@ -19,7 +19,9 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, settings: Any) -> Path:
+    """Three documents that the schedule need not wait for."""
+    settings.RAPTOR_SETTLE_SECONDS = 0
     return sync_three_sessions(tmp_path / "sessions")
 
 
@@ -27,7 +29,9 @@ def folder(tmp_path: Path) -> Path:
 def queued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """The tasks that were queued."""
     calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("sessions_app.queue.enqueue.async_task", lambda *args: calls.append(args))
+    monkeypatch.setattr(
+        "sessions_app.queue.enqueue.async_task", lambda *args, **kwargs: calls.append((*args, kwargs))
+    )
     return calls
 
 
@@ -47,7 +51,7 @@ def test_a_sweep_past_its_deadline_continues_in_a_new_task(
     CleanupPolicy.objects.update(brake_percent=None)
     run("demo_sessions", tmp_path / "demo", "--count", "1200", "--as-of", "2025-01-01")
     run("sync_directories", tmp_path / "demo")
-    settings.RAPTOR_TASK_DEADLINE_SECONDS = 0
+    settings.RAPTOR_TASK_DEADLINE_SECONDS = settings.RAPTOR_SETTLE_SECONDS = 0
     assert "interrupted" in tasks.sweep(nightly.pk, DUE.isoformat())
     again: tuple[Any, ...] = ("sessions_app.tasks.sweep", nightly.pk, DUE.isoformat(), "schedule", "")
     assert queued == [again]
@@ -67,14 +71,14 @@ def test_a_plan_confirmed_in_the_admin_runs_and_continues_in_the_worker(
     ledger = cleanup.plan_cleanup(Criteria(all=True), trigger="command", actor="carol")
     settings.RAPTOR_TASK_DEADLINE_SECONDS = 0
     assert "interrupted" in tasks.run_planned(ledger.pk, "admin", "root")
-    assert queued == [("sessions_app.tasks.continue_cleanup", ledger.pk)]
+    assert queued == [("sessions_app.tasks.continue_cleanup", ledger.pk, {})]
     settings.RAPTOR_TASK_DEADLINE_SECONDS = 60
     assert "1,200 of 1,200" in tasks.continue_cleanup(ledger.pk)
     ledger.refresh_from_db()
     assert (ledger.trigger, ledger.actor, ledger.state) == ("admin", "root", "succeeded")
     settings.RAPTOR_TASK_DEADLINE_SECONDS = 0
     tasks.undo_run(ledger.pk, "root")
-    assert queued[1:] == [("sessions_app.tasks.continue_undo", ledger.pk)]
+    assert queued[1:] == [("sessions_app.tasks.continue_undo", ledger.pk, {})]
     settings.RAPTOR_TASK_DEADLINE_SECONDS = 60
     assert tasks.continue_undo(ledger.pk) == f"1,200 sessions of run {ledger.pk} restored."
     ledger.refresh_from_db()

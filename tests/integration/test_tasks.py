@@ -21,7 +21,9 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, settings: Any) -> Path:
+    """Three documents that the schedule need not wait for."""
+    settings.RAPTOR_SETTLE_SECONDS = 0
     return sync_three_sessions(tmp_path / "sessions")
 
 

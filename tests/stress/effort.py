@@ -15,3 +15,6 @@ PAIRS = max(TRIES // 200, 5)
 TAKEOVERS = max(TRIES // 400, 3)
 UNDOS = max(TRIES // 400, 3)
 RESTARTS = max(TRIES // 1_000, 1)
+TORN_WRITES = 1_000 if IS_FULL else 60
+CHECKS = 100_000 if IS_FULL else 10_000
+"""Questions whether a file is open for writing, beside a program that opens it all the time."""

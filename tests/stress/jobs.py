@@ -18,7 +18,7 @@ from sessions_app.cleanup import (
     run_cleanup,
     undo_cleanup,
 )
-from sessions_app.models import BrowserSession, CleanupRun, CleanupStep
+from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, CleanupStep
 from sessions_app.models.clock import database_now
 from sessions_app.session.criteria import Criteria
 from tests.factories import AS_OF
@@ -173,3 +173,13 @@ def empty_some(is_stopped: IsStopped, wait_seconds: float, batch_size: int) -> i
     """Empty the archive."""
     time.sleep(wait_seconds)
     return empty_archive(database_now() + LATER, batch_size=batch_size)[0]
+
+
+def commit_all_the_time(is_stopped: IsStopped, pause_seconds: float) -> int:
+    """Commit a change of one row again and again; returns how often."""
+    policy = CleanupPolicy.objects.create(name="changed all the time")
+    commits = 0
+    while not is_stopped():
+        commits += CleanupPolicy.objects.filter(pk=policy.pk).update(description=str(commits))
+        time.sleep(pause_seconds)
+    return commits

@@ -19,6 +19,8 @@ from typing import Any
 
 from django.db import close_old_connections, connection, connections
 
+from tests import open_cursors
+
 ANSWER_SECONDS = 120
 
 _context = multiprocessing.get_context("forkserver")
@@ -135,4 +137,6 @@ def _serve(pipe: Connection, database: dict[str, Any]) -> None:
             outcome = Outcome(job(is_stopped, *arguments))
         except Exception as error:
             outcome = Outcome(error=type(error).__name__, message=str(error))
+        if violations := open_cursors.take_violations():
+            outcome = Outcome(error="OpenCursor", message="\n\n".join(violations))
         pipe.send(outcome)

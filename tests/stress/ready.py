@@ -5,5 +5,8 @@ from __future__ import annotations
 import django
 from django.apps import apps
 
+from tests import open_cursors
+
 if not apps.ready:
     django.setup()
+open_cursors.install()

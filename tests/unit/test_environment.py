@@ -47,6 +47,7 @@ def test_the_defaults_are_a_complete_configuration(tmp_path: Path) -> None:
         archive_days=14,
         cdp_allowed_hosts=("localhost", "127.0.0.0/8", "::1"),
         max_document_bytes=5 * 1024 * 1024,
+        settle_seconds=10,
         chromium="",
     )
 
@@ -141,6 +142,8 @@ def test_the_representation_does_not_show_secrets(tmp_path: Path) -> None:
         ("RAPTOR_CHROMIUM", "/nowhere/chromium"),
         ("RAPTOR_NAMESPACE", "n" * 101),
         ("RAPTOR_NAMESPACE", "two\nlines"),
+        ("RAPTOR_SETTLE_SECONDS", "-1"),
+        ("RAPTOR_SETTLE_SECONDS", "ten"),
         ("RAPTOR_TIME_ZONE", "../../etc/passwd"),
         ("RAPTOR_VAR_DIR", "/dev/null"),
     ],
@@ -156,6 +159,7 @@ def test_valid_values_are_read(tmp_path: Path) -> None:
         RAPTOR_DEBUG="TRUE",
         RAPTOR_MAX_AGE_DAYS="0.5",
         RAPTOR_ARCHIVE_DAYS="0",
+        RAPTOR_SETTLE_SECONDS="0.5",
         RAPTOR_ALLOWED_HOSTS=".example.org, 10.0.0.1,*",
         RAPTOR_CDP_ALLOWED_HOSTS="Browsers.example.org,10.0.0.0/8,fd00::/8",
         RAPTOR_DATABASE_URL="postgresql://me:secret@localhost/x",
@@ -165,6 +169,7 @@ def test_valid_values_are_read(tmp_path: Path) -> None:
     assert environment.debug
     assert environment.max_age_days == 0.5
     assert environment.archive_days == 0
+    assert environment.settle_seconds == 0.5
     assert environment.allowed_hosts == [".example.org", "10.0.0.1", "*"]
     assert environment.cdp_allowed_hosts == ("browsers.example.org", "10.0.0.0/8", "fd00::/8")
     assert environment.chromium == "/bin/sh"

@@ -26,10 +26,11 @@ from sessions_app.cleanup import (
     CleanupRefused,
     PlanOutdated,
     close_cleanup,
+    interrupt_if_dead,
     make_again,
-    mark_dead_runs,
     plan_cleanup,
     run_cleanup,
+    sessions_owed_by,
     summary,
     undo_cleanup,
     weigh,
@@ -40,6 +41,9 @@ from sessions_app.models.clock import database_now
 from sessions_app.queue.enqueue import Task, enqueue
 from sessions_app.session.criteria import Criteria
 from sessions_app.session.endpoint import mask_endpoints
+from sessions_app.transactions import retry_when_busy
+from sessions_app.transactions.disk import disk_full_message
+from sessions_app.transactions.reserve import retry_with_room
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +101,7 @@ def run_or_queue(request: HttpRequest, run: CleanupRun) -> HttpResponse:
     return redirect_to_run(run)
 
 
+@retry_with_room
 def queue_run(run: CleanupRun, task: Task, *args: Any) -> bool:
     """Queue a task for a run unless one is queued already, as after a double click.
 
@@ -108,17 +113,21 @@ def queue_run(run: CleanupRun, task: Task, *args: Any) -> bool:
     queued_before = max(filter(None, (last_worked_at(run), now - LATE_AFTER)))
     free = Q(queued_at=None) | Q(queued_at__lt=queued_before)
     unclaimed = CleanupRun.objects.filter(free, pk=run.pk, state=run.state, attempt=run.attempt)
-    # If the queue is in the database, the mark and the task commit together.
-    with transaction.atomic():
-        is_queued = unclaimed.update(queued_at=now) == 1
-        if is_queued:
-            enqueue(task, run.pk, *args)
-    return is_queued
+
+    def queue() -> bool:
+        # If the queue is in the database, the mark and the task commit together.
+        with transaction.atomic():
+            is_queued = unclaimed.update(queued_at=now) == 1
+            if is_queued:
+                enqueue(task, run.pk, *args)
+        return is_queued
+
+    return retry_when_busy(queue)
 
 
 def resume_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpResponse:
     """Resume a run that was interrupted, failed or stalled."""
-    run = _interrupt_if_stalled(get_run(screen, request, run_id, to_act=True))
+    run = interrupt_if_dead(get_run(screen, request, run_id, to_act=True))
     if run.state in (_State.PLANNED, _State.HELD):
         # An unconfirmed plan must be previewed first.
         return redirect_to_plan(run)
@@ -127,12 +136,12 @@ def resume_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpR
 
 def undo_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpResponse:
     """Restore the sessions that a run removed, in the worker if there are many."""
-    return _undo(request, get_run(screen, request, run_id, to_act=True))
+    return _undo(request, interrupt_if_dead(get_run(screen, request, run_id, to_act=True)))
 
 
 def close_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpResponse:
     """Dismiss a plan, or abandon the rest of a stopped run."""
-    run = _interrupt_if_stalled(get_run(screen, request, run_id, to_act=True))
+    run = interrupt_if_dead(get_run(screen, request, run_id, to_act=True))
     try:
         close_cleanup(run, actor=request.user.get_username())
     except CleanupRefused as reason:
@@ -163,18 +172,9 @@ def protect_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> Http
     """Protect the sessions of a run from emptying the archive, or stop protecting them."""
     run = get_run(screen, request, run_id, to_act=True)
     is_protected = request.POST.get("protect") == "1"
-    CleanupRun.objects.filter(pk=run.pk).update(is_protected=is_protected)
+    retry_when_busy(lambda: CleanupRun.objects.filter(pk=run.pk).update(is_protected=is_protected))
     screen.log_change(request, run, "Protected." if is_protected else "No longer protected.")
     return redirect_to_run(run)
-
-
-def _interrupt_if_stalled(run: CleanupRun) -> CleanupRun:
-    now = database_now()
-    if run.is_dead(now):
-        # Only this run: the scheduled task marks the others and resumes their sweeps.
-        mark_dead_runs(as_of=now, run=run)
-        run.refresh_from_db()
-    return run
 
 
 def _run_now(request: HttpRequest, run: CleanupRun) -> HttpResponse:
@@ -192,8 +192,8 @@ def _run_now(request: HttpRequest, run: CleanupRun) -> HttpResponse:
     except CleanupRefused as reason:
         messages.warning(request, str(reason))
         return redirect_to_run(run)
-    except Exception:
-        return _failed(request, run, f"Run {run.pk}")
+    except Exception as error:
+        return _failed(request, run, f"Run {run.pk}", error)
     if run.state == _State.INTERRUPTED:
         queue_run(run, Task.CONTINUE_CLEANUP)
         messages.warning(request, f"{summary(run)}. The worker continues the run.")
@@ -217,22 +217,27 @@ def _undo(request: HttpRequest, run: CleanupRun) -> HttpResponse:
     except (CannotUndo, CleanupRefused) as reason:
         messages.warning(request, str(reason))
         return redirect_to_run(run)
-    except Exception:
-        return _failed(request, run, f"The undo of run {run.pk}")
+    except Exception as error:
+        return _failed(request, run, f"The undo of run {run.pk}", error)
     message = f"{run.restored_count:,} of {run.removed_count:,} sessions were restored."
+    # The page of the run names the folders and the reasons.
+    has_unwritten = sessions_owed_by(run).exists()
     if run.state == _State.INTERRUPTED:
         queue_run(run, Task.CONTINUE_UNDO)
         messages.warning(request, f"{message} The worker continues the undo.")
     elif left := run.archived_sessions.count():
         message += f" {left:,} stay in the archive because their names or files are taken."
         messages.warning(request, message)
+    elif has_unwritten:
+        messages.warning(request, f"{message} Some of their files could not be written.")
     else:
         messages.success(request, message)
     return redirect_to_run(run)
 
 
-def _failed(request: HttpRequest, run: CleanupRun, what: str) -> HttpResponse:
-    """Log and show the current exception; the run stores it too, and its page offers to resume."""
-    logger.error("%s failed.\n%s", what, mask_endpoints(traceback.format_exc()))
-    messages.error(request, f"{what} failed. Its work so far is kept.")
+def _failed(request: HttpRequest, run: CleanupRun, what: str, error: Exception) -> HttpResponse:
+    """Log and show an exception; the run stores it too, and its page offers to resume."""
+    disk_full = disk_full_message(error)
+    logger.error("%s failed.\n%s", what, disk_full or mask_endpoints(traceback.format_exc()))
+    messages.error(request, f"{what} failed. Its work so far is kept. {disk_full}".strip())
     return redirect_to_run(run)

@@ -16,6 +16,7 @@ from sessions_app.admin import badges, formatting
 from sessions_app.admin.changelist import BOUND, READ_BOUND, first_rows
 from sessions_app.admin.polling import Phase
 from sessions_app.admin.runs.progress import progress_of
+from sessions_app.cleanup import UnwrittenFiles, describe_access, sessions_owed_by, unwritten_files
 from sessions_app.models import ArchivedSession, CleanupRun, PlannedSessions
 from sessions_app.models.clock import database_now
 
@@ -41,6 +42,8 @@ def run_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
         "is_undoable": is_done and run.is_undoable,
         "closed_at": formatting.moment(run.closed_at),
         "archive_days": settings.RAPTOR_ARCHIVE_DAYS,
+        # While the run works, the files of its last batch are owed for a moment.
+        "unwritten": _unwritten(request, run) if progress.phase in (Phase.DONE, Phase.STALLED) else [],
     }
     if request.user.has_perm("sessions_app.view_browsersession"):
         context |= _skipped(request, run)
@@ -49,11 +52,19 @@ def run_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     return context
 
 
+def _unwritten(request: HttpRequest, run: CleanupRun) -> list[UnwrittenFiles]:
+    return (
+        unwritten_files(sessions_owed_by(run).filter(is_visible(request.user))) if run.restored_count else []
+    )
+
+
 def _archived(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     archived = ArchivedSession.objects.filter(run=run)
     visible = [is_visible(request.user)] if hidden_from(request.user) else []
     found, has_more = first_rows(archived.order_by("pk"), *visible, bound=READ_BOUND if visible else BOUND)
-    page, sessions = formatting.page_of(request, [pk for (pk,) in found], archived.defer("document"))
+    page, sessions = formatting.page_of(
+        request, [pk for (pk,) in found], archived.defer("document", "last_good_document")
+    )
     return {
         "page": page,
         "has_more": has_more,
@@ -131,6 +142,8 @@ def _restored(run: CleanupRun) -> _Facts:
         facts.append(("Restored", f"{run.restored_count:,} sessions{by}"))
     if run.undone_at:
         facts.append(("Undone", formatting.moment(run.undone_at)))
+    if changed := describe_access(run.changed_access):
+        facts.append(("Not as before", formatting.sentences(changed)))
     if run.emptied_count:
         when = formatting.moment(run.emptied_at)
         facts.append(("Deleted permanently", format_html("{} sessions, {}", f"{run.emptied_count:,}", when)))

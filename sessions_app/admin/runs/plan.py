@@ -76,7 +76,11 @@ def _number_error(run: CleanupRun, typed: str) -> str:
 
 def _plan_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     totals = current_totals(run)
-    rows = matching(run).defer("document").annotate(reason_bits=run.criteria.reasons(run.as_of))
+    rows = (
+        matching(run)
+        .defer("document", "last_good_document")
+        .annotate(reason_bits=run.criteria.reasons(run.as_of))
+    )
     page, sessions = formatting.page_of(request, totals.listed, rows)
     return {
         "run": run,
@@ -117,7 +121,7 @@ def _scope(run: CleanupRun, count: int) -> dict[str, Any]:
 def _staying(run: CleanupRun) -> dict[str, int]:
     """Count the selected sessions that the plan leaves out."""
     selected = run.criteria.session_ids
-    if selected is None:
+    if selected is None or run.criteria.has_vanished:
         return {}
     # As of the time of the plan; sessions pinned later count as changed.
     chosen = BrowserSession.objects.filter(pk__in=selected, updated_at__lt=run.sealed_at)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from sessions_app.admin.changelist import first_rows
 from sessions_app.admin.sessions.changelist import sample_ids
 from sessions_app.admin.sessions.index_choice import build_query
-from sessions_app.cleanup import matching
+from sessions_app.cleanup import is_taken, matching
 from sessions_app.models import BrowserSession, CleanupRun, PlannedSessions
 from sessions_app.session.criteria import Criteria
 from sessions_app.session.problems import is_invalid
@@ -47,7 +47,7 @@ def current_totals(run: CleanupRun) -> PlanTotals:
 def _sample_ids(run: CleanupRun) -> list[int]:
     """Return the ids of the plan's sessions among the first rows of a suitable index."""
     criteria = run.criteria
-    is_planned = criteria.matching(run.as_of) & Q(updated_at__lt=run.sealed_at)
+    is_planned = is_taken(run)
     if criteria.selection is not None or criteria.not_namespaces:
         selection = criteria.selection or Selection(namespace=criteria.namespace)
         query = build_query(selection, run.as_of, criteria.cutoff(run.as_of), criteria.not_namespaces)

@@ -20,6 +20,7 @@ from sessions_app.admin.sessions.history import ENDPOINT_SHOWN, history_context
 from sessions_app.cleanup import CleanupRefused
 from sessions_app.models import BrowserSession
 from sessions_app.session.criteria import Criteria, InvalidCriteria
+from sessions_app.transactions import retry_when_busy
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,9 @@ class SessionActions(ReadOnlyAdmin):
         session = self._to_act_on(request, object_id, is_allowed=self.has_pin_permission(request))
         is_pinned = request.POST.get("pin") == "1"
         # update() sets updated_at, so that existing plans skip the session.
-        if not BrowserSession.objects.filter(pk=session.pk).update(is_pinned=is_pinned):
+        if not retry_when_busy(
+            lambda: BrowserSession.objects.filter(pk=session.pk).update(is_pinned=is_pinned)
+        ):
             return self.redirect_missing(request, object_id)
         self.log_change(request, session, "Pinned." if is_pinned else "Unpinned.")
         text = "is pinned. Only a cleanup of all sessions removes it" if is_pinned else "was unpinned"

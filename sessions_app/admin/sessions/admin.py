@@ -25,6 +25,7 @@ from sessions_app.models import BrowserSession
 from sessions_app.session.criteria import SELECTION_LIMIT, Criteria, InvalidCriteria, Reason, reasons_in
 from sessions_app.session.problems import Problem
 from sessions_app.session.selection import InvalidSelection
+from sessions_app.templatetags.raptor import revealed
 
 VALIDATED_ROWS = 200
 
@@ -65,7 +66,9 @@ class BrowserSessionAdmin(SessionActions):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BrowserSession]:
         # No list shows documents, which may have megabytes.
-        sessions = visible(request.user, super().get_queryset(request)).defer("document")
+        sessions = visible(request.user, super().get_queryset(request)).defer(
+            "document", "last_good_document"
+        )
         return formatting.annotate_status(sessions, formatting.request_time(request))
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[FacetedList]:
@@ -96,9 +99,11 @@ class BrowserSessionAdmin(SessionActions):
 
     @admin.display(description="Why")
     def why(self, session: Any) -> str:
-        return formatting.sentences(
+        reasons = formatting.sentences(
             formatting.explain(session.reason_bits, session.last_accessed, as_of=session.evaluated_at)
         )
+        # The column of the name is Django's own, which shows the name alone.
+        return format_html("{}{}", reasons, revealed(session.name))
 
     @admin.display(description="Browser", ordering="browser_type")
     def browser(self, session: BrowserSession) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -10,9 +10,10 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from sessions_app.admin import badges, formatting
-from sessions_app.admin.sessions.document_view import show_document
+from sessions_app.admin.sessions.document_view import ShownDocument, show_document
 from sessions_app.models import StoredSession
 from sessions_app.session.criteria import Reason, reasons_in
+from sessions_app.session.document import parse_document
 from sessions_app.session.problems import Problem, warnings_of
 
 
@@ -47,7 +48,16 @@ def session_context(
         "expiry": _expiry(session, bits, as_of),
         "warnings": [Finding(found.sentence, found.advice) for found in warnings],
         "document": show_document(bytes(session.document), cdp_url=session.cdp_url),
+        "last_good_document": _last_good_document(session),
     }
+
+
+def _last_good_document(session: StoredSession) -> ShownDocument | None:
+    if session.last_good_document is None:
+        return None
+    data = bytes(session.last_good_document)
+    # It has an endpoint of its own, which the broken document may not have.
+    return show_document(data, cdp_url=parse_document(data, time_zone=UTC).cdp_url)
 
 
 def _facts(session: StoredSession, as_of: datetime, *, offers_endpoint: bool) -> list[tuple[str, str]]:
@@ -65,6 +75,8 @@ def _facts(session: StoredSession, as_of: datetime, *, offers_endpoint: bool) ->
         ("Added to the panel", formatting.moment(session.added_at)),
         ("Last changed here", formatting.moment(session.updated_at)),
     ]
+    if session.last_good_document is not None:
+        facts.append(("Last good document", formatting.size(len(session.last_good_document))))
     if session.directory is not None:
         facts += [("Session directory", session.directory.path), ("File", session.file_name)]
     return facts

@@ -10,6 +10,7 @@ from django.utils import timezone
 from sessions_app.management.demo_documents import write_demo
 from sessions_app.management.output import WrongUsage, progress, read_instant
 from sessions_app.text import count_of
+from sessions_app.transactions.disk import disk_full_message
 
 
 class Command(BaseCommand):
@@ -31,5 +32,5 @@ class Command(BaseCommand):
             with progress(self.stderr, "documents written", total=count) as advance:
                 write_demo(folder, count=count, seed=options["seed"], as_of=as_of, progress=advance)
         except OSError as error:
-            raise CommandError(str(error)) from None
+            raise CommandError(disk_full_message(error, folder=folder) or str(error)) from None
         self.stdout.write(f"Wrote {count_of(count, 'session document')} into {folder}.")

@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management import CommandParser
 
-from sessions_app.cleanup import empty_archive
+from sessions_app.cleanup import count_kept_pins, empty_archive
 from sessions_app.management.output import (
     ReportingCommand,
     WrongUsage,
@@ -36,9 +36,15 @@ class Command(ReportingCommand):
         before = database_now() - timedelta(days=options["days"])
         with stoppable(self.stderr) as deadline, progress(self.stderr, "sessions") as advance:
             deleted, size_bytes = empty_archive(before, deadline=deadline, progress=advance)
+        kept = count_kept_pins(before)
         if options["format"] == "json":
-            self.write_json({"before": before.isoformat(), "deleted": deleted, "bytes": size_bytes})
+            report = {"before": before.isoformat(), "deleted": deleted, "bytes": size_bytes}
+            self.write_json(report | ({"pinned_kept": kept} if kept else {}))
         else:
             self.stdout.write(
                 f"{count_of(deleted, 'session')} deleted from the archive for good, {bytes_of(size_bytes)}."
             )
+            if kept:
+                self.stdout.write(
+                    f"{count_of(kept, 'pinned session')} stayed: each pin comes back with its file."
+                )

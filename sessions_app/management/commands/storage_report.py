@@ -10,7 +10,7 @@ from sessions_app.management.output import (
     add_age_arguments,
     bytes_of,
     local,
-    printable,
+    printable_name,
 )
 from sessions_app.reports import AGES, StorageReport, Total, storage_report
 from sessions_app.text import count_of
@@ -47,7 +47,7 @@ def _lines(report: StorageReport) -> list[str]:
         totals: dict[str, Total] = getattr(report, f"by_{group}")
         lines.append(f"By {group.replace('_', ' ')}:")
         lines += [
-            f"  {printable(AGES.get(name, name)):30} {_say(total)}"
+            f"  {printable_name(AGES.get(name, name)):30} {_say(total)}"
             for name, total in totals.items()
             if total.sessions
         ]

@@ -5,7 +5,15 @@ from typing import Any
 from django.core.management import CommandError, CommandParser
 
 from sessions_app.access.actors import user_name
-from sessions_app.cleanup import CannotUndo, CleanupInProgress, undo_cleanup
+from sessions_app.cleanup import (
+    CannotUndo,
+    CleanupInProgress,
+    UnwrittenFiles,
+    describe_access,
+    sessions_owed_by,
+    undo_cleanup,
+    unwritten_files,
+)
 from sessions_app.management.output import (
     ReportingCommand,
     bytes_of,
@@ -33,16 +41,20 @@ class Command(ReportingCommand):
                 run = undo_cleanup(run, actor=user_name(), deadline=deadline, progress=advance)
         except (CannotUndo, CleanupInProgress) as reason:
             raise CommandError(str(reason)) from None
+        run.refresh_from_db(fields=("changed_access",))
+        unwritten = unwritten_files(sessions_owed_by(run))
         if options["format"] == "json":
-            self.write_json(_report(run))
+            self.write_json(_report(run, unwritten))
         else:
             self.stdout.write(_tell(run))
         if run.state == CleanupRun.State.INTERRUPTED:
             raise CommandError(f"The undo of run {run.pk} was interrupted. Run the command again to go on.")
+        if unwritten:
+            raise CommandError(" ".join(files.message for files in unwritten))
 
 
-def _report(run: CleanupRun) -> dict[str, Any]:
-    return {
+def _report(run: CleanupRun, unwritten: list[UnwrittenFiles]) -> dict[str, Any]:
+    report: dict[str, Any] = {
         "run": run.pk,
         "state": run.state,
         "removed": run.removed_count,
@@ -50,6 +62,11 @@ def _report(run: CleanupRun) -> dict[str, Any]:
         "left": _left(run),
         "bytes": run.restored_bytes,
     }
+    if run.changed_access:
+        report["changed_access"] = run.changed_access
+    if unwritten:
+        report["unwritten"] = [files.to_json() for files in unwritten]
+    return report
 
 
 def _tell(run: CleanupRun) -> str:
@@ -59,7 +76,7 @@ def _tell(run: CleanupRun) -> str:
         lines.append(f"Still in the archive, because names or files are taken: {count_of(left, 'session')}.")
     if run.emptied_count:
         lines.append(f"Deleted from the archive before: {count_of(run.emptied_count, 'session')}.")
-    return "\n".join(lines)
+    return "\n".join((*lines, *describe_access(run.changed_access)))
 
 
 def _left(run: CleanupRun) -> int:

@@ -10,7 +10,7 @@ from sessions_app.management.output import (
     ReportingCommand,
     add_age_arguments,
     add_scope_arguments,
-    printable,
+    printable_name,
 )
 from sessions_app.text import count_of
 
@@ -39,7 +39,7 @@ class Command(ReportingCommand):
             expired += session.is_expired
             warned += bool(session.warnings)
             if session.problems:
-                self.stdout.write(printable(f"{session.namespace}/{session.name}"))
+                self.stdout.write(printable_name(f"{session.namespace}/{session.name}"))
                 for problem in session.problems:
                     self.stdout.write(f"  {problem.sentence} ({problem.code})")
         self.stdout.write(

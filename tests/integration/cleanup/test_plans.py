@@ -16,6 +16,7 @@ from sessions_app.cleanup import (
     make_again,
     matching,
     plan_cleanup,
+    plans,
     run_cleanup,
 )
 from sessions_app.models import CleanupPolicy, CleanupRun, PlannedSessions
@@ -81,6 +82,7 @@ def test_unused_plans_are_dropped_after_a_day() -> None:
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer, and a busy timeout")
 def test_an_open_transaction_blocks_no_plan_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "LOCK_WAIT_MILLISECONDS", 100)
+    monkeypatch.setattr(plans, "SEAL_SECONDS", 0.2)
     make_session("old", **OLD)
     other = connection.copy()
     try:

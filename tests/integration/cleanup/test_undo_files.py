@@ -64,10 +64,11 @@ class TestFiles:
         if cause == "crash":
             monkeypatch.setattr("sessions_app.cleanup.undo._write_files", lambda directories: None)
         else:
-            folder.rmdir()
+            folder.rename(folder.with_name("away"))
         undo_cleanup(run)
         assert live() == ["old", "older"]
-        folder.mkdir(exist_ok=True)
+        if cause == "folder away":
+            folder.with_name("away").rename(folder)
         result = sync_directory(directory, trigger="command")
         assert (result.vanished, result.added) == (0, 0)
         assert len(list(folder.iterdir())) == 2

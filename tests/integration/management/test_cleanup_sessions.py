@@ -154,7 +154,7 @@ def test_files_that_cannot_be_removed_are_a_reported_failure(
     def denied(*args: Any, **kwargs: Any) -> bool:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("sessions_app.session.files.SessionFolder.remove", denied)
+    monkeypatch.setattr("sessions_app.cleanup.files.remove", denied)
     outcome = run("cleanup_sessions", "--invalid", "--format", "json")
     assert outcome.status == 1
     assert outcome.json["removed"] == 1

@@ -77,6 +77,8 @@ def test_without_archive_days_a_cleanup_is_permanent_except_for_vanished_files(
     assert outcome.json["removed"] == 2
     assert ArchivedSession.objects.count() == 0
     assert names_in(folder) == ["c"]
+    put(folder, "stays")
+    run("sync_directories")
     (folder / "c.json").unlink()
     run("sync_directories")
     assert ArchivedSession.objects.get().name == "c"

@@ -37,6 +37,7 @@ def test_added_changed_and_vanished_files_are_mirrored(directory: SessionDirecto
 
 def test_a_vanished_file_is_recorded_as_a_run_and_archived(directory: SessionDirectory, folder: Path) -> None:
     put(folder, "a")
+    put(folder, "stays")
     sync(directory)
     (folder / "a.json").unlink()
     sync(directory)
@@ -51,13 +52,14 @@ def test_a_vanished_file_is_recorded_as_a_run_and_archived(directory: SessionDir
 def test_a_restored_file_is_a_session_again(directory: SessionDirectory, folder: Path) -> None:
     # The files and stamps are the same, as after a volume was unmounted and mounted again.
     path, aside = put(folder, "a"), folder.parent / "aside.json"
+    put(folder, "stays")
     os.link(path, aside)
     sync(directory)
     path.unlink()
     sync(directory)
     os.link(aside, path)
-    assert counts(sync(directory)) == (1, 0, 0, 0)
-    assert (live(), names_in(folder)) == (["a"], ["a"])
+    assert counts(sync(directory)) == (1, 0, 1, 0)
+    assert (live(), names_in(folder)) == (["a", "stays"], ["a", "stays"])
 
 
 def test_unchanged_files_are_not_opened(

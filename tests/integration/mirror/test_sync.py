@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sessions_app.cleanup import run_cleanup
+from sessions_app.mirror import reading
 from sessions_app.mirror import sync as mirror
 from sessions_app.mirror.registry import DirectoryError, register_directory, sync_directory
 from sessions_app.models import BrowserSession, SessionDirectory
@@ -120,7 +121,7 @@ def test_large_folders_are_imported_in_batches_of_bounded_rows_and_bytes(
     for number in range(7):
         put(folder, f"s{number}")
     monkeypatch.setattr(mirror, "BATCH_SIZE", 4)
-    monkeypatch.setattr(mirror, "BATCH_BYTES", 700)
+    monkeypatch.setattr(reading, "LOT_BYTES", 700)
     steps: list[int] = []
     result = sync_directory(directory, trigger="command", progress=steps.append)
     assert result.added == sum(steps) == 7

@@ -26,7 +26,8 @@ def names(path: Path) -> list[str]:
 def test_a_file_is_read_whole_with_its_stamp(folder: SessionFolder, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(b"{}")
-    assert folder.read("a.json", max_bytes=MAX_BYTES) == (b"{}", stamp(path))
+    content = folder.read("a.json", max_bytes=MAX_BYTES)
+    assert (content.data, content.stamp) == (b"{}", stamp(path))
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "symlink", "large"])
@@ -56,9 +57,19 @@ def test_a_write_replaces_the_file_and_leaves_no_other(folder: SessionFolder, tm
     (tmp_path / "a.json").write_bytes(b"old")
     written = folder.write("a.json", b"new")
     assert (tmp_path / "a.json").read_bytes() == b"new"
-    assert written == stamp(tmp_path / "a.json")
+    assert written.stamp == stamp(tmp_path / "a.json")
     assert names(tmp_path) == ["a.json"]
-    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_write_keeps_the_mode_of_the_file_and_a_new_file_is_private(
+    folder: SessionFolder, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.json"
+    folder.write("a.json", b"first")
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o664)
+    folder.write("a.json", b"second")
+    assert path.stat().st_mode & 0o777 == 0o664
 
 
 def test_a_failed_write_leaves_the_old_file_whole(folder: SessionFolder, tmp_path: Path) -> None:
@@ -66,68 +77,3 @@ def test_a_failed_write_leaves_the_old_file_whole(folder: SessionFolder, tmp_pat
     with pytest.raises(OSError, match="directory"):
         folder.write("a.json", b"new")
     assert names(tmp_path) == ["a.json"]
-
-
-def test_the_evaluated_file_is_removed(folder: SessionFolder, tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    path.write_bytes(b"{}")
-    assert folder.remove("a.json", stamp(path), owner_id=1)
-    assert names(tmp_path) == []
-
-
-def test_a_file_that_is_gone_counts_as_removed(folder: SessionFolder, tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    path.write_bytes(b"{}")
-    evaluated = stamp(path)
-    path.unlink()
-    assert folder.remove("a.json", evaluated, owner_id=1)
-
-
-@pytest.mark.parametrize("change", ["rewritten", "replaced", "copied back"])
-def test_another_file_of_the_same_name_is_kept(folder: SessionFolder, tmp_path: Path, change: str) -> None:
-    path = tmp_path / "a.json"
-    path.write_bytes(b"{}")
-    evaluated, status = stamp(path), path.stat()
-    if change == "rewritten":
-        path.write_bytes(b"[]")
-    elif change == "replaced":
-        folder.write("a.json", b"{}")
-    else:
-        path.unlink()
-        path.write_bytes(b"{}")
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert not folder.remove("a.json", evaluated, owner_id=1)
-    assert names(tmp_path) == ["a.json"]
-
-
-def test_a_file_replaced_before_its_removal_is_put_back(
-    folder: SessionFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "a.json"
-    path.write_bytes(b"old")
-    evaluated = stamp(path)
-    rename = os.rename
-
-    def write_first(*args: object, **kwargs: object) -> None:
-        folder.write("a.json", b"new")
-        rename(*args, **kwargs)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(os, "rename", write_first)
-    assert not folder.remove("a.json", evaluated, owner_id=1)
-    assert names(tmp_path) == ["a.json"]
-    assert path.read_bytes() == b"new"
-
-
-def test_a_still_newer_file_wins_over_one_that_would_be_put_back(
-    folder: SessionFolder, tmp_path: Path
-) -> None:
-    (tmp_path / ".removing-1").write_bytes(b"new")
-    (tmp_path / "a.json").write_bytes(b"newest")
-    assert not folder.settle(".removing-1", "a.json", None)
-    assert names(tmp_path) == ["a.json"]
-    assert (tmp_path / "a.json").read_bytes() == b"newest"
-
-
-def test_only_valid_names_are_sessions() -> None:
-    assert SessionFolder.owner_id(".removing-42") == 42
-    assert SessionFolder.owner_id(".removing-x") is None

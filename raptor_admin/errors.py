@@ -1,0 +1,44 @@
+"""What a person reads when the panel cannot answer."""
+
+import logging
+import sys
+
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.views.defaults import server_error as plain_server_error
+
+from sessions_app.transactions.disk import disk_full_message
+
+logger = logging.getLogger(__name__)
+
+
+class DiskFullFilter(logging.Filter):
+    """Log one line instead of a traceback where the disk is full: it says what to do, and may come often."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Replace the traceback of a record, and keep every record."""
+        if record.exc_info and (message := disk_full_message(record.exc_info[1])):
+            record.msg, record.args = f"{record.getMessage()}: {message}", ()
+            record.exc_info = record.exc_text = None
+        return True
+
+
+class DiskFullResponse(HttpResponse):
+    """The page that says which disk is full, and what to do about it."""
+
+    status_code = 507
+
+
+def disk_full_page(request: HttpRequest, error: BaseException | None) -> DiskFullResponse | None:
+    """Return the page for an error of a full disk; None for any other error. Reads no database."""
+    message = disk_full_message(error)
+    if not message:
+        return None
+    logger.error("%s %s: %s", request.method, request.path, message)
+    is_change = request.method not in ("GET", "HEAD", "OPTIONS")
+    return DiskFullResponse(render_to_string("507.html", {"message": message, "is_change": is_change}))
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer for an exception that no view handles; Django calls this while it handles it."""
+    return disk_full_page(request, sys.exc_info()[1]) or plain_server_error(request)

@@ -1,0 +1,171 @@
+"""The mirrored files of sessions that came back: written after the commit, now or by a later sync.
+
+A session that came back has no stamp of a file until its file is written: the file is owed.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from django.db.models import F, QuerySet
+
+from sessions_app.cleanup.batches import BatchSize, last_of_batch
+from sessions_app.models import BrowserSession, CleanupRun, LastRun, SessionDirectory
+from sessions_app.session.files import BusyFile, FileFacts, SessionFolder, access_of
+from sessions_app.text import count_of
+from sessions_app.transactions import disk, repeatable_transaction, retried_when_busy
+
+LOT_ROWS = 200
+COUNTED_LIMIT = 10_000
+"""Maximum owed files that are counted for a page."""
+
+_OF_ONE_FILE = frozenset({errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG, errno.EFBIG})
+"""Errors that say nothing about the other files of a folder, such as a name that its file system refuses."""
+
+_WRITTEN_COLUMNS = ("file_name", "document", "file_mode", "file_owner", "file_group", "past_runs")
+
+_ACCESS = {
+    "owner": "with another owner, because only root can give a file away",
+    "group": "with another group, because the panel is not a member of the group",
+    "mode": "with other permissions, which nobody gains by",
+}
+
+
+@dataclass
+class OwedFiles:
+    """What came of the files that a folder was owed.
+
+    ``taken`` are sessions in whose place another file lies, ``changed_access`` counts files that came back
+    with another owner, group or mode, and ``error`` is why files could not be written.
+    """
+
+    written: int = 0
+    taken: list[int] = field(default_factory=list)
+    changed_access: Counter[str] = field(default_factory=Counter)
+    error: str = ""
+
+
+class UnwrittenFiles(NamedTuple):
+    """Files that a folder is still owed."""
+
+    folder: str
+    file_count: int
+    is_truncated: bool
+    reason: str
+
+    @property
+    def message(self) -> str:
+        count = f"Over {self.file_count:,} files" if self.is_truncated else count_of(self.file_count, "file")
+        verb = "is" if self.file_count == 1 else "are"
+        return (
+            f"{count} {verb} still to be written to {self.folder}: {self.reason}. "
+            "The next sync of the folder tries again."
+        )
+
+    def to_json(self) -> dict[str, str | int | bool]:
+        more = {"is_truncated": True} if self.is_truncated else {}
+        return {"folder": self.folder, "files": self.file_count, "reason": self.reason, **more}
+
+
+def owed_sessions() -> QuerySet[BrowserSession]:
+    """The sessions that came back and whose files are still to be written."""
+    return BrowserSession.objects.filter(directory__isnull=False, file_changed_ns__isnull=True)
+
+
+def sessions_owed_by(run: CleanupRun) -> QuerySet[BrowserSession]:
+    """The sessions that came back from a run and whose files are still to be written."""
+    return owed_sessions().alias(last_run=LastRun("past_runs")).filter(last_run=run.pk)
+
+
+def unwritten_files(sessions: QuerySet[BrowserSession]) -> list[UnwrittenFiles]:
+    """Count the files of owed sessions that are still to be written, for each folder, with the reason."""
+    ids = list(sessions.order_by().values_list("directory_id", flat=True)[: COUNTED_LIMIT + 1])
+    is_truncated = len(ids) > COUNTED_LIMIT
+    counts = Counter(ids[:COUNTED_LIMIT])
+    directories = SessionDirectory.objects.filter(pk__in=counts).order_by("path")
+    return [
+        UnwrittenFiles(
+            directory.path,
+            counts[directory.pk],
+            is_truncated,
+            directory.write_error or "they have not been written yet",
+        )
+        for directory in directories
+    ]
+
+
+def describe_access(changed: dict[str, int]) -> list[str]:
+    """Describe how the access of files has changed on their way back."""
+    return [
+        f"{count_of(changed[kind], 'file')} came back {how}."
+        for kind, how in _ACCESS.items()
+        if changed.get(kind)
+    ]
+
+
+def write_owed_files(directory: SessionDirectory, folder: SessionFolder) -> OwedFiles:
+    """Write the files of sessions that came back without one; a file that is there is left alone."""
+    result = OwedFiles()
+    owed = owed_sessions().filter(directory=directory).order_by("pk").only(*_WRITTEN_COLUMNS)
+    left, can_go_on = owed, True
+    while can_go_on and (last := last_of_batch(left, BatchSize(LOT_ROWS))) is not None:
+        # Read whole before anything is written: SQLite refuses to write below an open cursor of its own.
+        can_go_on = _write_lot(list(left.filter(pk__lte=last)), folder, result)
+        left = owed.filter(pk__gt=last)
+    note_error(directory, result.error)
+    return result
+
+
+def _write_lot(lot: list[BrowserSession], folder: SessionFolder, result: OwedFiles) -> bool:
+    """Write some files, then their facts to their rows; report whether others can be written as well."""
+    facts: dict[int, FileFacts] = {}
+    changed: dict[int, Counter[str]] = {}
+    can_go_on = True
+    for session in lot:
+        wanted = access_of(session)
+        try:
+            found = folder.create(session.file_name, bytes(session.document), access=wanted)
+        except BusyFile as reason:
+            result.error = f"{session.file_name} {reason}"
+        except OSError as error:
+            result.error = disk.reason(error)
+            if error.errno not in _OF_ONE_FILE:
+                can_go_on = False
+                break
+        else:
+            if found is None:
+                result.taken.append(session.pk)
+                continue
+            facts[session.pk] = found
+            if wanted and (losses := wanted.losses(found.access)):
+                changed.setdefault((session.past_runs or [0])[-1], Counter()).update(losses)
+    _keep(facts, changed)
+    result.written += len(facts)
+    for counts in changed.values():
+        result.changed_access.update(counts)
+    return can_go_on
+
+
+@retried_when_busy
+def _keep(facts: dict[int, FileFacts], changed: dict[int, Counter[str]]) -> None:
+    if not facts:
+        return
+    # A power cut may take it back: the files are then found to be there already.
+    with repeatable_transaction():
+        for pk, found in facts.items():
+            # The row is the same as before: plans that list it still hold.
+            still_owed = BrowserSession.objects.filter(pk=pk, file_changed_ns=None)
+            still_owed.update(**found.as_columns(), updated_at=F("updated_at"))
+        for run_id, counts in sorted(changed.items()):
+            run = CleanupRun.objects.select_for_update().only("changed_access").filter(pk=run_id).first()
+            if run is not None:
+                total = dict(Counter(run.changed_access) + counts)
+                CleanupRun.objects.filter(pk=run_id).update(changed_access=total)
+
+
+def note_error(directory: SessionDirectory, error: str) -> None:
+    """Keep why files could not be written, for the pages of runs; nothing is written where it is the same."""
+    SessionDirectory.objects.filter(pk=directory.pk).exclude(write_error=error).update(write_error=error)

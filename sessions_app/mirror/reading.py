@@ -1,0 +1,107 @@
+"""Reads the files of a session directory, and only those that no process is at work on.
+
+A schedule reads a file that has had the same stamp for the settle time. Explicit calls read any file that is
+closed; where the system does not show that, they wait for the settle time once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+
+from django.conf import settings
+
+from sessions_app.deadline import Deadline
+from sessions_app.mirror.looks import Looks
+from sessions_app.session.files import FileContent, FileFacts, FileStamp, SessionFolder, SkippedFile
+from sessions_app.session.sync_result import SyncResult
+
+File = tuple[str, bytes, FileFacts]
+
+LOT_BYTES = 16 * 1024 * 1024
+"""Bytes of documents in memory at once."""
+
+WAIT_STEP_SECONDS = 2
+"""Time between two renewals of the claim during a wait."""
+
+
+class FileReader:
+    """Reads the files of one sync.
+
+    Args:
+        is_scheduled: Whether a schedule started the sync.
+    """
+
+    def __init__(
+        self, folder: SessionFolder, looks: Looks, result: SyncResult, *, is_scheduled: bool
+    ) -> None:
+        self.folder = folder
+        self.looks = looks
+        self.result = result
+        self.is_scheduled = is_scheduled
+        self.max_bytes = settings.RAPTOR_MAX_DOCUMENT_BYTES
+        self.settle_seconds: float = settings.RAPTOR_SETTLE_SECONDS
+        self.undecided: dict[str, FileStamp] = {}
+        # Stamps that have not changed for the settle time.
+        self._still: Mapping[str, FileStamp] = {}
+
+    def choose(self, names: Iterable[str], unsure: Mapping[str, FileStamp]) -> Collection[str]:
+        """Return the files that may be read now, and remember the others for the next sync.
+
+        Args:
+            names: New and changed files.
+            unsure: Files that stand aside and are watched in the same way.
+        """
+        if not self.is_scheduled or self.settle_seconds == 0:
+            due = set(names)
+            if due or unsure:
+                self.looks.note(unsure, among=due)
+            return due
+        # Before the files, so that no time between two looks is counted that was not between them.
+        _ = self.looks.now
+        stamps = {}
+        for name in names:
+            with suppress(FileNotFoundError):
+                stamps[name] = self.folder.stamp(name)
+        self._still = {name: stamp for name, stamp in stamps.items() if self.looks.is_still(name, stamp)}
+        self.looks.note({**stamps, **unsure})
+        self.result.waiting = len(stamps) - len(self._still)
+        return self._still
+
+    def read(self, names: Iterable[str]) -> Iterator[list[File]]:
+        """Read documents, in lots of bounded bytes; report and skip what cannot be read."""
+        lot: list[File] = []
+        lot_bytes = 0
+        for name in names:
+            try:
+                content = self.folder.read(name, max_bytes=self.max_bytes)
+            except SkippedFile as reason:
+                self.result.skip(name, reason)
+                continue
+            except FileNotFoundError:
+                continue
+            if not self._is_whole(name, content):
+                self.undecided[name] = content.stamp
+                continue
+            lot.append((name, content.data, content.facts))
+            lot_bytes += len(content.data)
+            if lot_bytes >= LOT_BYTES:
+                yield lot
+                lot, lot_bytes = [], 0
+        if lot:
+            yield lot
+
+    def wait(self, renew_claim: Callable[[], None], deadline: Deadline) -> Collection[str]:
+        """Wait for the settle time, so that the undecided files can be read again; return their names."""
+        self._still, self.undecided = self.undecided, {}
+        until = Deadline.after(self.settle_seconds)
+        while not until.has_passed and not deadline.has_passed:
+            renew_claim()
+            time.sleep(min(WAIT_STEP_SECONDS, self.settle_seconds))
+        return self._still
+
+    def _is_whole(self, name: str, content: FileContent) -> bool:
+        if self.settle_seconds == 0 or (content.is_closed and not self.is_scheduled):
+            return True
+        return self._still.get(name) == content.stamp

@@ -1,0 +1,160 @@
+"""Puts a new document into an open folder, whole or not at all, and never over another file.
+
+A hard link does this at once: the document is written under a name of its own, and the link fails where a
+file has the name. Some file systems have no hard links (vfat, many SMB and some NFS mounts). There the
+document is written under its own name, opened with ``O_EXCL``, and a crash can leave the first part of it.
+``complete_half`` finishes such a file.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import signal
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from sessions_app.session.file_access import FileAccess, restore_access
+
+TEMPORARY_PREFIX = ".writing-"
+_STILL_AFTER_NS = 10 * 1_000_000_000
+_F_SETSIG = 10  # of Linux; the fcntl module has no name for it before Python 3.13
+
+
+def write_temporary(folder: int, data: bytes, access: FileAccess | None = None) -> str:
+    """Write a document under a temporary name, which is returned."""
+    name = f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    fd = os.open(name, flags, 0o600, dir_fd=folder)
+    try:
+        _fill(fd, data, 0, access)
+    except BaseException:
+        os.unlink(name, dir_fd=folder)
+        raise
+    finally:
+        os.close(fd)
+    return name
+
+
+def create_file(folder: int, name: str, data: bytes, access: FileAccess | None) -> None:
+    """Write a document where no file is.
+
+    Raises: FileExistsError: a file has the name; OSError: nothing can be written, and nothing is left.
+    """
+    temporary = write_temporary(folder, data, access)
+    try:
+        # link, unlike rename, never replaces.
+        os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except FileExistsError:
+        raise
+    except OSError:
+        # No links here: EPERM on vfat, EOPNOTSUPP, ENOSYS, EMLINK, EACCES, … elsewhere. Whatever is the
+        # reason, the other way finds out for itself whether the folder can be written to.
+        has_link = False
+    else:
+        has_link = True
+    finally:
+        # Before the other way, which may need the room.
+        os.unlink(temporary, dir_fd=folder)
+    if not has_link:
+        _create_exclusively(folder, name, data, access)
+
+
+def _create_exclusively(folder: int, name: str, data: bytes, access: FileAccess | None) -> None:
+    fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    try:
+        _fill(fd, data, 0, access)
+    except BaseException:
+        # A file that another process has put or written here in the meantime stays.
+        with suppress(OSError):
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if os.path.samestat(status, os.fstat(fd)) and data.startswith(_content(fd, len(data))):
+                os.unlink(name, dir_fd=folder)
+        raise
+    finally:
+        os.close(fd)
+
+
+def complete_half(folder: int, name: str, data: bytes, access: FileAccess | None) -> bool:
+    """Complete a file that holds the first part of a document, and report whether it was such a file.
+
+    The rest is written into the same file. To replace the file would be simpler, but a process that opened
+    it just before would lose what it writes, and a file that was renamed into the place would be lost. While
+    the rest is written, no other process can open the file where the system has leases.
+
+    Raises: BlockingIOError: another process has the file open, or may have. OSError: it cannot be written.
+    """
+    try:
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(name, flags, dir_fd=folder)
+    except OSError:
+        return False
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return False
+        with _exclusively(fd, folder):
+            half = _content(fd, len(data))
+            if len(half) >= len(data) or not data.startswith(half):
+                return False
+            _fill(fd, data, len(half), access)
+            return True
+    finally:
+        os.close(fd)
+
+
+def _fill(fd: int, data: bytes, position: int, access: FileAccess | None) -> None:
+    """Write a document from a position to its end, then restore its access, and wait for the disk."""
+    while position < len(data):
+        position += os.pwrite(fd, data[position:], position)
+    # Until the end, only its owner can read it.
+    if access is not None:
+        restore_access(fd, access)
+    os.fsync(fd)
+
+
+def _content(fd: int, size_bytes: int) -> bytes:
+    """Read a file, but at most one byte over a size."""
+    data = b""
+    while len(data) <= size_bytes and (more := os.pread(fd, size_bytes + 1 - len(data), len(data))):
+        data += more
+    return data
+
+
+@contextmanager
+def _exclusively(fd: int, folder: int) -> Iterator[None]:
+    """Keep other processes from opening a file.
+
+    Linux grants a write lease only while nobody else has the file open, and lets others wait until the lease
+    is given back. Other systems, network file systems and files of other owners have no leases for us. There,
+    a file that has not changed for ten seconds, by the clock of its own file system, counts as a file that
+    nobody is writing.
+
+    Raises: BlockingIOError: another process has the file open, or may have.
+    """
+    try:
+        # The default signal of a lease, SIGIO, would end this process when another one opens the file.
+        fcntl.fcntl(fd, _F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except BlockingIOError:
+        raise
+    except (OSError, AttributeError):
+        if not _has_been_still(fd, folder):
+            raise BlockingIOError(errno.EAGAIN, "it may be open in another process") from None
+        yield
+        return
+    try:
+        yield
+    finally:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+
+def _has_been_still(fd: int, folder: int) -> bool:
+    name = write_temporary(folder, b"")
+    try:
+        now_ns = os.stat(name, dir_fd=folder).st_ctime_ns
+    finally:
+        os.unlink(name, dir_fd=folder)
+    return now_ns - os.fstat(fd).st_ctime_ns >= _STILL_AFTER_NS

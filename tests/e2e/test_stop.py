@@ -1,0 +1,101 @@
+"""What is left of the database's log when the panel or one of its services has stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.panel import Panel, free_port, wait_for
+
+SESSIONS = 300
+
+
+@pytest.fixture
+def panel(tmp_path: Path) -> Iterator[Panel]:
+    panel = Panel(tmp_path, free_port())
+    yield panel
+    panel.stop()
+
+
+def fill_the_log(panel: Panel) -> None:
+    """Clean up while the panel runs, in a process that is killed: its log stays."""
+    folder = panel.directory / "sessions"
+    folder.mkdir()
+    for number in range(SESSIONS):
+        (folder / f"s{number}.json").write_text('{"session_id": ""}')
+    panel.manage("sync_directories", str(folder))
+    panel.manage("cleanup_sessions", "--invalid", "--yes")
+
+
+def log_of(panel: Panel) -> Path:
+    return panel.directory / "var" / "raptor.sqlite3-wal"
+
+
+def removed_in_a_copy(panel: Panel) -> int:
+    """Count what the main file holds when it is copied alone."""
+    copy = panel.directory / "copy.sqlite3"
+    shutil.copy(panel.directory / "var" / "raptor.sqlite3", copy)
+    with sqlite3.connect(copy) as database:
+        count = int(database.execute("SELECT count(*) FROM sessions_app_archivedsession").fetchone()[0])
+    database.close()
+    return count
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_a_copy_of_the_main_file_is_whole_after_a_stop(panel: Panel, sign: signal.Signals) -> None:
+    panel.start_and_wait()
+    fill_the_log(panel)
+    assert log_of(panel).stat().st_size
+    assert panel.process is not None
+    panel.process.send_signal(sign)
+    panel.wait_until_gone(10)
+    assert not log_of(panel).exists() or not log_of(panel).stat().st_size
+    assert removed_in_a_copy(panel) == SESSIONS
+
+
+def test_the_log_of_a_killed_panel_is_copied_at_the_next_start(panel: Panel) -> None:
+    panel.start_and_wait()
+    fill_the_log(panel)
+    assert panel.process is not None
+    panel.process.kill()
+    for process in panel.running():
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+    panel.wait_until_gone(10)
+    before = log_of(panel).stat().st_size
+    assert before
+    panel.start_and_wait()
+    assert removed_in_a_copy(panel) == SESSIONS
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("manage.py", "qcluster"),
+        ("-m", "gunicorn", "-c", "python:raptor_admin.gunicorn_conf", "raptor_admin.wsgi"),
+    ],
+    ids=["worker", "web"],
+)
+def test_a_service_of_its_own_leaves_no_log(panel: Panel, command: tuple[str, ...]) -> None:
+    panel.manage("migrate")
+    # Held open like a second service, so that no command that ends is the last one.
+    other = sqlite3.connect(panel.directory / "var" / "raptor.sqlite3")
+    other.execute("SELECT count(*) FROM django_migrations").fetchone()
+    panel.start((sys.executable, *command))
+    word = "qcluster" if "qcluster" in command else "gunicorn"
+    wait_for(lambda: len([p for p in panel.running() if word in p.command]) >= 3, 60, lambda: panel.output)
+    fill_the_log(panel)
+    assert log_of(panel).stat().st_size
+    assert panel.process is not None
+    panel.process.send_signal(signal.SIGTERM)
+    panel.wait_until_gone(20)
+    assert not log_of(panel).stat().st_size
+    other.close()

@@ -1,0 +1,89 @@
+"""A small disk of its own for the database of a test, and ways to fill it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.db import connection
+
+MB = 1024 * 1024
+_FILL_BYTES = 4096
+
+
+@dataclass
+class Disk:
+    """A mounted file system; ``fill`` leaves not one block free."""
+
+    path: Path
+
+    @property
+    def filler(self) -> Path:
+        return self.path / "filler"
+
+    @property
+    def free_bytes(self) -> int:
+        status = os.statvfs(self.path)
+        return status.f_bavail * status.f_frsize
+
+    def fill(self) -> None:
+        block = b"x" * _FILL_BYTES
+        with self.filler.open("ab", buffering=0) as filler:
+            while self.free_bytes:
+                filler.write(block * max(1, self.free_bytes // _FILL_BYTES // 2))
+
+    def free(self, size_bytes: int) -> None:
+        os.truncate(self.filler, self.filler.stat().st_size - size_bytes)
+
+
+@contextmanager
+def mounted(path: Path, *, size_bytes: int) -> Iterator[Disk | None]:
+    """Mount a disk in memory; gives None where this user or this system cannot."""
+    path.mkdir()
+    mount = shutil.which("mount")
+    command = [mount or "mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(path)]
+    if (
+        os.geteuid() != 0
+        or mount is None
+        or subprocess.run(command, check=False, capture_output=True).returncode
+    ):
+        yield None
+        return
+    try:
+        yield Disk(path)
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@contextmanager
+def database_in(folder: Path) -> Iterator[Path]:
+    """Move the test's SQLite database to a folder."""
+    original = connection.settings_dict["NAME"]
+    connection.close()
+    moved = folder / "raptor.sqlite3"
+    shutil.copy(original, moved)
+    connection.settings_dict["NAME"] = str(moved)
+    try:
+        yield moved
+    finally:
+        connection.close()
+        connection.settings_dict["NAME"] = original
+
+
+@contextmanager
+def limited_pages(spare: int) -> Iterator[None]:
+    """Let the database grow by a few pages only: SQLite reports more as a full disk."""
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM")
+        pages = cursor.execute("PRAGMA page_count").fetchone()[0]
+        cursor.execute(f"PRAGMA max_page_count={pages + spare}")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA max_page_count=1073741823")

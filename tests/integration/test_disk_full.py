@@ -1,0 +1,206 @@
+"""What each part of the panel does on a full disk: a real one, where the tests may mount it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+
+from sessions_app import tasks
+from sessions_app.cleanup import empty_archive, run_cleanup, undo_cleanup
+from sessions_app.client.runtime import run_sync
+from sessions_app.client.store import SessionStore
+from sessions_app.deadline import Deadline
+from sessions_app.exceptions import SessionException
+from sessions_app.mirror.registry import register_directory
+from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
+from sessions_app.models.clock import database_now
+from sessions_app.session.document import parse_document
+from sessions_app.transactions import reserve
+from tests.clients import run as run_command
+from tests.factories import document_bytes, plan, sync
+from tests.integration.full_disk import MB, Disk, database_in, mounted
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif("connection.vendor != 'sqlite'", reason="the disk of a server is not ours to fill"),
+]
+
+LIST = "/admin/sessions_app/browsersession/"
+PAGES = (
+    "/admin/",
+    LIST,
+    f"{LIST}storage/",
+    "/admin/sessions_app/cleanuprun/",
+    "/admin/sessions_app/cleanuprun/new/",
+    "/admin/sessions_app/archivedsession/",
+    "/admin/sessions_app/sessiondirectory/",
+    "/admin/sessions_app/cleanuppolicy/",
+    "/admin/sessions_app/policychange/",
+    "/admin/django_q/schedule/",
+)
+OLD = {"last_accessed": "2026-10-01T11:00:00+00:00"}
+DOCUMENT_BYTES = 8_000
+SESSIONS = 1_500
+
+
+@pytest.fixture
+def disk(tmp_path: Path, transactional_db: None) -> Iterator[Disk]:
+    """A disk of 60 MB with the database of the test."""
+    with mounted(tmp_path / "disk", size_bytes=60 * MB) as disk:
+        if disk is None:
+            pytest.skip("only root can mount a disk")
+        with database_in(disk.path):
+            yield disk
+
+
+@pytest.fixture
+def sessions(disk: Disk) -> None:
+    """1,500 sessions of 8 kB, all expired."""
+    data = document_bytes(**OLD, metadata={"state": "x" * DOCUMENT_BYTES})
+    common = {"document": data, "size_bytes": len(data), **parse_document(data, time_zone=UTC)._asdict()}
+    BrowserSession.objects.bulk_create(
+        BrowserSession(namespace="shop", name=f"session-{number}", **common) for number in range(SESSIONS)
+    )
+    reserve.truncate_log()
+
+
+def message_of(disk: Disk) -> str:
+    return f"The disk is full: {disk.path} (0 MB free)."
+
+
+def fill_for_good(disk: Disk) -> None:
+    """Fill the disk, the log included, so that not one row can be written."""
+    reserve.truncate_log()
+    disk.fill()
+
+
+def test_a_login_works_through_the_reserve(disk: Disk, root: User, client: Client, settings: Any) -> None:
+    settings.RAPTOR_RESERVE_BYTES = 32 * MB
+    assert reserve.take_reserve()
+    fill_for_good(disk)
+    response = client.post("/admin/login/?next=/admin/", {"username": "root", "password": "root"})
+    assert (response.status_code, response.headers.get("Location")) == (302, "/admin/")
+    assert (disk.path / reserve.RESERVE_NAME).stat().st_size == 0
+    assert client.get("/admin/").status_code == 200
+
+
+def test_a_login_without_room_names_the_folder(disk: Disk, root: User, client: Client) -> None:
+    fill_for_good(disk)
+    response = client.post("/admin/login/", {"username": "root", "password": "root"})
+    html = response.content.decode()
+    assert response.status_code == 507
+    assert message_of(disk) in html
+    assert "Raptor Admin</a>" in html
+    assert "<style" not in html
+    assert response["Content-Security-Policy"].startswith("default-src 'self';")
+
+
+def test_pages_and_health_answer_without_a_write(disk: Disk, as_root: Client, sessions: None) -> None:
+    fill_for_good(disk)
+    for page in PAGES:
+        assert as_root.get(page).status_code == 200, page
+    assert as_root.get("/healthz").content == b"ok\n"
+
+
+def test_a_first_look_at_a_full_disk_says_so(disk: Disk, root: User, client: Client) -> None:
+    # No process has the database open, and SQLite needs 32 kB to read it.
+    connection.close()
+    disk.fill()
+    response = client.get("/healthz")
+    assert response.status_code == 503
+    assert message_of(disk) in response.content.decode()
+    response = client.get("/admin/login/")
+    assert response.status_code in (200, 507)
+
+
+def test_a_change_without_room_names_the_folder(disk: Disk, as_root: Client, sessions: None) -> None:
+    session = BrowserSession.objects.first()
+    assert session is not None
+    fill_for_good(disk)
+    response = as_root.post(f"{LIST}{session.pk}/pin/", {"pin": "1"})
+    assert response.status_code == 507
+    assert message_of(disk) in response.content.decode()
+
+
+@pytest.mark.parametrize("command", ["cleanup_sessions --expired --yes", "undo_cleanup 1", "take"])
+def test_commands_and_tasks_say_so_in_one_line(disk: Disk, sessions: None, command: str) -> None:
+    made = run_cleanup(plan(session_ids=tuple(BrowserSession.objects.values_list("pk", flat=True)[:3])))
+    fill_for_good(disk)
+    if command == "take":
+        with pytest.raises(tasks.TaskFailed, match="The disk is full: ") as caught:
+            tasks.take_snapshot()
+        assert str(caught.value).startswith(message_of(disk))
+        return
+    outcome = run_command(*command.replace("1", str(made.pk)).split())
+    assert outcome.status == 1
+    assert outcome.err.startswith(message_of(disk))
+    assert outcome.err.count("\n") == 1
+    assert "busy" not in outcome.err
+
+
+def test_some_space_back_is_enough_to_remove_all(disk: Disk, sessions: None) -> None:
+    made = plan(expired=True)
+    # The log is part of what fills the disk, as after an import.
+    disk.fill()
+    disk.free(8 * MB)
+    run_cleanup(made)
+    assert (made.state, made.removed_count) == (CleanupRun.State.SUCCEEDED, SESSIONS)
+    reserve.truncate_log()
+    disk.fill()
+    disk.free(8 * MB)
+    undo_cleanup(made)
+    assert (made.state, made.restored_count) == (CleanupRun.State.UNDONE, SESSIONS)
+
+
+def test_the_archive_is_emptied_in_batches_that_fit(disk: Disk, sessions: None) -> None:
+    run_cleanup(plan(expired=True))
+    fill_for_good(disk)
+    disk.free(MB // 4)
+    deleted, _ = empty_archive(database_now() + timedelta(days=1))
+    assert (deleted, ArchivedSession.objects.count()) == (SESSIONS, 0)
+
+
+def test_a_run_that_has_no_room_fails_and_is_resumed_later(disk: Disk, sessions: None) -> None:
+    made = plan(expired=True)
+    run_cleanup(made, batch_size=100, deadline=Deadline.after(0))
+    reserve.truncate_log()
+    disk.fill()
+    with pytest.raises(Exception, match="disk is full"):
+        run_cleanup(made)
+    disk.free(16 * MB)
+    run_cleanup(made)
+    assert (made.state, made.removed_count) == (CleanupRun.State.SUCCEEDED, SESSIONS)
+
+
+def test_saving_a_session_names_the_folder(disk: Disk) -> None:
+    fill_for_good(disk)
+    with pytest.raises(SessionException) as caught:
+        run_sync(SessionStore("shop").save, "checkout", {"session_id": "checkout"})
+    assert caught.value.message.startswith(message_of(disk))
+
+
+def test_a_folder_on_a_full_disk_of_its_own_is_named(tmp_path: Path) -> None:
+    with mounted(tmp_path / "documents", size_bytes=2 * MB) as documents:
+        if documents is None:
+            pytest.skip("only root can mount a disk")
+        folder = documents.path / "sessions"
+        folder.mkdir()
+        for number in range(20):
+            (folder / f"s{number}.json").write_text("{}" + " " * DOCUMENT_BYTES)
+        directory = register_directory(folder, namespace="shop")
+        sync(directory)
+        made = run_cleanup(plan(invalid=True))
+        documents.fill()
+        undo_cleanup(made)
+        result = sync(SessionDirectory.objects.get(pk=directory.pk))
+        assert (str(folder), "cannot be written to: the disk is full") in result.skipped
+        documents.free(MB)
+        sync(SessionDirectory.objects.get(pk=directory.pk))
+        assert len(list(folder.glob("*.json"))) == 20

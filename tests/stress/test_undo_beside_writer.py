@@ -1,0 +1,40 @@
+"""An undo that writes files while another program commits all the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sessions_app.cleanup import run_cleanup, undo_cleanup
+from sessions_app.models import CleanupRun
+from tests.factories import plan
+from tests.stress import jobs
+from tests.stress.census import assert_files_match, assert_whole, fill_from, live_sessions
+from tests.stress.effort import IS_FULL
+from tests.stress.processes import workers
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FILES = 5_000 if IS_FULL else 300
+PAUSE_SECONDS = 0.02
+
+
+def test_an_undo_of_files_succeeds_beside_a_program_that_commits_all_the_time(
+    tmp_path: Path, note: Callable[[str], None]
+) -> None:
+    directory = fill_from(tmp_path, FILES)
+    before, run = live_sessions(), plan(expired=True)
+    with workers(1) as (writer,):
+        writer.start(jobs.commit_all_the_time, PAUSE_SECONDS)
+        run_cleanup(run)
+        undo_cleanup(run)
+        writer.ask_to_stop()
+        written = writer.result()
+    assert not written.error, written
+    assert written.value > 10
+    assert (run.state, run.restored_count, run.error) == (CleanupRun.State.UNDONE, FILES, "")
+    assert assert_whole(before, run) == (FILES, 0)
+    assert_files_match(directory, tmp_path)
+    note(f"an undo of {FILES} files beside {written.value} commits of another process")
