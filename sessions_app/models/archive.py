@@ -16,9 +16,7 @@ class ArchivedSession(StoredSession):
     run: models.ForeignKey[CleanupRun, CleanupRun] = models.ForeignKey(
         CleanupRun, on_delete=models.PROTECT, related_name="archived_sessions", db_index=False
     )
-    reasons = models.IntegerField(
-        help_text="Why it was removed, as a sum of bits (sessions_app.criteria)."
-    )
+    reasons = models.IntegerField(help_text="Why it was removed, as a sum of bits (sessions_app.criteria).")
     removed_at = models.DateTimeField("removed")
     has_vanished = models.BooleanField(
         default=False, help_text="Its file was gone before; one that comes back is a new session."

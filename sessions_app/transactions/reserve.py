@@ -138,7 +138,7 @@ def truncate_log_at_stop(file: Path | None = None) -> None:
     if file is None or not file.exists():
         return
     try:
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=1)) as database:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=0.2)) as database:
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     except sqlite3.Error as error:
         logger.warning("The write-ahead log of %s could not be checkpointed: %s", file, error)

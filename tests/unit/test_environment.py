@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from raptor_admin.environment import VARIABLES, Environment, read_environment
+from raptor_admin.environment import Environment, read_environment
 from raptor_admin.readers import find_machine_time_zone
 from raptor_admin.secret_key import load_secret_key
 from sessions_app.apps import DEFAULTS
@@ -237,12 +236,6 @@ def test_the_largest_age_is_that_of_a_cleanup(tmp_path: Path) -> None:
     days = read(tmp_path, RAPTOR_MAX_AGE_DAYS=str(MAX_AGE_LIMIT_DAYS)).max_age_days
     assert Criteria(expired=True, max_age_days=days).max_age_days == MAX_AGE_LIMIT_DAYS
     assert str(MAX_AGE_LIMIT_DAYS) in mistakes_of(tmp_path, RAPTOR_MAX_AGE_DAYS=str(MAX_AGE_LIMIT_DAYS + 1))
-
-
-def test_the_readme_documents_every_variable_with_its_default() -> None:
-    readme = (PROJECT_DIR / "README.md").read_text()
-    rows = re.findall(r"^\| `(RAPTOR_\w+)` \| (.*?) \|", readme, re.MULTILINE)
-    assert rows == [(variable.name, variable.documented_default) for variable in VARIABLES]
 
 
 def test_another_django_project_has_the_same_defaults(tmp_path: Path) -> None:
