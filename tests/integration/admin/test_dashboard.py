@@ -272,7 +272,7 @@ class TestQueries:
         with django_assert_max_num_queries(self.LIMIT - 2):
             page = see(INDEX)
         assert tiles(page)["Sessions"] == ("3", LIST)
-        assert "<strong>As of 11:50.</strong>" in page
+        assert "<strong>Figures are from 11:50</strong>" in page
 
     def test_before_the_first_snapshot_it_says_so(
         self, see: Callable[..., str], monkeypatch: pytest.MonkeyPatch
