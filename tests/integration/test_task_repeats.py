@@ -42,18 +42,23 @@ def test_a_second_delivery_of_a_sweep_changes_nothing(folder: Path, nightly: Cle
 
 
 def test_a_sweep_past_its_deadline_continues_in_another_task(
-    tmp_path: Path, settings: Any, queued: list[tuple[Any, ...]], nightly: CleanupPolicy
+    tmp_path: Path,
+    settings: Any,
+    queued: list[tuple[Any, ...]],
+    nightly: CleanupPolicy,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(cleanup.batches, "FIRST_ROWS", 5)
     CleanupPolicy.objects.update(brake_percent=None)
-    run("demo_sessions", tmp_path / "demo", "--count", "1200", "--as-of", "2025-01-01")
+    run("demo_sessions", tmp_path / "demo", "--count", "12", "--as-of", "2025-01-01")
     run("sync_directories", tmp_path / "demo")
     settings.RAPTOR_TASK_DEADLINE_SECONDS = 0
     assert "interrupted" in tasks.sweep(nightly.pk, DUE.isoformat())
     again: tuple[Any, ...] = ("sessions_app.tasks.sweep", nightly.pk, DUE.isoformat(), "schedule", "")
     assert queued == [again]
-    assert ArchivedSession.objects.count() == cleanup.batches.FIRST_ROWS
+    assert ArchivedSession.objects.count() == 5
     settings.RAPTOR_TASK_DEADLINE_SECONDS = 60
-    assert "1,200 of 1,200 sessions removed" in tasks.sweep(*again[1:5])
+    assert "12 of 12 sessions removed" in tasks.sweep(*again[1:5])
     assert (BrowserSession.objects.count(), len(names_in(tmp_path / "demo"))) == (0, 0)
     assert len(queued) == 1
     assert CleanupRun.objects.count() == 2
