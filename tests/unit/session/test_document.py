@@ -15,7 +15,7 @@ from sessions_app.session.document import (
     read_document,
     write_document,
 )
-from tests.factories import document, document_bytes
+from tests.factories import ENDPOINT, document, document_bytes
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -94,10 +94,10 @@ def test_the_columns_hold_the_values_of_the_document() -> None:
     fields = parse_utc(document_bytes(session_id="  cart \n"))
     assert fields == (
         "cart",
-        "ws://127.0.0.1:9222/devtools/browser/5b1b2c6e",
+        ENDPOINT,
         "chromium",
         datetime(2026, 11, 20, 9, tzinfo=UTC),
-        datetime(2026, 11, 21, 12, tzinfo=UTC),
+        datetime(2026, 11, 22, 11, tzinfo=UTC),
         False,
         "staging",
     )
