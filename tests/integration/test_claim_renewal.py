@@ -56,7 +56,8 @@ class SlowListing:
 
 
 @pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> SlowListing:
+def slow(monkeypatch: pytest.MonkeyPatch, settings: Any) -> SlowListing:
+    settings.RAPTOR_SETTLE_SECONDS = 0
     monkeypatch.setattr(heartbeats, "RENEW_SECONDS", 0.05)
     monkeypatch.setattr(registry, "CLAIM_LAPSES_AFTER", timedelta(seconds=1))
     return SlowListing(monkeypatch)

@@ -29,9 +29,7 @@ def folder(tmp_path: Path, settings: Any) -> Path:
 def queued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """The tasks that were queued."""
     calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(
-        "sessions_app.queue.enqueue.async_task", lambda *args, **kwargs: calls.append((*args, kwargs))
-    )
+    monkeypatch.setattr("sessions_app.queue.enqueue.async_task", lambda *args: calls.append(args))
     return calls
 
 

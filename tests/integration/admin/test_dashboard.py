@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import reverse
 from django_q.models import Schedule, Success
 
-from sessions_app import cleanup, reports
+from sessions_app import cleanup, policies, reports
 from sessions_app.models import CleanupPolicy, SessionDirectory
 from sessions_app.queue.schedules import sync_schedules
 from sessions_app.queue.worker import WorkerState, worker_state
@@ -75,7 +75,7 @@ def test_each_number_leads_to_the_list_behind_it(see: Callable[..., str]) -> Non
 def test_it_tells_runs_the_next_sweep_and_no_endpoint(
     see: Callable[..., str], nightly: CleanupPolicy
 ) -> None:
-    sync_schedules(now=AS_OF)
+    policies.plan_next_runs(AS_OF)
     make_session("bad", session_id="")
     make_session("good")
     run = swept(invalid=True)

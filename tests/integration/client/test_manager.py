@@ -125,8 +125,8 @@ class TestNames:
         [
             ("", "empty"),
             ("x" * 256, "256 characters"),
-            ("a\0b", "no database"),
-            ("\ud800", "no database"),
+            ("a\0b", "databases cannot store"),
+            ("\ud800", "databases cannot store"),
             (7, "text"),
         ],
     )
