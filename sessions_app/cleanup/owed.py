@@ -166,6 +166,7 @@ def _keep(facts: dict[int, FileFacts], changed: dict[int, Counter[str]]) -> None
                 CleanupRun.objects.filter(pk=run_id).update(changed_access=total)
 
 
+@retried_when_busy
 def note_error(directory: SessionDirectory, error: str) -> None:
     """Keep why files could not be written, for the pages of runs; nothing is written where it is the same."""
     SessionDirectory.objects.filter(pk=directory.pk).exclude(write_error=error).update(write_error=error)
