@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Coroutine
 from dataclasses import replace
@@ -161,7 +162,9 @@ class SessionManager:
             return self._save_async(page, session_name, metadata)
         with page_info.converting_failures():
             facts = page_info.run_without_loop(page_info.ask_page(page))
-        return page_info.check_endpoint(run_sync(self._save, facts, session_name, metadata))
+        saved = run_sync(self._store.saved_endpoint, session_name)
+        content = self._content(facts, session_name, metadata, saved_endpoint=saved)
+        return page_info.check_endpoint(run_sync(self._store.save, session_name, content))
 
     @hide_traceback
     async def _save_async(self, page: Any, session_name: str, metadata: dict[str, Any] | None) -> SessionInfo:
@@ -169,28 +172,30 @@ class SessionManager:
 
         with page_info.converting_failures():
             facts = await page_info.ask_page(page)
-        return page_info.check_endpoint(await run_async(self._save, facts, session_name, metadata))
+        saved = await run_async(self._store.saved_endpoint, session_name)
+        content = await asyncio.to_thread(self._content, facts, session_name, metadata, saved_endpoint=saved)
+        return page_info.check_endpoint(await run_async(self._store.save, session_name, content))
 
-    def _save(self, facts: PageFacts, session_name: str, metadata: dict[str, Any] | None) -> SessionInfo:
+    @staticmethod
+    def _content(
+        facts: PageFacts, session_name: str, metadata: dict[str, Any] | None, *, saved_endpoint: str
+    ) -> dict[str, Any]:
+        """Return the document of a page without its times. It contacts the browser, but not the database."""
         from django.conf import settings
 
         from sessions_app.browsers import page_info
 
         if not isinstance(metadata or {}, dict):
             raise SessionException(f"The metadata of “{session_name}” is not a dictionary.")
-        replaced = self._store.find(session_name)
         endpoint = page_info.find_endpoint(
-            facts,
-            saved=replaced.cdp_url if replaced else "",
-            allowed_hosts=settings.RAPTOR_CDP_ALLOWED_HOSTS,
+            facts, saved=saved_endpoint, allowed_hosts=settings.RAPTOR_CDP_ALLOWED_HOSTS
         )
-        content = {
+        return {
             "session_id": str(uuid4()),
             "cdp_url": endpoint,
             "browser_type": facts.browser_type,
             "metadata": {**(metadata or {}), **facts.metadata},
         }
-        return self._store.save(session_name, content)
 
     @hide_traceback
     async def restore_session(self, session_name: str) -> AsyncPage:
@@ -251,7 +256,8 @@ class SessionManager:
                     await client.open_page(page, url)
                 facts = replace(await ask_page(page), known_endpoint=opened.cdp_url)
                 kept = {**(metadata or {}), "profile_dir": str(profile_dir)}
-                await run_async(self._save, facts, session_name, kept)
+                content = self._content(facts, session_name, kept, saved_endpoint="")
+                await run_async(self._store.save, session_name, content)
             except BaseException:
                 opened.take_back()
                 raise

@@ -78,6 +78,13 @@ class SessionStore:
         self.sync()
         return _only(self.sessions.filter(name=name))
 
+    def saved_endpoint(self, name: str) -> str:
+        """Return the endpoint of a session as the database has it, without a sync; blank if there is none."""
+        if why_not_a_name(name):
+            return ""
+        endpoints = self.sessions.filter(name=name).order_by().values_list("cdp_url", flat=True)
+        return next(iter(endpoints), "")
+
     def get(self, name: str) -> BrowserSession:
         """Give a session by its name.
 

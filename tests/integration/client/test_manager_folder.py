@@ -216,3 +216,36 @@ def test_a_save_between_plan_and_run_survives(manager: SessionManager, folder: P
     save(manager, "cart")
     assert run_cleanup(plan).removed_count == 0
     assert (folder / "cart.json").exists()
+
+
+def test_a_save_syncs_the_folder_once(manager: SessionManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(manager, "cart")
+    syncs: list[str] = []
+    monkeypatch.setattr(
+        "sessions_app.client.store.sync_when_free", lambda directory, **options: syncs.append(directory.path)
+    )
+    save(manager, "cart")
+    assert len(syncs) == 1
+
+
+def test_a_save_asks_the_browser_outside_the_database_work(
+    manager: SessionManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work: list[bool] = []
+    running: list[object] = []
+
+    def run_sync(work: Any, *args: Any, **options: Any) -> Any:
+        running.append(work)
+        try:
+            return work(*args, **options)
+        finally:
+            running.pop()
+
+    def find_endpoint(facts: Any, **options: Any) -> str:
+        at_work.append(bool(running))
+        return "ws://127.0.0.1:9/devtools/browser/1"
+
+    monkeypatch.setattr("sessions_app.client.manager.run_sync", run_sync)
+    monkeypatch.setattr("sessions_app.browsers.page_info.find_endpoint", find_endpoint)
+    save(manager, "cart")
+    assert at_work == [False]
