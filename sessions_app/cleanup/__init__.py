@@ -8,7 +8,7 @@ stays. Emptying the archive is the one step that cannot be undone.
 """
 
 from sessions_app.cleanup.archive import count_kept_pins, empty_archive
-from sessions_app.cleanup.brakes import (
+from sessions_app.cleanup.limits import (
     approve_cleanup,
     close_cleanup,
     hold,
@@ -30,7 +30,7 @@ from sessions_app.cleanup.claims import (
     mark_dead_runs,
     why_busy,
 )
-from sessions_app.cleanup.owed import (
+from sessions_app.cleanup.missing_files import (
     OwedFiles,
     UnwrittenFiles,
     describe_access,

@@ -14,7 +14,7 @@ from django.db.models import Q
 
 from sessions_app.cleanup.archive import empty_run
 from sessions_app.cleanup.batches import BatchSize, last_of_batch, take_batches
-from sessions_app.cleanup.brakes import scope_totals, weigh
+from sessions_app.cleanup.limits import scope_totals, weigh
 from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
 from sessions_app.cleanup.files import check_files, mirrored, remove_files
 from sessions_app.cleanup.moves import move_to_archive

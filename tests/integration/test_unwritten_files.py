@@ -198,6 +198,6 @@ def test_folders_of_hidden_namespaces_are_not_named(
 def test_of_very_many_files_not_all_are_counted(
     ledger: CleanupRun, as_root: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sessions_app.cleanup.owed.COUNTED_LIMIT", 3)
+    monkeypatch.setattr("sessions_app.cleanup.missing_files.COUNTED_LIMIT", 3)
     undo_cleanup(ledger)
     assert "Over 3 files are still to be written" in page_of(as_root, ledger)
