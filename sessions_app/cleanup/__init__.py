@@ -17,7 +17,7 @@ from sessions_app.cleanup.limits import (
     scope_totals,
     weigh,
     why_to_hold,
-    why_to_hold_unasked,
+    unattended_hold_reason,
 )
 from sessions_app.cleanup.claims import (
     CleanupHeld,
@@ -81,7 +81,7 @@ __all__ = [
     "weigh",
     "why_busy",
     "why_to_hold",
-    "why_to_hold_unasked",
+    "unattended_hold_reason",
     "without_unswept",
     "write_owed_files",
 ]

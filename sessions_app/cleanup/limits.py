@@ -68,7 +68,7 @@ def needs_number(run: CleanupRun) -> bool:
     return run.matched_count * 2 > _before(run)
 
 
-def why_to_hold_unasked(run: CleanupRun) -> str:
+def unattended_hold_reason(run: CleanupRun) -> str:
     """Say why a plan by hand waits where nobody can be asked for its number; blank where it need not."""
     if not needs_number(run) or _before(run) <= SMALL_SCOPE:
         return ""

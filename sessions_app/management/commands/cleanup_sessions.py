@@ -15,7 +15,7 @@ from sessions_app.cleanup import (
     needs_number,
     plan_cleanup,
     run_cleanup,
-    why_to_hold_unasked,
+    unattended_hold_reason,
 )
 from sessions_app.management.cleanup_report import CleanupReport, HeldByBrake
 from sessions_app.management.output import (
@@ -125,7 +125,7 @@ class Command(ReportingCommand):
         if sys.stdin.isatty():
             if needs_number(run):
                 self._ask(run)
-        elif because := why_to_hold_unasked(run):
+        elif because := unattended_hold_reason(run):
             hold(run, because)
 
     def _ask(self, run: CleanupRun) -> None:
