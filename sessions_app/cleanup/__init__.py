@@ -16,7 +16,7 @@ from sessions_app.cleanup.limits import (
     needs_number,
     scope_totals,
     weigh,
-    why_to_hold,
+    hold_reason,
     unattended_hold_reason,
 )
 from sessions_app.cleanup.claims import (
@@ -80,7 +80,7 @@ __all__ = [
     "was_pinned",
     "weigh",
     "why_busy",
-    "why_to_hold",
+    "hold_reason",
     "unattended_hold_reason",
     "without_unswept",
     "write_owed_files",

@@ -78,7 +78,7 @@ def unattended_hold_reason(run: CleanupRun) -> str:
     )
 
 
-def why_to_hold(run: CleanupRun, policy: CleanupPolicy, *, taken_count: int = 0) -> str:
+def hold_reason(run: CleanupRun, policy: CleanupPolicy, *, taken_count: int = 0) -> str:
     """Say which brake of its policy a plan is past; blank where it is past none.
 
     Args:

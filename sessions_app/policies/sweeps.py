@@ -21,7 +21,7 @@ from sessions_app.cleanup import (
     scope_totals,
     summary,
     why_busy,
-    why_to_hold,
+    hold_reason,
 )
 from sessions_app.deadline import Deadline
 from sessions_app.models import CleanupPolicy, CleanupRun, CleanupStep
@@ -107,7 +107,7 @@ def approval_reason(
     The safety limits of the policy apply to every sweep. A manual sweep also needs approval where a cleanup
     without a policy would ask for the number of sessions.
     """
-    reason = why_to_hold(run, policy, taken_count=removed_count)
+    reason = hold_reason(run, policy, taken_count=removed_count)
     if reason or not is_manual or not needs_number(run):
         return reason
     scope = "" if run.before_count is None else f" of {run.before_count:,}"
