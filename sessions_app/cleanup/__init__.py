@@ -28,7 +28,7 @@ from sessions_app.cleanup.claims import (
     drop_old_plans,
     interrupt_if_dead,
     mark_dead_runs,
-    why_busy,
+    busy_reason,
 )
 from sessions_app.cleanup.missing_files import (
     OwedFiles,
@@ -79,7 +79,7 @@ __all__ = [
     "unwritten_files",
     "was_pinned",
     "weigh",
-    "why_busy",
+    "busy_reason",
     "hold_reason",
     "unattended_hold_reason",
     "without_unswept",

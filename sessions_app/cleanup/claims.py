@@ -93,7 +93,7 @@ def _try_to_claim(run: CleanupRun, allowed: Q, state: str, values: dict[str, Any
     except IntegrityError:
         if run.policy is None:
             raise
-        if told := why_busy(run.policy):
+        if told := busy_reason(run.policy):
             raise CleanupInProgress(told) from None
         # The run of the policy that was in the way has ended since, or its process died.
         for other in CleanupRun.objects.filter(policy=run.policy, state=_State.RUNNING):
@@ -137,7 +137,7 @@ def _update_whole(runs: QuerySet[CleanupRun], changes: dict[str, Any]) -> int:
         return runs.update(**changes)
 
 
-def why_busy(policy: CleanupPolicy) -> str:
+def busy_reason(policy: CleanupPolicy) -> str:
     """Explain which run of a policy is at work, because only one runs at a time; blank where none is.
 
     A run whose process died does not count: the next run of the policy marks it as interrupted.

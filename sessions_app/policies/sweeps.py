@@ -20,7 +20,7 @@ from sessions_app.cleanup import (
     run_cleanup,
     scope_totals,
     summary,
-    why_busy,
+    busy_reason,
     hold_reason,
 )
 from sessions_app.deadline import Deadline
@@ -248,7 +248,7 @@ def _is_over(run: CleanupRun) -> bool:
 
 def _refuse_concurrent(policy: CleanupPolicy) -> None:
     # The database refuses two open runs of a policy. Checking first avoids a useless plan.
-    if reason := why_busy(policy):
+    if reason := busy_reason(policy):
         raise CleanupInProgress(reason)
 
 
