@@ -56,7 +56,7 @@ def weigh(run: CleanupRun) -> None:
             raise
 
 
-def needs_number(run: CleanupRun) -> bool:
+def requires_confirmation(run: CleanupRun) -> bool:
     """Whether who runs a plan by hand has to type its number: all of the scope, or more than half of it."""
     criteria = run.criteria
     if not run.matched_count:
@@ -70,7 +70,7 @@ def needs_number(run: CleanupRun) -> bool:
 
 def unattended_hold_reason(run: CleanupRun) -> str:
     """Say why a plan by hand waits where nobody can be asked for its number; blank where it need not."""
-    if not needs_number(run) or _before(run) <= SMALL_SCOPE:
+    if not requires_confirmation(run) or _before(run) <= SMALL_SCOPE:
         return ""
     return (
         f"It would take {run.matched_count:,} of {run.before_count:,} sessions, more than half, "

@@ -15,7 +15,7 @@ from sessions_app.cleanup import (
     CleanupRefused,
     close_cleanup,
     hold,
-    needs_number,
+    requires_confirmation,
     plan_cleanup,
     run_cleanup,
     scope_totals,
@@ -108,7 +108,7 @@ def approval_reason(
     without a policy would ask for the number of sessions.
     """
     reason = hold_reason(run, policy, taken_count=removed_count)
-    if reason or not is_manual or not needs_number(run):
+    if reason or not is_manual or not requires_confirmation(run):
         return reason
     scope = "" if run.before_count is None else f" of {run.before_count:,}"
     return (

@@ -12,7 +12,7 @@ from sessions_app.cleanup import (
     approve_cleanup,
     hold,
     matching,
-    needs_number,
+    requires_confirmation,
     plan_cleanup,
     run_cleanup,
     unattended_hold_reason,
@@ -123,7 +123,7 @@ class Command(ReportingCommand):
 
     def _ask_or_hold(self, run: CleanupRun) -> None:
         if sys.stdin.isatty():
-            if needs_number(run):
+            if requires_confirmation(run):
                 self._ask(run)
         elif because := unattended_hold_reason(run):
             hold(run, because)
