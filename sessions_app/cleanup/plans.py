@@ -74,7 +74,7 @@ def without_unswept(scheduled: list[Criteria], as_of: datetime) -> list[Criteria
     return [one if one.has_vanished or not ids else replace(one, not_directories=ids) for one in scheduled]
 
 
-def make_again(run: CleanupRun, *, trigger: str, actor: str) -> CleanupRun:
+def replan(run: CleanupRun, *, trigger: str, actor: str) -> CleanupRun:
     """Plan anew what an outdated plan was for, as of now.
 
     The old plan goes; one of a policy, or that somebody has approved, is closed and stays in the ledger.

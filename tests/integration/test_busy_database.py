@@ -22,7 +22,7 @@ from sessions_app.cleanup import (
     drop_old_plans,
     empty_archive,
     hold,
-    make_again,
+    replan,
     restore_sessions,
     run_cleanup,
     undo_cleanup,
@@ -138,7 +138,7 @@ def test_plans_and_the_ledger_are_written_whole_when_the_database_is_busy() -> N
         run.refresh_from_db()
         assert run.before_count == 3
         approve_cleanup(hold(run, "Look first."), actor="root")
-        again = make_again(run, trigger="command", actor="tester")
+        again = replan(run, trigger="command", actor="tester")
         close_cleanup(again, actor="root")
         assert list(CleanupRun.objects.values_list("state", flat=True)) == ["closed", "closed"]
         plan(expired=True)

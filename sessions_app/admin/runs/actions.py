@@ -27,7 +27,7 @@ from sessions_app.cleanup import (
     PlanOutdated,
     close_cleanup,
     interrupt_if_dead,
-    make_again,
+    replan,
     plan_cleanup,
     run_cleanup,
     sessions_owed_by,
@@ -159,7 +159,7 @@ def replan_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpR
         return redirect_to_run(run)
     check_may_run(request, run)
     try:
-        plan = make_again(run, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username())
+        plan = replan(run, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username())
         weigh(plan)
     except CleanupRefused as reason:
         messages.error(request, str(reason))
