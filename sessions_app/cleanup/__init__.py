@@ -15,7 +15,7 @@ from sessions_app.cleanup.limits import (
     hold_again,
     requires_confirmation,
     scope_totals,
-    weigh,
+    measure_scope,
     hold_reason,
     unattended_hold_reason,
 )
@@ -78,7 +78,7 @@ __all__ = [
     "undo_cleanup",
     "unwritten_files",
     "was_pinned",
-    "weigh",
+    "measure_scope",
     "busy_reason",
     "hold_reason",
     "unattended_hold_reason",

@@ -40,7 +40,7 @@ def scope_totals(criteria: Criteria) -> tuple[int, int]:
     return row["sessions"], row["bytes"]
 
 
-def weigh(run: CleanupRun) -> None:
+def measure_scope(run: CleanupRun) -> None:
     """Write down what the scope of a plan holds, removed or not: what the brakes measure it against.
 
     Not where the run has begun meanwhile, which weighs for itself, or somebody else was faster.
@@ -151,7 +151,7 @@ def close_cleanup(run: CleanupRun, *, actor: str = "", because: str = "") -> Cle
 
 def _before(run: CleanupRun) -> int:
     if run.before_count is None:
-        weigh(run)
+        measure_scope(run)
     return run.before_count or 0
 
 

@@ -14,7 +14,7 @@ from django.db.models import Q
 
 from sessions_app.cleanup.archive import empty_run
 from sessions_app.cleanup.batches import BatchSize, last_of_batch, take_batches
-from sessions_app.cleanup.limits import scope_totals, weigh
+from sessions_app.cleanup.limits import scope_totals, measure_scope
 from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
 from sessions_app.cleanup.files import check_files, mirrored, remove_files
 from sessions_app.cleanup.moves import move_to_archive
@@ -87,7 +87,7 @@ def _claim(run: CleanupRun, trigger: str, actor: str) -> None:
 def _weigh_before(run: CleanupRun) -> None:
     # What a sync found to be gone is no cleanup of a scope.
     if run.attempt == 1 and not run.criteria.has_vanished and not _was_just_weighed(run):
-        weigh(run)
+        measure_scope(run)
 
 
 def _was_just_weighed(run: CleanupRun) -> bool:

@@ -26,7 +26,7 @@ from sessions_app.cleanup import (
     restore_sessions,
     run_cleanup,
     undo_cleanup,
-    weigh,
+    measure_scope,
 )
 from sessions_app.client.store import SessionStore
 from sessions_app.deadline import Deadline
@@ -134,7 +134,7 @@ def test_plans_and_the_ledger_are_written_whole_when_the_database_is_busy() -> N
     with refusing_each_write_once() as refused:
         run = plan(expired=True)
         assert len(run.planned_sessions.ids_json) == 3
-        weigh(run)
+        measure_scope(run)
         run.refresh_from_db()
         assert run.before_count == 3
         approve_cleanup(hold(run, "Look first."), actor="root")

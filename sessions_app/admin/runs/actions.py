@@ -33,7 +33,7 @@ from sessions_app.cleanup import (
     sessions_owed_by,
     summary,
     undo_cleanup,
-    weigh,
+    measure_scope,
 )
 from sessions_app.deadline import Deadline
 from sessions_app.models import CleanupRun
@@ -66,7 +66,7 @@ def make_plan(request: HttpRequest, criteria: Criteria) -> CleanupRun:
         trigger=CleanupRun.Trigger.ADMIN,
         actor=request.user.get_username(),
     )
-    weigh(run)
+    measure_scope(run)
     return run
 
 
@@ -160,7 +160,7 @@ def replan_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpR
     check_may_run(request, run)
     try:
         plan = replan(run, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username())
-        weigh(plan)
+        measure_scope(plan)
     except CleanupRefused as reason:
         messages.error(request, str(reason))
         return redirect_to_plan(run)

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django_q.models import OrmQ
 
 from sessions_app.admin.runs import plan_totals
-from sessions_app.cleanup import hold, plan_cleanup, weigh
+from sessions_app.cleanup import hold, plan_cleanup, measure_scope
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, CleanupStep
 from sessions_app.models.clock import database_now
 from sessions_app.session.criteria import Criteria
@@ -95,7 +95,7 @@ def test_the_page_of_a_large_plan_does_not_scan_it(
     monkeypatch.setattr(plan_totals, "READ_SESSIONS", 40)
     make_bad_ones(150, among=150)
     run = plan(**criteria)
-    weigh(run)
+    measure_scope(run)
     BrowserSession.objects.filter(pk=run.planned_sessions.ids_json[0]).update(is_pinned=True)
     with CaptureQueriesContext(connection) as queries:
         html = as_root.get(page_of(run)).content.decode()
