@@ -37,7 +37,7 @@ from sessions_app.cleanup.missing_files import (
     owed_sessions,
     sessions_owed_by,
     unwritten_files,
-    write_owed_files,
+    restore_missing_files,
 )
 from sessions_app.cleanup.pins import pinned_files, was_pinned
 from sessions_app.cleanup.plans import is_taken, replan, matching, plan_cleanup, without_unswept
@@ -83,5 +83,5 @@ __all__ = [
     "hold_reason",
     "unattended_hold_reason",
     "without_unswept",
-    "write_owed_files",
+    "restore_missing_files",
 ]

@@ -106,7 +106,7 @@ def describe_access(changed: dict[str, int]) -> list[str]:
     ]
 
 
-def write_owed_files(directory: SessionDirectory, folder: SessionFolder) -> OwedFiles:
+def restore_missing_files(directory: SessionDirectory, folder: SessionFolder) -> OwedFiles:
     """Write the files of sessions that came back without one; a file that is there is left alone."""
     result = OwedFiles()
     owed = owed_sessions().filter(directory=directory).order_by("pk").only(*_WRITTEN_COLUMNS)

@@ -87,7 +87,7 @@ def move_to_archive(
 def move_to_live(sessions: QuerySet[ArchivedSession]) -> tuple[int, int]:
     """Move archived sessions to the live table, but for those whose names are taken; transaction as above.
 
-    A mirrored session comes without its file's stamp: the file is owed (``files.write_owed_files``).
+    A mirrored session comes without its file's stamp: the file is owed (``files.restore_missing_files``).
     It is dated now, so that no plan made while it was away takes it. Its history is written here: that it
     is back, and from which run.
 

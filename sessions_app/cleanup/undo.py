@@ -16,7 +16,7 @@ from sessions_app.cleanup.batches import BatchSize, last_of_batch, refresh_stati
 from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
 from sessions_app.cleanup.folders import open_folder
 from sessions_app.cleanup.moves import move_to_live
-from sessions_app.cleanup.missing_files import note_error, sessions_owed_by, write_owed_files
+from sessions_app.cleanup.missing_files import note_error, sessions_owed_by, restore_missing_files
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, PlannedSessions, SessionDirectory
 from sessions_app.transactions import disk, repeatable_transaction, retried_when_busy, retry_when_busy
@@ -196,7 +196,7 @@ def _write_files(directory_ids: Iterable[int]) -> None:
     for directory in SessionDirectory.objects.filter(pk__in=list(directory_ids)):
         try:
             with open_folder(directory) as folder:
-                error = write_owed_files(directory, folder).error
+                error = restore_missing_files(directory, folder).error
         except OSError as failure:
             error = disk.reason(failure)
             note_error(directory, error)

@@ -18,7 +18,7 @@ from sessions_app.cleanup import (
     pinned_files,
     plan_cleanup,
     run_cleanup,
-    write_owed_files,
+    restore_missing_files,
 )
 from sessions_app.deadline import Deadline
 from sessions_app.mirror.bulk_insert import Row, document_writer, insert_sessions
@@ -148,7 +148,7 @@ class Mirror:
 
     def _pay(self, owed: list[int]) -> list[int]:
         """Write the files of sessions that came back; return those whose place another file has taken."""
-        paid = write_owed_files(self.directory, self.folder)
+        paid = restore_missing_files(self.directory, self.folder)
         self.result.written += paid.written
         self.result.notes += describe_access(paid.changed_access)
         if paid.error:
