@@ -31,7 +31,7 @@ from sessions_app.cleanup.claims import (
     busy_reason,
 )
 from sessions_app.cleanup.missing_files import (
-    OwedFiles,
+    RestoredFiles,
     UnwrittenFiles,
     describe_access,
     owed_sessions,
@@ -49,7 +49,7 @@ __all__ = [
     "CleanupHeld",
     "CleanupInProgress",
     "CleanupRefused",
-    "OwedFiles",
+    "RestoredFiles",
     "PlanOutdated",
     "UnwrittenFiles",
     "abandoned_sweeps",

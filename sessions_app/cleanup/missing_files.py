@@ -35,7 +35,7 @@ _ACCESS = {
 
 
 @dataclass
-class OwedFiles:
+class RestoredFiles:
     """What came of the files that a folder was owed.
 
     ``taken`` are sessions in whose place another file lies, ``changed_access`` counts files that came back
@@ -106,9 +106,9 @@ def describe_access(changed: dict[str, int]) -> list[str]:
     ]
 
 
-def restore_missing_files(directory: SessionDirectory, folder: SessionFolder) -> OwedFiles:
+def restore_missing_files(directory: SessionDirectory, folder: SessionFolder) -> RestoredFiles:
     """Write the files of sessions that came back without one; a file that is there is left alone."""
-    result = OwedFiles()
+    result = RestoredFiles()
     owed = owed_sessions().filter(directory=directory).order_by("pk").only(*_WRITTEN_COLUMNS)
     left, can_go_on = owed, True
     while can_go_on and (last := last_of_batch(left, BatchSize(LOT_ROWS))) is not None:
@@ -119,7 +119,7 @@ def restore_missing_files(directory: SessionDirectory, folder: SessionFolder) ->
     return result
 
 
-def _write_lot(lot: list[BrowserSession], folder: SessionFolder, result: OwedFiles) -> bool:
+def _write_lot(lot: list[BrowserSession], folder: SessionFolder, result: RestoredFiles) -> bool:
     """Write some files, then their facts to their rows; report whether others can be written as well."""
     facts: dict[int, FileFacts] = {}
     changed: dict[int, Counter[str]] = {}
