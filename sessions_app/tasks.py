@@ -98,7 +98,7 @@ def sync_directories() -> str:
     message = f"{count_of(len(synced), 'directory', 'directories')} mirrored"
     message += "".join(f", {n:,} {key}" for key, n in counts.items() if n or key != "written")
     notes = [note for result in synced for note in result.notes]
-    unwritten = [files.message for files in cleanup.unwritten_files(cleanup.owed_sessions())]
+    unwritten = [files.message for files in cleanup.unwritten_files(cleanup.sessions_missing_files())]
     return " ".join((f"{message}.", *notes, *unwritten, *failures))
 
 

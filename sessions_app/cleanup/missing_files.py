@@ -70,14 +70,14 @@ class UnwrittenFiles(NamedTuple):
         return {"folder": self.folder, "files": self.file_count, "reason": self.reason, **more}
 
 
-def owed_sessions() -> QuerySet[BrowserSession]:
+def sessions_missing_files() -> QuerySet[BrowserSession]:
     """The sessions that came back and whose files are still to be written."""
     return BrowserSession.objects.filter(directory__isnull=False, file_changed_ns__isnull=True)
 
 
 def sessions_owed_by(run: CleanupRun) -> QuerySet[BrowserSession]:
     """The sessions that came back from a run and whose files are still to be written."""
-    return owed_sessions().alias(last_run=LastRun("past_runs")).filter(last_run=run.pk)
+    return sessions_missing_files().alias(last_run=LastRun("past_runs")).filter(last_run=run.pk)
 
 
 def unwritten_files(sessions: QuerySet[BrowserSession]) -> list[UnwrittenFiles]:
@@ -109,7 +109,7 @@ def describe_access(changed: dict[str, int]) -> list[str]:
 def restore_missing_files(directory: SessionDirectory, folder: SessionFolder) -> RestoredFiles:
     """Write the files of sessions that came back without one; a file that is there is left alone."""
     result = RestoredFiles()
-    owed = owed_sessions().filter(directory=directory).order_by("pk").only(*_WRITTEN_COLUMNS)
+    owed = sessions_missing_files().filter(directory=directory).order_by("pk").only(*_WRITTEN_COLUMNS)
     left, can_go_on = owed, True
     while can_go_on and (last := last_of_batch(left, BatchSize(LOT_ROWS))) is not None:
         # Read whole before anything is written: SQLite refuses to write below an open cursor of its own.
