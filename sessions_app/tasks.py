@@ -206,7 +206,7 @@ def _undo(run: CleanupRun, actor: str) -> str:
         enqueue(Task.CONTINUE_UNDO, run.pk)
     message = [f"{count_of(run.restored_count, 'session')} of run {run.pk} restored."]
     message += cleanup.describe_access(run.changed_access)
-    message += [files.message for files in cleanup.unwritten_files(cleanup.sessions_owed_by(run))]
+    message += [files.message for files in cleanup.unwritten_files(cleanup.sessions_missing_files_of(run))]
     return " ".join(message)
 
 

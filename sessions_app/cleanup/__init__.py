@@ -35,7 +35,7 @@ from sessions_app.cleanup.missing_files import (
     UnwrittenFiles,
     describe_access,
     sessions_missing_files,
-    sessions_owed_by,
+    sessions_missing_files_of,
     unwritten_files,
     restore_missing_files,
 )
@@ -73,7 +73,7 @@ __all__ = [
     "restore_sessions",
     "run_cleanup",
     "scope_totals",
-    "sessions_owed_by",
+    "sessions_missing_files_of",
     "summary",
     "undo_cleanup",
     "unwritten_files",

@@ -75,7 +75,7 @@ def sessions_missing_files() -> QuerySet[BrowserSession]:
     return BrowserSession.objects.filter(directory__isnull=False, file_changed_ns__isnull=True)
 
 
-def sessions_owed_by(run: CleanupRun) -> QuerySet[BrowserSession]:
+def sessions_missing_files_of(run: CleanupRun) -> QuerySet[BrowserSession]:
     """The sessions that came back from a run and whose files are still to be written."""
     return sessions_missing_files().alias(last_run=LastRun("past_runs")).filter(last_run=run.pk)
 

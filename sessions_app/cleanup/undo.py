@@ -16,7 +16,7 @@ from sessions_app.cleanup.batches import BatchSize, last_of_batch, refresh_stati
 from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
 from sessions_app.cleanup.folders import open_folder
 from sessions_app.cleanup.moves import move_to_live
-from sessions_app.cleanup.missing_files import note_error, sessions_owed_by, restore_missing_files
+from sessions_app.cleanup.missing_files import note_error, sessions_missing_files_of, restore_missing_files
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, PlannedSessions, SessionDirectory
 from sessions_app.transactions import disk, repeatable_transaction, retried_when_busy, retry_when_busy
@@ -188,7 +188,7 @@ def _directories_of(sessions: QuerySet[ArchivedSession]) -> list[int]:
 
 def _write_rest(run: CleanupRun) -> None:
     """Write the files of a run that an earlier call could not write, or was killed before it wrote them."""
-    _write_files(sessions_owed_by(run).order_by().values_list("directory_id", flat=True).distinct())
+    _write_files(sessions_missing_files_of(run).order_by().values_list("directory_id", flat=True).distinct())
 
 
 def _write_files(directory_ids: Iterable[int]) -> None:

@@ -30,7 +30,7 @@ from sessions_app.cleanup import (
     replan,
     plan_cleanup,
     run_cleanup,
-    sessions_owed_by,
+    sessions_missing_files_of,
     summary,
     undo_cleanup,
     measure_scope,
@@ -221,7 +221,7 @@ def _undo(request: HttpRequest, run: CleanupRun) -> HttpResponse:
         return _failed(request, run, f"The undo of run {run.pk}", error)
     message = f"{run.restored_count:,} of {run.removed_count:,} sessions were restored."
     # The page of the run names the folders and the reasons.
-    has_unwritten = sessions_owed_by(run).exists()
+    has_unwritten = sessions_missing_files_of(run).exists()
     if run.state == _State.INTERRUPTED:
         queue_run(run, Task.CONTINUE_UNDO)
         messages.warning(request, f"{message} The worker continues the undo.")

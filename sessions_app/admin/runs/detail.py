@@ -16,7 +16,7 @@ from sessions_app.admin import badges, formatting
 from sessions_app.admin.changelist import BOUND, READ_BOUND, first_rows
 from sessions_app.admin.polling import Phase
 from sessions_app.admin.runs.progress import progress_of
-from sessions_app.cleanup import UnwrittenFiles, describe_access, sessions_owed_by, unwritten_files
+from sessions_app.cleanup import UnwrittenFiles, describe_access, sessions_missing_files_of, unwritten_files
 from sessions_app.models import ArchivedSession, CleanupRun, PlannedSessions
 from sessions_app.models.clock import database_now
 
@@ -54,7 +54,7 @@ def run_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
 
 def _unwritten(request: HttpRequest, run: CleanupRun) -> list[UnwrittenFiles]:
     return (
-        unwritten_files(sessions_owed_by(run).filter(is_visible(request.user))) if run.restored_count else []
+        unwritten_files(sessions_missing_files_of(run).filter(is_visible(request.user))) if run.restored_count else []
     )
 
 
