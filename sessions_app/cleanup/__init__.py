@@ -40,7 +40,7 @@ from sessions_app.cleanup.missing_files import (
     restore_missing_files,
 )
 from sessions_app.cleanup.pins import pinned_files, was_pinned
-from sessions_app.cleanup.plans import is_taken, replan, matching, plan_cleanup, without_unswept
+from sessions_app.cleanup.plans import planned_condition, replan, matching, plan_cleanup, without_unswept
 from sessions_app.cleanup.runs import run_cleanup, summary
 from sessions_app.cleanup.undo import CannotUndo, restore_sessions, undo_cleanup
 
@@ -62,7 +62,7 @@ __all__ = [
     "hold",
     "hold_again",
     "interrupt_if_dead",
-    "is_taken",
+    "planned_condition",
     "replan",
     "mark_dead_runs",
     "matching",

@@ -136,10 +136,10 @@ def _insert(run: CleanupRun, ids: list[int]) -> None:
 
 def matching(run: CleanupRun) -> QuerySet[BrowserSession]:
     """The sessions that a run takes: those that its criteria matched and that nobody has written since."""
-    return BrowserSession.objects.filter(is_taken(run))
+    return BrowserSession.objects.filter(planned_condition(run))
 
 
-def is_taken(run: CleanupRun) -> Q:
+def planned_condition(run: CleanupRun) -> Q:
     """Return the condition of ``matching``.
 
     A plan of the schedule also leaves out mirrored sessions that were written within the settle time before
