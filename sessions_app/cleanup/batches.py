@@ -171,7 +171,7 @@ def take_fitting(take: Callable[[], _T], size: BatchSize) -> _T:
             size.halve()
 
 
-def take_batches(
+def run_batches(
     take: Callable[[], int | None], size: BatchSize, deadline: Deadline, progress: Callable[[int], None]
 ) -> bool:
     """Take batch after batch; tell whether all was taken before the deadline.

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from sessions_app.cleanup.archive import empty_run
-from sessions_app.cleanup.batches import BatchSize, last_of_batch, take_batches
+from sessions_app.cleanup.batches import BatchSize, last_of_batch, run_batches
 from sessions_app.cleanup.limits import scope_totals, measure_scope
 from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
 from sessions_app.cleanup.files import check_files, mirrored, remove_files
@@ -66,7 +66,7 @@ def run_cleanup(
     _claim(run, trigger, actor)
     with recording_failure(run, finished_at=DatabaseClock()):
         _weigh_before(run)
-        if not take_batches(take, size, deadline, progress):
+        if not run_batches(take, size, deadline, progress):
             end(run, _State.INTERRUPTED, finished_at=DatabaseClock())
             return run
         _succeed(run)

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 
-from sessions_app.cleanup.batches import BatchSize, last_of_batch, refresh_statistics, take_batches
+from sessions_app.cleanup.batches import BatchSize, last_of_batch, refresh_statistics, run_batches
 from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
 from sessions_app.cleanup.folders import open_folder
 from sessions_app.cleanup.moves import move_to_live
@@ -63,7 +63,7 @@ def undo_cleanup(
     _claim(run, actor)
     with recording_failure(run):
         refresh_statistics(run)
-        if not take_batches(take, size, deadline, progress):
+        if not run_batches(take, size, deadline, progress):
             end(run, _State.INTERRUPTED)
             return run
         _write_rest(run)
