@@ -11,7 +11,7 @@ from functools import partial
 from django.db import transaction
 from django.db.models import F, QuerySet
 
-from sessions_app.cleanup.batches import BatchSize, take_fitting
+from sessions_app.cleanup.batches import BatchSize, run_fitting
 from sessions_app.cleanup.files import in_folders, remove_files
 from sessions_app.cleanup.pins import holds_pin
 from sessions_app.deadline import Deadline
@@ -61,7 +61,7 @@ def empty_archive(
     size = BatchSize(batch_size)
     while not deadline.has_passed:
         batch = emptiable(before).filter(pk__gt=position).order_by("pk")
-        taken = take_fitting(partial(_take_batch, batch, size), size)
+        taken = run_fitting(partial(_take_batch, batch, size), size)
         if taken is None:
             break
         position, count, size_bytes = taken

@@ -153,7 +153,7 @@ class Checkpoints:
             time.sleep(max(0, PAUSE_SECONDS - (time.perf_counter() - began)))
 
 
-def take_fitting(take: Callable[[], _T], size: BatchSize) -> _T:
+def run_fitting(take: Callable[[], _T], size: BatchSize) -> _T:
     """Take a batch; where the disk is too full for it, make room and halve it, down to one row.
 
     Args:
@@ -185,7 +185,7 @@ def run_batches(
     with Checkpoints() as checkpoints:
         while True:
             try:
-                session_count = take_fitting(take, size)
+                session_count = run_fitting(take, size)
             except OperationalError as error:
                 if deadline.has_passed and is_busy(error):
                     return False

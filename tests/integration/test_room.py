@@ -15,7 +15,7 @@ from django.db import OperationalError, connection
 
 from sessions_app import tasks
 from sessions_app.cleanup import empty_archive, run_cleanup, undo_cleanup
-from sessions_app.cleanup.batches import BatchSize, take_fitting
+from sessions_app.cleanup.batches import BatchSize, run_fitting
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
 from sessions_app.transactions import disk
@@ -172,7 +172,7 @@ def test_a_batch_is_halved_down_to_one_row_and_grows_again() -> None:
             raise OSError(28, "No space left on device")
         return 1
 
-    assert take_fitting(take, size) == 1
+    assert run_fitting(take, size) == 1
     assert tried == [8, 4, 2, 1]
     for _ in range(30):
         with size.measured():
@@ -190,7 +190,7 @@ def test_a_batch_of_a_full_disk_within_the_callers_transaction_is_not_repeated()
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"), transaction.atomic():
-        take_fitting(take, BatchSize(8))
+        run_fitting(take, BatchSize(8))
     assert len(tried) == 1
 
 
