@@ -124,7 +124,7 @@ def interrupt_if_dead(run: CleanupRun) -> CleanupRun:
     """Mark a run as interrupted if its process died, so that it can be resumed; read it again."""
     run.refresh_from_db()
     now = database_now()
-    if run.is_dead(now):
+    if run.is_stalled(now):
         # Only this one: the next tidy-up marks the others, and resumes their sweeps.
         mark_dead_runs(as_of=now, run=run)
         run.refresh_from_db()

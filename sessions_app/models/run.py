@@ -164,7 +164,7 @@ class CleanupRun(models.Model):
         """Whether it can be run, or gone on with."""
         return self.state in self.RESUMABLE and self.undo_started_at is None
 
-    def is_dead(self, now: datetime) -> bool:
+    def is_stalled(self, now: datetime) -> bool:
         """Whether it is at work by its state, but its heart has stopped."""
         is_at_work = self.state in (self.State.RUNNING, self.State.UNDOING)
         return is_at_work and self.heartbeat_at is not None and self.heartbeat_at < now - HEARTBEAT_LIMIT
