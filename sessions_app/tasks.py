@@ -143,7 +143,7 @@ def tidy_up() -> str:
     now = database_now()
     take_reserve()
     repair_sequence()
-    stalled = cleanup.mark_dead_runs(as_of=now)
+    stalled = cleanup.mark_stalled_runs(as_of=now)
     for run in cleanup.abandoned_sweeps(stalled, as_of=now):
         if run.policy_id is not None and run.due_at is not None:
             _queue_sweep(run.policy_id, run.due_at, run.trigger, run.actor)

@@ -27,7 +27,7 @@ from sessions_app.cleanup.claims import (
     abandoned_sweeps,
     drop_old_plans,
     interrupt_if_dead,
-    mark_dead_runs,
+    mark_stalled_runs,
     busy_reason,
 )
 from sessions_app.cleanup.missing_files import (
@@ -64,7 +64,7 @@ __all__ = [
     "interrupt_if_dead",
     "planned_condition",
     "replan",
-    "mark_dead_runs",
+    "mark_stalled_runs",
     "matching",
     "requires_confirmation",
     "sessions_missing_files",

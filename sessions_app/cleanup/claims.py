@@ -126,7 +126,7 @@ def interrupt_if_dead(run: CleanupRun) -> CleanupRun:
     now = database_now()
     if run.is_stalled(now):
         # Only this one: the next tidy-up marks the others, and resumes their sweeps.
-        mark_dead_runs(as_of=now, run=run)
+        mark_stalled_runs(as_of=now, run=run)
         run.refresh_from_db()
     return run
 
@@ -201,7 +201,7 @@ def drop_old_plans(*, as_of: datetime) -> int:
     return closed + deleted.get(CleanupRun._meta.label, 0)
 
 
-def mark_dead_runs(*, as_of: datetime, run: CleanupRun | None = None) -> list[CleanupRun]:
+def mark_stalled_runs(*, as_of: datetime, run: CleanupRun | None = None) -> list[CleanupRun]:
     """Mark as interrupted the runs at work whose heart stopped, so that they can be resumed.
 
     Args:
