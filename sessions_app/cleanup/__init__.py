@@ -26,7 +26,7 @@ from sessions_app.cleanup.claims import (
     PlanOutdated,
     abandoned_sweeps,
     drop_old_plans,
-    interrupt_if_dead,
+    interrupt_if_stalled,
     mark_stalled_runs,
     busy_reason,
 )
@@ -61,7 +61,7 @@ __all__ = [
     "empty_archive",
     "hold",
     "hold_again",
-    "interrupt_if_dead",
+    "interrupt_if_stalled",
     "planned_condition",
     "replan",
     "mark_stalled_runs",

@@ -70,7 +70,7 @@ def claim(run: CleanupRun, allowed: Q, *, state: str, **values: Any) -> None:
     _refuse_outdated(run)
     if _try_to_claim(run, allowed, state, values):
         return
-    interrupt_if_dead(run)
+    interrupt_if_stalled(run)
     if not _try_to_claim(run, allowed, state, values):
         raise _refusal(run)
 
@@ -97,7 +97,7 @@ def _try_to_claim(run: CleanupRun, allowed: Q, state: str, values: dict[str, Any
             raise CleanupInProgress(told) from None
         # The run of the policy that was in the way has ended since, or its process died.
         for other in CleanupRun.objects.filter(policy=run.policy, state=_State.RUNNING):
-            interrupt_if_dead(other)
+            interrupt_if_stalled(other)
         claimed = 0
     run.refresh_from_db()
     if claimed:
@@ -120,7 +120,7 @@ def _refusal(run: CleanupRun) -> CleanupRefused:
     return CleanupInProgress(told)
 
 
-def interrupt_if_dead(run: CleanupRun) -> CleanupRun:
+def interrupt_if_stalled(run: CleanupRun) -> CleanupRun:
     """Mark a run as interrupted if its process died, so that it can be resumed; read it again."""
     run.refresh_from_db()
     now = database_now()

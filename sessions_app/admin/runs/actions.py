@@ -26,7 +26,7 @@ from sessions_app.cleanup import (
     CleanupRefused,
     PlanOutdated,
     close_cleanup,
-    interrupt_if_dead,
+    interrupt_if_stalled,
     replan,
     plan_cleanup,
     run_cleanup,
@@ -127,7 +127,7 @@ def queue_run(run: CleanupRun, task: Task, *args: Any) -> bool:
 
 def resume_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpResponse:
     """Resume a run that was interrupted, failed or stalled."""
-    run = interrupt_if_dead(get_run(screen, request, run_id, to_act=True))
+    run = interrupt_if_stalled(get_run(screen, request, run_id, to_act=True))
     if run.state in (_State.PLANNED, _State.HELD):
         # An unconfirmed plan must be previewed first.
         return redirect_to_plan(run)
@@ -136,12 +136,12 @@ def resume_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpR
 
 def undo_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpResponse:
     """Restore the sessions that a run removed, in the worker if there are many."""
-    return _undo(request, interrupt_if_dead(get_run(screen, request, run_id, to_act=True)))
+    return _undo(request, interrupt_if_stalled(get_run(screen, request, run_id, to_act=True)))
 
 
 def close_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpResponse:
     """Dismiss a plan, or abandon the rest of a stopped run."""
-    run = interrupt_if_dead(get_run(screen, request, run_id, to_act=True))
+    run = interrupt_if_stalled(get_run(screen, request, run_id, to_act=True))
     try:
         close_cleanup(run, actor=request.user.get_username())
     except CleanupRefused as reason:
