@@ -22,7 +22,7 @@ from sessions_app.transactions.reserve import retry_with_room
 
 LOCK_WAIT_MILLISECONDS = 5_000
 
-STRANDED_AFTER = timedelta(minutes=5)
+ABANDONED_AFTER = timedelta(minutes=5)
 STRANDED_FOR = timedelta(days=1)
 """Sweeps that died are gone on with for so long; a later sweep takes what they left."""
 
@@ -267,7 +267,7 @@ def _stranded(as_of: datetime) -> QuerySet[CleanupRun]:
     return CleanupRun.objects.filter(
         state=_State.INTERRUPTED,
         undo_started_at=None,
-        finished_at__lt=as_of - STRANDED_AFTER,
+        finished_at__lt=as_of - ABANDONED_AFTER,
         finished_at__gt=as_of - STRANDED_FOR,
         heartbeat_at__lt=F("finished_at") - HEARTBEAT_LIMIT,
     )
