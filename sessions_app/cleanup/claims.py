@@ -23,7 +23,7 @@ from sessions_app.transactions.reserve import retry_with_room
 LOCK_WAIT_MILLISECONDS = 5_000
 
 ABANDONED_AFTER = timedelta(minutes=5)
-STRANDED_FOR = timedelta(days=1)
+ABANDONED_UNTIL = timedelta(days=1)
 """Sweeps that died are gone on with for so long; a later sweep takes what they left."""
 
 _State = CleanupRun.State
@@ -268,7 +268,7 @@ def _stranded(as_of: datetime) -> QuerySet[CleanupRun]:
         state=_State.INTERRUPTED,
         undo_started_at=None,
         finished_at__lt=as_of - ABANDONED_AFTER,
-        finished_at__gt=as_of - STRANDED_FOR,
+        finished_at__gt=as_of - ABANDONED_UNTIL,
         heartbeat_at__lt=F("finished_at") - HEARTBEAT_LIMIT,
     )
 
