@@ -255,10 +255,10 @@ def abandoned_sweeps(marked: Iterable[CleanupRun], *, as_of: datetime) -> list[C
         marked: Those that were just found to be dead. Those that somebody else has marked, or whose task
             was lost with the one who marked them, are looked for.
     """
-    return [run for run in (*marked, *_stranded(as_of)) if _goes_on_by_itself(run)]
+    return [run for run in (*marked, *_abandoned(as_of)) if _goes_on_by_itself(run)]
 
 
-def _stranded(as_of: datetime) -> QuerySet[CleanupRun]:
+def _abandoned(as_of: datetime) -> QuerySet[CleanupRun]:
     """The dead runs that were marked a while ago, and with which nobody has gone on.
 
     Whose deadline has passed beats its heart with its last word, and has a task already. Where one of
