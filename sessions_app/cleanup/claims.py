@@ -255,7 +255,7 @@ def abandoned_sweeps(marked: Iterable[CleanupRun], *, as_of: datetime) -> list[C
         marked: Those that were just found to be dead. Those that somebody else has marked, or whose task
             was lost with the one who marked them, are looked for.
     """
-    return [run for run in (*marked, *_abandoned(as_of)) if _goes_on_by_itself(run)]
+    return [run for run in (*marked, *_abandoned(as_of)) if _resumes_automatically(run)]
 
 
 def _abandoned(as_of: datetime) -> QuerySet[CleanupRun]:
@@ -273,7 +273,7 @@ def _abandoned(as_of: datetime) -> QuerySet[CleanupRun]:
     )
 
 
-def _goes_on_by_itself(run: CleanupRun) -> bool:
+def _resumes_automatically(run: CleanupRun) -> bool:
     """Whether a run whose worker died needs nobody: the sweeps of policies, but for a command's."""
     # A command's user sees it end. What a sync found to be gone may be back: the next sync tells.
     is_left_to_others = run.trigger == CleanupRun.Trigger.COMMAND or run.criteria.has_vanished
