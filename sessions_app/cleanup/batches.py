@@ -22,7 +22,7 @@ _T = TypeVar("_T")
 BATCH_BYTES = 8 * 1024 * 1024
 FIRST_ROWS = 500
 FEWEST_ROWS = 100
-MOST_ROWS = 10_000
+MAX_ROWS = 10_000
 TARGET_SECONDS = {"sqlite": 0.15, "postgresql": 0.11}
 """How long a batch is to take: about half of the 0.25 s that other writers may have to wait. On
 PostgreSQL one batch and the next are less alike."""
@@ -65,7 +65,7 @@ class BatchSize:
             self._grow()
         elif not self.fixed_rows:
             change = min(2.0, max(0.5, TARGET_SECONDS[connection.vendor] / seconds))
-            self.rows = round(min(MOST_ROWS, max(FEWEST_ROWS, self.rows * change)))
+            self.rows = round(min(MAX_ROWS, max(FEWEST_ROWS, self.rows * change)))
 
     def bound(self) -> tuple[int, int]:
         """Return the rows and the bytes of documents that the next batch may have, as the disk is now.
@@ -207,6 +207,6 @@ def refresh_statistics(run: CleanupRun) -> None:
 
     It learns that by itself minutes later, and until then reads all of the run for each batch of an undo.
     """
-    if connection.vendor == "postgresql" and run.removed_count > MOST_ROWS:
+    if connection.vendor == "postgresql" and run.removed_count > MAX_ROWS:
         with connection.cursor() as cursor:
             cursor.execute(f"ANALYZE {ArchivedSession._meta.db_table}")
