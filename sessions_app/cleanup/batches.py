@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 # Measured on SQLite: 500 documents of 5 MB in one transaction lock other writers out for a minute.
 BATCH_BYTES = 8 * 1024 * 1024
 FIRST_ROWS = 500
-FEWEST_ROWS = 100
+MIN_ROWS = 100
 MAX_ROWS = 10_000
 TARGET_SECONDS = {"sqlite": 0.15, "postgresql": 0.11}
 """How long a batch is to take: about half of the 0.25 s that other writers may have to wait. On
@@ -65,7 +65,7 @@ class BatchSize:
             self._grow()
         elif not self.fixed_rows:
             change = min(2.0, max(0.5, TARGET_SECONDS[connection.vendor] / seconds))
-            self.rows = round(min(MAX_ROWS, max(FEWEST_ROWS, self.rows * change)))
+            self.rows = round(min(MAX_ROWS, max(MIN_ROWS, self.rows * change)))
 
     def bound(self) -> tuple[int, int]:
         """Return the rows and the bytes of documents that the next batch may have, as the disk is now.
