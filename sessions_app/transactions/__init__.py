@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 RETRY_SECONDS = 30.0
 FIRST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 2.0
-MOST_ATTEMPTS = 50
+MAX_ATTEMPTS = 50
 
 _BUSY_ON_SQLITE = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _BUSY_ON_POSTGRESQL = {
@@ -59,7 +59,7 @@ def retry_when_busy(
         return work()
     until = Deadline.after(RETRY_SECONDS if seconds is None else seconds)
     pause = FIRST_PAUSE_SECONDS
-    for attempt in range(1, MOST_ATTEMPTS):
+    for attempt in range(1, MAX_ATTEMPTS):
         try:
             return work()
         except OperationalError as error:
