@@ -20,7 +20,7 @@ _T = TypeVar("_T")
 
 RETRY_SECONDS = 30.0
 FIRST_PAUSE_SECONDS = 0.02
-LONGEST_PAUSE_SECONDS = 2.0
+MAX_PAUSE_SECONDS = 2.0
 MAX_ATTEMPTS = 50
 
 _BUSY_ON_SQLITE = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -67,7 +67,7 @@ def retry_when_busy(
                 raise
             logger.info("The database is busy; attempt %s is made in %.2f s.", attempt + 1, pause)
         time.sleep(pause)
-        pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
+        pause = min(MAX_PAUSE_SECONDS, 2 * pause)
     return work()
 
 
