@@ -28,7 +28,7 @@ RESERVE_NAME = "disk-reserve"
 SHARE_OF_FREE = 8
 """The reserve takes at most one part in eight of what is free: it must not be what fills a small disk."""
 
-LEAST_BYTES = 1024 * 1024
+MIN_BYTES = 1024 * 1024
 """A login takes 0.1 MB; a smaller reserve would not let anybody work."""
 
 _WRITTEN_BYTES = 1024 * 1024
@@ -47,7 +47,7 @@ def take_reserve() -> bool:
     path = folder / RESERVE_NAME
     held = _size_of(path)
     size = min(_reserve_bytes(), (free + held) // SHARE_OF_FREE)
-    if held >= size or size < LEAST_BYTES:
+    if held >= size or size < MIN_BYTES:
         return held > 0
     # Several processes may do this at once: each allocates the same blocks.
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
