@@ -63,7 +63,7 @@ def take_reserve() -> bool:
     return True
 
 
-def give_up_reserve() -> bool:
+def release_reserve() -> bool:
     """Return the reserve's space to the disk; return whether this call did.
 
     The file stays, empty: cutting it works on a full disk, and several processes may do it at once.
@@ -106,7 +106,7 @@ def make_room() -> bool:
 
     if connection.vendor != "sqlite":
         return False
-    had_reserve = give_up_reserve()
+    had_reserve = release_reserve()
     return not connection.in_atomic_block and (truncate_log() or had_reserve)
 
 

@@ -103,7 +103,7 @@ def test_test_projects_take_no_reserve() -> None:
 def test_many_may_give_up_the_reserve_at_once(reserve: Path) -> None:
     room.take_reserve()
     given_up: list[bool] = []
-    threads = [threading.Thread(target=lambda: given_up.append(room.give_up_reserve())) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: given_up.append(room.release_reserve())) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -114,7 +114,7 @@ def test_many_may_give_up_the_reserve_at_once(reserve: Path) -> None:
 
 def test_tidying_up_takes_the_reserve_again_when_there_is_room(reserve: Path, free: Any) -> None:
     room.take_reserve()
-    room.give_up_reserve()
+    room.release_reserve()
     free(MB)
     tasks.tidy_up()
     assert reserve.stat().st_size == 0
@@ -128,7 +128,7 @@ def test_a_sync_leaves_the_last_space_to_cleanups(
 ) -> None:
     put(folder, "new")
     room.take_reserve()
-    room.give_up_reserve()
+    room.release_reserve()
     free(MB)
     with pytest.raises(disk.NoRoom):
         sync(directory)
