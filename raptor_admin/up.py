@@ -19,7 +19,7 @@ from sessions_app.transactions.disk import disk_full_message
 from sessions_app.transactions.reserve import (
     open_database,
     retry_with_room,
-    take_reserve,
+    allocate_reserve,
     truncate_log,
     truncate_log_at_stop,
 )
@@ -99,7 +99,7 @@ def prepare(folders: Sequence[Path], *, admin_password: str) -> None:
     call_command("check", databases=["default"], stdout=io.StringIO())
     # A panel that was killed has left its log.
     truncate_log()
-    take_reserve()
+    allocate_reserve()
     call_command("migrate", interactive=False, verbosity=0)
     try:
         collect_static_files()

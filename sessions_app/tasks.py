@@ -28,7 +28,7 @@ from sessions_app.session.masking import safe_message
 from sessions_app.text import count_of
 from sessions_app.transactions import retry_when_busy
 from sessions_app.transactions.disk import disk_full_message
-from sessions_app.transactions.reserve import retry_with_room, take_reserve
+from sessions_app.transactions.reserve import retry_with_room, allocate_reserve
 
 logger = logging.getLogger(__name__)
 _P = ParamSpec("_P")
@@ -141,7 +141,7 @@ def tidy_up() -> str:
     The reserve that a full disk took is allocated again as soon as there is room.
     """
     now = database_now()
-    take_reserve()
+    allocate_reserve()
     repair_sequence()
     stalled = cleanup.mark_stalled_runs(as_of=now)
     for run in cleanup.abandoned_sweeps(stalled, as_of=now):

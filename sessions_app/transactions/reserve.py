@@ -34,7 +34,7 @@ MIN_BYTES = 1024 * 1024
 _WRITTEN_BYTES = 1024 * 1024
 
 
-def take_reserve() -> bool:
+def allocate_reserve() -> bool:
     """Allocate the reserve file, as far as there is room for it; return whether there is one.
 
     Its size is ``RAPTOR_RESERVE_BYTES`` (0 switches it off), or less on a small disk. It grows when there is
