@@ -18,7 +18,7 @@ from sessions_app.session.files import BusyFile, FileFacts, SessionFolder, acces
 from sessions_app.text import count_of
 from sessions_app.transactions import disk, repeatable_transaction, retried_when_busy
 
-LOT_ROWS = 200
+CHUNK_ROWS = 200
 COUNTED_LIMIT = 10_000
 """Maximum owed files that are counted for a page."""
 
@@ -111,7 +111,7 @@ def restore_missing_files(directory: SessionDirectory, folder: SessionFolder) ->
     result = RestoredFiles()
     owed = sessions_missing_files().filter(directory=directory).order_by("pk").only(*_WRITTEN_COLUMNS)
     left, can_go_on = owed, True
-    while can_go_on and (last := last_of_batch(left, BatchSize(LOT_ROWS))) is not None:
+    while can_go_on and (last := last_of_batch(left, BatchSize(CHUNK_ROWS))) is not None:
         # Read whole before anything is written: SQLite refuses to write below an open cursor of its own.
         can_go_on = _write_lot(list(left.filter(pk__lte=last)), folder, result)
         left = owed.filter(pk__gt=last)
