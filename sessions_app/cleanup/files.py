@@ -17,7 +17,7 @@ from sessions_app.session.removals import remove
 from sessions_app.transactions import disk
 
 # Sessions whose documents are in memory at once, and bytes of these, whichever is reached first.
-LOT_SIZE = 500
+CHUNK_SIZE = 500
 LOT_BYTES = 8 * 1024 * 1024
 
 
@@ -165,7 +165,7 @@ def _lots(files: Sequence[MirroredFile]) -> Iterator[list[MirroredFile]]:
     for file in files:
         lot.append(file)
         lot_bytes += file.stamp.size_bytes
-        if len(lot) >= LOT_SIZE or lot_bytes >= LOT_BYTES:
+        if len(lot) >= CHUNK_SIZE or lot_bytes >= LOT_BYTES:
             yield lot
             lot, lot_bytes = [], 0
     if lot:
