@@ -18,7 +18,7 @@ from sessions_app.transactions import disk
 
 # Sessions whose documents are in memory at once, and bytes of these, whichever is reached first.
 CHUNK_SIZE = 500
-LOT_BYTES = 8 * 1024 * 1024
+CHUNK_BYTES = 8 * 1024 * 1024
 
 
 class MirroredFile(NamedTuple):
@@ -165,7 +165,7 @@ def _lots(files: Sequence[MirroredFile]) -> Iterator[list[MirroredFile]]:
     for file in files:
         lot.append(file)
         lot_bytes += file.stamp.size_bytes
-        if len(lot) >= CHUNK_SIZE or lot_bytes >= LOT_BYTES:
+        if len(lot) >= CHUNK_SIZE or lot_bytes >= CHUNK_BYTES:
             yield lot
             lot, lot_bytes = [], 0
     if lot:

@@ -19,7 +19,7 @@ from sessions_app.session.sync_result import SyncResult
 
 File = tuple[str, bytes, FileFacts]
 
-LOT_BYTES = 16 * 1024 * 1024
+CHUNK_BYTES = 16 * 1024 * 1024
 """Bytes of documents in memory at once."""
 
 WAIT_STEP_SECONDS = 2
@@ -86,7 +86,7 @@ class FileReader:
                 continue
             lot.append((name, content.data, content.facts))
             lot_bytes += len(content.data)
-            if lot_bytes >= LOT_BYTES:
+            if lot_bytes >= CHUNK_BYTES:
                 yield lot
                 lot, lot_bytes = [], 0
         if lot:

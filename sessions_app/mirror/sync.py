@@ -41,7 +41,7 @@ from sessions_app.transactions import repeatable_transaction, retried_when_busy
 
 _T = TypeVar("_T")
 
-# Rows of one transaction; the bytes of documents in memory are bounded as well (reading.LOT_BYTES).
+# Rows of one transaction; the bytes of documents in memory are bounded as well (reading.CHUNK_BYTES).
 BATCH_SIZE = 2_000
 
 

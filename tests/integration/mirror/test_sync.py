@@ -121,7 +121,7 @@ def test_large_folders_are_imported_in_batches_of_bounded_rows_and_bytes(
     for number in range(7):
         put(folder, f"s{number}")
     monkeypatch.setattr(mirror, "BATCH_SIZE", 4)
-    monkeypatch.setattr(reading, "LOT_BYTES", 700)
+    monkeypatch.setattr(reading, "CHUNK_BYTES", 700)
     steps: list[int] = []
     result = sync_directory(directory, trigger="command", progress=steps.append)
     assert result.added == sum(steps) == 7
