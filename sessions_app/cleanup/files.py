@@ -41,7 +41,7 @@ def remove_files(archived: QuerySet[ArchivedSession]) -> list[str]:
     recovered: list[str] = []
     for folder, files in in_folders(archived, denied):
         # Most of the archive has no files any more: read the documents of the others only.
-        for lot in _lots([file for file in files if folder.is_unchanged(file.name, file.stamp)]):
+        for lot in _chunks([file for file in files if folder.is_unchanged(file.name, file.stamp)]):
             documents = _documents(ArchivedSession, lot)
             for file in lot:
                 try:
@@ -105,7 +105,7 @@ def check_files(sessions: QuerySet[BrowserSession], *, is_scheduled: bool) -> Fi
     """
     check = FileCheck([], [], [])
     for folder, files in in_folders(sessions, {}):
-        for lot in _lots(files):
+        for lot in _chunks(files):
             documents = _documents(BrowserSession, lot)
             for file in lot:
                 _check_file(folder, file, documents.get(file.pk, b""), check, is_scheduled=is_scheduled)
@@ -159,7 +159,7 @@ def in_folders(
             yield folder, [MirroredFile(pk, name, FileStamp(*stamp)) for _, pk, name, *stamp in group]
 
 
-def _lots(files: Sequence[MirroredFile]) -> Iterator[list[MirroredFile]]:
+def _chunks(files: Sequence[MirroredFile]) -> Iterator[list[MirroredFile]]:
     lot: list[MirroredFile] = []
     lot_bytes = 0
     for file in files:
