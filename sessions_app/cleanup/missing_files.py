@@ -113,13 +113,13 @@ def restore_missing_files(directory: SessionDirectory, folder: SessionFolder) ->
     left, can_go_on = owed, True
     while can_go_on and (last := last_of_batch(left, BatchSize(CHUNK_ROWS))) is not None:
         # Read whole before anything is written: SQLite refuses to write below an open cursor of its own.
-        can_go_on = _write_lot(list(left.filter(pk__lte=last)), folder, result)
+        can_go_on = _restore_chunk(list(left.filter(pk__lte=last)), folder, result)
         left = owed.filter(pk__gt=last)
     note_error(directory, result.error)
     return result
 
 
-def _write_lot(lot: list[BrowserSession], folder: SessionFolder, result: RestoredFiles) -> bool:
+def _restore_chunk(lot: list[BrowserSession], folder: SessionFolder, result: RestoredFiles) -> bool:
     """Write some files, then their facts to their rows; report whether others can be written as well."""
     facts: dict[int, FileFacts] = {}
     changed: dict[int, Counter[str]] = {}
