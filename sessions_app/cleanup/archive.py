@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 
 from sessions_app.cleanup.batches import BatchSize, run_fitting
-from sessions_app.cleanup.files import in_folders, remove_files
+from sessions_app.cleanup.files import files_by_folder, remove_files
 from sessions_app.cleanup.pins import holds_pin
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock
@@ -111,7 +111,7 @@ def _without_file(ids: list[int]) -> list[int]:
     remove_files(mirrored)
     left: set[int | None] = set()
     away: dict[str, str] = {}
-    for folder, files in in_folders(mirrored, away):
+    for folder, files in files_by_folder(mirrored, away):
         # A file that waits aside would come back as a new session if the row of its own were gone.
         left.update(map(owner_id_of, folder.names_aside()))
         left.update(file.pk for file in files if folder.is_unchanged(file.name, file.stamp))

@@ -39,7 +39,7 @@ def remove_files(archived: QuerySet[ArchivedSession]) -> list[str]:
     """
     denied: dict[str, str] = {}
     recovered: list[str] = []
-    for folder, files in in_folders(archived, denied):
+    for folder, files in files_by_folder(archived, denied):
         # Most of the archive has no files any more: read the documents of the others only.
         for lot in _chunks([file for file in files if folder.is_unchanged(file.name, file.stamp)]):
             documents = _documents(ArchivedSession, lot)
@@ -104,7 +104,7 @@ def check_files(sessions: QuerySet[BrowserSession], *, is_scheduled: bool) -> Fi
         is_scheduled: A file that was written again with the same bytes is not taken: somebody uses it.
     """
     check = FileCheck([], [], [])
-    for folder, files in in_folders(sessions, {}):
+    for folder, files in files_by_folder(sessions, {}):
         for lot in _chunks(files):
             documents = _documents(BrowserSession, lot)
             for file in lot:
@@ -141,7 +141,7 @@ def mirrored(sessions: QuerySet[Any]) -> QuerySet[Any]:
     return sessions.filter(directory__isnull=False, file_changed_ns__isnull=False)
 
 
-def in_folders(
+def files_by_folder(
     sessions: QuerySet[Any], failures: dict[str, str]
 ) -> Iterator[tuple[SessionFolder, list[MirroredFile]]]:
     """Give the mirrored files of each folder, which is open; folders that fail are noted."""
