@@ -29,7 +29,7 @@ from sessions_app.transactions.reserve import retry_with_room
 
 logger = logging.getLogger(__name__)
 
-WEIGHED_FOR = timedelta(minutes=1)
+SCOPE_COUNT_MAX_AGE = timedelta(minutes=1)
 """So soon after a plan was made, its scope is not counted again: that reads all of it."""
 
 _State = CleanupRun.State
@@ -92,7 +92,7 @@ def _weigh_before(run: CleanupRun) -> None:
 
 def _was_just_weighed(run: CleanupRun) -> bool:
     """Whether a plan was weighed that is so new that its weight holds; an approved one may be hours old."""
-    is_new = run.started_at is not None and run.started_at - run.planned_at < WEIGHED_FOR
+    is_new = run.started_at is not None and run.started_at - run.planned_at < SCOPE_COUNT_MAX_AGE
     return is_new and run.before_count is not None
 
 
