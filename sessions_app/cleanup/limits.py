@@ -25,7 +25,7 @@ SMALL_SCOPE = 100
 SMALL_SELECTION = 100
 """So many sessions fit on one page, where each was ticked."""
 
-APPROVED_IN_VAIN = "It was approved, but another run of the policy was at work: approve it again."
+APPROVAL_UNUSED = "It was approved, but another run of the policy was at work: approve it again."
 
 _State = CleanupRun.State
 
@@ -111,10 +111,10 @@ def hold_again(run: CleanupRun) -> None:
     """
     if run.policy_id is None or run.approved_at is None or run.attempt:
         return
-    because = run.held_because.removesuffix(APPROVED_IN_VAIN).strip()
+    because = run.held_because.removesuffix(APPROVAL_UNUSED).strip()
     # Delivered twice, it may be at work by now.
     with suppress(CleanupInProgress):
-        hold(run, f"{because} {APPROVED_IN_VAIN}".lstrip())
+        hold(run, f"{because} {APPROVAL_UNUSED}".lstrip())
         held = CleanupRun.objects.filter(pk=run.pk, state=_State.HELD)
         retry_when_busy(lambda: held.update(approved_by="", approved_at=None))
 
