@@ -86,11 +86,11 @@ def _claim(run: CleanupRun, trigger: str, actor: str) -> None:
 
 def _weigh_before(run: CleanupRun) -> None:
     # What a sync found to be gone is no cleanup of a scope.
-    if run.attempt == 1 and not run.criteria.has_vanished and not _was_just_weighed(run):
+    if run.attempt == 1 and not run.criteria.has_vanished and not _was_just_measured(run):
         measure_scope(run)
 
 
-def _was_just_weighed(run: CleanupRun) -> bool:
+def _was_just_measured(run: CleanupRun) -> bool:
     """Whether a plan was weighed that is so new that its weight holds; an approved one may be hours old."""
     is_new = run.started_at is not None and run.started_at - run.planned_at < SCOPE_COUNT_MAX_AGE
     return is_new and run.before_count is not None
