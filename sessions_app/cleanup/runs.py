@@ -65,7 +65,7 @@ def run_cleanup(
     take = partial(_take_batch, run, size, deadline)
     _claim(run, trigger, actor)
     with recording_failure(run, finished_at=DatabaseClock()):
-        _weigh_before(run)
+        _measure_scope_before(run)
         if not run_batches(take, size, deadline, progress):
             end(run, _State.INTERRUPTED, finished_at=DatabaseClock())
             return run
@@ -84,7 +84,7 @@ def _claim(run: CleanupRun, trigger: str, actor: str) -> None:
     claim(run, free, state=_State.RUNNING, finished_at=None, **named)
 
 
-def _weigh_before(run: CleanupRun) -> None:
+def _measure_scope_before(run: CleanupRun) -> None:
     # What a sync found to be gone is no cleanup of a scope.
     if run.attempt == 1 and not run.criteria.has_vanished and not _was_just_measured(run):
         measure_scope(run)
