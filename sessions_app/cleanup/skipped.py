@@ -16,13 +16,13 @@ def name_skipped(run: CleanupRun) -> list[dict[str, str]]:
     # A database takes only so many keys in one statement.
     left = sorted(set(planned.ids_json).difference(taken))[:NAMED_LIMIT]
     live = BrowserSession.objects.filter(pk__in=left).order_by("pk").defer("document", "last_good_document")
-    named = [_named(session, _why_it_stayed(session, run)) for session in live]
+    named = [_named(session, _skip_reason(session, run)) for session in live]
     gone = ArchivedSession.objects.filter(pk__in=left).order_by("pk").defer("document", "last_good_document")
     named += [_named(session, f"Run {session.run_id} removed it before.") for session in gone]
     return named[: run.skipped_count]
 
 
-def _why_it_stayed(session: BrowserSession, run: CleanupRun) -> str:
+def _skip_reason(session: BrowserSession, run: CleanupRun) -> str:
     if session.updated_at < run.sealed_at and run.criteria.has_vanished:
         return "Its file is back."
     if session.updated_at < run.sealed_at:
