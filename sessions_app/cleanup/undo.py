@@ -56,7 +56,7 @@ def undo_cleanup(
     if run.state == _State.UNDONE:
         _write_rest(run)
         return run
-    _refuse_in_vain(run)
+    _check_is_undoable(run)
     deadline = deadline or Deadline()
     size = BatchSize(batch_size)
     take = partial(_restore_batch, run, size, deadline)
@@ -83,7 +83,7 @@ def _succeed(run: CleanupRun) -> None:
     reload(run)
 
 
-def _refuse_in_vain(run: CleanupRun) -> None:
+def _check_is_undoable(run: CleanupRun) -> None:
     if run.removed_count == 0:
         raise CannotUndo(f"Run {run.pk} has removed nothing.")
     if run.undo_started_at is None and not run.archived_sessions.exists():
