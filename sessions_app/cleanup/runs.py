@@ -135,7 +135,7 @@ def _take_batch(run: CleanupRun, size: BatchSize, deadline: Deadline) -> int | N
         return None
     reload(run)
     if batch.has_files:
-        _let_go_of_files(run, batch)
+        _remove_batch_files(run, batch)
     if not run.keeps_archive:
         empty_run(run)
     return batch.session_count
@@ -187,7 +187,7 @@ def _archive_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
     return _Batch(after, count, has_files)
 
 
-def _let_go_of_files(run: CleanupRun, batch: _Batch) -> None:
+def _remove_batch_files(run: CleanupRun, batch: _Batch) -> None:
     """Remove the mirrored files of the batch just committed; the next sync removes what is left of them."""
     removed = ArchivedSession.objects.filter(run=run, pk__gt=batch.after, has_vanished=False)
     if failures := remove_files(removed):

@@ -71,7 +71,7 @@ def test_a_crash_between_commit_and_removal_is_finished_by_the_next_sync(
     put(folder, "fresh")
     sync(directory)
     monkeypatch.setattr(
-        cleanup.runs, "_let_go_of_files", lambda run, batch: (_ for _ in ()).throw(KeyboardInterrupt)
+        cleanup.runs, "_remove_batch_files", lambda run, batch: (_ for _ in ()).throw(KeyboardInterrupt)
     )
     with pytest.raises(KeyboardInterrupt):
         run_cleanup(plan(expired=True))
