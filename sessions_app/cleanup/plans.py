@@ -63,7 +63,7 @@ def plan_cleanup(
         step_position=step.position if step else None,
         due_at=due_at,
     )
-    _save(run, _take_stock(run))
+    _save(run, _count_matches(run))
     return run
 
 
@@ -89,7 +89,7 @@ def replan(run: CleanupRun, *, trigger: str, actor: str) -> CleanupRun:
     return new
 
 
-def _take_stock(run: CleanupRun) -> list[int]:
+def _count_matches(run: CleanupRun) -> list[int]:
     """Count what a plan matches; give the ids of it, where it is not too much to be listed."""
     matched = matching(run).annotate(bits=run.criteria.reasons(run.as_of))
     groups = totals(matched, "bits")
