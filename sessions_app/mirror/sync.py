@@ -87,13 +87,13 @@ class Mirror:
         self._take_in(added, changed)
         if self.reader.undecided and not self.is_scheduled:
             self._take_in_after_waiting(added, changed)
-        for ids in self._in_time(missing, SELECTION_LIMIT):
+        for ids in self._until_deadline(missing, SELECTION_LIMIT):
             self._archive_vanished(ids, trigger=trigger, actor=actor)
 
     def _take_in(self, added: list[str], changed: dict[str, int]) -> None:
-        for names in self._in_time(added, BATCH_SIZE):
+        for names in self._until_deadline(added, BATCH_SIZE):
             self._add(without_left_behind(self.directory, self.folder, names, self.result))
-        for pairs in self._in_time(sorted(changed.items(), key=lambda pair: pair[1]), BATCH_SIZE):
+        for pairs in self._until_deadline(sorted(changed.items(), key=lambda pair: pair[1]), BATCH_SIZE):
             self._update(dict(pairs))
 
     def _take_in_after_waiting(self, added: list[str], changed: dict[str, int]) -> None:
@@ -102,7 +102,7 @@ class Mirror:
         for name in self.reader.undecided:
             self.result.skip(name, BusyFile())
 
-    def _in_time(self, items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    def _until_deadline(self, items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
         """Take items in batches until the deadline; what is left is as new to the next sync."""
         for start in range(0, len(items), size):
             if self.deadline.has_passed:
