@@ -86,7 +86,7 @@ class Mirror:
         added, changed = _among(due, added, changed)
         self._take_in(added, changed)
         if self.reader.undecided and not self.is_scheduled:
-            self._take_in_after_waiting(added, changed)
+            self._import_after_waiting(added, changed)
         for ids in self._until_deadline(missing, SELECTION_LIMIT):
             self._archive_vanished(ids, trigger=trigger, actor=actor)
 
@@ -96,7 +96,7 @@ class Mirror:
         for pairs in self._until_deadline(sorted(changed.items(), key=lambda pair: pair[1]), BATCH_SIZE):
             self._update(dict(pairs))
 
-    def _take_in_after_waiting(self, added: list[str], changed: dict[str, int]) -> None:
+    def _import_after_waiting(self, added: list[str], changed: dict[str, int]) -> None:
         names = self.reader.wait(self._renew_claim, self.deadline)
         self._take_in(*_among(names, added, changed))
         for name in self.reader.undecided:
