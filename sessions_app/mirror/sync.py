@@ -84,13 +84,13 @@ class Mirror:
             missing += self._pay(owed)
         due = self.reader.choose((*added, *changed), unsure)
         added, changed = _among(due, added, changed)
-        self._take_in(added, changed)
+        self._import_files(added, changed)
         if self.reader.undecided and not self.is_scheduled:
             self._import_after_waiting(added, changed)
         for ids in self._until_deadline(missing, SELECTION_LIMIT):
             self._archive_vanished(ids, trigger=trigger, actor=actor)
 
-    def _take_in(self, added: list[str], changed: dict[str, int]) -> None:
+    def _import_files(self, added: list[str], changed: dict[str, int]) -> None:
         for names in self._until_deadline(added, BATCH_SIZE):
             self._add(without_left_behind(self.directory, self.folder, names, self.result))
         for pairs in self._until_deadline(sorted(changed.items(), key=lambda pair: pair[1]), BATCH_SIZE):
@@ -98,7 +98,7 @@ class Mirror:
 
     def _import_after_waiting(self, added: list[str], changed: dict[str, int]) -> None:
         names = self.reader.wait(self._renew_claim, self.deadline)
-        self._take_in(*_among(names, added, changed))
+        self._import_files(*_among(names, added, changed))
         for name in self.reader.undecided:
             self.result.skip(name, BusyFile())
 
