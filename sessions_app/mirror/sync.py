@@ -81,7 +81,7 @@ class Mirror:
         unsure = settle_left_aside(self.directory, self.folder, self.looks, self.result)
         self.folder.remove_abandoned()
         if owed:
-            missing += self._pay(owed)
+            missing += self._restore_missing_files(owed)
         due = self.reader.choose((*added, *changed), unsure)
         added, changed = _among(due, added, changed)
         self._import_files(added, changed)
@@ -146,7 +146,7 @@ class Mirror:
         added.sort()  # so that the rows come into the index of names in its own order
         return added, changed, missing, owed
 
-    def _pay(self, owed: list[int]) -> list[int]:
+    def _restore_missing_files(self, owed: list[int]) -> list[int]:
         """Write the files of sessions that came back; return those whose place another file has taken."""
         paid = restore_missing_files(self.directory, self.folder)
         self.result.written += paid.written
