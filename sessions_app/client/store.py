@@ -127,7 +127,7 @@ class SessionStore:
         for _ in range(ATTEMPTS):
             self.sync()
             # Somebody saves the name for the first time at the same time: that one is replaced.
-            with suppress(IntegrityError, _PlaceTaken):
+            with suppress(IntegrityError, _FileNameTaken):
                 return _info_of(self._save(name, content)) or SessionInfo()
         raise SessionException(
             f"The name “{name}” is taken: by a session of another folder in the namespace {self.namespace}, "
@@ -159,7 +159,7 @@ class SessionStore:
             with open_folder(self.directory) as folder:
                 # Where capital letters do not count it may be the file of another name.
                 if folder.has(file_name):
-                    raise _PlaceTaken
+                    raise _FileNameTaken
         return session
 
     @retried_when_busy
@@ -290,5 +290,5 @@ def _info_of(session: BrowserSession | None) -> SessionInfo | None:
     return None if content is None else SessionInfo.from_dict(content)
 
 
-class _PlaceTaken(Exception):
+class _FileNameTaken(Exception):
     """Where a new session's file is to lie is another one."""
