@@ -11,7 +11,7 @@ from sessions_app.transactions.reserve import make_room
 
 POLICY = "default-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 
-_OF_ONE_TRY = ("user", "_cached_user", "session", "_messages", "resolver_match", "csrf_processing_done")
+_SET_BY_FIRST_ATTEMPT = ("user", "_cached_user", "session", "_messages", "resolver_match", "csrf_processing_done")
 """What the first try has left at a request, and the second makes anew."""
 
 
@@ -55,7 +55,7 @@ class DiskFullMiddleware:
         """Pass the request on, and once more if the disk was full and there is room now."""
         response = self.get_response(request)
         if isinstance(response, DiskFullResponse) and make_room() and _is_repeatable(request):
-            for name in _OF_ONE_TRY:
+            for name in _SET_BY_FIRST_ATTEMPT:
                 request.__dict__.pop(name, None)
             response = self.get_response(request)
         return response
