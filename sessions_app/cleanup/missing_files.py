@@ -22,7 +22,7 @@ CHUNK_ROWS = 200
 COUNTED_LIMIT = 10_000
 """Maximum owed files that are counted for a page."""
 
-_OF_ONE_FILE = frozenset({errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG, errno.EFBIG})
+_SINGLE_FILE_ERRNOS = frozenset({errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG, errno.EFBIG})
 """Errors that say nothing about the other files of a folder, such as a name that its file system refuses."""
 
 _WRITTEN_COLUMNS = ("file_name", "document", "file_mode", "file_owner", "file_group", "past_runs")
@@ -132,7 +132,7 @@ def _restore_chunk(lot: list[BrowserSession], folder: SessionFolder, result: Res
             result.error = f"{session.file_name} {reason}"
         except OSError as error:
             result.error = disk.reason(error)
-            if error.errno not in _OF_ONE_FILE:
+            if error.errno not in _SINGLE_FILE_ERRNOS:
                 can_go_on = False
                 break
         else:
