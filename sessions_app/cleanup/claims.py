@@ -27,7 +27,7 @@ ABANDONED_UNTIL = timedelta(days=1)
 """Sweeps that died are gone on with for so long; a later sweep takes what they left."""
 
 _State = CleanupRun.State
-_AT_WORK = (_State.RUNNING, _State.UNDOING)
+_ACTIVE = (_State.RUNNING, _State.UNDOING)
 
 
 class CleanupRefused(Exception):
@@ -110,7 +110,7 @@ def _refusal(run: CleanupRun) -> CleanupRefused:
     if run.state == _State.HELD:
         return CleanupHeld(f"Run {run.pk} is held for a person. {run.held_because} Approve it on its page.")
     told = f"Run {run.pk} is {run.get_state_display().lower()} already."
-    if run.state in _AT_WORK and run.heartbeat_at is not None:
+    if run.state in _ACTIVE and run.heartbeat_at is not None:
         silent_seconds = max(0, round((database_now() - run.heartbeat_at).total_seconds()))
         told += (
             f" Another process is working on it and reported {count_of(silent_seconds, 'second')} ago. Wait "
@@ -173,7 +173,7 @@ def update_own(run: CleanupRun, **values: Any) -> None:
 
     Raises: CleanupInProgress: another process took it over meanwhile; a surrounding transaction is undone.
     """
-    own = CleanupRun.objects.filter(pk=run.pk, attempt=run.attempt, state__in=_AT_WORK)
+    own = CleanupRun.objects.filter(pk=run.pk, attempt=run.attempt, state__in=_ACTIVE)
     if not own.update(**{"heartbeat_at": DatabaseClock(), **values}):
         raise CleanupInProgress(f"Run {run.pk} was taken over by another process.")
 
@@ -208,7 +208,7 @@ def mark_stalled_runs(*, as_of: datetime, run: CleanupRun | None = None) -> list
         run: This one only, if it is dead.
     Returns: Those that this call has marked, each in its new state.
     """
-    dead = CleanupRun.objects.filter(state__in=_AT_WORK, heartbeat_at__lt=as_of - HEARTBEAT_LIMIT)
+    dead = CleanupRun.objects.filter(state__in=_ACTIVE, heartbeat_at__lt=as_of - HEARTBEAT_LIMIT)
     marked = []
     for found in dead if run is None else dead.filter(pk=run.pk):
         # Not one that has come back to life, or that somebody else has marked.
