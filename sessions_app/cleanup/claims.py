@@ -84,7 +84,7 @@ def _try_to_claim(run: CleanupRun, allowed: Q, state: str, values: dict[str, Any
         "attempt": attempt,
         "started_at": Coalesce("started_at", DatabaseClock()),
         "heartbeat_at": DatabaseClock(),
-        "earlier_errors": _with_earlier(run),
+        "earlier_errors": _all_errors(run),
         "error": "",
         **values,
     }
@@ -157,7 +157,7 @@ def reload(run: CleanupRun) -> None:
     run.attempt = attempt
 
 
-def _with_earlier(run: CleanupRun) -> str:
+def _all_errors(run: CleanupRun) -> str:
     """What went wrong before: the ledger forgets nothing when a run is gone on with."""
     return "\n".join(filter(None, (run.earlier_errors, run.error)))
 
