@@ -89,7 +89,7 @@ def _try_to_claim(run: CleanupRun, allowed: Q, state: str, values: dict[str, Any
         **values,
     }
     try:
-        claimed = retry_when_busy(partial(_update_whole, ours, changes))
+        claimed = retry_when_busy(partial(_update_atomically, ours, changes))
     except IntegrityError:
         if run.policy is None:
             raise
@@ -131,7 +131,7 @@ def interrupt_if_stalled(run: CleanupRun) -> CleanupRun:
     return run
 
 
-def _update_whole(runs: QuerySet[CleanupRun], changes: dict[str, Any]) -> int:
+def _update_atomically(runs: QuerySet[CleanupRun], changes: dict[str, Any]) -> int:
     """Update runs in a transaction of its own, so that a refusal does not break the caller's."""
     with transaction.atomic():
         return runs.update(**changes)
