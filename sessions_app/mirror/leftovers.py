@@ -15,7 +15,7 @@ from sessions_app.transactions import disk
 DOCUMENTS_AT_ONCE = 50
 
 
-def settle_left_aside(
+def finish_interrupted_removals(
     directory: SessionDirectory, folder: SessionFolder, looks: Looks, result: SyncResult
 ) -> dict[str, FileStamp]:
     """Finish the removals that stopped between the renaming of a file and its unlinking.

@@ -22,7 +22,7 @@ from sessions_app.cleanup import (
 )
 from sessions_app.deadline import Deadline
 from sessions_app.mirror.bulk_insert import Row, document_writer, insert_sessions
-from sessions_app.mirror.leftovers import settle_left_aside, without_left_behind
+from sessions_app.mirror.leftovers import finish_interrupted_removals, without_left_behind
 from sessions_app.mirror.looks import Looks, is_good
 from sessions_app.mirror.reading import File, FileReader
 from sessions_app.mirror.vanished import Loss, release_loss
@@ -78,7 +78,7 @@ class Mirror:
         added = self._with_usable_names(added)
         self.looks = Looks(self.directory, renew_claim=self._renew_claim)
         self.reader = FileReader(self.folder, self.looks, self.result, is_scheduled=self.is_scheduled)
-        unsure = settle_left_aside(self.directory, self.folder, self.looks, self.result)
+        unsure = finish_interrupted_removals(self.directory, self.folder, self.looks, self.result)
         self.folder.remove_abandoned()
         if owed:
             missing += self._restore_missing_files(owed)
