@@ -55,7 +55,7 @@ def _settle(
     return settle(folder, aside, owner.file_name, bytes(owner.document), is_still=is_still)
 
 
-def without_left_behind(
+def finish_killed_removals(
     directory: SessionDirectory, folder: SessionFolder, names: Sequence[str], result: SyncResult
 ) -> Sequence[str]:
     """Remove the files of sessions that a cleanup archived before it was killed; return the other names.

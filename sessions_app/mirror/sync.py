@@ -22,7 +22,7 @@ from sessions_app.cleanup import (
 )
 from sessions_app.deadline import Deadline
 from sessions_app.mirror.bulk_insert import Row, document_writer, insert_sessions
-from sessions_app.mirror.leftovers import finish_interrupted_removals, without_left_behind
+from sessions_app.mirror.leftovers import finish_interrupted_removals, finish_killed_removals
 from sessions_app.mirror.looks import Looks, is_good
 from sessions_app.mirror.reading import File, FileReader
 from sessions_app.mirror.vanished import Loss, release_loss
@@ -92,7 +92,7 @@ class Mirror:
 
     def _import_files(self, added: list[str], changed: dict[str, int]) -> None:
         for names in self._until_deadline(added, BATCH_SIZE):
-            self._add(without_left_behind(self.directory, self.folder, names, self.result))
+            self._add(finish_killed_removals(self.directory, self.folder, names, self.result))
         for pairs in self._until_deadline(sorted(changed.items(), key=lambda pair: pair[1]), BATCH_SIZE):
             self._update(dict(pairs))
 
