@@ -142,7 +142,7 @@ def _restore_chunk(lot: list[BrowserSession], folder: SessionFolder, result: Res
             facts[session.pk] = found
             if wanted and (losses := wanted.losses(found.access)):
                 changed.setdefault((session.past_runs or [0])[-1], Counter()).update(losses)
-    _keep(facts, changed)
+    _save_facts(facts, changed)
     result.written += len(facts)
     for counts in changed.values():
         result.changed_access.update(counts)
@@ -150,7 +150,7 @@ def _restore_chunk(lot: list[BrowserSession], folder: SessionFolder, result: Res
 
 
 @retried_when_busy
-def _keep(facts: dict[int, FileFacts], changed: dict[int, Counter[str]]) -> None:
+def _save_facts(facts: dict[int, FileFacts], changed: dict[int, Counter[str]]) -> None:
     if not facts:
         return
     # A power cut may take it back: the files are then found to be there already.
