@@ -25,7 +25,7 @@ from sessions_app.transactions import repeatable_transaction, retried_when_busy
 BROKEN_FOR = timedelta(minutes=10)
 """Broken bytes replace good ones on a schedule only if they were the same at two looks this far apart."""
 
-ROWS_OF_A_STATEMENT = 500
+ROWS_PER_STATEMENT = 500
 
 
 class Looks:
@@ -145,5 +145,5 @@ def _digest(data: bytes) -> str:
 
 
 def _chunks(files: list[UnsettledFile]) -> Iterable[list[UnsettledFile]]:
-    for start in range(0, len(files), ROWS_OF_A_STATEMENT):
-        yield files[start : start + ROWS_OF_A_STATEMENT]
+    for start in range(0, len(files), ROWS_PER_STATEMENT):
+        yield files[start : start + ROWS_PER_STATEMENT]
