@@ -65,12 +65,12 @@ def requires_confirmation(run: CleanupRun) -> bool:
         return True
     if criteria.session_ids is not None and run.matched_count <= SMALL_SELECTION:
         return False
-    return run.matched_count * 2 > _before(run)
+    return run.matched_count * 2 > _scope_count(run)
 
 
 def unattended_hold_reason(run: CleanupRun) -> str:
     """Say why a plan by hand waits where nobody can be asked for its number; blank where it need not."""
-    if not requires_confirmation(run) or _before(run) <= SMALL_SCOPE:
+    if not requires_confirmation(run) or _scope_count(run) <= SMALL_SCOPE:
         return ""
     return (
         f"It would take {run.matched_count:,} of {run.before_count:,} sessions, more than half, "
@@ -85,7 +85,7 @@ def hold_reason(run: CleanupRun, policy: CleanupPolicy, *, taken_count: int = 0)
         taken_count: Sessions that earlier steps of the same sweep have removed.
     """
     taken = run.matched_count + taken_count
-    scope = _before(run) + taken_count
+    scope = _scope_count(run) + taken_count
     if not run.matched_count:
         return ""
     if policy.brake_count is not None and taken > policy.brake_count:
@@ -149,7 +149,7 @@ def close_cleanup(run: CleanupRun, *, actor: str = "", because: str = "") -> Cle
     return run
 
 
-def _before(run: CleanupRun) -> int:
+def _scope_count(run: CleanupRun) -> int:
     if run.before_count is None:
         measure_scope(run)
     return run.before_count or 0
