@@ -54,7 +54,7 @@ def undo_cleanup(
         CleanupInProgress: the run is at work.
     """
     if run.state == _State.UNDONE:
-        _write_rest(run)
+        _restore_remaining_files(run)
         return run
     _check_is_undoable(run)
     deadline = deadline or Deadline()
@@ -66,7 +66,7 @@ def undo_cleanup(
         if not run_batches(take, size, deadline, progress):
             end(run, _State.INTERRUPTED)
             return run
-        _write_rest(run)
+        _restore_remaining_files(run)
         _succeed(run)
     logger.info("Run %s undone: %s of %s sessions are back", run.pk, run.restored_count, run.removed_count)
     return run
@@ -186,7 +186,7 @@ def _directories_of(sessions: QuerySet[ArchivedSession]) -> list[int]:
     return list(mirrored.values_list("directory_id", flat=True).distinct())
 
 
-def _write_rest(run: CleanupRun) -> None:
+def _restore_remaining_files(run: CleanupRun) -> None:
     """Write the files of a run that an earlier call could not write, or was killed before it wrote them."""
     _write_files(sessions_missing_files_of(run).order_by().values_list("directory_id", flat=True).distinct())
 
