@@ -20,7 +20,7 @@ from sessions_app.cleanup.files import check_files, mirrored, remove_files
 from sessions_app.cleanup.moves import move_to_archive
 from sessions_app.cleanup.plans import remaining
 from sessions_app.cleanup.returned import returned
-from sessions_app.cleanup.skipped import name_skipped
+from sessions_app.cleanup.skipped import list_skipped
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, PlannedSessions
 from sessions_app.session.criteria import count_reasons
@@ -110,7 +110,7 @@ def _succeed(run: CleanupRun) -> None:
                 state=_State.SUCCEEDED,
                 finished_at=DatabaseClock(),
                 skipped_count=run.skipped_count,
-                skipped_sessions=name_skipped(run),
+                skipped_sessions=list_skipped(run),
                 **after,
             )
             PlannedSessions.objects.filter(run=run).delete()

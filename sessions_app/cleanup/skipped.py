@@ -7,7 +7,7 @@ from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, Pla
 NAMED_LIMIT = 1_000
 
 
-def name_skipped(run: CleanupRun) -> list[dict[str, str]]:
+def list_skipped(run: CleanupRun) -> list[dict[str, str]]:
     """Name the sessions that a run skipped, at most ``NAMED_LIMIT``; none where the plan was not listed."""
     planned = PlannedSessions.objects.filter(pk=run.pk).first()
     if planned is None or not run.skipped_count:
