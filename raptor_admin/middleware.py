@@ -11,7 +11,14 @@ from sessions_app.transactions.reserve import make_room
 
 POLICY = "default-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 
-_SET_BY_FIRST_ATTEMPT = ("user", "_cached_user", "session", "_messages", "resolver_match", "csrf_processing_done")
+_SET_BY_FIRST_ATTEMPT = (
+    "user",
+    "_cached_user",
+    "session",
+    "_messages",
+    "resolver_match",
+    "csrf_processing_done",
+)
 """What the first try has left at a request, and the second makes anew."""
 
 

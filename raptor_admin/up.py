@@ -17,9 +17,9 @@ from django.db import DatabaseError, connections
 from raptor_admin.supervisor import Supervisor
 from sessions_app.transactions.disk import disk_full_message
 from sessions_app.transactions.reserve import (
+    allocate_reserve,
     open_database,
     retry_with_room,
-    allocate_reserve,
     truncate_log,
     truncate_log_at_stop,
 )

@@ -28,7 +28,7 @@ from sessions_app.session.masking import safe_message
 from sessions_app.text import count_of
 from sessions_app.transactions import retry_when_busy
 from sessions_app.transactions.disk import disk_full_message
-from sessions_app.transactions.reserve import retry_with_room, allocate_reserve
+from sessions_app.transactions.reserve import allocate_reserve, retry_with_room
 
 logger = logging.getLogger(__name__)
 _P = ParamSpec("_P")

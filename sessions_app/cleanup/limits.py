@@ -1,8 +1,8 @@
-"""Keeps a cleanup from taking more than anybody expected.
+"""Checks plans against safety limits, so that a cleanup does not remove more than expected.
 
-What a schedule plans past the brakes of its policy is held for a person. Who cleans up by hand types
-the number of sessions where it is large. Either is a matter between plan and run: a run takes a plan
-that nobody holds.
+A scheduled plan past a safety limit of its policy is held until a person approves it. A person who starts a
+large cleanup manually types the number of sessions to confirm it. Both checks happen between plan and run:
+a run refuses a held plan.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from sessions_app.transactions.disk import is_disk_full
 from sessions_app.transactions.reserve import retry_with_room
 
 SMALL_SCOPE = 100
-"""Of so few sessions, a share says nothing."""
+"""Up to this number of sessions, percentages are not checked."""
 
 SMALL_SELECTION = 100
-"""So many sessions fit on one page, where each was ticked."""
+"""Maximum sessions on one page. A user who selected them there has seen each of them."""
 
-APPROVAL_UNUSED = "It was approved, but another run of the policy was at work: approve it again."
+APPROVAL_UNUSED = "It was approved while another run of the policy was running. Approve it again."
 
 _State = CleanupRun.State
 
 
 def scope_totals(criteria: Criteria) -> tuple[int, int]:
-    """Count the sessions in the scope of criteria, whether they meet them or not, and their bytes."""
-    # A column beyond the index of sizes: just after a cleanup of 280,000 of a million, PostgreSQL looks at
-    # the table for each entry of that index, in its order, for 4 s; to read the table takes 0.4.
+    """Return the number and bytes of all sessions in the scope of criteria, matched or not."""
+    # Counting a column outside the index of sizes makes PostgreSQL scan the table. After a cleanup of 280,000
+    # of a million sessions, the index scan takes 4 s, because it visits the table for each entry; the table
+    # scan takes 0.4 s.
     counted = "name" if connection.vendor == "postgresql" else "*"
     scope = BrowserSession.objects.filter(criteria.scope())
     row = scope.aggregate(sessions=Count(counted), bytes=Sum("size_bytes", default=0))
@@ -41,9 +42,9 @@ def scope_totals(criteria: Criteria) -> tuple[int, int]:
 
 
 def measure_scope(run: CleanupRun) -> None:
-    """Write down what the scope of a plan holds, removed or not: what the brakes measure it against.
+    """Store the number and bytes of all sessions in the scope of a plan, for its safety limits.
 
-    Not where the run has begun meanwhile, which weighs for itself, or somebody else was faster.
+    Stores nothing if the run has started or another process has stored them in the meantime.
     """
     unchanged = CleanupRun.objects.filter(pk=run.pk, attempt=run.attempt, before_count=run.before_count)
     run.before_count, run.before_bytes = scope_totals(run.criteria)
@@ -51,13 +52,13 @@ def measure_scope(run: CleanupRun) -> None:
     try:
         update(before_count=run.before_count, before_bytes=run.before_bytes)
     except OperationalError as error:
-        # Pages show a plan on a full disk too; the numbers are counted again when they are needed.
+        # A page shows a plan on a full disk too. The totals are counted again when they are needed.
         if not is_disk_full(error) or connection.in_atomic_block:
             raise
 
 
 def requires_confirmation(run: CleanupRun) -> bool:
-    """Whether who runs a plan by hand has to type its number: all of the scope, or more than half of it."""
+    """Check whether a user must type the number of sessions: the plan removes over half of its scope."""
     criteria = run.criteria
     if not run.matched_count:
         return False
@@ -69,68 +70,68 @@ def requires_confirmation(run: CleanupRun) -> bool:
 
 
 def unattended_hold_reason(run: CleanupRun) -> str:
-    """Say why a plan by hand waits where nobody can be asked for its number; blank where it need not."""
+    """Return why a manual plan is held if no terminal can confirm it; blank if it needs no confirmation."""
     if not requires_confirmation(run) or _scope_count(run) <= SMALL_SCOPE:
         return ""
     return (
-        f"It would take {run.matched_count:,} of {run.before_count:,} sessions, more than half, "
-        "and there was no terminal to ask on."
+        f"This would remove {run.matched_count:,} of {run.before_count:,} sessions, more than half, "
+        "and there was no terminal to confirm it on."
     )
 
 
-def hold_reason(run: CleanupRun, policy: CleanupPolicy, *, taken_count: int = 0) -> str:
-    """Say which brake of its policy a plan is past; blank where it is past none.
+def hold_reason(run: CleanupRun, policy: CleanupPolicy, *, removed_count: int = 0) -> str:
+    """Return which safety limit of its policy a plan exceeds; blank if it exceeds none.
 
     Args:
-        taken_count: Sessions that earlier steps of the same sweep have removed.
+        removed_count: Sessions that earlier steps of the same sweep have removed.
     """
-    taken = run.matched_count + taken_count
-    scope = _scope_count(run) + taken_count
+    removed = run.matched_count + removed_count
+    scope = _scope_count(run) + removed_count
     if not run.matched_count:
         return ""
-    if policy.brake_count is not None and taken > policy.brake_count:
-        return f"It would take {taken:,} sessions; the brake is at {policy.brake_count:,}."
+    if policy.brake_count is not None and removed > policy.brake_count:
+        return f"This would remove {removed:,} sessions; the safety limit is {policy.brake_count:,}."
     percent = policy.brake_percent
-    if percent is not None and scope > SMALL_SCOPE and taken * 100 > percent * scope:
+    if percent is not None and scope > SMALL_SCOPE and removed * 100 > percent * scope:
         return (
-            f"It would take {taken:,} of {scope:,} sessions, {100 * taken / scope:.0f} percent; "
-            f"the brake is at {percent:g} percent."
+            f"This would remove {removed:,} of {scope:,} sessions, {100 * removed / scope:.0f} percent; "
+            f"the safety limit is {percent:g} percent."
         )
     return ""
 
 
-def hold(run: CleanupRun, because: str) -> CleanupRun:
-    """Let a plan wait until a person has approved it."""
-    return _move(run, (_State.PLANNED,), state=_State.HELD, held_because=because)
+def hold(run: CleanupRun, reason: str) -> CleanupRun:
+    """Hold a plan until a person approves it."""
+    return _move(run, (_State.PLANNED,), state=_State.HELD, held_because=reason)
 
 
 def hold_again(run: CleanupRun) -> None:
-    """Let a plan wait once more whose approval came to nothing: who approved it would else not hear of it.
+    """Hold an approved plan again if another run of its policy was running.
 
-    That is one of a policy, of which another run was at work by then.
+    Otherwise the user who approved the plan would not learn that it did not run.
     """
     if run.policy_id is None or run.approved_at is None or run.attempt:
         return
-    because = run.held_because.removesuffix(APPROVAL_UNUSED).strip()
-    # Delivered twice, it may be at work by now.
+    reason = run.held_because.removesuffix(APPROVAL_UNUSED).strip()
+    # The task may have been delivered twice, so the run may be running by now.
     with suppress(CleanupInProgress):
-        hold(run, f"{because} {APPROVAL_UNUSED}".lstrip())
+        hold(run, f"{reason} {APPROVAL_UNUSED}".lstrip())
         held = CleanupRun.objects.filter(pk=run.pk, state=_State.HELD)
         retry_when_busy(lambda: held.update(approved_by="", approved_at=None))
 
 
 def approve_cleanup(run: CleanupRun, *, actor: str) -> CleanupRun:
-    """Let a held plan be run after all.
+    """Approve a held plan, so that it can be run.
 
-    Raises: CleanupInProgress: nobody holds it any more.
+    Raises: CleanupInProgress: the plan is no longer held.
     """
     return _move(run, (_State.HELD,), state=_State.PLANNED, approved_by=actor, approved_at=DatabaseClock())
 
 
-def close_cleanup(run: CleanupRun, *, actor: str = "", because: str = "") -> CleanupRun:
-    """Dismiss a plan, or give up the rest of a run that stopped; what it removed can still be undone.
+def close_cleanup(run: CleanupRun, *, actor: str = "", reason: str = "") -> CleanupRun:
+    """Dismiss a plan, or abandon the rest of a stopped run; its removals can still be undone.
 
-    Raises: CleanupInProgress: it is at work, or has ended.
+    Raises: CleanupInProgress: the run is running or has ended.
     """
     states = (_State.PLANNED, _State.HELD, _State.INTERRUPTED, _State.FAILED)
     _move(
@@ -139,12 +140,12 @@ def close_cleanup(run: CleanupRun, *, actor: str = "", because: str = "") -> Cle
         state=_State.CLOSED,
         closed_by=actor,
         closed_at=DatabaseClock(),
-        **({"error": because} if because else {}),
+        **({"error": reason} if reason else {}),
     )
     retry_when_busy(PlannedSessions.objects.filter(run=run).delete)
     criteria = run.criteria
     if actor and criteria.has_vanished and criteria.directory is not None:
-        # The sync must not ask for the same loss again: see sessions_app.mirror.vanished.
+        # Keeps the next sync from holding the same loss again; see sessions_app.mirror.vanished.
         PlannedSessions.objects.create(run=run, ids_json=list(criteria.session_ids or ()))
     return run
 

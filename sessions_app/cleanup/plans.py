@@ -11,8 +11,8 @@ from django.conf import settings
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.models import Q, QuerySet
 
-from sessions_app.cleanup.limits import close_cleanup
 from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits
+from sessions_app.cleanup.limits import close_cleanup
 from sessions_app.cleanup.moves import totals
 from sessions_app.models import BrowserSession, CleanupRun, CleanupStep, PlannedSessions, SessionDirectory
 from sessions_app.models.clock import database_now

@@ -14,9 +14,9 @@ from django.db.models import Q
 
 from sessions_app.cleanup.archive import empty_run
 from sessions_app.cleanup.batches import BatchSize, last_of_batch, run_batches
-from sessions_app.cleanup.limits import scope_totals, measure_scope
 from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
 from sessions_app.cleanup.files import check_files, mirrored, remove_files
+from sessions_app.cleanup.limits import measure_scope, scope_totals
 from sessions_app.cleanup.moves import move_to_archive
 from sessions_app.cleanup.plans import remaining
 from sessions_app.cleanup.returned import returned

@@ -15,8 +15,8 @@ from django.db.models.functions import Coalesce
 from sessions_app.cleanup.batches import BatchSize, last_of_batch, refresh_statistics, run_batches
 from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
 from sessions_app.cleanup.folders import open_folder
+from sessions_app.cleanup.missing_files import note_error, restore_missing_files, sessions_missing_files_of
 from sessions_app.cleanup.moves import move_to_live
-from sessions_app.cleanup.missing_files import note_error, sessions_missing_files_of, restore_missing_files
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, PlannedSessions, SessionDirectory
 from sessions_app.transactions import disk, repeatable_transaction, retried_when_busy, retry_when_busy

@@ -17,8 +17,8 @@ from sessions_app.cleanup import (
     describe_access,
     pinned_files,
     plan_cleanup,
-    run_cleanup,
     restore_missing_files,
+    run_cleanup,
 )
 from sessions_app.deadline import Deadline
 from sessions_app.mirror.bulk_insert import Row, document_writer, insert_sessions

@@ -24,7 +24,7 @@ from django.test import Client
 from django.urls import path
 
 from raptor_admin.urls import urlpatterns as panel_urls
-from sessions_app.cleanup import plan_cleanup, measure_scope
+from sessions_app.cleanup import measure_scope, plan_cleanup
 from sessions_app.models import BrowserSession, LimitedNamespace
 from sessions_app.models.clock import database_now
 from sessions_app.reports import take_snapshot

@@ -22,11 +22,11 @@ from sessions_app.cleanup import (
     drop_old_plans,
     empty_archive,
     hold,
+    measure_scope,
     replan,
     restore_sessions,
     run_cleanup,
     undo_cleanup,
-    measure_scope,
 )
 from sessions_app.client.store import SessionStore
 from sessions_app.deadline import Deadline

@@ -27,13 +27,13 @@ from sessions_app.cleanup import (
     PlanOutdated,
     close_cleanup,
     interrupt_if_stalled,
-    replan,
+    measure_scope,
     plan_cleanup,
+    replan,
     run_cleanup,
     sessions_missing_files_of,
     summary,
     undo_cleanup,
-    measure_scope,
 )
 from sessions_app.deadline import Deadline
 from sessions_app.models import CleanupRun

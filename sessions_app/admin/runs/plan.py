@@ -15,7 +15,13 @@ from sessions_app.admin.polling import Phase
 from sessions_app.admin.runs import actions
 from sessions_app.admin.runs.plan_totals import current_totals
 from sessions_app.admin.runs.progress import phase_of
-from sessions_app.cleanup import CleanupRefused, approve_cleanup, matching, requires_confirmation, measure_scope
+from sessions_app.cleanup import (
+    CleanupRefused,
+    approve_cleanup,
+    matching,
+    measure_scope,
+    requires_confirmation,
+)
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.policies import has_policy_changed

@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from sessions_app.admin.changelist import first_rows
 from sessions_app.admin.sessions.changelist import sample_ids
 from sessions_app.admin.sessions.index_choice import build_query
-from sessions_app.cleanup import planned_condition, matching
+from sessions_app.cleanup import matching, planned_condition
 from sessions_app.models import BrowserSession, CleanupRun, PlannedSessions
 from sessions_app.session.criteria import Criteria
 from sessions_app.session.problems import is_invalid

@@ -12,8 +12,8 @@ from sessions_app.cleanup import (
     approve_cleanup,
     hold,
     matching,
-    requires_confirmation,
     plan_cleanup,
+    requires_confirmation,
     run_cleanup,
     unattended_hold_reason,
 )

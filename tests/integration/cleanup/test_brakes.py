@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from sessions_app.cleanup import run_cleanup, measure_scope
+from sessions_app.cleanup import measure_scope, run_cleanup
 from sessions_app.models import CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.policies import sweep

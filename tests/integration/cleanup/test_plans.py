@@ -13,10 +13,10 @@ from sessions_app.cleanup import (
     claims,
     close_cleanup,
     drop_old_plans,
-    replan,
     matching,
     plan_cleanup,
     plans,
+    replan,
     run_cleanup,
 )
 from sessions_app.models import CleanupPolicy, CleanupRun, PlannedSessions

@@ -8,7 +8,7 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import QuerySet
 
-from sessions_app.cleanup import sessions_missing_files, run_cleanup, sessions_missing_files_of
+from sessions_app.cleanup import run_cleanup, sessions_missing_files, sessions_missing_files_of
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.session.lookups import begins_with

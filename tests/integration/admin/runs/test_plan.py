@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django_q.models import OrmQ
 
 from sessions_app.admin.runs import plan_totals
-from sessions_app.cleanup import hold, plan_cleanup, measure_scope
+from sessions_app.cleanup import hold, measure_scope, plan_cleanup
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, CleanupStep
 from sessions_app.models.clock import database_now
 from sessions_app.session.criteria import Criteria
