@@ -11,15 +11,8 @@ from sessions_app.transactions.reserve import make_room
 
 POLICY = "default-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 
-_SET_BY_FIRST_ATTEMPT = (
-    "user",
-    "_cached_user",
-    "session",
-    "_messages",
-    "resolver_match",
-    "csrf_processing_done",
-)
-"""What the first try has left at a request, and the second makes anew."""
+_REQUEST_STATE = ("user", "_cached_user", "session", "_messages", "resolver_match", "csrf_processing_done")
+"""Attributes that the first attempt sets on a request and the second attempt must set again."""
 
 
 class ContentSecurityPolicyMiddleware:
@@ -62,7 +55,7 @@ class DiskFullMiddleware:
         """Pass the request on, and once more if the disk was full and there is room now."""
         response = self.get_response(request)
         if isinstance(response, DiskFullResponse) and make_room() and _is_repeatable(request):
-            for name in _SET_BY_FIRST_ATTEMPT:
+            for name in _REQUEST_STATE:
                 request.__dict__.pop(name, None)
             response = self.get_response(request)
         return response

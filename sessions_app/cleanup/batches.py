@@ -70,8 +70,9 @@ class BatchSize:
     def bound(self) -> tuple[int, int]:
         """Return the maximum rows and document bytes of the next batch for the current free space.
 
-        SQLite writes changes to its log first and copies them to the database file later. If the log took more
-        than half of the free space, the file could not grow, the log would stay, and no session could be removed.
+        SQLite writes changes to its log first and copies them to the database file later. If the log took
+        more than half of the free space, the file could not grow, the log would stay, and no session could
+        be removed.
         """
         folder = database_folder()
         free = None if folder is None else free_bytes(folder)
@@ -118,8 +119,8 @@ def last_of_batch(left: QuerySet[Any], size: BatchSize) -> int | None:
 class Checkpoints:
     """Copies SQLite's log into the database file between transactions, when no writer has to wait for it.
 
-    By default SQLite does this at the end of a commit, which then takes several times as long. Does nothing on
-    other databases or inside the caller's transaction.
+    By default SQLite does this at the end of a commit, which then takes several times as long. Does nothing
+    on other databases or inside the caller's transaction.
     """
 
     def __init__(self) -> None:

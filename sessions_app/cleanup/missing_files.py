@@ -1,6 +1,6 @@
-"""The mirrored files of sessions that came back: written after the commit, now or by a later sync.
+"""Restores the mirrored files of restored sessions, after the commit or in a later sync.
 
-A session that came back has no stamp of a file until its file is written: the file is owed.
+A restored session has no file stamp until its file is written.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from sessions_app.transactions import disk, repeatable_transaction, retried_when
 
 CHUNK_ROWS = 200
 COUNTED_LIMIT = 10_000
-"""Maximum owed files that are counted for a page."""
+"""Maximum number of missing files that are counted for a page."""
 
 _SINGLE_FILE_ERRNOS = frozenset({errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG, errno.EFBIG})
-"""Errors that say nothing about the other files of a folder, such as a name that its file system refuses."""
+"""Errors that concern one file only, such as a name that the file system refuses."""
 
 _WRITTEN_COLUMNS = ("file_name", "document", "file_mode", "file_owner", "file_group", "past_runs")
 
 _ACCESS = {
-    "owner": "with another owner, because only root can give a file away",
+    "owner": "with another owner, because only root can change the owner of a file",
     "group": "with another group, because the panel is not a member of the group",
-    "mode": "with other permissions, which nobody gains by",
+    "mode": "with other permissions, which give no user more access than before",
 }
 
 
 @dataclass
 class RestoredFiles:
-    """What came of the files that a folder was owed.
+    """The result of restoring the missing files of a folder.
 
-    ``taken`` are sessions in whose place another file lies, ``changed_access`` counts files that came back
-    with another owner, group or mode, and ``error`` is why files could not be written.
+    ``taken`` lists the sessions whose file names are taken by other files. ``changed_access`` counts the
+    files that were restored with another owner, group or mode. ``error`` is why files could not be written.
     """
 
     written: int = 0
@@ -49,7 +49,7 @@ class RestoredFiles:
 
 
 class UnwrittenFiles(NamedTuple):
-    """Files that a folder is still owed."""
+    """Restored sessions of a folder whose files have not been written yet."""
 
     folder: str
     file_count: int
@@ -71,17 +71,17 @@ class UnwrittenFiles(NamedTuple):
 
 
 def sessions_missing_files() -> QuerySet[BrowserSession]:
-    """The sessions that came back and whose files are still to be written."""
+    """Return the restored sessions whose files have not been written yet."""
     return BrowserSession.objects.filter(directory__isnull=False, file_changed_ns__isnull=True)
 
 
 def sessions_missing_files_of(run: CleanupRun) -> QuerySet[BrowserSession]:
-    """The sessions that came back from a run and whose files are still to be written."""
+    """Return the sessions restored from a run whose files have not been written yet."""
     return sessions_missing_files().alias(last_run=LastRun("past_runs")).filter(last_run=run.pk)
 
 
 def unwritten_files(sessions: QuerySet[BrowserSession]) -> list[UnwrittenFiles]:
-    """Count the files of owed sessions that are still to be written, for each folder, with the reason."""
+    """Count the files that have not been written yet, for each folder, with the reason."""
     ids = list(sessions.order_by().values_list("directory_id", flat=True)[: COUNTED_LIMIT + 1])
     is_truncated = len(ids) > COUNTED_LIMIT
     counts = Counter(ids[:COUNTED_LIMIT])
@@ -98,33 +98,33 @@ def unwritten_files(sessions: QuerySet[BrowserSession]) -> list[UnwrittenFiles]:
 
 
 def describe_access(changed: dict[str, int]) -> list[str]:
-    """Describe how the access of files has changed on their way back."""
+    """Describe how the access of restored files differs from before."""
     return [
-        f"{count_of(changed[kind], 'file')} came back {how}."
+        f"{count_of(changed[kind], 'file')} restored {how}."
         for kind, how in _ACCESS.items()
         if changed.get(kind)
     ]
 
 
 def restore_missing_files(directory: SessionDirectory, folder: SessionFolder) -> RestoredFiles:
-    """Write the files of sessions that came back without one; a file that is there is left alone."""
+    """Write the missing files of restored sessions; never replace another file."""
     result = RestoredFiles()
-    owed = sessions_missing_files().filter(directory=directory).order_by("pk").only(*_WRITTEN_COLUMNS)
-    left, can_go_on = owed, True
-    while can_go_on and (last := last_of_batch(left, BatchSize(CHUNK_ROWS))) is not None:
-        # Read whole before anything is written: SQLite refuses to write below an open cursor of its own.
-        can_go_on = _restore_chunk(list(left.filter(pk__lte=last)), folder, result)
-        left = owed.filter(pk__gt=last)
+    sessions = sessions_missing_files().filter(directory=directory).order_by("pk").only(*_WRITTEN_COLUMNS)
+    left, can_continue = sessions, True
+    while can_continue and (last := last_of_batch(left, BatchSize(CHUNK_ROWS))) is not None:
+        # Read the whole chunk first: SQLite refuses to write while the connection has an open cursor.
+        can_continue = _restore_chunk(list(left.filter(pk__lte=last)), folder, result)
+        left = sessions.filter(pk__gt=last)
     note_error(directory, result.error)
     return result
 
 
-def _restore_chunk(lot: list[BrowserSession], folder: SessionFolder, result: RestoredFiles) -> bool:
-    """Write some files, then their facts to their rows; report whether others can be written as well."""
+def _restore_chunk(chunk: list[BrowserSession], folder: SessionFolder, result: RestoredFiles) -> bool:
+    """Write some files, then store their facts; return whether more files can be written."""
     facts: dict[int, FileFacts] = {}
     changed: dict[int, Counter[str]] = {}
-    can_go_on = True
-    for session in lot:
+    can_continue = True
+    for session in chunk:
         wanted = access_of(session)
         try:
             found = folder.create(session.file_name, bytes(session.document), access=wanted)
@@ -133,7 +133,7 @@ def _restore_chunk(lot: list[BrowserSession], folder: SessionFolder, result: Res
         except OSError as error:
             result.error = disk.reason(error)
             if error.errno not in _SINGLE_FILE_ERRNOS:
-                can_go_on = False
+                can_continue = False
                 break
         else:
             if found is None:
@@ -146,19 +146,19 @@ def _restore_chunk(lot: list[BrowserSession], folder: SessionFolder, result: Res
     result.written += len(facts)
     for counts in changed.values():
         result.changed_access.update(counts)
-    return can_go_on
+    return can_continue
 
 
 @retried_when_busy
 def _save_facts(facts: dict[int, FileFacts], changed: dict[int, Counter[str]]) -> None:
     if not facts:
         return
-    # A power cut may take it back: the files are then found to be there already.
+    # If a power failure undoes this commit, the next call finds the files already written.
     with repeatable_transaction():
         for pk, found in facts.items():
-            # The row is the same as before: plans that list it still hold.
-            still_owed = BrowserSession.objects.filter(pk=pk, file_changed_ns=None)
-            still_owed.update(**found.as_columns(), updated_at=F("updated_at"))
+            # The session itself is unchanged, so plans that list it stay valid.
+            still_missing = BrowserSession.objects.filter(pk=pk, file_changed_ns=None)
+            still_missing.update(**found.as_columns(), updated_at=F("updated_at"))
         for run_id, counts in sorted(changed.items()):
             run = CleanupRun.objects.select_for_update().only("changed_access").filter(pk=run_id).first()
             if run is not None:
@@ -167,5 +167,5 @@ def _save_facts(facts: dict[int, FileFacts], changed: dict[int, Counter[str]]) -
 
 
 def note_error(directory: SessionDirectory, error: str) -> None:
-    """Keep why files could not be written, for the pages of runs; nothing is written where it is the same."""
+    """Store why files could not be written, for the pages of runs; skip the update if nothing changed."""
     SessionDirectory.objects.filter(pk=directory.pk).exclude(write_error=error).update(write_error=error)

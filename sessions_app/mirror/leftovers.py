@@ -1,4 +1,4 @@
-"""Files of archived sessions that a cleanup left in their folder, because it was killed or not permitted."""
+"""Removes files of archived sessions that a cleanup could not remove or was killed before removing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _settle(
 ) -> Outcome:
     owner: ArchivedSession | BrowserSession | None = (
         ArchivedSession.objects.filter(directory=directory, pk=owner_id).first()
-        # Brought back since: its own file is written from its row.
+        # A session that was restored since gets its file from its row.
         or BrowserSession.objects.filter(directory=directory, pk=owner_id).first()
     )
     if owner is None:
@@ -60,10 +60,10 @@ def finish_killed_removals(
 ) -> Sequence[str]:
     """Remove the files of sessions that a cleanup archived before it was killed; return the other names.
 
-    The stamp holds the ctime, so a file that somebody put back is another one and comes in again.
+    The stamp includes the ctime, so a file that a user put back differs and is added as a new session.
     """
     removed = ArchivedSession.objects.filter(directory=directory, has_vanished=False)
-    # Asked for each batch, after the known files were read: a cleanup may be at work.
+    # Query this for each batch, after the known files were read, because a cleanup may be running.
     if not removed.exists():
         return names
     unchanged: defaultdict[str, list[ArchivedSession]] = defaultdict(list)

@@ -53,11 +53,9 @@ def run_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
 
 
 def _unwritten(request: HttpRequest, run: CleanupRun) -> list[UnwrittenFiles]:
-    return (
-        unwritten_files(sessions_missing_files_of(run).filter(is_visible(request.user)))
-        if run.restored_count
-        else []
-    )
+    if not run.restored_count:
+        return []
+    return unwritten_files(sessions_missing_files_of(run).filter(is_visible(request.user)))
 
 
 def _archived(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
