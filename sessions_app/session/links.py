@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
-# O_PATH needs no permission to read the folders on the way. Elsewhere O_NOFOLLOW_ANY makes the walk needless.
+# O_PATH needs no permission to read the parent folders. On macOS O_NOFOLLOW_ANY replaces this walk.
 _PARENT_FLAGS = _FOLDER | getattr(os, "O_PATH", os.O_RDONLY)
 
 
@@ -38,7 +38,7 @@ def open_without_links(path: Path) -> int:
 
 
 def _walk(parts: tuple[str, ...]) -> int:
-    """Open component after component, each relative to the one before."""
+    """Open each component relative to the previous one."""
     fd = os.open(parts[0], _PARENT_FLAGS if len(parts) > 1 else os.O_RDONLY | _FOLDER)
     for number, part in enumerate(parts[1:], 1):
         is_last = number == len(parts) - 1
