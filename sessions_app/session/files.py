@@ -273,8 +273,7 @@ def _check_is_document(status: os.stat_result, *, max_bytes: int) -> None:
     if stat.S_ISREG(status.st_mode):
         if status.st_size > max_bytes:
             raise SkippedFile(
-                f"is too large: {status.st_size:,} bytes, the limit is {max_bytes:,} "
-                "(RAPTOR_MAX_DOCUMENT_BYTES)"
+                f"is too large: {status.st_size:,} bytes, the limit is {max_bytes:,} (RAPTOR_MAX_DOCUMENT_BYTES)"
             )
     elif stat.S_ISLNK(status.st_mode):
         raise SkippedFile("is a symbolic link")

@@ -51,7 +51,7 @@ def held(db: None) -> CleanupRun:
     policy = CleanupPolicy.objects.create(name="Nightly sweep of the shop")
     CleanupRun.objects.filter(pk=run.pk).update(policy=policy, step_position=1, trigger="schedule")
     run.refresh_from_db()
-    return hold(run, "It would take 2 sessions; the brake is at 1.")
+    return hold(run, "This would remove 2 sessions; the safety limit is 1.")
 
 
 def test_the_plan_shows_its_share_of_the_scope(as_operator: Client) -> None:
@@ -158,7 +158,7 @@ def test_the_number_on_the_page_stays_valid_while_sessions_change(as_operator: C
 
 def test_a_held_plan_shows_its_reason_and_policy(as_operator: Client, held: CleanupRun) -> None:
     html = as_operator.get(page_of(held)).content.decode()
-    assert "It would take 2 sessions; the brake is at 1." in html
+    assert "This would remove 2 sessions; the safety limit is 1." in html
     assert "Nightly sweep of the shop" in html
     assert {"Approve and run: clean up 2 sessions", "Dismiss"} <= {*Page(html).buttons}
     html = as_operator.get(f"{RUNS}{held.pk}/change/").content.decode()
