@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from sessions_app.mirror.looks import Looks
+from sessions_app.mirror.observations import Observations
 from sessions_app.models import ArchivedSession, BrowserSession, SessionDirectory
 from sessions_app.session.files import FileStamp, SessionFolder, stamp_of
 from sessions_app.session.removals import Outcome, owner_id_of, remove, settle
@@ -16,7 +16,7 @@ DOCUMENTS_AT_ONCE = 50
 
 
 def finish_interrupted_removals(
-    directory: SessionDirectory, folder: SessionFolder, looks: Looks, result: SyncResult
+    directory: SessionDirectory, folder: SessionFolder, observations: Observations, result: SyncResult
 ) -> dict[str, FileStamp]:
     """Finish the removals that stopped between the renaming of a file and its unlinking.
 
@@ -29,7 +29,9 @@ def finish_interrupted_removals(
             continue
         try:
             stamp = folder.stamp(aside)
-            outcome = _settle(directory, folder, aside, owner_id, is_still=looks.is_still(aside, stamp))
+            outcome = _settle(
+                directory, folder, aside, owner_id, is_settled=observations.is_settled(aside, stamp)
+            )
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -43,7 +45,7 @@ def finish_interrupted_removals(
 
 
 def _settle(
-    directory: SessionDirectory, folder: SessionFolder, aside: str, owner_id: int, *, is_still: bool
+    directory: SessionDirectory, folder: SessionFolder, aside: str, owner_id: int, *, is_settled: bool
 ) -> Outcome:
     owner: ArchivedSession | BrowserSession | None = (
         ArchivedSession.objects.filter(directory=directory, pk=owner_id).first()
@@ -51,8 +53,8 @@ def _settle(
         or BrowserSession.objects.filter(directory=directory, pk=owner_id).first()
     )
     if owner is None:
-        return settle(folder, aside, "", None, is_still=is_still)
-    return settle(folder, aside, owner.file_name, bytes(owner.document), is_still=is_still)
+        return settle(folder, aside, "", None, is_settled=is_settled)
+    return settle(folder, aside, owner.file_name, bytes(owner.document), is_settled=is_settled)
 
 
 def finish_killed_removals(

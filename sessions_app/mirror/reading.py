@@ -13,7 +13,7 @@ from contextlib import suppress
 from django.conf import settings
 
 from sessions_app.deadline import Deadline
-from sessions_app.mirror.looks import Looks
+from sessions_app.mirror.observations import Observations
 from sessions_app.session.files import FileContent, FileFacts, FileStamp, SessionFolder, SkippedFile
 from sessions_app.session.sync_result import SyncResult
 
@@ -34,17 +34,17 @@ class FileReader:
     """
 
     def __init__(
-        self, folder: SessionFolder, looks: Looks, result: SyncResult, *, is_scheduled: bool
+        self, folder: SessionFolder, observations: Observations, result: SyncResult, *, is_scheduled: bool
     ) -> None:
         self.folder = folder
-        self.looks = looks
+        self.observations = observations
         self.result = result
         self.is_scheduled = is_scheduled
         self.max_bytes = settings.RAPTOR_MAX_DOCUMENT_BYTES
         self.settle_seconds: float = settings.RAPTOR_SETTLE_SECONDS
         self.undecided: dict[str, FileStamp] = {}
         # Stamps that have not changed for the settle time.
-        self._still: Mapping[str, FileStamp] = {}
+        self._settled: Mapping[str, FileStamp] = {}
 
     def choose(self, names: Iterable[str], unsure: Mapping[str, FileStamp]) -> Collection[str]:
         """Return the files that can be read now, and record the others for the next sync.
@@ -56,18 +56,20 @@ class FileReader:
         if not self.is_scheduled or self.settle_seconds == 0:
             due = set(names)
             if due or unsure:
-                self.looks.note(unsure, among=due)
+                self.observations.record(unsure, among=due)
             return due
         # Read the clock before the stamps, so that the time between two observations is not overestimated.
-        _ = self.looks.now
+        _ = self.observations.now
         stamps = {}
         for name in names:
             with suppress(FileNotFoundError):
                 stamps[name] = self.folder.stamp(name)
-        self._still = {name: stamp for name, stamp in stamps.items() if self.looks.is_still(name, stamp)}
-        self.looks.note({**stamps, **unsure})
-        self.result.waiting = len(stamps) - len(self._still)
-        return self._still
+        self._settled = {
+            name: stamp for name, stamp in stamps.items() if self.observations.is_settled(name, stamp)
+        }
+        self.observations.record({**stamps, **unsure})
+        self.result.waiting = len(stamps) - len(self._settled)
+        return self._settled
 
     def read(self, names: Iterable[str]) -> Iterator[list[File]]:
         """Read documents in chunks of limited bytes; report and skip unreadable files."""
@@ -81,7 +83,7 @@ class FileReader:
                 continue
             except FileNotFoundError:
                 continue
-            if not self._is_whole(name, content):
+            if not self._is_complete(name, content):
                 self.undecided[name] = content.stamp
                 continue
             chunk.append((name, content.data, content.facts))
@@ -94,14 +96,14 @@ class FileReader:
 
     def wait(self, renew_claim: Callable[[], None], deadline: Deadline) -> Collection[str]:
         """Wait for the settle time and return the undecided files, which can be read again after it."""
-        self._still, self.undecided = self.undecided, {}
+        self._settled, self.undecided = self.undecided, {}
         until = Deadline.after(self.settle_seconds)
         while not until.has_passed and not deadline.has_passed:
             renew_claim()
             time.sleep(min(WAIT_STEP_SECONDS, self.settle_seconds))
-        return self._still
+        return self._settled
 
-    def _is_whole(self, name: str, content: FileContent) -> bool:
+    def _is_complete(self, name: str, content: FileContent) -> bool:
         if self.settle_seconds == 0 or (content.is_closed and not self.is_scheduled):
             return True
-        return self._still.get(name) == content.stamp
+        return self._settled.get(name) == content.stamp

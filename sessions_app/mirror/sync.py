@@ -23,7 +23,7 @@ from sessions_app.cleanup import (
 from sessions_app.deadline import Deadline
 from sessions_app.mirror.bulk_insert import Row, document_writer, insert_sessions
 from sessions_app.mirror.leftovers import finish_interrupted_removals, finish_killed_removals
-from sessions_app.mirror.looks import Looks, is_good
+from sessions_app.mirror.observations import Observations, is_good
 from sessions_app.mirror.reading import File, FileReader
 from sessions_app.mirror.vanished import Loss, release_loss
 from sessions_app.models import BrowserSession, CleanupRun, DatabaseClock, SessionDirectory
@@ -76,9 +76,9 @@ class Mirror:
         loss = Loss(frozenset(vanished), left, is_empty=not (left or added))
         vanished = release_loss(self.directory, loss, self.result, trigger=trigger, actor=actor)
         added = self._with_usable_names(added)
-        self.looks = Looks(self.directory, renew_claim=self._renew_claim)
-        self.reader = FileReader(self.folder, self.looks, self.result, is_scheduled=self.is_scheduled)
-        unsure = finish_interrupted_removals(self.directory, self.folder, self.looks, self.result)
+        self.observations = Observations(self.directory, renew_claim=self._renew_claim)
+        self.reader = FileReader(self.folder, self.observations, self.result, is_scheduled=self.is_scheduled)
+        unsure = finish_interrupted_removals(self.directory, self.folder, self.observations, self.result)
         self.folder.remove_abandoned()
         if unwritten:
             vanished += self._restore_missing_files(unwritten)
@@ -188,7 +188,7 @@ class Mirror:
             insert_sessions(self._rows(chunk))
             self._pin_again([name for name, _, _ in chunk])
         self.result.added += len(chunk)
-        self.looks.forget(name for name, _, _ in chunk)
+        self.observations.forget(name for name, _, _ in chunk)
         self.progress(len(chunk))
 
     def _pin_again(self, names: list[str]) -> None:
@@ -231,8 +231,10 @@ class Mirror:
         for chunk in self.reader.read(changed):
             updated, held_back = self._update_rows([changed[name] for name, _, _ in chunk], chunk)
             self.result.changed += updated
-            self.looks.note_broken((name, data, facts.stamp) for name, data, facts in held_back)
-            self.looks.forget({name for name, _, _ in chunk}.difference(name for name, _, _ in held_back))
+            self.observations.record_broken((name, data, facts.stamp) for name, data, facts in held_back)
+            self.observations.forget(
+                {name for name, _, _ in chunk}.difference(name for name, _, _ in held_back)
+            )
             self.progress(len(chunk))
 
     @retried_when_busy
@@ -263,7 +265,7 @@ class Mirror:
         if is_good(fields):
             values["last_good_document"] = None
         elif problems == 0:
-            if self.is_scheduled and self.looks.holds_back(name, data):
+            if self.is_scheduled and self.observations.holds_back(name, data):
                 return None
             values["last_good_document"] = document_before
         return {**values, **fields._asdict(), "document": data, "size_bytes": len(data)}

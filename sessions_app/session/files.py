@@ -272,9 +272,8 @@ def _check_is_document(status: os.stat_result, *, max_bytes: int) -> None:
     """
     if stat.S_ISREG(status.st_mode):
         if status.st_size > max_bytes:
-            raise SkippedFile(
-                f"is too large: {status.st_size:,} bytes, the limit is {max_bytes:,} (RAPTOR_MAX_DOCUMENT_BYTES)"
-            )
+            limit = f"{max_bytes:,} (RAPTOR_MAX_DOCUMENT_BYTES)"
+            raise SkippedFile(f"is too large: {status.st_size:,} bytes, the limit is {limit}")
     elif stat.S_ISLNK(status.st_mode):
         raise SkippedFile("is a symbolic link")
     elif stat.S_ISDIR(status.st_mode):

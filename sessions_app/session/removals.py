@@ -69,24 +69,24 @@ def remove(
         os.rename(file_name, aside, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
     except FileNotFoundError:
         return Outcome(is_gone=True)
-    return settle(folder, aside, file_name, document, is_still=settings.RAPTOR_SETTLE_SECONDS == 0)
+    return settle(folder, aside, file_name, document, is_settled=settings.RAPTOR_SETTLE_SECONDS == 0)
 
 
 def settle(
-    folder: SessionFolder, aside: str, file_name: str, document: bytes | None, *, is_still: bool
+    folder: SessionFolder, aside: str, file_name: str, document: bytes | None, *, is_settled: bool
 ) -> Outcome:
     """Finish the removal of a file that was set aside: unlink it, or make it visible again.
 
     Args:
         file_name: The original name; blank if unknown.
         document: The stored bytes of the session; None if none are stored.
-        is_still: Whether the file has not changed for the settle time, for systems that do not show which
+        is_settled: Whether the file has not changed for the settle time, for systems that do not show which
             files are open.
     Raises: OSError: the folder does not permit the removal.
     """
     try:
         if document is not None and (is_closed := _holds(folder, aside, document)) is not None:
-            if not is_closed and not is_still:
+            if not is_closed and not is_settled:
                 return Outcome(is_gone=True, is_aside=True)
             os.unlink(aside, dir_fd=folder.fd)
             return Outcome(is_gone=True)

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 
 from sessions_app import tasks
 from sessions_app.cleanup import empty_archive, run_cleanup, undo_cleanup
-from sessions_app.mirror.looks import is_good
+from sessions_app.mirror.observations import is_good
 from sessions_app.mirror.registry import sync_directory
 from sessions_app.models import (
     ArchivedSession,

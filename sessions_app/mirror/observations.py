@@ -22,13 +22,13 @@ from sessions_app.session.files import FileStamp
 from sessions_app.session.problems import BROWSER_TYPES
 from sessions_app.transactions import repeatable_transaction, retried_when_busy
 
-BROKEN_FOR = timedelta(minutes=10)
+BROKEN_TIME = timedelta(minutes=10)
 """A scheduled sync replaces a valid document with an invalid one only if it is the same after this time."""
 
 ROWS_PER_STATEMENT = 500
 
 
-class Looks:
+class Observations:
     """The unsettled files of a directory, as earlier syncs and this one observed them."""
 
     def __init__(self, directory: SessionDirectory, *, renew_claim: Callable[[], None]) -> None:
@@ -48,12 +48,12 @@ class Looks:
     def _rows(self) -> QuerySet[UnsettledFile]:
         return UnsettledFile.objects.filter(directory=self._directory)
 
-    def is_still(self, file_name: str, stamp: FileStamp) -> bool:
+    def is_settled(self, file_name: str, stamp: FileStamp) -> bool:
         """Check whether the file had the same stamp at least the settle time ago."""
         seen = self._seen.get(file_name)
         return seen is not None and _stamp(seen) == stamp and seen.seen_at <= self.now - self._settle_time
 
-    def note(self, stamps: Mapping[str, FileStamp], *, among: Collection[str] = ()) -> None:
+    def record(self, stamps: Mapping[str, FileStamp], *, among: Collection[str] = ()) -> None:
         """Record the current stamps of files, and forget all other unsettled files.
 
         Args:
@@ -79,9 +79,9 @@ class Looks:
         is_known = seen is not None and seen.broken_digest == _digest(data)
         if seen is None or seen.broken_since is None or not is_known:
             return True
-        return seen.broken_since > self.now - BROKEN_FOR
+        return seen.broken_since > self.now - BROKEN_TIME
 
-    def note_broken(self, files: Iterable[tuple[str, bytes, FileStamp]]) -> None:
+    def record_broken(self, files: Iterable[tuple[str, bytes, FileStamp]]) -> None:
         """Record the digests of the files that are held back."""
         changed = []
         for name, data, stamp in files:
