@@ -164,10 +164,8 @@ def sync_directory(
             if not (failure.is_empty and _hold_all(directory, result, trigger=trigger, actor=actor)):
                 raise DirectoryError(error) from None
         except OSError as failure:
-            if message := disk_full_message(failure, folder=directory.path):
-                raise DirectoryError(message) from None
             reason = f"{directory.path} cannot be read: {failure.strerror}. Its sessions were not changed."
-            raise DirectoryError(reason) from None
+            raise DirectoryError(disk_full_message(failure, folder=directory.path) or reason) from None
         except ClaimLost:
             raise DirectoryBusy(f"Another sync of {directory.path} has taken over from this one.") from None
     except Exception as failure:
