@@ -127,16 +127,16 @@ def test_cleanups_remove_only_sessions_of_the_folder(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("a/b", "no slash"),
-        ("../outside", "no slash"),
-        ("/etc/passwd", "no slash"),
-        (".hidden", "no dot"),
-        ("..", "no dot"),
+        ("a/b", "a slash"),
+        ("../outside", "a slash"),
+        ("/etc/passwd", "a slash"),
+        (".hidden", "begin with a dot"),
+        ("..", "begin with a dot"),
         ("x" * 251, "255 bytes"),
         ("😀" * 63, "255 bytes"),
         ("", "empty"),
         ("x" * 300, "300 characters"),
-        ("a\0b", "no database"),
+        ("a\0b", "databases cannot store"),
     ],
 )
 def test_a_name_that_is_not_a_file_name_is_refused(
