@@ -71,8 +71,7 @@ class BatchSize:
         """Return the maximum rows and document bytes of the next batch for the current free space.
 
         SQLite writes changes to its log first and copies them to the database file later. If the log took
-        more than half of the free space, the file could not grow, the log would stay, and no session could
-        be removed.
+        more than half of the free space, the file could not grow and no session could be removed.
         """
         folder = database_folder()
         free = None if folder is None else free_bytes(folder)

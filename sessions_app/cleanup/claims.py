@@ -173,7 +173,7 @@ def _refuse_outdated(run: CleanupRun) -> None:
 def update_own(run: CleanupRun, **values: Any) -> None:
     """Update a run that this process has claimed, and its heartbeat.
 
-    Raises: CleanupInProgress: another process has taken the run over; a surrounding transaction is rolled
+    Raises: CleanupInProgress: another process has taken the run over; this rolls a surrounding transaction
         back.
     """
     claimed = CleanupRun.objects.filter(pk=run.pk, attempt=run.attempt, state__in=_ACTIVE)
@@ -192,8 +192,7 @@ def end(run: CleanupRun, state: str, **values: Any) -> None:
 def drop_old_plans(*, as_of: datetime) -> int:
     """Delete the plans that were not run within a day, because the history lists only runs.
 
-    Plans of policies are closed instead. If they were deleted, a task that is delivered again would plan the
-    step again.
+    Plans of policies are closed instead, so that a task that is delivered again does not repeat them.
     """
     old = CleanupRun.objects.filter(state=_State.PLANNED, attempt=0, planned_at__lt=as_of - PLAN_LIMIT)
     with transaction.atomic():

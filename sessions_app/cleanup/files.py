@@ -69,9 +69,9 @@ class FileCheck(NamedTuple):
     """How the files of live sessions compare with their documents.
 
     Args:
-        changed: Primary keys of the sessions whose files contain other bytes, are being written, or cannot be
-            read.
-        touched: Primary keys and new file columns of the sessions whose files have a new stamp but the same
+        changed: Primary keys of the sessions whose files have other bytes, are being written or are
+            unreadable.
+        touched: Primary keys and file columns of the sessions whose files have a new stamp but the same
             bytes.
         unseen: The keys in ``changed`` whose files have the same stamp as before.
     """
@@ -103,8 +103,7 @@ def check_files(sessions: QuerySet[BrowserSession], *, is_scheduled: bool) -> Fi
     A missing file counts as equal, because nothing in it could be lost.
 
     Args:
-        is_scheduled: Whether to keep sessions whose files were rewritten with the same bytes, because another
-            program uses them.
+        is_scheduled: Whether to keep sessions whose files another program has rewritten with the same bytes.
     """
     check = FileCheck([], [], [])
     for folder, files in files_by_folder(sessions, {}):

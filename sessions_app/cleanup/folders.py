@@ -83,7 +83,7 @@ def _check_identity(directory: SessionDirectory, folder: SessionFolder) -> None:
 def _check_first_time(directory: SessionDirectory, folder: SessionFolder) -> None:
     """Store the identity of a folder that was registered before identities were stored.
 
-    A folder without any known file may be a mount point, so its identity is not stored. An empty one is
+    A folder without known files may be a mount point, so its identity is not stored; an empty one is
     refused.
     """
     known = BrowserSession.objects.filter(directory=directory, file_changed_ns__isnull=False)

@@ -1,8 +1,7 @@
 """Checks plans against safety limits, so that a cleanup does not remove more than expected.
 
 A scheduled plan past a safety limit of its policy is held until a person approves it. A person who starts a
-large cleanup manually types the number of sessions to confirm it. Both checks happen between plan and run:
-a run refuses a held plan.
+large cleanup manually confirms it by typing the number of sessions.
 """
 
 from __future__ import annotations

@@ -77,8 +77,7 @@ def without_unswept(scheduled: list[Criteria], as_of: datetime) -> list[Criteria
 def replan(run: CleanupRun, *, trigger: str, actor: str) -> CleanupRun:
     """Replace an outdated plan with a current one for the same criteria.
 
-    The old plan is deleted. A plan of a policy or an approved plan is closed instead and stays in the
-    history.
+    The old plan is deleted; a plan of a policy or an approved plan is closed and stays in the history.
     """
     new = plan_cleanup(run.criteria, trigger=trigger, actor=actor)
     if run.policy_id or run.approved_at:

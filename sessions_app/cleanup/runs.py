@@ -151,8 +151,7 @@ class _Batch(NamedTuple):
 def _archive_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
     """Move the next sessions of a run to the archive, in one transaction; return None if none are left.
 
-    The run object is not changed but reloaded after the commit, so that a repeated batch counts nothing
-    twice.
+    The run object is only reloaded after the commit, so that a repeated batch counts nothing twice.
     """
     after = run.position
     left = remaining(run)

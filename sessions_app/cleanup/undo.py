@@ -144,8 +144,7 @@ class _Batch(NamedTuple):
 def _move_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
     """Restore the next sessions of a run, in one transaction; return None if none are left.
 
-    The run object is not changed but reloaded after the commit, so that a repeated batch counts nothing
-    twice.
+    The run object is only reloaded after the commit, so that a repeated batch counts nothing twice.
     """
     left = ArchivedSession.objects.filter(run=run, pk__gt=run.undo_position).order_by("pk")
     last = last_of_batch(left, size)

@@ -88,8 +88,7 @@ def register_own_folder(folder: Path, namespace: str) -> SessionDirectory:
     """
     known = SessionDirectory.objects.filter(path=str(folder)).first()
     if known is not None and namespace in ("", known.namespace):
-        # Do not recreate a missing folder; otherwise the sessions of an unmounted disk would count as
-        # removed.
+        # Do not recreate a missing folder: all sessions of an unmounted disk would count as removed.
         return known
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Different folders contain files with the same names, so each folder has its own namespace.

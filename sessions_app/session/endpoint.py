@@ -88,8 +88,7 @@ def mask_endpoints(text: str, *, cdp_url: str = "") -> str:
     """Mask the parts of a text that give control of a browser, but keep the hosts visible.
 
     Args:
-        cdp_url: The endpoint of the session that the text describes. It and its secret parts are masked
-            everywhere in the text.
+        cdp_url: The endpoint of the session that the text describes; its secret parts are masked everywhere.
     """
     for part in _secrets_in(cdp_url.strip()):
         if len(part) >= _SHORTEST_SECRET:

@@ -43,8 +43,7 @@ _LOCAL_FILE_SYSTEMS = frozenset(
 )
 
 if sys.platform == "linux":
-    # PyDLL keeps the interpreter lock, so that no other thread of this process runs between the two calls and
-    # prolongs the wait of a writer.
+    # PyDLL keeps the interpreter lock, so that no other thread prolongs the wait of a writer.
     _libc = ctypes.PyDLL(None, use_errno=True)
     _fcntl: Callable[[int, int, int], int] | None = _libc.fcntl
 else:
@@ -59,8 +58,7 @@ def is_open_for_writing(fd: int) -> bool | None:
 
     Args:
         fd: A descriptor of a regular file, open for reading only.
-    Returns: None if this is unknown: on other systems than Linux, for files of other users, and on file
-        systems without leases.
+    Returns: None if unknown: not on Linux, for files of other users, and on file systems without leases.
     """
     if _fcntl is None:
         return None

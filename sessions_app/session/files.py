@@ -141,8 +141,7 @@ class SessionFolder:
                 _check_is_document(before, max_bytes=max_bytes)
                 data = _read_all(fd, before.st_size)
                 is_written = is_open_for_writing(fd) if self._knows_writers else None
-                # Read the times after the lease, to detect a process that opened and closed the file before
-                # it.
+                # After the lease, to detect a process that has opened and closed the file in between.
                 after = os.fstat(fd)
             finally:
                 os.close(fd)

@@ -57,8 +57,7 @@ def remove(
     """Remove the file with this stamp if it contains the document and no process is writing it.
 
     Args:
-        owner_id: Session id in the name of the file that was set aside; after a crash, ``settle`` finishes
-            the removal.
+        owner_id: Session id in the name of the file while it is set aside, so that ``settle`` can resume.
     Raises: OSError: the folder does not permit the removal.
     """
     if not folder.is_unchanged(file_name, stamp):
@@ -80,8 +79,7 @@ def settle(
     Args:
         file_name: The original name; blank if unknown.
         document: The stored bytes of the session; None if none are stored.
-        is_settled: Whether the file has not changed for the settle time, for systems that do not show which
-            files are open.
+        is_settled: Whether the file has not changed for the settle time; used if open files are unknown.
     Raises: OSError: the folder does not permit the removal.
     """
     try:

@@ -2,8 +2,7 @@
 
 A reserve file next to a SQLite database is released at the first error of a full disk, and allocated again by
 ``tasks.tidy_up``. SQLite cannot delete without room for its write-ahead log, so without a reserve a full disk
-could not be emptied through the panel. PostgreSQL has no reserve, because the panel cannot allocate files
-on the disk of a database server.
+could not be emptied through the panel. PostgreSQL has no reserve: its disk may be on another machine.
 """
 
 from __future__ import annotations
@@ -37,8 +36,8 @@ _WRITTEN_BYTES = 1024 * 1024
 def allocate_reserve() -> bool:
     """Allocate the reserve file if there is room for it; return whether there is one.
 
-    Its size is ``RAPTOR_RESERVE_BYTES`` (0 disables it), or less on a small disk. A later call enlarges it
-    when there is more room.
+    Its size is ``RAPTOR_RESERVE_BYTES`` (0 disables it), or less on a small disk. Later calls can enlarge
+    it.
     """
     folder = database_folder()
     free = None if folder is None else free_bytes(folder)
@@ -131,8 +130,8 @@ def truncate_log() -> bool:
 def truncate_log_at_stop(file: Path | None = None) -> None:
     """Checkpoint the database when a program stops, so that a copy of the database file is complete.
 
-    Opens a separate connection, because Django may not be set up, or its connections may belong to processes
-    that were killed.
+    Opens its own connection, because Django may not be set up, or its connections may be those of killed
+    processes.
     """
     file = file or database_file()
     if file is None or not file.exists():
