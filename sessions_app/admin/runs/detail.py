@@ -42,7 +42,7 @@ def run_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
         "is_undoable": is_done and run.is_undoable,
         "closed_at": formatting.moment(run.closed_at),
         "archive_days": settings.RAPTOR_ARCHIVE_DAYS,
-        # While the run works, the files of its last batch are owed for a moment.
+        # While the run is running, the files of its last batch may not be written yet.
         "unwritten": _unwritten(request, run) if progress.phase in (Phase.DONE, Phase.STALLED) else [],
     }
     if request.user.has_perm("sessions_app.view_browsersession"):
