@@ -22,8 +22,11 @@ test: environment-dev ## Run all tests on SQLite, with a real browser
 	@$(PYTHON) -m tests.browser
 	@RAPTOR_TEST_DATABASE_URL= $(PYTHON) -m pytest tests/unit tests/integration tests/stress tests/e2e
 
+# Two processes at once, each with a database of its own.
+test-fast: export RAPTOR_TEST_DATABASE_URL =
 test-fast: environment-dev ## Run the unit and integration tests on SQLite
-	@RAPTOR_TEST_DATABASE_URL= $(PYTHON) -m pytest tests/unit tests/integration
+	@$(PYTHON) -m pytest -q tests/unit tests/integration/admin & \
+	$(PYTHON) -m pytest -q tests/integration --ignore tests/integration/admin; status=$$?; wait $$! && exit $$status
 
 test-postgres: environment-dev ## Run the integration tests on PostgreSQL (RAPTOR_TEST_DATABASE_URL)
 	@RAPTOR_TEST_DATABASE_URL='$(TEST_DATABASE_URL)' $(PYTHON) -m pytest tests/integration tests/stress

@@ -96,8 +96,8 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Reasons")
     def why(self, session: ArchivedSession) -> str:
-        told = formatting.sentences(reason.sentence for reason in reasons_in(session.reasons))
-        return format_html("{}{}", told, revealed(session.name))
+        reasons = formatting.sentences(reason.sentence for reason in reasons_in(session.reasons))
+        return format_html("{}{}", reasons, revealed(session.name))
 
     @admin.display(description="Removed", ordering="removed_at")
     def removed(self, session: ArchivedSession) -> str:
@@ -113,6 +113,8 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
         return formatting.size(session.size_bytes)
 
     def show(self, request: HttpRequest, session: ArchivedSession) -> HttpResponse:
+        # The list defers both; read them in one query.
+        session.refresh_from_db(fields=("document", "last_good_document"))
         context = session_context(session, session.reasons, as_of=session.run.as_of)
         context["removal"] = {
             "run": session.run,

@@ -166,6 +166,7 @@ def _save_facts(facts: dict[int, FileFacts], changed: dict[int, Counter[str]]) -
                 CleanupRun.objects.filter(pk=run_id).update(changed_access=total)
 
 
+@retried_when_busy
 def note_error(directory: SessionDirectory, error: str) -> None:
     """Store why files could not be written, for the pages of runs; skip the update if nothing changed."""
     SessionDirectory.objects.filter(pk=directory.pk).exclude(write_error=error).update(write_error=error)

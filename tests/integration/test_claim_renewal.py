@@ -56,7 +56,8 @@ class SlowListing:
 
 
 @pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> SlowListing:
+def slow(monkeypatch: pytest.MonkeyPatch, settings: Any) -> SlowListing:
+    settings.RAPTOR_SETTLE_SECONDS = 0
     monkeypatch.setattr(heartbeats, "RENEW_SECONDS", 0.05)
     monkeypatch.setattr(registry, "CLAIM_LAPSES_AFTER", timedelta(seconds=1))
     return SlowListing(monkeypatch)
@@ -161,7 +162,10 @@ sync_directory(SessionDirectory.objects.get(), trigger="schedule")
 """
 
 
-def test_the_claim_of_a_killed_worker_lapses(directory: SessionDirectory, folder: Path) -> None:
+def test_the_claim_of_a_killed_worker_lapses(
+    directory: SessionDirectory, folder: Path, settings: Any
+) -> None:
+    settings.RAPTOR_SETTLE_SECONDS = 0
     put(folder, "a")
     process = subprocess.Popen(
         [sys.executable, "-c", WAIT_WHILE_LISTING], env=environment(), stdout=subprocess.PIPE

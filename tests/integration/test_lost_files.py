@@ -89,7 +89,7 @@ def test_more_than_half_of_more_than_20_sessions_need_approval(
 def test_the_loss_is_counted_before_it_is_cut_into_pieces(
     directory: SessionDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("mirror", "criteria", "vanished", "cleanup.plans"):
+    for module in ("mirror.sync", "mirror.vanished", "session.criteria", "cleanup.plans"):
         monkeypatch.setattr(f"sessions_app.{module}.SELECTION_LIMIT", 4)
     assert criteria.SELECTION_LIMIT == 4
     names = fill(folder, 30)
@@ -357,6 +357,6 @@ def test_the_dashboard_and_the_pages_ask_whether_the_disk_is_mounted(
     assert "Is its disk mounted?" in dashboard
     assert "Is its disk mounted?" in client.get(DIRECTORY.format(directory.pk)).content.decode()
     page = client.get(link).content.decode()
-    assert "a session whose file is back by then stays" in page
+    assert "keeps sessions whose files are back" in page
     client.post(link, {"approve": "1", "number": "3"})
     assert archived() == lost

@@ -6,6 +6,7 @@ import json
 import logging
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -29,8 +30,9 @@ WEEK = timedelta(days=7)
 
 
 @pytest.fixture
-def foreign(folder: Path) -> Path:
+def foreign(folder: Path, settings: Any) -> Path:
     """62 documents of another tool."""
+    settings.RAPTOR_SETTLE_SECONDS = 0
     for number in range(62):
         document = {"id": f"f{number}", "cdpUrl": "ws://127.0.0.1:9222/x", "lastAccessed": 1_700_000_000_000}
         (folder / f"f{number:02}.json").write_text(json.dumps(document))

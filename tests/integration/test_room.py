@@ -20,7 +20,7 @@ from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, Ses
 from sessions_app.models.clock import database_now
 from sessions_app.transactions import disk
 from sessions_app.transactions import reserve as room
-from tests.factories import make_sessions, plan, put, sync
+from tests.factories import PROJECT_DIR, make_sessions, plan, put, sync
 from tests.integration.full_disk import MB, limited_pages
 
 pytestmark = [
@@ -96,7 +96,7 @@ def test_no_reserve_is_taken_where_it_is_switched_off(reserve: Path, settings: A
 
 
 def test_test_projects_take_no_reserve() -> None:
-    text = (Path(room.__file__).parent.parent / "raptor_admin" / "client_settings.py").read_text()
+    text = (PROJECT_DIR / "raptor_admin" / "client_settings.py").read_text()
     assert "RAPTOR_RESERVE_BYTES = 0" in text
 
 

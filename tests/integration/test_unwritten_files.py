@@ -99,9 +99,9 @@ def test_single_sessions_from_the_archive_report_it(
     ledger: CleanupRun, directory: SessionDirectory, folder: Path, as_root: Client
 ) -> None:
     chosen = list(ArchivedSession.objects.order_by("pk").values_list("pk", flat=True)[:2])
-    data = {"action": "bring_back", "_selected_action": chosen}
+    data = {"action": "restore", "_selected_action": chosen}
     html = as_root.post(ARCHIVE, data, follow=True).content.decode()
-    assert "2 of 2 sessions are back." in html
+    assert "2 of 2 sessions were restored." in html
     assert f"2 files are still to be written to {folder}: No such file or directory" in html
     assert f"2 files are still to be written to {folder}" in page_of(as_root, ledger)
     bring_back(folder)

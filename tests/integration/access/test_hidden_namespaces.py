@@ -182,7 +182,7 @@ def test_a_snapshot_stores_the_parts_of_limited_namespaces(
     swept(expired=True, namespace="payments", browser_type="firefox")
     make_session("theirs-large", namespace="payments", metadata={"x": "y" * 5_000})
     exact = reports.storage_report(as_of=AS_OF, max_age_days=7, hidden={"payments"})
-    assert exact.by_namespace.keys() == {"default"}
+    assert exact.by_namespace.keys() == {"shop"}
     monkeypatch.setattr(snapshots, "SMALL_COUNT", 1)
     hidden = frozenset({"payments"})
     assert figures(as_of=AS_OF, max_age_days=7, hidden=hidden) is None

@@ -203,9 +203,9 @@ def test_the_archive_leaves_out_hidden_namespaces(as_other: Client, as_member: C
         assert "theirs" not in names(html_of(as_other, archive + query)), query
         assert "theirs" in names(html_of(as_member, archive + query)), query
     assert as_other.get(f"{archive}{theirs.pk}/change/").status_code == 302
-    as_other.post(archive, {"action": "bring_back", "_selected_action": [theirs.pk]})
+    as_other.post(archive, {"action": "restore", "_selected_action": [theirs.pk]})
     as_other.post(
-        f"{archive}?run={run.pk}", {"action": "bring_back", "select_across": "1", "_selected_action": [1]}
+        f"{archive}?run={run.pk}", {"action": "restore", "select_across": "1", "_selected_action": [1]}
     )
     assert live() == ["ours"]
 
@@ -233,11 +233,11 @@ def test_hidden_newer_sessions_do_not_displace_visible_ones(
     html = html_of(as_other, LIST)
     if not is_few:
         assert names(html) == []
-        assert "Only the 10 most recently accessed sessions were looked through" in html
+        assert "Only the 10 most recently accessed sessions were searched" in html
         assert names(html_of(as_other, f"{LIST}?namespace=team-1")) == ["ours-1", "ours-4"]
         return
     assert names(html) == [f"ours-{n}" for n in range(6)]
-    assert "looked through" not in html
+    assert "were searched" not in html
     assert names(html_of(as_other, f"{LIST}?o=6")) == [f"ours-{n}" for n in reversed(range(6))]
     assert set(names(html_of(as_other, f"{LIST}?q=ours"))) == {f"ours-{n}" for n in range(6)}
     assert names(html_of(as_other, f"{LIST}?expired=no&browser_type=chromium&o=-7"))

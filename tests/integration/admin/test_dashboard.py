@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import reverse
 from django_q.models import Schedule, Success
 
-from sessions_app import cleanup, reports
+from sessions_app import cleanup, policies, reports
 from sessions_app.models import CleanupPolicy, SessionDirectory
 from sessions_app.queue.schedules import sync_schedules
 from sessions_app.queue.worker import WorkerState, worker_state
@@ -75,7 +75,7 @@ def test_each_number_leads_to_the_list_behind_it(see: Callable[..., str]) -> Non
 def test_it_tells_runs_the_next_sweep_and_no_endpoint(
     see: Callable[..., str], nightly: CleanupPolicy
 ) -> None:
-    sync_schedules(now=AS_OF)
+    policies.plan_next_runs(AS_OF)
     make_session("bad", session_id="")
     make_session("good")
     run = swept(invalid=True)
@@ -272,7 +272,7 @@ class TestQueries:
         with django_assert_max_num_queries(self.LIMIT - 2):
             page = see(INDEX)
         assert tiles(page)["Sessions"] == ("3", LIST)
-        assert "<strong>As of 11:50.</strong>" in page
+        assert "<strong>Figures are from 11:50</strong>" in page
 
     def test_before_the_first_snapshot_it_says_so(
         self, see: Callable[..., str], monkeypatch: pytest.MonkeyPatch

@@ -87,7 +87,7 @@ class TestPolicy:
 
     def test_a_dry_run_has_the_documented_shape(self) -> None:
         report = run("cleanup_sessions", "--policy", "Tidy", "--dry-run", "--format", "json").json
-        readme = (PROJECT_DIR / "README.md").read_text()
+        readme = (PROJECT_DIR / "docs" / "guide.md").read_text()
         for key in (*report, *report["steps"][0]):
             assert f"`{key}`" in readme
 

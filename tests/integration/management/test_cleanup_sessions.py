@@ -126,7 +126,8 @@ def test_skipped_sessions_are_listed_with_the_reason(folder: Path, monkeypatch: 
 
 
 def test_a_run_stopped_by_the_user_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run("demo_sessions", tmp_path / "demo", "--count", "1200", "--as-of", AS_OF)
+    monkeypatch.setattr(batches, "FIRST_ROWS", 5)
+    run("demo_sessions", tmp_path / "demo", "--count", "12", "--as-of", AS_OF)
     run("sync_directories", tmp_path / "demo")
     before = signal.getsignal(signal.SIGINT)
     remove_files = files.remove_files
@@ -139,13 +140,13 @@ def test_a_run_stopped_by_the_user_can_be_resumed(tmp_path: Path, monkeypatch: p
     outcome = run("cleanup_sessions", "--all", "--yes")
     ledger = CleanupRun.objects.get()
     assert ledger.state == CleanupRun.State.INTERRUPTED
-    assert ledger.removed_count == ArchivedSession.objects.count() == batches.FIRST_ROWS
-    assert len(names_in(tmp_path / "demo")) == BrowserSession.objects.count() == 700
+    assert ledger.removed_count == ArchivedSession.objects.count() == 5
+    assert len(names_in(tmp_path / "demo")) == BrowserSession.objects.count() == 7
     assert outcome.status == 1
-    assert "500 of 1,200 sessions are removed" in outcome.err
+    assert "5 of 12 sessions are removed" in outcome.err
     assert signal.getsignal(signal.SIGINT) is before
     monkeypatch.undo()
-    assert runs.run_cleanup(ledger).removed_count == 1200
+    assert runs.run_cleanup(ledger).removed_count == 12
 
 
 def test_files_that_cannot_be_removed_are_a_reported_failure(

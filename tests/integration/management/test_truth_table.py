@@ -81,8 +81,6 @@ def test_the_commands_work_from_a_shell(tmp_path: Path) -> None:
     refused = manage(tmp_path, "cleanup_sessions", status=2)
     assert "No criterion was given" in refused.stderr
     assert not refused.stdout
-    manage(tmp_path, "cleanup_sessions", "--all", status=2)
-    manage(tmp_path, "session_info", "no-such-session", status=1)
     manage(tmp_path, "list_sessions", "--format", "xml", status=2)
 
 

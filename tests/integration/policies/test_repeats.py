@@ -56,9 +56,10 @@ class TestDeliveredTwice:
     @pytest.mark.parametrize("is_after", [False, True])
     def test_a_sweep_resumes_wherever_its_worker_was_killed(self, is_after: bool) -> None:
         policy = make_policy("Tidy", "invalid", ("expired", 7))
-        number = 0
+        # Dying after a statement is mostly the same as dying before the next one: every other one is enough.
+        number = -1
         while True:
-            number += 1
+            number += 2
             due_at = DUE + timedelta(minutes=number)
             kill = Faulty(number, is_after=is_after)
             try:

@@ -143,7 +143,7 @@ def test_the_page_shows_the_size_on_disk_and_of_the_documents(client: Client, vi
     assert report.disk_bytes > report.live.bytes
     client.force_login(viewer)
     page = client.get(reverse("admin:sessions_app_storage")).content.decode()
-    assert "a cleanup does not shrink it" in page
+    assert "A cleanup does not shrink it" in page
     assert client.get(reverse("admin:sessions_app_storage_json")).json()["disk_bytes"] > 0
     text = client.get(reverse("admin:sessions_app_storage_csv")).content.decode()
     assert int(text.splitlines()[-1].removeprefix("total,on_disk,,")) > 0
@@ -151,7 +151,7 @@ def test_the_page_shows_the_size_on_disk_and_of_the_documents(client: Client, vi
 
 def test_the_page_of_an_empty_panel_says_so(client: Client, viewer: User) -> None:
     client.force_login(viewer)
-    assert "There is no session yet." in client.get(reverse("admin:sessions_app_storage")).content.decode()
+    assert "There are no sessions yet." in client.get(reverse("admin:sessions_app_storage")).content.decode()
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", " =1", "\t=1", "\r=1"])

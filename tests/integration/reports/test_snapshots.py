@@ -130,7 +130,7 @@ def test_a_large_archive_leaves_the_live_numbers_exact(client: Client, see: Any)
     assert found is not None
     assert (found.report.live.sessions, found.live_as_of) == (1, None)
     assert (found.report.archived.sessions, found.archive_as_of) == (3, earlier)
-    assert "The archive <strong>as of 11:50</strong>" in see(reverse(PAGE))
+    assert "<strong>Archive figures are from 11:50</strong>" in see(reverse(PAGE))
     assert "In the archive, as of 11:50" in see(reverse(PAGE))
     assert "3 removed, as of 11:50" in see(reverse("admin:index"))
     report = client.get(reverse(f"{PAGE}_json")).json()
@@ -160,7 +160,7 @@ class TestOnTheLargePage:
         snap(AS_OF - timedelta(minutes=7))
         make_session("newest")
         page = see(reverse(PAGE))
-        assert "<strong>As of 11:53.</strong>" in page
+        assert "<strong>Figures are from 11:53</strong>" in page
         assert "newest" not in page
         rows = see(reverse("admin:sessions_app_storage_csv")).splitlines()
         assert "total,sessions,3," in rows[1]
@@ -168,7 +168,7 @@ class TestOnTheLargePage:
 
     def test_a_snapshot_of_another_day_has_its_date(self, see: Any, at_noon: None) -> None:
         snap(AS_OF - timedelta(days=1))
-        assert "As of 2026-11-21 12:00." in see(reverse(PAGE))
+        assert "Figures are from 2026-11-21 12:00" in see(reverse(PAGE))
 
     def test_before_the_first_snapshot_the_page_explains_what_happens(self, client: Client, see: Any) -> None:
         assert "have not been counted yet" in see(reverse(PAGE))
