@@ -1,4 +1,4 @@
-"""What a person reads when the panel cannot answer."""
+"""Error pages and log messages for requests that fail."""
 
 import logging
 import sys
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class DiskFullFilter(logging.Filter):
-    """Log one line instead of a traceback where the disk is full: it says what to do, and may come often."""
+    """Replaces tracebacks of a full disk with one line that names the remedy; such errors can be frequent."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Replace the traceback of a record, and keep every record."""
@@ -24,7 +24,7 @@ class DiskFullFilter(logging.Filter):
 
 
 class DiskFullResponse(HttpResponse):
-    """The page that says which disk is full, and what to do about it."""
+    """The page that shows which disk is full and what to do about it."""
 
     status_code = 507
 
@@ -40,5 +40,5 @@ def disk_full_page(request: HttpRequest, error: BaseException | None) -> DiskFul
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer for an exception that no view handles; Django calls this while it handles it."""
+    """Return the error page for an unhandled exception; Django calls this inside the handler."""
     return disk_full_page(request, sys.exc_info()[1]) or plain_server_error(request)

@@ -11,8 +11,8 @@ from sessions_app.transactions.reserve import make_room
 
 POLICY = "default-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 
-_OF_ONE_TRY = ("user", "_cached_user", "session", "_messages", "resolver_match", "csrf_processing_done")
-"""What the first try has left at a request, and the second makes anew."""
+_REQUEST_STATE = ("user", "_cached_user", "session", "_messages", "resolver_match", "csrf_processing_done")
+"""Attributes that the first attempt sets on a request and the second attempt must set again."""
 
 
 class ContentSecurityPolicyMiddleware:
@@ -42,26 +42,26 @@ class NulRefusingMiddleware:
 
 
 class DiskFullMiddleware:
-    """Answer with a page of the panel's own where the disk is full, after an attempt to make room.
+    """Makes room on a full disk, and shows a page of the panel if that fails.
 
-    Reading, logging in and logging out are safe to repeat, so they are tried again when there is room. Other
-    posts may have kept a part of their work, so the person decides.
+    Reading, logging in and logging out are safe to repeat, so they are repeated when there is room. Other
+    requests may have done part of their work, so the user decides whether to repeat them.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Pass the request on, and once more if the disk was full and there is room now."""
+        """Repeat the request once if the disk was full and there is room now."""
         response = self.get_response(request)
         if isinstance(response, DiskFullResponse) and make_room() and _is_repeatable(request):
-            for name in _OF_ONE_TRY:
+            for name in _REQUEST_STATE:
                 request.__dict__.pop(name, None)
             response = self.get_response(request)
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """Turn the error of a view into the page; ``server_error`` does so for those of middlewares."""
+        """Return the page for an error of a view; ``server_error`` handles errors of middlewares."""
         return disk_full_page(request, exception)
 
 

@@ -1,4 +1,4 @@
-"""Django's settings. What a machine may choose comes from the environment: see environment.py."""
+"""Django settings. Those that differ between machines are read from the environment: see environment.py."""
 
 import os
 from pathlib import Path
@@ -52,7 +52,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "raptor_admin.middleware.ContentSecurityPolicyMiddleware",
-    # Around all that reads or writes the database.
+    # Wraps all middlewares that use the database.
     "raptor_admin.middleware.DiskFullMiddleware",
     "raptor_admin.middleware.NulRefusingMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -98,7 +98,7 @@ def _read_database(url: str) -> dict[str, Any]:
             # (instead of 4) halve the time of its batches.
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; "
             "PRAGMA cache_size=-24000; PRAGMA wal_autocheckpoint=10000; "
-            # A log that one large transaction made longer is cut to this size when it starts over.
+            # After a large transaction the log is truncated to this size when SQLite reuses it.
             "PRAGMA journal_size_limit=50331648;",
         }
     return database

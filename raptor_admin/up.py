@@ -17,9 +17,9 @@ from django.db import DatabaseError, connections
 from raptor_admin.supervisor import Supervisor
 from sessions_app.transactions.disk import disk_full_message
 from sessions_app.transactions.reserve import (
+    allocate_reserve,
     open_database,
     retry_with_room,
-    take_reserve,
     truncate_log,
     truncate_log_at_stop,
 )
@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Remove the password from the environment, so that web and worker do not inherit it.
         prepare(folders, admin_password=os.environ.pop(PASSWORD_VARIABLE, "").strip())
     except (CannotStart, CommandError, ImproperlyConfigured, DatabaseError, OSError) as error:
-        told = str(error) if isinstance(error, CannotStart) else disk_full_message(error) or error
-        print(f"error: {told}", file=sys.stderr)
+        message = str(error) if isinstance(error, CannotStart) else disk_full_message(error) or error
+        print(f"error: {message}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Supervisor(
         {"web": [sys.executable, *web], "worker": [sys.executable, *worker]}, directory=PROJECT_DIR
     ).run()
-    # After the last process is gone: one that was killed has left its log.
+    # A killed process leaves its write-ahead log, so do this after the last process has ended.
     truncate_log_at_stop()
     return 0
 
@@ -93,13 +93,14 @@ def prepare(folders: Sequence[Path], *, admin_password: str) -> None:
     from raptor_admin.static_files import collect_static_files
     from sessions_app.checks import FILE_SYSTEMS
 
-    # SQLite must not be opened on a network; and Django's checks mistake a full disk for an old SQLite.
+    # Check the file system first: SQLite must not be opened on a network. Make room before Django's checks of
+    # the database, which mistake a full disk for an old version of SQLite.
     call_command("check", tags=[FILE_SYSTEMS], stdout=io.StringIO())
     open_database()
     call_command("check", databases=["default"], stdout=io.StringIO())
-    # A panel that was killed has left its log.
+    # A killed panel leaves its write-ahead log.
     truncate_log()
-    take_reserve()
+    allocate_reserve()
     call_command("migrate", interactive=False, verbosity=0)
     try:
         collect_static_files()

@@ -28,7 +28,7 @@ from sessions_app.session.masking import safe_message
 from sessions_app.text import count_of
 from sessions_app.transactions import retry_when_busy
 from sessions_app.transactions.disk import disk_full_message
-from sessions_app.transactions.reserve import retry_with_room, take_reserve
+from sessions_app.transactions.reserve import allocate_reserve, retry_with_room
 
 logger = logging.getLogger(__name__)
 _P = ParamSpec("_P")
@@ -98,7 +98,7 @@ def sync_directories() -> str:
     message = f"{count_of(len(synced), 'directory', 'directories')} mirrored"
     message += "".join(f", {n:,} {key}" for key, n in counts.items() if n or key != "written")
     notes = [note for result in synced for note in result.notes]
-    unwritten = [files.message for files in cleanup.unwritten_files(cleanup.owed_sessions())]
+    unwritten = [files.message for files in cleanup.unwritten_files(cleanup.sessions_missing_files())]
     return " ".join((f"{message}.", *notes, *unwritten, *failures))
 
 
@@ -141,9 +141,9 @@ def tidy_up() -> str:
     The reserve that a full disk took is allocated again as soon as there is room.
     """
     now = database_now()
-    take_reserve()
+    allocate_reserve()
     repair_sequence()
-    stalled = cleanup.mark_dead_runs(as_of=now)
+    stalled = cleanup.mark_stalled_runs(as_of=now)
     for run in cleanup.abandoned_sweeps(stalled, as_of=now):
         if run.policy_id is not None and run.due_at is not None:
             _queue_sweep(run.policy_id, run.due_at, run.trigger, run.actor)
@@ -206,7 +206,7 @@ def _undo(run: CleanupRun, actor: str) -> str:
         enqueue(Task.CONTINUE_UNDO, run.pk)
     message = [f"{count_of(run.restored_count, 'session')} of run {run.pk} restored."]
     message += cleanup.describe_access(run.changed_access)
-    message += [files.message for files in cleanup.unwritten_files(cleanup.sessions_owed_by(run))]
+    message += [files.message for files in cleanup.unwritten_files(cleanup.sessions_missing_files_of(run))]
     return " ".join(message)
 
 

@@ -133,7 +133,7 @@ def assert_counters_equal_rows(run: CleanupRun) -> None:
 
 
 def make_policy(name: str = "Tidy", *steps: str | tuple[str, float], **fields: Any) -> CleanupPolicy:
-    """Make a policy without brakes, with steps such as ``"invalid"`` and ``("expired", 7)``.
+    """Make a policy without safety limits, with steps such as ``"invalid"`` and ``("expired", 7)``.
 
     A policy of that name that has no runs is replaced: the migration installs some, which a test that
     flushes the database has deleted.

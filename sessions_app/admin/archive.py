@@ -18,7 +18,7 @@ from sessions_app.admin.base import ReadOnlyAdmin, is_id
 from sessions_app.admin.changelist import BOUND, READ_BOUND, BoundedChangeList, Listing, first_rows
 from sessions_app.admin.sessions.detail import session_context
 from sessions_app.admin.sessions.history import history_context, removal_reasons
-from sessions_app.cleanup import owed_sessions, restore_sessions, unwritten_files
+from sessions_app.cleanup import restore_sessions, sessions_missing_files, unwritten_files
 from sessions_app.models import ArchivedSession, CleanupRun
 from sessions_app.session.criteria import SELECTION_LIMIT, reasons_in
 from sessions_app.templatetags.raptor import revealed
@@ -91,7 +91,7 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
         else:
             message += " The others stay in the archive because their names or files are taken."
             self.message_user(request, message, messages.WARNING)
-        for unwritten in unwritten_files(owed_sessions().filter(pk__in=ids)):
+        for unwritten in unwritten_files(sessions_missing_files().filter(pk__in=ids)):
             self.message_user(request, unwritten.message, messages.WARNING)
 
     @admin.display(description="Reasons")

@@ -1,46 +1,45 @@
 """Plans, runs and undoes cleanups, and empties the archive: the only code that deletes sessions.
 
-Nothing is deleted that is not archived: each batch moves its rows to the archive in one short
-transaction, which deletes on one side what arrived on the other; an undo goes the same way back. So a
-session is live or archived whenever the process dies, never both and never neither, and the work goes
-on where it stopped. A run takes what matched its plan and was not written since; anything else
-stays. Emptying the archive is the one step that cannot be undone.
+Each batch moves its rows to the archive in one short transaction, and an undo moves them back. If the
+process is killed, a session is either live or archived, never both and never neither, and the run can be
+resumed. A run removes the sessions that matched its plan and have not changed since. Emptying the archive is
+the only step that cannot be undone.
 """
 
 from sessions_app.cleanup.archive import count_kept_pins, empty_archive
-from sessions_app.cleanup.brakes import (
-    approve_cleanup,
-    close_cleanup,
-    hold,
-    hold_again,
-    needs_number,
-    scope_totals,
-    weigh,
-    why_to_hold,
-    why_to_hold_unasked,
-)
 from sessions_app.cleanup.claims import (
     CleanupHeld,
     CleanupInProgress,
     CleanupRefused,
     PlanOutdated,
     abandoned_sweeps,
+    busy_reason,
     drop_old_plans,
-    interrupt_if_dead,
-    mark_dead_runs,
-    why_busy,
+    interrupt_if_stalled,
+    mark_stalled_runs,
 )
-from sessions_app.cleanup.owed import (
-    OwedFiles,
+from sessions_app.cleanup.limits import (
+    approve_cleanup,
+    close_cleanup,
+    hold,
+    hold_again,
+    hold_reason,
+    measure_scope,
+    requires_confirmation,
+    scope_totals,
+    unattended_hold_reason,
+)
+from sessions_app.cleanup.missing_files import (
+    RestoredFiles,
     UnwrittenFiles,
     describe_access,
-    owed_sessions,
-    sessions_owed_by,
+    restore_missing_files,
+    sessions_missing_files,
+    sessions_missing_files_of,
     unwritten_files,
-    write_owed_files,
 )
 from sessions_app.cleanup.pins import pinned_files, was_pinned
-from sessions_app.cleanup.plans import is_taken, make_again, matching, plan_cleanup, without_unswept
+from sessions_app.cleanup.plans import matching, plan_cleanup, planned_condition, replan, without_unswept
 from sessions_app.cleanup.runs import run_cleanup, summary
 from sessions_app.cleanup.undo import CannotUndo, restore_sessions, undo_cleanup
 
@@ -49,11 +48,12 @@ __all__ = [
     "CleanupHeld",
     "CleanupInProgress",
     "CleanupRefused",
-    "OwedFiles",
     "PlanOutdated",
+    "RestoredFiles",
     "UnwrittenFiles",
     "abandoned_sweeps",
     "approve_cleanup",
+    "busy_reason",
     "close_cleanup",
     "count_kept_pins",
     "describe_access",
@@ -61,27 +61,26 @@ __all__ = [
     "empty_archive",
     "hold",
     "hold_again",
-    "interrupt_if_dead",
-    "is_taken",
-    "make_again",
-    "mark_dead_runs",
+    "hold_reason",
+    "interrupt_if_stalled",
+    "mark_stalled_runs",
     "matching",
-    "needs_number",
-    "owed_sessions",
+    "measure_scope",
     "pinned_files",
     "plan_cleanup",
+    "planned_condition",
+    "replan",
+    "requires_confirmation",
+    "restore_missing_files",
     "restore_sessions",
     "run_cleanup",
     "scope_totals",
-    "sessions_owed_by",
+    "sessions_missing_files",
+    "sessions_missing_files_of",
     "summary",
+    "unattended_hold_reason",
     "undo_cleanup",
     "unwritten_files",
     "was_pinned",
-    "weigh",
-    "why_busy",
-    "why_to_hold",
-    "why_to_hold_unasked",
     "without_unswept",
-    "write_owed_files",
 ]

@@ -1,4 +1,4 @@
-"""Empties the archive: the one step that cannot be undone."""
+"""Empties the archive: the only step that cannot be undone."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from functools import partial
 from django.db import transaction
 from django.db.models import F, QuerySet
 
-from sessions_app.cleanup.batches import BatchSize, take_fitting
-from sessions_app.cleanup.files import in_folders, remove_files
+from sessions_app.cleanup.batches import BatchSize, run_fitting
+from sessions_app.cleanup.files import files_by_folder, remove_files
 from sessions_app.cleanup.pins import holds_pin
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock
@@ -26,15 +26,15 @@ BATCH_SIZE = 500
 
 
 def emptiable(before: datetime) -> QuerySet[ArchivedSession]:
-    """The archived sessions that were removed before an instant, by runs that are not protected.
+    """Return the archived sessions that unprotected runs removed before an instant.
 
-    A pinned session whose file is gone stays: its pin comes back with the file.
+    A pinned session whose file is gone is excluded, because its pin is restored with the file.
     """
     return _removed(before).exclude(holds_pin())
 
 
 def count_kept_pins(before: datetime) -> int:
-    """Count the sessions that stay in the archive for their pins alone."""
+    """Count the sessions that stay in the archive only because of their pins."""
     return _removed(before).filter(holds_pin()).count()
 
 
@@ -49,10 +49,10 @@ def empty_archive(
     batch_size: int = BATCH_SIZE,
     progress: Callable[[int], None] = lambda sessions: None,
 ) -> tuple[int, int]:
-    """Delete for good what was removed before an instant, but for protected runs.
+    """Delete permanently the sessions that were removed before an instant, except those of protected runs.
 
-    A session whose file a crash left behind stays until the file is gone, or it would come back. A pinned
-    session whose file is gone stays too (``count_kept_pins``).
+    A session whose file a crash left behind stays until the file is gone; otherwise the next sync would add
+    it again. A pinned session whose file is gone stays too (``count_kept_pins``).
 
     Returns: Number of sessions deleted, and bytes of their documents.
     """
@@ -61,10 +61,10 @@ def empty_archive(
     size = BatchSize(batch_size)
     while not deadline.has_passed:
         batch = emptiable(before).filter(pk__gt=position).order_by("pk")
-        taken = take_fitting(partial(_take_batch, batch, size), size)
-        if taken is None:
+        emptied = run_fitting(partial(_run_batch, batch, size), size)
+        if emptied is None:
             break
-        position, count, size_bytes = taken
+        position, count, size_bytes = emptied
         deleted_count, deleted_bytes = deleted_count + count, deleted_bytes + size_bytes
         progress(count)
         if size.is_tight:
@@ -75,13 +75,13 @@ def empty_archive(
 
 
 def empty_run(run: CleanupRun) -> None:
-    """Delete for good what a run has put into the archive so far."""
+    """Delete permanently the sessions that a run has archived so far."""
     ids = list(ArchivedSession.objects.filter(run=run).order_by("pk").values_list("pk", flat=True))
     _empty_batch(ArchivedSession.objects.filter(pk__in=_without_file(ids)))
 
 
-def _take_batch(left: QuerySet[ArchivedSession], size: BatchSize) -> tuple[int, int, int] | None:
-    """Empty the next sessions: the last id, number and bytes of them; None where nothing is left."""
+def _run_batch(left: QuerySet[ArchivedSession], size: BatchSize) -> tuple[int, int, int] | None:
+    """Delete the next sessions; return their last id, number and bytes, or None if none are left."""
     ids = list(left.values_list("pk", flat=True)[: size.rows])
     if not ids:
         return None
@@ -93,7 +93,7 @@ def _take_batch(left: QuerySet[ArchivedSession], size: BatchSize) -> tuple[int, 
 def _empty_batch(sessions: QuerySet[ArchivedSession]) -> tuple[int, int]:
     counts: Counter[int] = Counter()
     with transaction.atomic():
-        # Locked, for somebody may bring one of them back at the same time; in the order of the undo.
+        # An undo may restore some of these sessions at the same time. It locks rows in the same order.
         in_order = sessions.order_by("pk").select_for_update()
         locked = list(in_order.values_list("pk", "run_id", "size_bytes"))
         counts.update(run_id for _, run_id, _ in locked)
@@ -106,15 +106,15 @@ def _empty_batch(sessions: QuerySet[ArchivedSession]) -> tuple[int, int]:
 
 
 def _without_file(ids: list[int]) -> list[int]:
-    """Leave out the sessions whose judged files are still there after one more try to remove them."""
+    """Exclude the sessions whose evaluated files still exist after another attempt to remove them."""
     mirrored = ArchivedSession.objects.filter(pk__in=ids, directory__isnull=False, has_vanished=False)
     remove_files(mirrored)
     left: set[int | None] = set()
     away: dict[str, str] = {}
-    for folder, files in in_folders(mirrored, away):
-        # A file that waits aside would come back as a new session if the row of its own were gone.
+    for folder, files in files_by_folder(mirrored, away):
+        # Without its row, a file that was set aside would be added as a new session.
         left.update(map(owner_id_of, folder.names_aside()))
         left.update(file.pk for file in files if folder.is_unchanged(file.name, file.stamp))
-    # Where the folder is away, nobody can tell whether the file is.
+    # If a folder cannot be opened, it is unknown whether its files exist.
     left.update(mirrored.filter(directory__path__in=away).values_list("pk", flat=True))
     return [pk for pk in ids if pk not in left]

@@ -1,4 +1,4 @@
-"""Keeps the transactions of long work short, whatever the machine and the documents are like."""
+"""Keeps the transactions of long operations short on any machine and for documents of any size."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from sessions_app.transactions.reserve import make_room, truncate_log
 
 _T = TypeVar("_T")
 
-# Measured on SQLite: 500 documents of 5 MB in one transaction lock other writers out for a minute.
+# Measured on SQLite: a transaction with 500 documents of 5 MB blocks other writers for a minute.
 BATCH_BYTES = 8 * 1024 * 1024
 FIRST_ROWS = 500
-FEWEST_ROWS = 100
-MOST_ROWS = 10_000
+MIN_ROWS = 100
+MAX_ROWS = 10_000
 TARGET_SECONDS = {"sqlite": 0.15, "postgresql": 0.11}
-"""How long a batch is to take: about half of the 0.25 s that other writers may have to wait. On
-PostgreSQL one batch and the next are less alike."""
+"""Target duration of a batch: about half of the 0.25 s that other writers may have to wait. It is shorter on
+PostgreSQL, where durations vary more."""
 
 CHECKPOINT_EVERY = 5
-"""Batches between two checkpoints of SQLite: pages that several batches wrote are copied back once."""
+"""Batches between two SQLite checkpoints. A page that several batches wrote is then copied back only once."""
 
 AMPLE_BYTES = 128 * 1024 * 1024
-"""While less is free on the disk of a SQLite database, each batch is bounded by what is free."""
+"""If less space is free on the disk of a SQLite database, the free space limits the size of each batch."""
 
 LOG_BYTES_PER_ROW = 64 * 1024
-"""What a row can add to SQLite's log besides its document: a page of 4 kB for each index and each table."""
+"""Maximum bytes that a row adds to SQLite's log beyond its document: a 4 kB page for each index and table."""
 
 GROW_AFTER = 10
-"""Batches that fit on a full disk before a larger one is tried."""
+"""Number of batches that must fit on a full disk before a larger batch is tried."""
 
 PAUSE_SECONDS = 0.11
-"""Who waits for SQLite's lock looks for it every 0.1 s: so long a pause lets everybody in."""
+"""SQLite retries a busy lock every 0.1 s, so a pause of this length lets every waiting writer proceed."""
 
 
 class BatchSize:
-    """How many rows the next batch takes: a fixed number, or one that follows the time that batches take."""
+    """The number of rows in the next batch: fixed, or adapted to the duration of earlier batches."""
 
     def __init__(self, fixed_rows: int | None = None) -> None:
         self.rows = fixed_rows or FIRST_ROWS
@@ -52,12 +52,12 @@ class BatchSize:
         self.is_tight = False
         """Whether a larger batch did not fit on the disk."""
         self.is_low = False
-        """Whether little was free when the last batch began."""
+        """Whether free space was low when the last batch began."""
         self._fitting_batches = 0
 
     @contextmanager
     def measured(self) -> Iterator[None]:
-        """Time a batch, and let the next one be larger or smaller."""
+        """Time a batch and adapt the size of the next one."""
         began = time.perf_counter()
         yield
         seconds = time.perf_counter() - began
@@ -65,13 +65,13 @@ class BatchSize:
             self._grow()
         elif not self.fixed_rows:
             change = min(2.0, max(0.5, TARGET_SECONDS[connection.vendor] / seconds))
-            self.rows = round(min(MOST_ROWS, max(FEWEST_ROWS, self.rows * change)))
+            self.rows = round(min(MAX_ROWS, max(MIN_ROWS, self.rows * change)))
 
     def bound(self) -> tuple[int, int]:
-        """Return the rows and the bytes of documents that the next batch may have, as the disk is now.
+        """Return the maximum rows and document bytes of the next batch for the current free space.
 
-        SQLite writes what changes to its log, and copies it to its file later. If the log took more than half
-        of what is free, the file could not grow: the log would stay, and nothing could be removed any more.
+        SQLite writes changes to its log first and copies them to the database file later. If the log took
+        more than half of the free space, the file could not grow and no session could be removed.
         """
         folder = database_folder()
         free = None if folder is None else free_bytes(folder)
@@ -82,7 +82,7 @@ class BatchSize:
         return min(self.rows, rows), min(BATCH_BYTES, free // 4)
 
     def halve(self) -> None:
-        """Take half as many rows from now on: so many do not fit on the disk."""
+        """Halve the number of rows, because a batch of the current size does not fit on the disk."""
         self.rows = max(1, self.rows // 2)
         self.is_tight = True
         self._fitting_batches = 0
@@ -96,30 +96,30 @@ class BatchSize:
 
 
 def last_of_batch(left: QuerySet[Any], size: BatchSize) -> int | None:
-    """The last key of the next batch: its rows or its bytes, whichever is less; None at the end.
+    """Return the last key of the next batch, limited by rows and by bytes; None if no rows are left.
 
     Args:
-        left: What is left to do, in order of the primary key.
+        left: The remaining rows, in order of the primary key.
     """
-    rows, most_bytes = size.bound()
+    rows, max_bytes = size.bound()
     first = left.values("pk", "size_bytes")[:rows]
     found = first.aggregate(last=Max("pk"), bytes=Sum("size_bytes"), rows=Count("*"))
     last: int | None = found["last"]
-    if found["rows"] <= 1 or found["bytes"] <= most_bytes:
+    if found["rows"] <= 1 or found["bytes"] <= max_bytes:
         return last
     batch_bytes = 0
     for pk, size_bytes in left.values_list("pk", "size_bytes")[:rows]:
         batch_bytes += size_bytes
-        if batch_bytes >= most_bytes:
+        if batch_bytes >= max_bytes:
             return int(pk)
     return last
 
 
 class Checkpoints:
-    """Copies SQLite's log back into its file between transactions, where no writer has to wait for it.
+    """Copies SQLite's log into the database file between transactions, when no writer has to wait for it.
 
-    SQLite would do it at the end of a commit, which then takes several times as long. Does nothing on
-    other databases, and nothing within a transaction of the caller's.
+    By default SQLite does this at the end of a commit, which then takes several times as long. Does nothing
+    on other databases or inside the caller's transaction.
     """
 
     def __init__(self) -> None:
@@ -139,7 +139,7 @@ class Checkpoints:
                 cursor.execute(f"PRAGMA wal_autocheckpoint={self.pages}")
 
     def after_batch(self) -> None:
-        """Copy back what some batches have written, and let those in who wait for the lock."""
+        """Checkpoint after every few batches, and pause so that waiting writers get the lock."""
         self.batches += 1
         if self.is_needed and self.batches % CHECKPOINT_EVERY == 0:
             began = time.perf_counter()
@@ -147,21 +147,21 @@ class Checkpoints:
                 with connection.cursor() as cursor:
                     cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
             except OperationalError as error:
-                # The file cannot grow. The batch is in the log, whole; the next one makes room.
+                # The file cannot grow. The log holds the whole batch, and the next batch makes room.
                 if not is_disk_full(error):
                     raise
             time.sleep(max(0, PAUSE_SECONDS - (time.perf_counter() - began)))
 
 
-def take_fitting(take: Callable[[], _T], size: BatchSize) -> _T:
-    """Take a batch; where the disk is too full for it, make room and halve it, down to one row.
+def run_fitting(run_batch: Callable[[], _T], size: BatchSize) -> _T:
+    """Run a batch; if the disk is too full for it, make room and halve it, down to one row.
 
     Args:
-        take: Takes one batch of ``size`` in one transaction, so that a failed one can be taken again.
+        run_batch: Runs one batch of ``size`` in one transaction, so that a failed batch can be repeated.
     """
     while True:
         try:
-            return take()
+            return run_batch()
         except Exception as error:
             if connection.in_atomic_block or not is_disk_full(error):
                 raise
@@ -171,21 +171,21 @@ def take_fitting(take: Callable[[], _T], size: BatchSize) -> _T:
             size.halve()
 
 
-def take_batches(
-    take: Callable[[], int | None], size: BatchSize, deadline: Deadline, progress: Callable[[int], None]
+def run_batches(
+    run_batch: Callable[[], int | None], size: BatchSize, deadline: Deadline, progress: Callable[[int], None]
 ) -> bool:
-    """Take batch after batch; tell whether all was taken before the deadline.
+    """Run batches until none are left; return False if the deadline passed first.
 
-    A batch for which the database was busy until the deadline is left for later too.
+    A database that stays busy until the deadline counts as a passed deadline.
 
     Args:
-        take: Takes the next batch and gives the number of its sessions; None where nothing is left.
-        size: The size that ``take`` uses.
+        run_batch: Runs the next batch and returns its number of sessions, or None if none are left.
+        size: The size that ``run_batch`` uses.
     """
     with Checkpoints() as checkpoints:
         while True:
             try:
-                session_count = take_fitting(take, size)
+                session_count = run_fitting(run_batch, size)
             except OperationalError as error:
                 if deadline.has_passed and is_busy(error):
                     return False
@@ -194,7 +194,7 @@ def take_batches(
                 break
             progress(session_count)
             if size.is_tight or size.is_low:
-                # The next batch needs the space that the log of this one takes.
+                # The next batch needs the space that the log occupies.
                 truncate_log()
             checkpoints.after_batch()
             if deadline.has_passed:
@@ -203,10 +203,10 @@ def take_batches(
 
 
 def refresh_statistics(run: CleanupRun) -> None:
-    """Let PostgreSQL know how much a run has archived.
+    """Update PostgreSQL's statistics of the archive after a large run.
 
-    It learns that by itself minutes later, and until then reads all of the run for each batch of an undo.
+    Autovacuum does this only minutes later. Until then, each batch of an undo would read the whole run.
     """
-    if connection.vendor == "postgresql" and run.removed_count > MOST_ROWS:
+    if connection.vendor == "postgresql" and run.removed_count > MAX_ROWS:
         with connection.cursor() as cursor:
             cursor.execute(f"ANALYZE {ArchivedSession._meta.db_table}")

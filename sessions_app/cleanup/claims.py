@@ -1,4 +1,4 @@
-"""Who works on a run: claims it, writes to it, and ends it; one process at a time, told by the database."""
+"""Claims runs, so that only one process at a time works on a run; the database arbitrates."""
 
 from __future__ import annotations
 
@@ -22,34 +22,35 @@ from sessions_app.transactions.reserve import retry_with_room
 
 LOCK_WAIT_MILLISECONDS = 5_000
 
-STRANDED_AFTER = timedelta(minutes=5)
-STRANDED_FOR = timedelta(days=1)
-"""Sweeps that died are gone on with for so long; a later sweep takes what they left."""
+ABANDONED_AFTER = timedelta(minutes=5)
+ABANDONED_UNTIL = timedelta(days=1)
+"""Stalled sweeps are resumed within this time. After it, a later sweep removes what they left."""
 
 _State = CleanupRun.State
-_AT_WORK = (_State.RUNNING, _State.UNDOING)
+_ACTIVE = (_State.RUNNING, _State.UNDOING)
 
 
 class CleanupRefused(Exception):
-    """A cleanup is not started; the message says why, and what to do."""
+    """A cleanup cannot start; the message gives the reason and what to do."""
 
 
 class CleanupInProgress(CleanupRefused):
-    """The run is at work elsewhere, or has ended."""
+    """Another process is working on the run, or the run has ended."""
 
 
 class CleanupHeld(CleanupRefused):
-    """The plan waits for a person to approve it."""
+    """The plan needs approval."""
 
 
 class PlanOutdated(CleanupRefused):
-    """The plan is so old that it has to be made again."""
+    """The plan is too old to be run and must be replanned."""
 
 
 def bound_lock_waits() -> None:
-    """Let the statements of this transaction fail rather than wait for long behind a forgotten one.
+    """Limit how long the statements of this transaction wait for locks.
 
-    SQLite has its busy timeout for that; PostgreSQL waits for ever, and others queue behind the waiter.
+    SQLite has a busy timeout. By default PostgreSQL waits forever behind a transaction that was left open,
+    and other writers queue behind this one.
     """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
@@ -58,46 +59,46 @@ def bound_lock_waits() -> None:
 
 @retry_with_room
 def claim(run: CleanupRun, allowed: Q, *, state: str, **values: Any) -> None:
-    """Make the run ours by compare-and-set, in its new state.
+    """Claim a run for this process by compare-and-set, and set its new state.
 
-    A run that is at work only by its state, because its process died, is marked as interrupted first.
+    A run whose process died is marked as interrupted first.
 
     Raises:
-        CleanupInProgress: it is not in a state that is allowed, another process was faster, or
-            another run of the same policy is at work.
-        CleanupHeld, PlanOutdated: the plan may not be run, or no longer.
+        CleanupInProgress: the run is not in an allowed state, another process claimed it first, or another
+            run of the same policy is running.
+        CleanupHeld, PlanOutdated: the plan needs approval, or is too old.
     """
     _refuse_outdated(run)
     if _try_to_claim(run, allowed, state, values):
         return
-    interrupt_if_dead(run)
+    interrupt_if_stalled(run)
     if not _try_to_claim(run, allowed, state, values):
         raise _refusal(run)
 
 
 def _try_to_claim(run: CleanupRun, allowed: Q, state: str, values: dict[str, Any]) -> bool:
-    """Report whether the run is ours now; it is read again in any case."""
+    """Try to claim a run and reload it; return whether this process has claimed it."""
     attempt = run.attempt + 1
-    ours = CleanupRun.objects.filter(allowed, pk=run.pk, attempt=run.attempt)
+    claimable = CleanupRun.objects.filter(allowed, pk=run.pk, attempt=run.attempt)
     changes = {
         "state": state,
         "attempt": attempt,
         "started_at": Coalesce("started_at", DatabaseClock()),
         "heartbeat_at": DatabaseClock(),
-        "earlier_errors": _with_earlier(run),
+        "earlier_errors": _all_errors(run),
         "error": "",
         **values,
     }
     try:
-        claimed = retry_when_busy(partial(_update_whole, ours, changes))
+        claimed = retry_when_busy(partial(_update_atomically, claimable, changes))
     except IntegrityError:
         if run.policy is None:
             raise
-        if told := why_busy(run.policy):
-            raise CleanupInProgress(told) from None
-        # The run of the policy that was in the way has ended since, or its process died.
+        if reason := busy_reason(run.policy):
+            raise CleanupInProgress(reason) from None
+        # The conflicting run of the policy has ended since, or its process died.
         for other in CleanupRun.objects.filter(policy=run.policy, state=_State.RUNNING):
-            interrupt_if_dead(other)
+            interrupt_if_stalled(other)
         claimed = 0
     run.refresh_from_db()
     if claimed:
@@ -108,116 +109,118 @@ def _try_to_claim(run: CleanupRun, allowed: Q, state: str, values: dict[str, Any
 def _refusal(run: CleanupRun) -> CleanupRefused:
     """Explain why a run could not be claimed."""
     if run.state == _State.HELD:
-        return CleanupHeld(f"Run {run.pk} is held for a person. {run.held_because} Approve it on its page.")
-    told = f"Run {run.pk} is {run.get_state_display().lower()} already."
-    if run.state in _AT_WORK and run.heartbeat_at is not None:
+        return CleanupHeld(f"Run {run.pk} needs approval. {run.held_because} Approve it on its page.")
+    message = f"Run {run.pk} is {run.get_state_display().lower()} already."
+    if run.state in _ACTIVE and run.heartbeat_at is not None:
         silent_seconds = max(0, round((database_now() - run.heartbeat_at).total_seconds()))
-        told += (
-            f" Another process is working on it and reported {count_of(silent_seconds, 'second')} ago. Wait "
-            "until it has ended. If that process was killed, try again when it has been silent for "
-            f"{HEARTBEAT_LIMIT.total_seconds():.0f} seconds."
+        message += (
+            f" Another process is working on it; its last heartbeat was {count_of(silent_seconds, 'second')} "
+            "ago. Wait until it has ended. If that process was killed, try again "
+            f"{HEARTBEAT_LIMIT.total_seconds():.0f} seconds after its last heartbeat."
         )
-    return CleanupInProgress(told)
+    return CleanupInProgress(message)
 
 
-def interrupt_if_dead(run: CleanupRun) -> CleanupRun:
-    """Mark a run as interrupted if its process died, so that it can be resumed; read it again."""
+def interrupt_if_stalled(run: CleanupRun) -> CleanupRun:
+    """Reload a run, and mark it as interrupted if its process died, so that it can be resumed."""
     run.refresh_from_db()
     now = database_now()
-    if run.is_dead(now):
-        # Only this one: the next tidy-up marks the others, and resumes their sweeps.
-        mark_dead_runs(as_of=now, run=run)
+    if run.is_stalled(now):
+        # Mark only this run. The next tidy-up marks the others and resumes their sweeps.
+        mark_stalled_runs(as_of=now, run=run)
         run.refresh_from_db()
     return run
 
 
-def _update_whole(runs: QuerySet[CleanupRun], changes: dict[str, Any]) -> int:
-    """Update runs in a transaction of its own, so that a refusal does not break the caller's."""
+def _update_atomically(runs: QuerySet[CleanupRun], changes: dict[str, Any]) -> int:
+    """Update runs in a savepoint, so that an IntegrityError does not break the caller's transaction."""
     with transaction.atomic():
         return runs.update(**changes)
 
 
-def why_busy(policy: CleanupPolicy) -> str:
-    """Explain which run of a policy is at work, because only one runs at a time; blank where none is.
+def busy_reason(policy: CleanupPolicy) -> str:
+    """Return which run of a policy is running, because only one may run at a time; blank if none is.
 
     A run whose process died does not count: the next run of the policy marks it as interrupted.
     """
-    at_work = CleanupRun.objects.filter(policy=policy, state=_State.RUNNING)
-    alive = at_work.exclude(heartbeat_at__lt=database_now() - HEARTBEAT_LIMIT).first()
+    running = CleanupRun.objects.filter(policy=policy, state=_State.RUNNING)
+    alive = running.exclude(heartbeat_at__lt=database_now() - HEARTBEAT_LIMIT).first()
     return f"“{policy}” is already running: run {alive.pk}." if alive else ""
 
 
 def reload(run: CleanupRun) -> None:
-    """Read a run again that is ours, but not whose it is.
+    """Reload a claimed run, but keep the number of this process's attempt.
 
-    A process that was halted for long, and wakes up here, must not take itself for the one that took over.
+    Another process may have taken the run over while this process was suspended. With the new number, this
+    process would mistake that claim for its own.
     """
     attempt = run.attempt
     run.refresh_from_db()
     run.attempt = attempt
 
 
-def _with_earlier(run: CleanupRun) -> str:
-    """What went wrong before: the ledger forgets nothing when a run is gone on with."""
+def _all_errors(run: CleanupRun) -> str:
+    """Return the errors of all attempts, which the history keeps when a run is resumed."""
     return "\n".join(filter(None, (run.earlier_errors, run.error)))
 
 
 def _refuse_outdated(run: CleanupRun) -> None:
     if run.is_outdated(database_now()):
-        raise PlanOutdated(f"The plan of run {run.pk} is over a day old: make it again, and look at it.")
+        raise PlanOutdated(f"The plan of run {run.pk} is over a day old. Replan it and review the new plan.")
 
 
 @retried_when_busy
 def update_own(run: CleanupRun, **values: Any) -> None:
-    """Write to a run that this process has claimed, and beat its heart.
+    """Update a run that this process has claimed, and its heartbeat.
 
-    Raises: CleanupInProgress: another process took it over meanwhile; a surrounding transaction is undone.
+    Raises: CleanupInProgress: another process has taken the run over; this rolls a surrounding transaction
+        back.
     """
-    own = CleanupRun.objects.filter(pk=run.pk, attempt=run.attempt, state__in=_AT_WORK)
-    if not own.update(**{"heartbeat_at": DatabaseClock(), **values}):
+    claimed = CleanupRun.objects.filter(pk=run.pk, attempt=run.attempt, state__in=_ACTIVE)
+    if not claimed.update(**{"heartbeat_at": DatabaseClock(), **values}):
         raise CleanupInProgress(f"Run {run.pk} was taken over by another process.")
 
 
 @retry_with_room
 def end(run: CleanupRun, state: str, **values: Any) -> None:
-    """End our work on a run, in the state that it has come to."""
+    """Store the final state of a claimed run."""
     update_own(run, state=state, **values)
     reload(run)
 
 
 @retried_when_busy
 def drop_old_plans(*, as_of: datetime) -> int:
-    """Delete the plans of which nothing came within a day; the ledger is of runs, and these never ran.
+    """Delete the plans that were not run within a day, because the history lists only runs.
 
-    Those of a policy are closed: deleted, a task that is delivered again would plan the step anew.
+    Plans of policies are closed instead, so that a task that is delivered again does not repeat them.
     """
     old = CleanupRun.objects.filter(state=_State.PLANNED, attempt=0, planned_at__lt=as_of - PLAN_LIMIT)
     with transaction.atomic():
         PlannedSessions.objects.filter(run__in=old).delete()
         closed = old.filter(policy__isnull=False).update(
-            state=_State.CLOSED, closed_at=DatabaseClock(), error="Nothing came of the plan within a day."
+            state=_State.CLOSED, closed_at=DatabaseClock(), error="The plan was not run within a day."
         )
         _, deleted = old.filter(policy=None).delete()
     return closed + deleted.get(CleanupRun._meta.label, 0)
 
 
-def mark_dead_runs(*, as_of: datetime, run: CleanupRun | None = None) -> list[CleanupRun]:
-    """Mark as interrupted the runs at work whose heart stopped, so that they can be resumed.
+def mark_stalled_runs(*, as_of: datetime, run: CleanupRun | None = None) -> list[CleanupRun]:
+    """Mark the running runs without a recent heartbeat as interrupted, so that they can be resumed.
 
     Args:
-        run: This one only, if it is dead.
-    Returns: Those that this call has marked, each in its new state.
+        run: Limits the check to this run.
+    Returns: The runs that this call has marked, each in its new state.
     """
-    dead = CleanupRun.objects.filter(state__in=_AT_WORK, heartbeat_at__lt=as_of - HEARTBEAT_LIMIT)
+    stalled = CleanupRun.objects.filter(state__in=_ACTIVE, heartbeat_at__lt=as_of - HEARTBEAT_LIMIT)
     marked = []
-    for found in dead if run is None else dead.filter(pk=run.pk):
-        # Not one that has come back to life, or that somebody else has marked.
-        still_dead = dead.filter(pk=found.pk, attempt=found.attempt)
-        # A process that is halted in a transaction keeps its run locked: later, then.
+    for found in stalled if run is None else stalled.filter(pk=run.pk):
+        # Skip a run that has a heartbeat again, or that another process has marked.
+        still_stalled = stalled.filter(pk=found.pk, attempt=found.attempt)
+        # A process that is suspended inside a transaction keeps its run locked. A later call marks it.
         try:
             with transaction.atomic():
                 bound_lock_waits()
-                is_marked = still_dead.update(
+                is_marked = still_stalled.update(
                     state=_State.INTERRUPTED, finished_at=Coalesce("finished_at", DatabaseClock())
                 )
         except OperationalError as error:
@@ -233,49 +236,49 @@ def mark_dead_runs(*, as_of: datetime, run: CleanupRun | None = None) -> list[Cl
 
 @contextmanager
 def recording_failure(run: CleanupRun, **values: Any) -> Iterator[None]:
-    """Leave a run that is ours *failed*, with the reason, where the work on it raises.
+    """Mark a claimed run as *failed*, with the reason, if the block raises an exception.
 
-    Not where another process has taken it over: it is not ours to write to any more.
+    A run that another process has taken over is left unchanged.
     """
     try:
         yield
     except CleanupInProgress:
         raise
     except Exception as error:
-        # Where even this cannot be written, the heartbeat tells that the run is dead.
+        # If this update fails too, the missing heartbeat shows that the run has stalled.
         with suppress(DatabaseError):
             end(run, _State.FAILED, error=safe_message(error), **values)
         raise
 
 
 def abandoned_sweeps(marked: Iterable[CleanupRun], *, as_of: datetime) -> list[CleanupRun]:
-    """Give the runs whose worker died and that are gone on with by themselves.
+    """Return the runs whose worker died and that are resumed automatically.
 
     Args:
-        marked: Those that were just found to be dead. Those that somebody else has marked, or whose task
-            was lost with the one who marked them, are looked for.
+        marked: The runs that were just marked as stalled. Runs that another process has marked, or whose task
+            was lost together with that process, are searched for.
     """
-    return [run for run in (*marked, *_stranded(as_of)) if _goes_on_by_itself(run)]
+    return [run for run in (*marked, *_abandoned(as_of)) if _resumes_automatically(run)]
 
 
-def _stranded(as_of: datetime) -> QuerySet[CleanupRun]:
-    """The dead runs that were marked a while ago, and with which nobody has gone on.
+def _abandoned(as_of: datetime) -> QuerySet[CleanupRun]:
+    """Return the stalled runs that were marked a while ago and have not been resumed.
 
-    Whose deadline has passed beats its heart with its last word, and has a task already. Where one of
-    these has a task as well, the second finds nothing to do.
+    A run that stops at its deadline updates its heartbeat last and has already queued its continuation, so it
+    is excluded. If a run has a task as well, the second task finds nothing to do.
     """
     return CleanupRun.objects.filter(
         state=_State.INTERRUPTED,
         undo_started_at=None,
-        finished_at__lt=as_of - STRANDED_AFTER,
-        finished_at__gt=as_of - STRANDED_FOR,
+        finished_at__lt=as_of - ABANDONED_AFTER,
+        finished_at__gt=as_of - ABANDONED_UNTIL,
         heartbeat_at__lt=F("finished_at") - HEARTBEAT_LIMIT,
     )
 
 
-def _goes_on_by_itself(run: CleanupRun) -> bool:
-    """Whether a run whose worker died needs nobody: the sweeps of policies, but for a command's."""
-    # A command's user sees it end. What a sync found to be gone may be back: the next sync tells.
-    is_left_to_others = run.trigger == CleanupRun.Trigger.COMMAND or run.criteria.has_vanished
-    is_of_schedule = run.trigger == CleanupRun.Trigger.SCHEDULE or run.policy_id is not None
-    return run.is_resumable and is_of_schedule and not is_left_to_others
+def _resumes_automatically(run: CleanupRun) -> bool:
+    """Check whether a run whose worker died is resumed automatically: a sweep that no command started."""
+    # The user of a command sees it fail. Files that a sync found missing may exist again by the next sync.
+    is_excluded = run.trigger == CleanupRun.Trigger.COMMAND or run.criteria.has_vanished
+    is_sweep = run.trigger == CleanupRun.Trigger.SCHEDULE or run.policy_id is not None
+    return run.is_resumable and is_sweep and not is_excluded

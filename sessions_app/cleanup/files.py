@@ -1,4 +1,4 @@
-"""The mirrored files of removed sessions; always after the commit, never before. See also ``owed``."""
+"""Removes the mirrored files of archived sessions, only after the commit. See also ``missing_files``."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from sessions_app.session.files import FileStamp, SessionFolder, SkippedFile
 from sessions_app.session.removals import remove
 from sessions_app.transactions import disk
 
-# Sessions whose documents are in memory at once, and bytes of these, whichever is reached first.
-LOT_SIZE = 500
-LOT_BYTES = 8 * 1024 * 1024
+# Maximum number and bytes of documents in memory at once.
+CHUNK_SIZE = 500
+CHUNK_BYTES = 8 * 1024 * 1024
 
 
 class MirroredFile(NamedTuple):
     """The file of a session, as it was when the session was read from it.
 
-    A row of its own kind: to build model instances took longer than to look at the files.
+    Building model instances instead took longer than checking the files.
     """
 
     pk: int
@@ -33,19 +33,19 @@ class MirroredFile(NamedTuple):
 
 
 def remove_files(archived: QuerySet[ArchivedSession]) -> list[str]:
-    """Remove the files of archived sessions, where they still hold the archived bytes.
+    """Remove the files of archived sessions if they still contain the archived bytes.
 
-    Returns: A sentence for each directory, or file, that somebody should look at.
+    Returns: A sentence for each directory or file that needs attention.
     """
     denied: dict[str, str] = {}
     recovered: list[str] = []
-    for folder, files in in_folders(archived, denied):
-        # Most of the archive has no files any more: read the documents of the others only.
-        for lot in _lots([file for file in files if folder.is_unchanged(file.name, file.stamp)]):
-            documents = _documents(ArchivedSession, lot)
-            for file in lot:
+    for folder, files in files_by_folder(archived, denied):
+        # Most archived sessions no longer have files. Read only the documents of those that do.
+        for chunk in _chunks([file for file in files if folder.is_unchanged(file.name, file.stamp)]):
+            documents = _documents(ArchivedSession, chunk)
+            for file in chunk:
                 try:
-                    # A session that was brought back in the meantime keeps its file.
+                    # A session that was restored in the meantime keeps its file.
                     if file.pk in documents:
                         recovered += _remove_file(folder, file, documents[file.pk])
                 except OSError as error:
@@ -61,7 +61,7 @@ def _remove_file(folder: SessionFolder, file: MirroredFile, document: bytes) -> 
     outcome = remove(folder, file.name, file.stamp, document, owner_id=file.pk)
     if not outcome.recovered_as:
         return []
-    written = f"{folder.path / file.name} was written during its removal, and written anew since."
+    written = f"{folder.path / file.name} was written during its removal, and a new file has its name."
     return [f"{written} Both files are kept, the older one as {outcome.recovered_as}."]
 
 
@@ -69,19 +69,21 @@ class FileCheck(NamedTuple):
     """How the files of live sessions compare with their documents.
 
     Args:
-        stays: Sessions (primary keys) whose files hold other bytes, are being written, or cannot be read.
-        touched: Sessions with the columns of their files, which hold the same bytes in another state.
-        unseen: Those of the first whose files changed without a trace in their stamps.
+        changed: Primary keys of the sessions whose files have other bytes, are being written or are
+            unreadable.
+        touched: Primary keys and file columns of the sessions whose files have a new stamp but the same
+            bytes.
+        unseen: The keys in ``changed`` whose files have the same stamp as before.
     """
 
-    stays: list[int]
+    changed: list[int]
     touched: list[tuple[int, dict[str, int]]]
     unseen: list[int]
 
     def save(self) -> None:
-        """Write the states of the files to the sessions, in the caller's transaction.
+        """Store the new file columns of the sessions, in the caller's transaction.
 
-        The sessions are the same as before: plans that list them still hold.
+        The sessions themselves are unchanged, so plans that list them stay valid.
         """
         if self.touched:
             table = connection.ops.quote_name(BrowserSession._meta.db_table)
@@ -90,24 +92,24 @@ class FileCheck(NamedTuple):
             with connection.cursor() as cursor:
                 cursor.executemany(f"UPDATE {table} SET {assignments} WHERE id = %s", rows)  # noqa: S608
         if self.unseen:
-            # No file has this stamp, so the next sync reads them.
+            # No file has this stamp, so the next sync reads these files.
             unseen = BrowserSession.objects.filter(pk__in=self.unseen)
             unseen.update(file_changed_ns=F("file_changed_ns") - 1, updated_at=F("updated_at"))
 
 
 def check_files(sessions: QuerySet[BrowserSession], *, is_scheduled: bool) -> FileCheck:
-    """Read the files of live sessions, and compare them with their documents.
+    """Compare the files of live sessions with their documents.
 
-    A file that is gone counts as equal: nothing in it could be lost.
+    A missing file counts as equal, because nothing in it could be lost.
 
     Args:
-        is_scheduled: A file that was written again with the same bytes is not taken: somebody uses it.
+        is_scheduled: Whether to keep sessions whose files another program has rewritten with the same bytes.
     """
     check = FileCheck([], [], [])
-    for folder, files in in_folders(sessions, {}):
-        for lot in _lots(files):
-            documents = _documents(BrowserSession, lot)
-            for file in lot:
+    for folder, files in files_by_folder(sessions, {}):
+        for chunk in _chunks(files):
+            documents = _documents(BrowserSession, chunk)
+            for file in chunk:
                 _check_file(folder, file, documents.get(file.pk, b""), check, is_scheduled=is_scheduled)
     return check
 
@@ -120,34 +122,34 @@ def _check_file(
     except FileNotFoundError:
         return
     except SkippedFile:
-        check.stays.append(file.pk)
+        check.changed.append(file.pk)
         return
     stamp = content.stamp
     if content.data != document:
-        check.stays.append(file.pk)
+        check.changed.append(file.pk)
         if stamp == file.stamp:
             check.unseen.append(file.pk)
     elif stamp != file.stamp:
-        # A change of mode or owner leaves all but the ctime as it was.
+        # A change of mode or owner changes only the ctime.
         is_touched_only = stamp.is_same_content(file.stamp)
         if is_touched_only or (content.is_closed and not is_scheduled):
             check.touched.append((file.pk, content.facts.as_columns()))
         else:
-            check.stays.append(file.pk)
+            check.changed.append(file.pk)
 
 
 def mirrored(sessions: QuerySet[Any]) -> QuerySet[Any]:
-    """Those of live or archived sessions that were read from a file."""
+    """Return the live or archived sessions that were read from a file."""
     return sessions.filter(directory__isnull=False, file_changed_ns__isnull=False)
 
 
-def in_folders(
+def files_by_folder(
     sessions: QuerySet[Any], failures: dict[str, str]
 ) -> Iterator[tuple[SessionFolder, list[MirroredFile]]]:
-    """Give the mirrored files of each folder, which is open; folders that fail are noted."""
+    """Yield each open folder with its mirrored files; add the folders that fail to ``failures``."""
     columns = ("file_name", "file_inode", "size_bytes", "file_modified_ns", "file_changed_ns")
     rows = mirrored(sessions).order_by("directory_id", "pk").values_list("directory_id", "pk", *columns)
-    # Read to their end first: no cursor is open during the work on the files.
+    # Read all rows first, so that no cursor is open while files are processed.
     for directory_id, group in groupby(list(rows), key=itemgetter(0)):
         directory = SessionDirectory.objects.get(pk=directory_id)
         try:
@@ -159,21 +161,21 @@ def in_folders(
             yield folder, [MirroredFile(pk, name, FileStamp(*stamp)) for _, pk, name, *stamp in group]
 
 
-def _lots(files: Sequence[MirroredFile]) -> Iterator[list[MirroredFile]]:
-    lot: list[MirroredFile] = []
-    lot_bytes = 0
+def _chunks(files: Sequence[MirroredFile]) -> Iterator[list[MirroredFile]]:
+    chunk: list[MirroredFile] = []
+    chunk_bytes = 0
     for file in files:
-        lot.append(file)
-        lot_bytes += file.stamp.size_bytes
-        if len(lot) >= LOT_SIZE or lot_bytes >= LOT_BYTES:
-            yield lot
-            lot, lot_bytes = [], 0
-    if lot:
-        yield lot
+        chunk.append(file)
+        chunk_bytes += file.stamp.size_bytes
+        if len(chunk) >= CHUNK_SIZE or chunk_bytes >= CHUNK_BYTES:
+            yield chunk
+            chunk, chunk_bytes = [], 0
+    if chunk:
+        yield chunk
 
 
 def _documents(
-    model: type[ArchivedSession] | type[BrowserSession], lot: Sequence[MirroredFile]
+    model: type[ArchivedSession] | type[BrowserSession], chunk: Sequence[MirroredFile]
 ) -> dict[int, bytes]:
-    rows = model._default_manager.filter(pk__in=[file.pk for file in lot]).order_by()
+    rows = model._default_manager.filter(pk__in=[file.pk for file in chunk]).order_by()
     return {pk: bytes(document) for pk, document in rows.values_list("pk", "document")}

@@ -1,7 +1,7 @@
-"""Opens the folder of a session directory, and no other folder that has taken its place.
+"""Opens the folder of a session directory, and refuses any other folder at its path.
 
-A disk that is not mounted, a swapped folder or a link in the path must not be mistaken for the folder
-that was registered: its files would be read, shown and removed in place of the right ones.
+If an unmounted disk, a swapped folder or a link in the path were mistaken for the registered folder, the
+wrong files would be read, shown and removed.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from sessions_app.session.files import SessionFolder
 from sessions_app.session.links import LinkInPath
 
 FILES_COMPARED = 10_000
-"""Maximum number of known files that are looked for to recognize a folder."""
+"""Maximum number of known files that are compared to recognize a folder."""
 
 
 class NotTheRegisteredFolder(OSError):
-    """Another folder lies at the path of a session directory; ``strerror`` completes a sentence.
+    """Another folder is at the path of a session directory; ``strerror`` completes a sentence.
 
-    ``is_empty`` reports that the other folder has no documents, as the mount point of an unmounted disk.
+    ``is_empty`` is True if that folder has no documents, such as the mount point of an unmounted disk.
     """
 
     def __init__(self, reason: str, *, is_empty: bool = False) -> None:
@@ -30,10 +30,10 @@ class NotTheRegisteredFolder(OSError):
 
 
 def open_folder(directory: SessionDirectory) -> SessionFolder:
-    """Open the folder that was registered.
+    """Open the registered folder of a directory.
 
-    Device numbers can change when a machine restarts. A folder that differs by its device alone is
-    accepted if it holds files that are known, and its new device is stored.
+    Device numbers can change when a machine restarts. If only the device differs, a folder that contains
+    known files is accepted, and its new device is stored.
 
     Raises:
         NotTheRegisteredFolder: another folder is at its path, or a link is in it.
@@ -52,9 +52,9 @@ def open_folder(directory: SessionDirectory) -> SessionFolder:
 
 
 def accept_folder(directory: SessionDirectory) -> bool:
-    """Register the folder that is at the path now, in place of the one that was registered.
+    """Register the folder that is at the path of a directory now.
 
-    Returns: Whether it is another one than before.
+    Returns: Whether it differs from the folder that was registered before.
     Raises: OSError: there is no such folder, it cannot be read, or a link is in its path.
     """
     with SessionFolder(directory.path) as folder:
@@ -81,9 +81,10 @@ def _check_identity(directory: SessionDirectory, folder: SessionFolder) -> None:
 
 
 def _check_first_time(directory: SessionDirectory, folder: SessionFolder) -> None:
-    """Store the identity of a folder that was registered when none was stored yet.
+    """Store the identity of a folder that was registered before identities were stored.
 
-    Not of a folder without any file that is known: it may be a mount point. An empty one is refused.
+    A folder without known files may be a mount point, so its identity is not stored; an empty one is
+    refused.
     """
     known = BrowserSession.objects.filter(directory=directory, file_changed_ns__isnull=False)
     names = list(known.order_by().values_list("file_name", flat=True)[:FILES_COMPARED])
@@ -94,7 +95,7 @@ def _check_first_time(directory: SessionDirectory, folder: SessionFolder) -> Non
 
 
 def _holds_known_files(directory: SessionDirectory, folder: SessionFolder) -> bool:
-    """Check whether at least one file is the very file that a session was read from."""
+    """Check whether the folder contains at least one of the files that sessions were read from."""
     known = BrowserSession.objects.filter(Q(directory=directory), file_changed_ns__isnull=False).order_by()
     rows = list(known.values_list("file_name", "file_inode", "file_modified_ns")[:FILES_COMPARED])
     return any(folder.holds_inode(name, inode, modified_ns) for name, inode, modified_ns in rows)

@@ -1,7 +1,7 @@
-"""Moves sessions between the live table and the archive, past Python.
+"""Moves sessions between the live table and the archive within the database.
 
-What is deleted on one side is what arrived on the other. PostgreSQL does both in one statement; SQLite,
-which has one writer at a time, in two.
+Exactly the rows that were inserted on one side are deleted on the other. PostgreSQL does both in one
+statement. SQLite, which has one writer at a time, needs two.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from django.db.models.sql import DeleteQuery
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, DatabaseClock, StoredSession
 from sessions_app.session.files import STAMP_COLUMNS
 
-# What moves: every stored column of a session, the generated ones being computed anew.
+# All stored columns of a session. The database computes the generated columns again.
 MOVED_COLUMNS = ("id", *(f.attname for f in StoredSession._meta.local_concrete_fields if not f.generated))
 _LIVE = BrowserSession._meta.db_table
 _ARCHIVE = ArchivedSession._meta.db_table
@@ -36,7 +36,7 @@ _Statement = tuple[str, tuple[Any, ...]]
 
 
 class _Appended(Func):
-    """A list as JSON, or NULL where there is none yet, and one number more at its end."""
+    """A JSON list, or NULL, with a number appended."""
 
     output_field = JSONField()
 
@@ -56,23 +56,23 @@ def move_to_archive(
 ) -> list[tuple[int, int, int]]:
     """Move live sessions to the archive, with the run and the reasons, in the caller's transaction.
 
-    A session that somebody is writing right now is waited for, and stays if it was changed.
+    The statement waits for sessions that other transactions have locked, and skips those that were changed.
 
     Args:
-        sessions: By conditions on columns of their own alone.
-        archived: Where they are then found; empty before.
+        sessions: Sessions to move, filtered by their own columns only.
+        archived: Matches the same sessions in the archive, and nothing before the move.
     Returns: For each combination of reasons: its bits, sessions and bytes.
     """
     if connection.vendor != "postgresql":
         _execute(_insert_into_archive(run, sessions))
-        # What the archive holds, and nothing else, is deleted.
+        # Delete exactly the rows that are in the archive now.
         deleted = _execute(_delete(BrowserSession.objects.filter(pk__in=archived.values("pk"))))
         groups = totals(archived, "reasons")
         if deleted != (count := sum(count for _, count, _ in groups)):
-            raise RuntimeError(f"{count:,} sessions were archived but {deleted:,} deleted: all was undone.")
+            raise RuntimeError(f"Archived {count:,} sessions but deleted {deleted:,}; rolled back.")
         return groups
     delete, delete_params = _delete(sessions)
-    # The deleted rows take the name of the table, so that the INSERT reads them in its place.
+    # The deleted rows have the name of the table, so that the INSERT reads them instead of the table.
     insert, insert_params = _insert_into_archive(run, BrowserSession.objects.order_by())
     with connection.cursor() as cursor:
         cursor.execute(
@@ -85,16 +85,16 @@ def move_to_archive(
 
 
 def move_to_live(sessions: QuerySet[ArchivedSession]) -> tuple[int, int]:
-    """Move archived sessions to the live table, but for those whose names are taken; transaction as above.
+    """Move archived sessions to the live table, in the caller's transaction; skip those with taken names.
 
-    A mirrored session comes without its file's stamp: the file is owed (``files.write_owed_files``).
-    It is dated now, so that no plan made while it was away takes it. Its history is written here: that it
-    is back, and from which run.
+    A mirrored session is restored without a file stamp until its file is written (``restore_missing_files``).
+    ``updated_at`` is set, so that plans made while it was archived do not remove it. ``restored_at`` and
+    ``past_runs`` record the restoration.
 
-    Returns: Number of sessions that are back, and bytes of their documents.
+    Returns: Number of restored sessions, and bytes of their documents.
     """
     no_stamp = {name: Value(None, output_field=BigIntegerField()) for name in STAMP_COLUMNS}
-    # Locked, for somebody may bring one of them back, or empty the archive, at the same time.
+    # Another undo, or the emptying of the archive, may process these sessions at the same time.
     locked = sessions.order_by("pk").select_for_update()
     insert, params = _insert_select(
         BrowserSession,
@@ -104,20 +104,20 @@ def move_to_live(sessions: QuerySet[ArchivedSession]) -> tuple[int, int]:
         past_runs=_Appended("past_runs", "run_id"),
         **no_stamp,
     )
-    # Only a name can be taken, for an id is never given twice.
+    # Only a name can conflict, because an id is never used twice.
     insert += " ON CONFLICT DO NOTHING"
     if connection.vendor != "postgresql":
         _execute((insert, params))
-        # What the live table holds, and nothing else, is deleted from the archive.
-        back = sessions.filter(Exists(BrowserSession.objects.filter(pk=OuterRef("pk"))))
-        found = back.order_by().aggregate(count=Count("*"), bytes=Sum("size_bytes", default=0))
-        back.delete()
+        # Delete exactly the rows that are in the live table now.
+        restored = sessions.filter(Exists(BrowserSession.objects.filter(pk=OuterRef("pk"))))
+        found = restored.order_by().aggregate(count=Count("*"), bytes=Sum("size_bytes", default=0))
+        restored.delete()
         return found["count"], found["bytes"]
     with connection.cursor() as cursor:
         cursor.execute(
-            f"WITH back AS ({insert} RETURNING id, size_bytes), "  # noqa: S608
-            f"gone AS (DELETE FROM {_ARCHIVE} WHERE id IN (SELECT id FROM back)) "
-            "SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM back",
+            f"WITH restored AS ({insert} RETURNING id, size_bytes), "  # noqa: S608
+            f"gone AS (DELETE FROM {_ARCHIVE} WHERE id IN (SELECT id FROM restored)) "
+            "SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM restored",
             params,
         )
         count, size = cursor.fetchone()
@@ -147,7 +147,7 @@ def _insert_into_archive(run: CleanupRun, sessions: QuerySet[BrowserSession]) ->
 
 def _insert_select(target: type[Model], source: QuerySet[Any], **changed: Any) -> _Statement:
     kept = [name for name in MOVED_COLUMNS if name not in changed]
-    # A value may have the name of a column only under another one.
+    # An annotation must not have the name of a column.
     select = source.annotate(**{f"to_{name}": value for name, value in changed.items()})
     select = select.values_list(*kept, *(f"to_{name}" for name in changed))
     sql, params = select.query.sql_with_params()

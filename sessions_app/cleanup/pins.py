@@ -1,7 +1,7 @@
-"""Pins of sessions whose files are gone: each waits in the archive until its file is back.
+"""Keeps the pins of sessions whose files are gone in the archive until the files are restored.
 
-The newest archived session of a file decides. An older pin does not come back when a person unpinned
-the session, or removed it, in between.
+Only the newest archived session of a file counts. An older pin is not restored if a person has unpinned or
+removed the session since.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from sessions_app.session.files import SUFFIX
 
 
 def holds_pin() -> Q:
-    """The archived sessions that are kept for their pins when the archive is emptied."""
+    """Return the condition for archived sessions that are kept for their pins when the archive is emptied."""
     same_file = {"directory": OuterRef("directory"), "file_name": OuterRef("file_name")}
-    # A name and its namespace are looked up in the index of names.
-    back = BrowserSession.objects.filter(
+    # The name and the namespace make use of the index of names.
+    restored = BrowserSession.objects.filter(
         namespace=OuterRef("namespace"), name=OuterRef("name"), directory=OuterRef("directory")
     )
     newer = ArchivedSession.objects.filter(**same_file, removed_at__gt=OuterRef("removed_at"))
-    return Q(is_pinned=True, has_vanished=True) & ~Exists(back) & ~Exists(newer)
+    return Q(is_pinned=True, has_vanished=True) & ~Exists(restored) & ~Exists(newer)
 
 
 def pinned_files(directory: SessionDirectory, file_names: Iterable[str]) -> set[str]:
@@ -40,7 +40,7 @@ def was_pinned(namespace: str, name: str, directory: SessionDirectory | None) ->
     archived = ArchivedSession.objects.filter(file_name=name + SUFFIX)
     if directory is not None:
         return bool(_still_pinned(archived.filter(directory=directory)))
-    # By the ids of the directories, for the index of files begins with them.
+    # The index of files begins with the id of the directory.
     directories = list(SessionDirectory.objects.filter(namespace=namespace).values_list("pk", flat=True))
     return bool(directories and _still_pinned(archived.filter(directory__in=directories)))
 

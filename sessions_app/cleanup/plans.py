@@ -1,4 +1,4 @@
-"""What a cleanup would take, written down before it takes anything."""
+"""Plans cleanups: stores which sessions a run will remove, before it removes any."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from django.conf import settings
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.models import Q, QuerySet
 
-from sessions_app.cleanup.brakes import close_cleanup
 from sessions_app.cleanup.claims import CleanupInProgress, bound_lock_waits
+from sessions_app.cleanup.limits import close_cleanup
 from sessions_app.cleanup.moves import totals
 from sessions_app.models import BrowserSession, CleanupRun, CleanupStep, PlannedSessions, SessionDirectory
 from sessions_app.models.clock import database_now
@@ -21,7 +21,7 @@ from sessions_app.transactions import is_busy, retried_when_busy, retry_when_bus
 from sessions_app.transactions.reserve import retry_with_room
 
 SEAL_SECONDS = 10.0
-"""Time after which a seal is given up. On PostgreSQL all writers queue behind its lock while it waits."""
+"""Maximum time to wait for a seal. On PostgreSQL all writers queue behind its lock while it waits."""
 
 
 @retry_with_room
@@ -34,22 +34,22 @@ def plan_cleanup(
     step: CleanupStep | None = None,
     due_at: datetime | None = None,
 ) -> CleanupRun:
-    """Write down what a cleanup would take: a sealed plan, and the preview of it.
+    """Store a sealed plan of a cleanup, which is also its preview.
 
-    Costs a fixed number of queries, whatever the size.
+    Needs a fixed number of queries for any number of sessions.
 
     Args:
-        as_of: The instant at which sessions are judged; the database's clock where not given.
-        step, due_at: The step of a policy that this is, in the sweep that was due at an instant.
+        as_of: The instant at which sessions are evaluated; the database's current time by default.
+        step, due_at: The step of a policy that is planned, and the instant at which the sweep was due.
     Raises:
-        CleanupInProgress: somebody else keeps sessions locked for longer than a plan waits, or the step
-            of that sweep has been planned already.
+        CleanupInProgress: another program keeps sessions locked for longer than a plan waits, or the step of
+            this sweep is already planned.
     """
     sealed_at = _seal()
     if trigger == CleanupRun.Trigger.SCHEDULE:
         criteria = without_unswept([criteria], as_of or sealed_at)[0]
     waits = trigger == CleanupRun.Trigger.SCHEDULE and not criteria.has_vanished
-    # Kept in the plan: a person who approves it later becomes its trigger, and must not take more by that.
+    # Stored in the plan, because approval changes its trigger but must not change which sessions match.
     criteria = replace(criteria, settle_seconds=settings.RAPTOR_SETTLE_SECONDS if waits else 0)
     run = CleanupRun(
         trigger=trigger,
@@ -57,45 +57,45 @@ def plan_cleanup(
         criteria_json=criteria.to_json(),
         as_of=as_of or sealed_at,
         sealed_at=sealed_at,
-        # A file that is gone by mistake must come back, whatever is kept of cleanups.
+        # A file may be missing by mistake, so its session is archived even if other cleanups are not.
         keeps_archive=settings.RAPTOR_ARCHIVE_DAYS > 0 or criteria.has_vanished,
         policy=step.policy if step else None,
         step_position=step.position if step else None,
         due_at=due_at,
     )
-    _save(run, _take_stock(run))
+    _save(run, _count_matches(run))
     return run
 
 
 def without_unswept(scheduled: list[Criteria], as_of: datetime) -> list[Criteria]:
-    """Leave out the directories that scheduled sweeps do not touch yet (``SessionDirectory.swept_from``)."""
+    """Exclude the directories that scheduled sweeps must not touch yet (``SessionDirectory.swept_from``)."""
     unswept = SessionDirectory.objects.filter(swept_from__gt=as_of).order_by("pk")
     ids = tuple(unswept.values_list("pk", flat=True))
     return [one if one.has_vanished or not ids else replace(one, not_directories=ids) for one in scheduled]
 
 
-def make_again(run: CleanupRun, *, trigger: str, actor: str) -> CleanupRun:
-    """Plan anew what an outdated plan was for, as of now.
+def replan(run: CleanupRun, *, trigger: str, actor: str) -> CleanupRun:
+    """Replace an outdated plan with a current one for the same criteria.
 
-    The old plan goes; one of a policy, or that somebody has approved, is closed and stays in the ledger.
+    The old plan is deleted; a plan of a policy or an approved plan is closed and stays in the history.
     """
     new = plan_cleanup(run.criteria, trigger=trigger, actor=actor)
     if run.policy_id or run.approved_at:
-        # A task that is delivered again would plan the step anew, if its plan were not there.
-        close_cleanup(run, actor=actor, because=f"It was over a day old, and was made again as run {new.pk}.")
+        # Without the old plan, a task that is delivered again would plan the step again.
+        close_cleanup(run, actor=actor, reason=f"It was over a day old and was replaced by run {new.pk}.")
     else:
         unused = CleanupRun.objects.filter(pk=run.pk, state=CleanupRun.State.PLANNED, attempt=0)
         retry_when_busy(unused.delete)
     return new
 
 
-def _take_stock(run: CleanupRun) -> list[int]:
-    """Count what a plan matches; give the ids of it, where it is not too much to be listed."""
+def _count_matches(run: CleanupRun) -> list[int]:
+    """Count the sessions that a plan matches; return their ids, or none if there are too many to list."""
     matched = matching(run).annotate(bits=run.criteria.reasons(run.as_of))
     groups = totals(matched, "bits")
     ids: list[int] = []
     if 0 < sum(count for _, count, _ in groups) <= PlannedSessions.LIMIT:
-        # Counted from the list, so that both are of one instant.
+        # Count from the list, so that both describe the same instant.
         rows = matched.order_by("pk").values_list("pk", "bits", "size_bytes")
         ids, groups = _listed(rows.iterator())
     run.matched_count = sum(count for _, count, _ in groups)
@@ -126,7 +126,7 @@ def _save(run: CleanupRun, ids: list[int]) -> None:
 
 @retried_when_busy
 def _insert(run: CleanupRun, ids: list[int]) -> None:
-    # An earlier attempt may have got a key that was rolled back with it.
+    # An earlier attempt may have set a key that was rolled back.
     run.pk, run._state.adding = None, True
     with transaction.atomic():
         run.save(force_insert=True)
@@ -135,15 +135,15 @@ def _insert(run: CleanupRun, ids: list[int]) -> None:
 
 
 def matching(run: CleanupRun) -> QuerySet[BrowserSession]:
-    """The sessions that a run takes: those that its criteria matched and that nobody has written since."""
-    return BrowserSession.objects.filter(is_taken(run))
+    """Return the sessions that a run removes: they match its criteria and have not changed since."""
+    return BrowserSession.objects.filter(planned_condition(run))
 
 
-def is_taken(run: CleanupRun) -> Q:
+def planned_condition(run: CleanupRun) -> Q:
     """Return the condition of ``matching``.
 
-    A plan of the schedule also leaves out mirrored sessions that were written within the settle time before
-    it: another program may still be at work on their files.
+    A scheduled plan also excludes mirrored sessions that changed within the settle time before it, because
+    another program may still be writing their files.
     """
     criteria = run.criteria
     condition = criteria.matching(run.as_of) & Q(updated_at__lt=run.sealed_at)
@@ -154,9 +154,9 @@ def is_taken(run: CleanupRun) -> Q:
 
 
 def remaining(run: CleanupRun) -> QuerySet[BrowserSession]:
-    """The sessions that a run has yet to take, in order; of a long list of ids only the next ones.
+    """Return the sessions that a run has yet to remove, in order; of a long list of ids only the next ones.
 
-    A batch then costs the same whatever the length of the list is.
+    The cost of a batch then does not depend on the length of the list.
     """
     criteria = run.criteria
     ids = criteria.session_ids
@@ -172,13 +172,13 @@ def remaining(run: CleanupRun) -> QuerySet[BrowserSession]:
 
 
 def _seal() -> datetime:
-    """Take an instant of the database's clock that every committed write precedes and no later one does.
+    """Return an instant of the database's clock after all committed writes and before all later ones.
 
-    On PostgreSQL a brief SHARE lock waits for the writers at work, whose changes are dated before it.
-    SQLite has one writer at a time, but a clock of milliseconds, and compares instants as texts of any
-    length: the seal waits for the next tick and lies half a tick before it, where no row is dated.
+    On PostgreSQL a brief SHARE lock waits for the active writers, whose changes are dated before it. SQLite
+    has one writer at a time, but its clock has a resolution of milliseconds. The seal waits for the next
+    tick and is half a tick before it, an instant that no row can have.
 
-    Raises: CleanupInProgress: somebody keeps sessions locked for longer than a plan waits.
+    Raises: CleanupInProgress: another program keeps sessions locked for longer than a plan waits.
     """
     try:
         return retry_when_busy(_take_seal, seconds=SEAL_SECONDS)
@@ -186,8 +186,8 @@ def _seal() -> datetime:
         if not is_busy(error):
             raise
         raise CleanupInProgress(
-            "The database is busy: another program has kept sessions locked for long. Nothing was planned; "
-            "try again, and look for a transaction that was left open if it happens again."
+            "The database is busy: another program keeps sessions locked. Nothing was planned. Try again. If "
+            "this happens again, look for a transaction that was left open."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Looks again for the files of sessions that are about to be archived as vanished."""
+"""Checks again whether files are missing before their sessions are archived as vanished."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from sessions_app.models import BrowserSession, SessionDirectory
 
 
 class FolderUnreadable(OSError):
-    """Nobody can tell whether files are gone: their folder cannot be looked at."""
+    """A folder cannot be read, so it is unknown whether its files are gone."""
 
     def __init__(self, directory: SessionDirectory, error: OSError) -> None:
         super().__init__(
             error.errno,
-            f"{directory.path} cannot be looked at ({error.strerror}), so its sessions stay",
+            f"{directory.path} cannot be read ({error.strerror}), so its sessions are kept",
         )
 
     def __str__(self) -> str:
@@ -23,14 +23,14 @@ class FolderUnreadable(OSError):
 
 
 def returned(sessions: QuerySet[BrowserSession]) -> list[int]:
-    """Return the sessions whose files are there.
+    """Return the sessions whose files exist.
 
-    An empty folder in the place of the registered one, such as a mount point, has none of them.
+    An empty folder at the path of the registered one, such as a mount point, has no files.
 
-    Raises: FolderUnreadable: a folder is missing, cannot be read, or another one has taken its place.
+    Raises: FolderUnreadable: a folder is missing or unreadable, or another folder is at its path.
     """
     files = list(mirrored(sessions).order_by().values_list("directory_id", "pk", "file_name"))
-    back: list[int] = []
+    existing: list[int] = []
     for directory in SessionDirectory.objects.filter(pk__in={directory for directory, _, _ in files}):
         try:
             folder = open_folder(directory)
@@ -41,5 +41,5 @@ def returned(sessions: QuerySet[BrowserSession]) -> list[int]:
         except OSError as error:
             raise FolderUnreadable(directory, error) from None
         with folder:
-            back += [pk for owner, pk, name in files if owner == directory.pk and folder.has(name)]
-    return back
+            existing += [pk for owner, pk, name in files if owner == directory.pk and folder.has(name)]
+    return existing

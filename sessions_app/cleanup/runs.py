@@ -1,4 +1,4 @@
-"""Takes what a plan holds, in bounded batches."""
+"""Runs plans: moves their sessions to the archive in bounded batches."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from django.db import transaction
 from django.db.models import Q
 
 from sessions_app.cleanup.archive import empty_run
-from sessions_app.cleanup.batches import BatchSize, last_of_batch, take_batches
-from sessions_app.cleanup.brakes import scope_totals, weigh
+from sessions_app.cleanup.batches import BatchSize, last_of_batch, run_batches
 from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
 from sessions_app.cleanup.files import check_files, mirrored, remove_files
+from sessions_app.cleanup.limits import measure_scope, scope_totals
 from sessions_app.cleanup.moves import move_to_archive
 from sessions_app.cleanup.plans import remaining
 from sessions_app.cleanup.returned import returned
-from sessions_app.cleanup.skipped import name_skipped
+from sessions_app.cleanup.skipped import list_skipped
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, PlannedSessions
 from sessions_app.session.criteria import count_reasons
@@ -29,8 +29,8 @@ from sessions_app.transactions.reserve import retry_with_room
 
 logger = logging.getLogger(__name__)
 
-WEIGHED_FOR = timedelta(minutes=1)
-"""So soon after a plan was made, its scope is not counted again: that reads all of it."""
+SCOPE_COUNT_MAX_AGE = timedelta(minutes=1)
+"""Reuse a scope count younger than this; counting again scans the whole scope."""
 
 _State = CleanupRun.State
 
@@ -46,27 +46,26 @@ def run_cleanup(
 ) -> CleanupRun:
     """Move the sessions of a plan to the archive, in bounded batches.
 
-    Each batch commits alone, so an interrupted run keeps what it did and can be run again.
+    Each batch commits alone, so an interrupted run keeps what it did and can be resumed.
 
     Args:
-        trigger, actor: Who starts it, where that is another than who planned it, or goes on with it; the
-            ledger names them.
-        deadline: After it no further batch starts, and the run is left *interrupted*, to be resumed.
-        batch_size: Rows in one transaction, if their documents are not too large for it; where not given,
-            as many as take a tenth of a second here.
+        trigger, actor: What and who starts or resumes the run, if not its planner; recorded in the history.
+        deadline: Instant after which no further batch starts; the run is then left *interrupted*, resumable.
+        batch_size: Maximum rows in one transaction; by default as many as take about a tenth of a second.
+            Batches of large documents have fewer.
         progress: Called after each batch with the number of sessions that it removed.
     Returns: The run, with ``removed_count`` in sessions and ``removed_bytes`` in bytes of documents.
     Raises:
-        CleanupInProgress: the run is at work elsewhere, another run of its policy is, or it has ended.
-        CleanupHeld, PlanOutdated: the plan waits for a person, or is over a day old.
+        CleanupInProgress: the run, or another run of its policy, is running, or the run has ended.
+        CleanupHeld, PlanOutdated: the plan needs approval, or is over a day old.
     """
     deadline = deadline or Deadline()
     size = BatchSize(batch_size)
-    take = partial(_take_batch, run, size, deadline)
+    run_batch = partial(_run_batch, run, size, deadline)
     _claim(run, trigger, actor)
     with recording_failure(run, finished_at=DatabaseClock()):
-        _weigh_before(run)
-        if not take_batches(take, size, deadline, progress):
+        _measure_scope_before(run)
+        if not run_batches(run_batch, size, deadline, progress):
             end(run, _State.INTERRUPTED, finished_at=DatabaseClock())
             return run
         _succeed(run)
@@ -75,24 +74,24 @@ def run_cleanup(
 
 
 def _claim(run: CleanupRun, trigger: str, actor: str) -> None:
-    """Make a plan, or the rest of a run, ours; the ledger keeps who began it, whoever goes on with it."""
+    """Claim a plan, or an interrupted run; the history records who started it and who resumed it last."""
     named = {}
     if trigger:
         named = {"resumed_by": actor} if run.attempt else {"trigger": trigger, "actor": actor}
-    # What has been brought back is not taken again by going on.
+    # Resuming a run must not remove sessions that its undo has restored.
     free = Q(state__in=CleanupRun.RESUMABLE, undo_started_at=None)
     claim(run, free, state=_State.RUNNING, finished_at=None, **named)
 
 
-def _weigh_before(run: CleanupRun) -> None:
-    # What a sync found to be gone is no cleanup of a scope.
-    if run.attempt == 1 and not run.criteria.has_vanished and not _was_just_weighed(run):
-        weigh(run)
+def _measure_scope_before(run: CleanupRun) -> None:
+    # Archiving vanished sessions is not a cleanup of a scope.
+    if run.attempt == 1 and not run.criteria.has_vanished and not _was_just_measured(run):
+        measure_scope(run)
 
 
-def _was_just_weighed(run: CleanupRun) -> bool:
-    """Whether a plan was weighed that is so new that its weight holds; an approved one may be hours old."""
-    is_new = run.started_at is not None and run.started_at - run.planned_at < WEIGHED_FOR
+def _was_just_measured(run: CleanupRun) -> bool:
+    """Check whether the scope of a plan was counted recently; an approved plan may be hours old."""
+    is_new = run.started_at is not None and run.started_at - run.planned_at < SCOPE_COUNT_MAX_AGE
     return is_new and run.before_count is not None
 
 
@@ -110,7 +109,7 @@ def _succeed(run: CleanupRun) -> None:
                 state=_State.SUCCEEDED,
                 finished_at=DatabaseClock(),
                 skipped_count=run.skipped_count,
-                skipped_sessions=name_skipped(run),
+                skipped_sessions=list_skipped(run),
                 **after,
             )
             PlannedSessions.objects.filter(run=run).delete()
@@ -120,7 +119,7 @@ def _succeed(run: CleanupRun) -> None:
 
 
 def summary(run: CleanupRun) -> str:
-    """Say in a line what a run did."""
+    """Describe in one line what a run did."""
     return (
         f"Run {run.pk} ({run.criteria.describe()}) {run.get_state_display().lower()}: "
         f"{run.removed_count:,} of {run.matched_count:,} sessions removed, "
@@ -128,21 +127,21 @@ def summary(run: CleanupRun) -> str:
     )
 
 
-def _take_batch(run: CleanupRun, size: BatchSize, deadline: Deadline) -> int | None:
-    """Take the next sessions of a run, then their files: how many; None where nothing is left."""
+def _run_batch(run: CleanupRun, size: BatchSize, deadline: Deadline) -> int | None:
+    """Archive the next sessions of a run and remove their files; return their number, or None at the end."""
     batch = retry_when_busy(partial(_archive_batch, run, size), deadline=deadline)
     if batch is None:
         return None
     reload(run)
     if batch.has_files:
-        _let_go_of_files(run, batch)
+        _remove_batch_files(run, batch)
     if not run.keeps_archive:
         empty_run(run)
     return batch.session_count
 
 
 class _Batch(NamedTuple):
-    """Sessions that were removed in one transaction: those of the run with an id above ``after``."""
+    """Sessions that one transaction removed: the sessions of the run with an id above ``after``."""
 
     after: int
     session_count: int
@@ -150,9 +149,9 @@ class _Batch(NamedTuple):
 
 
 def _archive_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
-    """Move the next sessions of a run to the archive, in one transaction; None where nothing is left.
+    """Move the next sessions of a run to the archive, in one transaction; return None if none are left.
 
-    The run is read only: it is reloaded after the commit, so that a repeated batch counts nothing twice.
+    The run object is only reloaded after the commit, so that a repeated batch counts nothing twice.
     """
     after = run.position
     left = remaining(run)
@@ -166,9 +165,9 @@ def _archive_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
         batch = batch.exclude(pk__in=returned(batch))
     elif has_files:
         check = check_files(batch, is_scheduled=run.criteria.settle_seconds > 0)
-        batch = batch.exclude(pk__in=check.stays) if check.stays else batch
+        batch = batch.exclude(pk__in=check.changed) if check.changed else batch
     archived = ArchivedSession.objects.filter(run=run, pk__gt=after, pk__lte=last)
-    # A file goes when it is certain that its session is archived.
+    # Files are removed after the commit, so that commit must survive a power failure.
     with size.measured(), transaction.atomic() if has_files else repeatable_transaction():
         bound_lock_waits()
         if check is not None:
@@ -187,8 +186,8 @@ def _archive_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
     return _Batch(after, count, has_files)
 
 
-def _let_go_of_files(run: CleanupRun, batch: _Batch) -> None:
-    """Remove the mirrored files of the batch just committed; the next sync removes what is left of them."""
+def _remove_batch_files(run: CleanupRun, batch: _Batch) -> None:
+    """Remove the mirrored files of a committed batch; the next sync removes the files that remain."""
     removed = ArchivedSession.objects.filter(run=run, pk__gt=batch.after, has_vanished=False)
     if failures := remove_files(removed):
         update_own(run, error=" ".join(failures))

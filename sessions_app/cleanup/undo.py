@@ -1,4 +1,4 @@
-"""Brings sessions back from the archive, byte for byte."""
+"""Restores sessions from the archive, byte for byte."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 
-from sessions_app.cleanup.batches import BatchSize, last_of_batch, refresh_statistics, take_batches
+from sessions_app.cleanup.batches import BatchSize, last_of_batch, refresh_statistics, run_batches
 from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
 from sessions_app.cleanup.folders import open_folder
+from sessions_app.cleanup.missing_files import note_error, restore_missing_files, sessions_missing_files_of
 from sessions_app.cleanup.moves import move_to_live
-from sessions_app.cleanup.owed import note_error, sessions_owed_by, write_owed_files
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, PlannedSessions, SessionDirectory
 from sessions_app.transactions import disk, repeatable_transaction, retried_when_busy, retry_when_busy
@@ -28,7 +28,7 @@ _State = CleanupRun.State
 
 
 class CannotUndo(Exception):
-    """There is nothing to bring back; the message says why."""
+    """There is nothing to restore; the message gives the reason."""
 
 
 def undo_cleanup(
@@ -39,36 +39,36 @@ def undo_cleanup(
     batch_size: int | None = None,
     progress: Callable[[int], None] = lambda sessions: None,
 ) -> CleanupRun:
-    """Bring back every session of a run that the archive still holds; doing it twice is doing it once.
+    """Restore all sessions of a run that the archive still holds; a second call changes nothing.
 
-    A session whose name another one has taken meanwhile stays in the archive. Each batch commits
-    alone, so an interrupted undo keeps what it did and can be gone on with. A file that cannot be written is
-    still owed to its folder (``unwritten_files``); the next sync, or the next call, tries again.
+    A session whose name is taken by now stays in the archive. Each batch commits alone, so an interrupted
+    undo keeps what it did and can be resumed. Files that cannot be written (``unwritten_files``) are tried
+    again by the next sync or the next call.
 
     Args:
-        deadline: After it no further batch starts, and the run is left *interrupted*.
-        progress: Called after each batch with the number of sessions that it brought back.
+        deadline: Instant after which no further batch starts; the run is then left *interrupted*.
+        progress: Called after each batch with the number of sessions that it restored.
     Returns: The run, with ``restored_count`` in sessions and ``restored_bytes`` in bytes of documents.
     Raises:
-        CannotUndo: the run has removed nothing, or the archive of it was emptied.
-        CleanupInProgress: the run is at work.
+        CannotUndo: the run has removed nothing, or its sessions are no longer in the archive.
+        CleanupInProgress: the run is running.
     """
     if run.state == _State.UNDONE:
-        _write_rest(run)
+        _restore_remaining_files(run)
         return run
-    _refuse_in_vain(run)
+    _check_is_undoable(run)
     deadline = deadline or Deadline()
     size = BatchSize(batch_size)
-    take = partial(_restore_batch, run, size, deadline)
+    run_batch = partial(_restore_batch, run, size, deadline)
     _claim(run, actor)
     with recording_failure(run):
         refresh_statistics(run)
-        if not take_batches(take, size, deadline, progress):
+        if not run_batches(run_batch, size, deadline, progress):
             end(run, _State.INTERRUPTED)
             return run
-        _write_rest(run)
+        _restore_remaining_files(run)
         _succeed(run)
-    logger.info("Run %s undone: %s of %s sessions are back", run.pk, run.restored_count, run.removed_count)
+    logger.info("Run %s undone: %s of %s sessions restored", run.pk, run.restored_count, run.removed_count)
     return run
 
 
@@ -83,26 +83,26 @@ def _succeed(run: CleanupRun) -> None:
     reload(run)
 
 
-def _refuse_in_vain(run: CleanupRun) -> None:
+def _check_is_undoable(run: CleanupRun) -> None:
     if run.removed_count == 0:
         raise CannotUndo(f"Run {run.pk} has removed nothing.")
     if run.undo_started_at is None and not run.archived_sessions.exists():
         raise CannotUndo(
-            f"Nothing of run {run.pk} is left in the archive: it was emptied, or brought back one by one."
+            f"No session of run {run.pk} is left in the archive: it was emptied, or all were restored."
         )
 
 
 def _claim(run: CleanupRun, actor: str) -> None:
-    """Make a run ours that has ended, or the rest of an undo; the ledger keeps when that began."""
+    """Claim a run that has ended, or an interrupted undo, which keeps the time of its start."""
     undoable = Q(state__in=CleanupRun.ENDED, removed_count__gt=0)
     began_at = Coalesce("undo_started_at", DatabaseClock())
     claim(run, undoable, state=_State.UNDOING, undone_by=actor, undo_started_at=began_at)
 
 
 def restore_sessions(ids: Iterable[int]) -> int:
-    """Bring single sessions back from the archive, whatever run removed them.
+    """Restore single sessions from the archive, regardless of their runs.
 
-    Returns: How many are back; one whose name is taken stays in the archive.
+    Returns: Number of restored sessions. A session whose name is taken stays in the archive.
     """
     restored = 0
     archived = ArchivedSession.objects.filter(pk__in=list(ids))
@@ -125,7 +125,7 @@ def _restore_some(run_id: int, sessions: QuerySet[ArchivedSession]) -> int:
 
 
 def _restore_batch(run: CleanupRun, size: BatchSize, deadline: Deadline) -> int | None:
-    """Bring the next sessions of a run back, then their files: how many; None where nothing is left."""
+    """Restore the next sessions of a run and their files; return their number, or None if none are left."""
     batch = retry_when_busy(partial(_move_batch, run, size), deadline=deadline)
     if batch is None:
         return None
@@ -135,16 +135,16 @@ def _restore_batch(run: CleanupRun, size: BatchSize, deadline: Deadline) -> int 
 
 
 class _Batch(NamedTuple):
-    """Sessions that came back in one transaction, and the directories that are owed their files."""
+    """Number of sessions that one transaction restored, and the directories that miss their files."""
 
     session_count: int
     directory_ids: list[int]
 
 
 def _move_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
-    """Bring the next sessions of a run back, in one transaction; None where nothing is left.
+    """Restore the next sessions of a run, in one transaction; return None if none are left.
 
-    The run is read only: it is reloaded after the commit, so that a repeated batch counts nothing twice.
+    The run object is only reloaded after the commit, so that a repeated batch counts nothing twice.
     """
     left = ArchivedSession.objects.filter(run=run, pk__gt=run.undo_position).order_by("pk")
     last = last_of_batch(left, size)
@@ -153,14 +153,14 @@ def _move_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
     batch = left.filter(pk__lte=last)
     directory_ids = _directories_of(batch)
     free = _free(batch)
-    # A file is written when it is certain that its session is back.
+    # Files are written after the commit, so that commit must survive a power failure.
     with size.measured(), transaction.atomic() if directory_ids else repeatable_transaction():
         bound_lock_waits()
         count, size_bytes = move_to_live(free)
         update_own(
             run,
             undo_position=last,
-            # Somebody may bring single sessions back at the same time.
+            # Single sessions of this run may be restored at the same time.
             restored_count=F("restored_count") + count,
             restored_bytes=F("restored_bytes") + size_bytes,
         )
@@ -168,7 +168,7 @@ def _move_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
 
 
 def _free(sessions: QuerySet[ArchivedSession]) -> QuerySet[ArchivedSession]:
-    """Leave out the sessions in whose place another file lies, which the next sync will make a session."""
+    """Exclude the sessions whose file names are taken; the next sync adds those files as sessions."""
     blocked = []
     for directory_id in _directories_of(sessions):
         rows = sessions.filter(directory_id=directory_id).only("file_name")
@@ -186,17 +186,17 @@ def _directories_of(sessions: QuerySet[ArchivedSession]) -> list[int]:
     return list(mirrored.values_list("directory_id", flat=True).distinct())
 
 
-def _write_rest(run: CleanupRun) -> None:
-    """Write the files of a run that an earlier call could not write, or was killed before it wrote them."""
-    _write_files(sessions_owed_by(run).order_by().values_list("directory_id", flat=True).distinct())
+def _restore_remaining_files(run: CleanupRun) -> None:
+    """Write the files of a run that an earlier call did not write."""
+    _write_files(sessions_missing_files_of(run).order_by().values_list("directory_id", flat=True).distinct())
 
 
 def _write_files(directory_ids: Iterable[int]) -> None:
-    """Write the files of sessions just brought back; the next sync writes what is left of them."""
+    """Write the files of restored sessions; the next sync writes the files that remain."""
     for directory in SessionDirectory.objects.filter(pk__in=list(directory_ids)):
         try:
             with open_folder(directory) as folder:
-                error = write_owed_files(directory, folder).error
+                error = restore_missing_files(directory, folder).error
         except OSError as failure:
             error = disk.reason(failure)
             note_error(directory, error)

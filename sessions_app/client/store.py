@@ -1,7 +1,7 @@
-"""The sessions that one ``SessionManager`` works on: those of a namespace, or those of one folder.
+"""Stores the sessions of a ``SessionManager``: the sessions of a namespace or of one folder.
 
-Everything here is what the panel does too, under the names of the guide: sessions come and go by way
-of the same plans and runs, and the documents in a folder are mirrored both ways.
+The store uses the same services as the panel: sessions are removed through plans and runs, and the
+documents in a folder are mirrored in both directions.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from sessions_app.transactions.disk import disk_full_message
 
 TRIGGER = "api"
 ATTEMPTS = 5
-"""So often is tried again what somebody else's write came between."""
+"""Maximum attempts of an operation that conflicts with other writers."""
 
 NAMES_COMPARED = 5_000
 
@@ -57,9 +57,9 @@ class SessionStore:
         return found if self.directory is None else found.filter(directory=self.directory)
 
     def names(self) -> list[str]:
-        """The names of all sessions, sorted."""
+        """Return the names of all sessions, sorted."""
         self.sync()
-        # By Python: databases sort by rules of their own.
+        # Sort in Python, because the collations of databases differ.
         return sorted(self.sessions.order_by().values_list("name", flat=True))
 
     def count(self) -> int:
@@ -67,7 +67,7 @@ class SessionStore:
         return self.sessions.count()
 
     def size_bytes(self) -> int:
-        """Bytes of the documents, not of disk."""
+        """Return the bytes of the documents, not of disk."""
         self.sync()
         total: int = self.sessions.aggregate(bytes=Sum("size_bytes", default=0))["bytes"]
         return total
@@ -86,9 +86,9 @@ class SessionStore:
         return next(iter(endpoints), "")
 
     def get(self, name: str) -> BrowserSession:
-        """Give a session by its name.
+        """Return a session by its name.
 
-        Raises: SessionNotFound: there is none; the message names those with similar names.
+        Raises: SessionNotFound: there is none; the message suggests similar names.
         """
         session = self.find(name)
         if session is None:
@@ -100,41 +100,41 @@ class SessionStore:
         return session
 
     def find_info(self, name: str) -> SessionInfo | None:
-        """Give what a session's document says; None where there is none, or none that can be read."""
+        """Return the info of a session; None if the session does not exist or is corrupted."""
         return _info_of(self.find(name))
 
     def get_info(self, name: str) -> SessionInfo:
-        """As ``find_info``, but one that cannot be read is empty.
+        """Return the info of a session; it is empty if the document is corrupted.
 
         Raises: SessionNotFound: see ``get``.
         """
         return _info_of(self.get(name)) or SessionInfo()
 
     def get_valid_info(self, name: str) -> SessionInfo:
-        """As ``get_info``.
+        """Return the info of a valid session.
 
-        Raises: SessionNotFound, SessionInvalid: the message tells the problems.
+        Raises: SessionNotFound, SessionInvalid: the message lists the problems.
         """
         session = self.get(name)
         if session.problems:
-            told = " ".join(f"{problem.sentence} ({problem.code})" for problem in session.problem_set)
-            raise SessionInvalid(f"The session “{name}” is invalid: {told} Save it again.")
+            problems = " ".join(f"{problem.sentence} ({problem.code})" for problem in session.problem_set)
+            raise SessionInvalid(f"The session “{name}” is invalid: {problems} Save it again.")
         return _info_of(session) or SessionInfo()
 
     def save(self, name: str, content: dict[str, Any]) -> SessionInfo:
-        """Save a session, and give what was saved.
+        """Save a session and return its info.
 
-        One that has the name is replaced; when it was created, and its pin, are kept.
+        An existing session of this name is replaced; its creation time and its pin are kept.
 
         Args:
-            content: The document, but for the two times.
+            content: The document without its two times.
         Raises: SessionException: the name or the document cannot be stored.
         """
         self.check_name(name)
         for _ in range(ATTEMPTS):
             self.sync()
-            # Somebody saves the name for the first time at the same time: that one is replaced.
-            with suppress(IntegrityError, _PlaceTaken):
+            # Another process may save this name for the first time. The next attempt replaces that session.
+            with suppress(IntegrityError, _FileNameTaken):
                 return _info_of(self._save(name, content)) or SessionInfo()
         raise SessionException(
             f"The name “{name}” is taken: by a session of another folder in the namespace {self.namespace}, "
@@ -148,7 +148,7 @@ class SessionStore:
             now = session.read_at if session else database_now()
             created_at = session.created_at if session else None
             times = {"created_at": (created_at or now).isoformat(), "last_accessed": now.isoformat()}
-            # Before the file: a first save of the name by somebody else is waited for here.
+            # Insert before writing the file, because this waits for other processes that save a new name.
             session = session or self._new(name)
             store_document(session, {**content, **times})
         return session
@@ -164,18 +164,18 @@ class SessionStore:
         )
         if self.directory is not None:
             with open_folder(self.directory) as folder:
-                # Where capital letters do not count it may be the file of another name.
+                # On a case-insensitive file system another session's file may have this name.
                 if folder.has(file_name):
-                    raise _PlaceTaken
+                    raise _FileNameTaken
         return session
 
     @retried_when_busy
     def touch(self, name: str) -> None:
-        """Date the last access of a session now.
+        """Set the last access of a session to now.
 
-        A power cut may take that back: a restore does not wait for the disk.
+        A power failure may undo this, so that restoring a session does not wait for the disk.
 
-        Raises: SessionNotFound: it has been removed meanwhile.
+        Raises: SessionNotFound: the session has been removed.
         """
         with repeatable_transaction():
             session = self._locked(name)
@@ -184,20 +184,20 @@ class SessionStore:
             try:
                 content = read_document(current_document(session))
             except BusyFile:
-                # Whoever writes the file dates it.
+                # The process that is writing the file sets its own time.
                 return
             if content is not None:
                 store_document(session, {**content, "last_accessed": session.read_at.isoformat()})
 
     def _locked(self, name: str) -> Any:
-        """The session of a name, which nobody else writes meanwhile, with the instant as ``read_at``."""
+        """Lock and return the session of a name, with the current time as ``read_at``."""
         named = self.sessions.filter(name=name).annotate(read_at=DatabaseClock())
         return _only(named.select_for_update())
 
     def delete(self, name: str) -> bool:
-        """Move a session to the archive; False where there is none.
+        """Move a session to the archive; return False if there is none.
 
-        Raises: SessionException: it is pinned, or somebody else keeps writing to it.
+        Raises: SessionException: the session is pinned, or other processes keep changing it.
         """
         for _ in range(ATTEMPTS):
             session = self.find(name)
@@ -207,10 +207,10 @@ class SessionStore:
                 raise SessionException(f"The session “{name}” is pinned. Unpin it in the panel first.")
             if self._clean_up(Criteria(session_ids=(session.pk,))):
                 return True
-        raise SessionException(f"The session “{name}” is being written to again and again: it was kept.")
+        raise SessionException(f"Other programs keep changing the session “{name}”. It was kept.")
 
     def remove_expired(self, max_age_days: float) -> int:
-        """Remove expired sessions, by a plan and a run as every cleanup does; give their number.
+        """Remove expired sessions and return their number.
 
         Raises: SessionException: the age is out of range.
         """
@@ -233,7 +233,7 @@ class SessionStore:
         return self._clean_up(replace(criteria, namespace=self.namespace, directory=directory))
 
     def _clean_up(self, criteria: Criteria) -> int:
-        # The ledger is of cleanups that had something to do: test runs ask for many that have not.
+        # Test runs request many cleanups that match nothing. Keep them out of the history.
         if not BrowserSession.objects.filter(criteria.matching(database_now())).exists():
             return 0
         try:
@@ -243,7 +243,7 @@ class SessionStore:
             raise SessionException(str(refusal)) from None
 
     def sync(self) -> None:
-        """Take in what others have done to the folder."""
+        """Apply the changes of other programs to the folder."""
         if self.directory is None:
             return
         try:
@@ -252,9 +252,9 @@ class SessionStore:
             raise SessionException(str(error)) from None
 
     def check_name(self, name: str) -> None:
-        """Refuse what cannot be the name of a session here.
+        """Validate the name of a session.
 
-        Raises: SessionException: with the reason.
+        Raises: SessionException: the name cannot be used; the message gives the reason.
         """
         reason = why_not_a_name(name)
         if not reason and self.directory is not None:
@@ -264,7 +264,7 @@ class SessionStore:
 
 
 def open_store(*, namespace: str | None, storage_dir: str | Path | None) -> SessionStore:
-    """Open the sessions of a namespace, or of a folder, which is made and registered where it is new.
+    """Open the sessions of a namespace or of a folder; a new folder is created and registered.
 
     Raises: SessionException: the folder or the namespace cannot be used.
     """
@@ -273,7 +273,7 @@ def open_store(*, namespace: str | None, storage_dir: str | Path | None) -> Sess
             check_namespace(namespace or "")
             return SessionStore(namespace or settings.RAPTOR_NAMESPACE)
         if not str(storage_dir).strip():
-            raise SessionException("The folder of a manager cannot be blank: name one, or give none.")
+            raise SessionException("storage_dir cannot be blank. Pass a folder, or omit it.")
         directory = register_own_folder(Path(storage_dir).expanduser().resolve(), namespace or "")
     except DirectoryError as error:
         raise SessionException(str(error)) from None
@@ -285,9 +285,9 @@ def open_store(*, namespace: str | None, storage_dir: str | Path | None) -> Sess
 
 
 def _only(named: QuerySet[BrowserSession]) -> BrowserSession | None:
-    """Give the session of a name: there is one at most.
+    """Return the only session of a queryset, or None.
 
-    In no order, and without its directory, which few have: with both a touch took a quarter longer.
+    Sorting, and joining the directory that few sessions have, made ``touch`` 25 percent slower.
     """
     return next(iter(named.order_by()), None)
 
@@ -297,5 +297,5 @@ def _info_of(session: BrowserSession | None) -> SessionInfo | None:
     return None if content is None else SessionInfo.from_dict(content)
 
 
-class _PlaceTaken(Exception):
-    """Where a new session's file is to lie is another one."""
+class _FileNameTaken(Exception):
+    """Another file has the name of a new session's file."""

@@ -1,4 +1,4 @@
-"""Writes the document of a session: to its row and, where it is mirrored, to its file."""
+"""Writes the document of a session to its row and, if it is mirrored, to its file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from sessions_app.cleanup.folders import open_folder
 from sessions_app.exceptions import SessionException
-from sessions_app.mirror.looks import is_good
+from sessions_app.mirror.observations import is_good
 from sessions_app.models import BrowserSession
 from sessions_app.session.document import parse_document, write_document
 from sessions_app.session.files import BusyFile, SkippedFile, access_of, stamp_of
@@ -18,9 +18,9 @@ from sessions_app.transactions.disk import disk_full_message
 
 
 def store_document(session: BrowserSession, content: dict[str, Any]) -> None:
-    """Write a document to a session's row, and to its file, in the caller's transaction.
+    """Write a document to the row and the file of a session, in the caller's transaction.
 
-    Raises: SessionException: it is no JSON or over the limit, or the file cannot be written.
+    Raises: SessionException: the content is not JSON or is too large, or the file cannot be written.
     """
     try:
         data = write_document(content)
@@ -30,8 +30,8 @@ def store_document(session: BrowserSession, content: dict[str, Any]) -> None:
         ) from None
     if len(data) > settings.RAPTOR_MAX_DOCUMENT_BYTES:
         raise SessionException(
-            f"The document of “{session.name}” would have {len(data):,} bytes, and at most "
-            f"{settings.RAPTOR_MAX_DOCUMENT_BYTES:,} may be stored (RAPTOR_MAX_DOCUMENT_BYTES)."
+            f"The document of “{session.name}” has {len(data):,} bytes. The limit is "
+            f"{settings.RAPTOR_MAX_DOCUMENT_BYTES:,} (RAPTOR_MAX_DOCUMENT_BYTES)."
         )
     fields = parse_document(data, time_zone=timezone.get_default_timezone())
     values = {**fields._asdict(), "document": data, "size_bytes": len(data), **_write_file(session, data)}
@@ -43,7 +43,7 @@ def store_document(session: BrowserSession, content: dict[str, Any]) -> None:
 
 
 def _write_file(session: BrowserSession, data: bytes) -> dict[str, int]:
-    """Write the document of a mirrored session; return the facts of the file, as columns have them."""
+    """Write the file of a mirrored session; return the columns that describe the file."""
     if session.directory is None:
         return {}
     try:
@@ -60,9 +60,9 @@ def _write_file(session: BrowserSession, data: bytes) -> dict[str, int]:
 
 
 def current_document(session: BrowserSession) -> bytes:
-    """The document as it is now: that of the file, where it was written since it was read.
+    """Return the current document of a session, from its file if it is mirrored.
 
-    Raises: BusyFile: another process has the file open for writing; nothing may replace it now.
+    Raises: BusyFile: another process has the file open for writing, so it must not be replaced now.
     """
     stamp = stamp_of(session)
     if session.directory is not None and stamp is not None:

@@ -1,7 +1,7 @@
-"""Looks at the documents of a folder that is new, which may belong to another tool.
+"""Inspects the documents of a new folder, which may belong to another tool.
 
-Another tool's documents are all invalid here, so the first sweep would remove them. Scheduled sweeps leave
-them alone for a week, and the person who registered the folder is warned.
+Another tool's documents are all invalid here, so the first sweep would remove them. Scheduled sweeps
+therefore skip them for a week, and the person who registered the folder is warned.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DOCUMENTS_READ = 20
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a folder holds before its first sync. ``is_foreign``: all documents that were read are invalid."""
+    """The documents of a folder before its first sync. ``is_foreign``: all documents read are invalid."""
 
     document_count: int
     is_foreign: bool
@@ -38,19 +38,19 @@ class Inspection:
         return f"{count_of(self.document_count, 'document')} found"
 
     def warning(self) -> str:
-        """Warn about documents that seem to belong to another tool; blank where there is no need."""
+        """Return a warning if the documents seem to belong to another tool; blank otherwise."""
         if not self.is_foreign:
             return ""
         return (
             f"{self.describe()}, and all that were read are invalid: they seem to belong to another tool. "
-            f"If all of them are, scheduled sweeps leave them alone for {SWEPT_AFTER.days} days from the "
-            "first sync. The page of the directory offers to sweep them earlier. Disable the directory if "
+            f"If all documents are invalid, scheduled sweeps skip them for {SWEPT_AFTER.days} days after the "
+            "first sync. You can allow sweeps earlier on the page of the directory. Disable the directory if "
             "it was registered by mistake."
         )
 
 
 def inspect_folder(directory: SessionDirectory) -> Inspection:
-    """Count the documents of a folder, and read some of them; a folder that cannot be read has none."""
+    """Count the documents of a folder and read some of them; an unreadable folder counts as empty."""
     try:
         with open_folder(directory) as folder:
             names = sorted(entry.name for entry in folder.entries())
@@ -61,7 +61,7 @@ def inspect_folder(directory: SessionDirectory) -> Inspection:
 
 
 def protect_foreign(directory: SessionDirectory, result: SyncResult) -> None:
-    """Put off the scheduled sweeps of a directory whose first documents are all invalid."""
+    """Postpone the scheduled sweeps of a directory whose first documents are all invalid."""
     if result.was_looked_at:
         return
     sessions = BrowserSession.objects.filter(directory=directory)
@@ -75,19 +75,19 @@ def protect_foreign(directory: SessionDirectory, result: SyncResult) -> None:
 
 
 def foreign_warning(directory: SessionDirectory) -> str:
-    """Warn that the sessions of a directory are not swept yet; blank where they are."""
+    """Return a warning if scheduled sweeps still skip the sessions of a directory; blank otherwise."""
     if directory.swept_from is None or directory.swept_from <= database_now():
         return ""
     until = timezone.localtime(directory.swept_from).strftime("%Y-%m-%d %H:%M")
     return (
         f"All documents that were found in {directory.path} are invalid: they seem to belong to another "
-        f"tool. Scheduled sweeps leave its sessions alone until {until}. The page of the directory offers "
-        "to sweep them earlier, and to disable it."
+        f"tool. Scheduled sweeps skip its sessions until {until}. You can allow sweeps earlier, or disable "
+        "the directory, on its page."
     )
 
 
 def sweep_from_now(directory: SessionDirectory) -> None:
-    """Let scheduled sweeps take the sessions of a directory at once."""
+    """Allow scheduled sweeps of a directory immediately."""
     directory.swept_from = None
     SessionDirectory.objects.filter(pk=directory.pk).update(swept_from=None)
 
@@ -103,7 +103,7 @@ def _read(folder: SessionFolder, names: list[str]) -> list[bytes]:
 
 
 def _are_invalid(found: list[bytes]) -> bool:
-    """Let the database evaluate documents by its own rules, and keep nothing of them."""
+    """Check whether the database evaluates all documents as invalid; store none of them."""
     namespace = f"inspected-{secrets.token_hex(16)}"
     time_zone = timezone.get_default_timezone()
     with transaction.atomic():

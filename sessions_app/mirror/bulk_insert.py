@@ -16,7 +16,7 @@ from sessions_app.models.clock import database_now
 from sessions_app.session.document import DocumentFields
 from sessions_app.transactions.reserve import refuse_growth
 
-# The columns in their order, with PostgreSQL's name of the type.
+# The columns in the order of a row, with PostgreSQL's names of their types.
 COLUMNS = {
     "namespace": "text",
     "directory_id": "int8",
@@ -42,14 +42,14 @@ Row = tuple[Any, ...]
 
 
 def insert_sessions(rows: Iterable[Row]) -> None:
-    """Insert rows of ``COLUMNS``, within the caller's transaction.
+    """Insert rows of ``COLUMNS``, in the caller's transaction.
 
     Args:
-        rows: With the values of the document as ``document_writer`` gives them. They are taken one by
-            one, so PostgreSQL stores one while the next is made.
+        rows: Rows whose document values come from ``document_writer``. They are consumed one by one, so that
+            PostgreSQL stores a row while the next one is built.
     Raises:
-        IntegrityError: a name is taken; nothing may be kept of the transaction.
-        NoRoom: the disk is full, and its last space is for removing sessions.
+        IntegrityError: a name is taken; the transaction must be rolled back.
+        NoRoom: the disk is full, and the remaining space is reserved for removing sessions.
     """
     refuse_growth()
     table = connection.ops.quote_name(BrowserSession._meta.db_table)
@@ -63,17 +63,17 @@ def insert_sessions(rows: Iterable[Row]) -> None:
                     copy.write_row(row)
             return
         placeholders = ", ".join(["%s"] * len(COLUMNS))
-        # Inside a transaction SQLite has no other writer, so one time serves all rows; the default of the
-        # two columns would be computed for each.
+        # SQLite has no other writer during a transaction, so all rows can have the same time. The defaults of
+        # the two columns would be computed for each row.
         now = _as_sqlite_text(database_now())
         insert = f"INSERT INTO {table} ({columns}, added_at, updated_at)"
         cursor.executemany(f"{insert} VALUES ({placeholders}, '{now}', '{now}')", rows)  # type: ignore[arg-type]
 
 
 def document_writer() -> Callable[[DocumentFields, bytes], Row]:
-    """How the values of a document are handed to the driver of this database.
+    """Return the function that converts the values of a document for the driver of this database.
 
-    To be asked once for many rows: ``connection`` is a proxy whose look-ups took a tenth of an import.
+    Call it once for many rows: attribute access on the proxy ``connection`` took a tenth of an import.
     """
     return _for_postgresql if connection.vendor == "postgresql" else _for_sqlite
 
@@ -83,7 +83,7 @@ def _for_postgresql(fields: DocumentFields, document: bytes) -> Row:
 
 
 def _for_sqlite(fields: DocumentFields, document: bytes) -> Row:
-    """Leave nothing to be adapted: sqlite3 looks for adapters of a bool and of bytes, for 1 µs each."""
+    """Return only native types: sqlite3 searches adapters for bool and bytes, which takes 1 µs each."""
     return (
         fields.session_id,
         fields.cdp_url,
@@ -97,5 +97,5 @@ def _for_sqlite(fields: DocumentFields, document: bytes) -> Row:
 
 
 def _as_sqlite_text(instant: datetime | None) -> str | None:
-    """Write an instant in UTC as Django does, whose own conversion takes 6 µs."""
+    """Format an instant in UTC as Django does; Django's own conversion takes 6 µs."""
     return None if instant is None else instant.isoformat(" ")[: -len("+00:00")]

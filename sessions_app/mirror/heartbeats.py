@@ -1,7 +1,7 @@
-"""Renews the claim on a directory while its sync works, also while one call blocks for long.
+"""Renews the claim on a directory while its sync is running, even if one call blocks for a long time.
 
-A slow listing or read gives the sync itself no chance to renew the claim. Another worker would take the
-directory over again and again, and nothing would ever come in.
+During a slow listing or read the sync itself cannot renew the claim. Other workers would take the directory
+over again and again, and no sync would ever finish.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ END_SECONDS = 10.0
 def renewing_claim(directory: SessionDirectory) -> Iterator[None]:
     """Renew the claim from a thread with a connection of its own until the block ends.
 
-    Within a transaction of the caller the claim is not visible to others, so nothing is renewed. The thread
-    opens its connection at its first renewal; a short sync pays for the start of a thread alone (0.1 ms).
+    Inside the caller's transaction the claim is not visible to others, so nothing is renewed. The thread
+    opens its connection at its first renewal, so a short sync only pays for the start of a thread (0.1 ms).
     """
     if connection.in_atomic_block:
         yield
@@ -47,7 +47,7 @@ def renewing_claim(directory: SessionDirectory) -> Iterator[None]:
 
 
 def _renew(pk: int, sync_number: int, has_ended: threading.Event) -> None:
-    # A claim that was released meanwhile is not taken again.
+    # Do not renew a claim that was released in the meantime.
     own = SessionDirectory.objects.filter(pk=pk, sync_number=sync_number, claimed_at__isnull=False)
     is_connected = False
     try:
@@ -57,7 +57,7 @@ def _renew(pk: int, sync_number: int, has_ended: threading.Event) -> None:
                 if not own.update(claimed_at=DatabaseClock()):
                     return
             except Error as error:
-                # Such as “database is locked”: the next renewal is in time.
+                # For example “database is locked”. The next renewal is early enough.
                 logger.warning("A claim was not renewed: %s", type(error).__name__)
                 connection.close()
     finally:

@@ -1,11 +1,11 @@
-"""Files of archived sessions that a cleanup left in their folder, because it was killed or not permitted."""
+"""Removes files of archived sessions that a cleanup could not remove or was killed before removing."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from sessions_app.mirror.looks import Looks
+from sessions_app.mirror.observations import Observations
 from sessions_app.models import ArchivedSession, BrowserSession, SessionDirectory
 from sessions_app.session.files import FileStamp, SessionFolder, stamp_of
 from sessions_app.session.removals import Outcome, owner_id_of, remove, settle
@@ -15,8 +15,8 @@ from sessions_app.transactions import disk
 DOCUMENTS_AT_ONCE = 50
 
 
-def settle_left_aside(
-    directory: SessionDirectory, folder: SessionFolder, looks: Looks, result: SyncResult
+def finish_interrupted_removals(
+    directory: SessionDirectory, folder: SessionFolder, observations: Observations, result: SyncResult
 ) -> dict[str, FileStamp]:
     """Finish the removals that stopped between the renaming of a file and its unlinking.
 
@@ -29,7 +29,9 @@ def settle_left_aside(
             continue
         try:
             stamp = folder.stamp(aside)
-            outcome = _settle(directory, folder, aside, owner_id, is_still=looks.is_still(aside, stamp))
+            outcome = _settle(
+                directory, folder, aside, owner_id, is_settled=observations.is_settled(aside, stamp)
+            )
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -43,27 +45,27 @@ def settle_left_aside(
 
 
 def _settle(
-    directory: SessionDirectory, folder: SessionFolder, aside: str, owner_id: int, *, is_still: bool
+    directory: SessionDirectory, folder: SessionFolder, aside: str, owner_id: int, *, is_settled: bool
 ) -> Outcome:
     owner: ArchivedSession | BrowserSession | None = (
         ArchivedSession.objects.filter(directory=directory, pk=owner_id).first()
-        # Brought back since: its own file is written from its row.
+        # A session that was restored since gets its file from its row.
         or BrowserSession.objects.filter(directory=directory, pk=owner_id).first()
     )
     if owner is None:
-        return settle(folder, aside, "", None, is_still=is_still)
-    return settle(folder, aside, owner.file_name, bytes(owner.document), is_still=is_still)
+        return settle(folder, aside, "", None, is_settled=is_settled)
+    return settle(folder, aside, owner.file_name, bytes(owner.document), is_settled=is_settled)
 
 
-def without_left_behind(
+def finish_killed_removals(
     directory: SessionDirectory, folder: SessionFolder, names: Sequence[str], result: SyncResult
 ) -> Sequence[str]:
     """Remove the files of sessions that a cleanup archived before it was killed; return the other names.
 
-    The stamp holds the ctime, so a file that somebody put back is another one and comes in again.
+    The stamp includes the ctime, so a file that a user put back differs and is added as a new session.
     """
     removed = ArchivedSession.objects.filter(directory=directory, has_vanished=False)
-    # Asked for each batch, after the known files were read: a cleanup may be at work.
+    # Query this for each batch, after the known files were read, because a cleanup may be running.
     if not removed.exists():
         return names
     unchanged: defaultdict[str, list[ArchivedSession]] = defaultdict(list)

@@ -1,7 +1,7 @@
-"""Reads the files of a session directory, and only those that no process is at work on.
+"""Reads the files of a session directory that no process is writing.
 
-A schedule reads a file that has had the same stamp for the settle time. Explicit calls read any file that is
-closed; where the system does not show that, they wait for the settle time once.
+A scheduled sync reads files whose stamps have not changed for the settle time. A manual sync reads all closed
+files; if the operating system does not show whether a file is closed, it waits for the settle time once.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from contextlib import suppress
 from django.conf import settings
 
 from sessions_app.deadline import Deadline
-from sessions_app.mirror.looks import Looks
+from sessions_app.mirror.observations import Observations
 from sessions_app.session.files import FileContent, FileFacts, FileStamp, SessionFolder, SkippedFile
 from sessions_app.session.sync_result import SyncResult
 
 File = tuple[str, bytes, FileFacts]
 
-LOT_BYTES = 16 * 1024 * 1024
-"""Bytes of documents in memory at once."""
+CHUNK_BYTES = 16 * 1024 * 1024
+"""Maximum bytes of documents in memory at once."""
 
 WAIT_STEP_SECONDS = 2
-"""Time between two renewals of the claim during a wait."""
+"""Interval at which the claim is renewed while waiting."""
 
 
 class FileReader:
@@ -34,45 +34,47 @@ class FileReader:
     """
 
     def __init__(
-        self, folder: SessionFolder, looks: Looks, result: SyncResult, *, is_scheduled: bool
+        self, folder: SessionFolder, observations: Observations, result: SyncResult, *, is_scheduled: bool
     ) -> None:
         self.folder = folder
-        self.looks = looks
+        self.observations = observations
         self.result = result
         self.is_scheduled = is_scheduled
         self.max_bytes = settings.RAPTOR_MAX_DOCUMENT_BYTES
         self.settle_seconds: float = settings.RAPTOR_SETTLE_SECONDS
         self.undecided: dict[str, FileStamp] = {}
         # Stamps that have not changed for the settle time.
-        self._still: Mapping[str, FileStamp] = {}
+        self._settled: Mapping[str, FileStamp] = {}
 
     def choose(self, names: Iterable[str], unsure: Mapping[str, FileStamp]) -> Collection[str]:
-        """Return the files that may be read now, and remember the others for the next sync.
+        """Return the files that can be read now, and record the others for the next sync.
 
         Args:
             names: New and changed files.
-            unsure: Files that stand aside and are watched in the same way.
+            unsure: Files that were set aside and are observed in the same way.
         """
         if not self.is_scheduled or self.settle_seconds == 0:
             due = set(names)
             if due or unsure:
-                self.looks.note(unsure, among=due)
+                self.observations.record(unsure, among=due)
             return due
-        # Before the files, so that no time between two looks is counted that was not between them.
-        _ = self.looks.now
+        # Read the clock before the stamps, so that the time between two observations is not overestimated.
+        _ = self.observations.now
         stamps = {}
         for name in names:
             with suppress(FileNotFoundError):
                 stamps[name] = self.folder.stamp(name)
-        self._still = {name: stamp for name, stamp in stamps.items() if self.looks.is_still(name, stamp)}
-        self.looks.note({**stamps, **unsure})
-        self.result.waiting = len(stamps) - len(self._still)
-        return self._still
+        self._settled = {
+            name: stamp for name, stamp in stamps.items() if self.observations.is_settled(name, stamp)
+        }
+        self.observations.record({**stamps, **unsure})
+        self.result.waiting = len(stamps) - len(self._settled)
+        return self._settled
 
     def read(self, names: Iterable[str]) -> Iterator[list[File]]:
-        """Read documents, in lots of bounded bytes; report and skip what cannot be read."""
-        lot: list[File] = []
-        lot_bytes = 0
+        """Read documents in chunks of limited bytes; report and skip unreadable files."""
+        chunk: list[File] = []
+        chunk_bytes = 0
         for name in names:
             try:
                 content = self.folder.read(name, max_bytes=self.max_bytes)
@@ -81,27 +83,27 @@ class FileReader:
                 continue
             except FileNotFoundError:
                 continue
-            if not self._is_whole(name, content):
+            if not self._is_complete(name, content):
                 self.undecided[name] = content.stamp
                 continue
-            lot.append((name, content.data, content.facts))
-            lot_bytes += len(content.data)
-            if lot_bytes >= LOT_BYTES:
-                yield lot
-                lot, lot_bytes = [], 0
-        if lot:
-            yield lot
+            chunk.append((name, content.data, content.facts))
+            chunk_bytes += len(content.data)
+            if chunk_bytes >= CHUNK_BYTES:
+                yield chunk
+                chunk, chunk_bytes = [], 0
+        if chunk:
+            yield chunk
 
     def wait(self, renew_claim: Callable[[], None], deadline: Deadline) -> Collection[str]:
-        """Wait for the settle time, so that the undecided files can be read again; return their names."""
-        self._still, self.undecided = self.undecided, {}
+        """Wait for the settle time and return the undecided files, which can be read again after it."""
+        self._settled, self.undecided = self.undecided, {}
         until = Deadline.after(self.settle_seconds)
         while not until.has_passed and not deadline.has_passed:
             renew_claim()
             time.sleep(min(WAIT_STEP_SECONDS, self.settle_seconds))
-        return self._still
+        return self._settled
 
-    def _is_whole(self, name: str, content: FileContent) -> bool:
+    def _is_complete(self, name: str, content: FileContent) -> bool:
         if self.settle_seconds == 0 or (content.is_closed and not self.is_scheduled):
             return True
-        return self._still.get(name) == content.stamp
+        return self._settled.get(name) == content.stamp

@@ -1,4 +1,4 @@
-"""Registers session directories and brings the database in step with them, one sync of each at a time."""
+"""Registers session directories and syncs the database with them, one sync of each at a time."""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ logger = logging.getLogger(__name__)
 WAIT_SECONDS = 60
 POLL_SECONDS = 0.02
 CLAIM_LAPSES_AFTER = timedelta(seconds=20)
-"""A sync at work renews its claim (``heartbeats``); one that was killed holds nobody up for long."""
+"""A running sync renews its claim (``heartbeats``). The claim of a killed sync lapses after this time."""
 
 
 class DirectoryError(Exception):
-    """A session directory cannot be registered or mirrored; the message says why and what to do."""
+    """A directory cannot be registered or mirrored; the message gives the reason and what to do."""
 
 
 class DirectoryBusy(DirectoryError):
-    """A sync of it is at work."""
+    """Another sync of the directory is running."""
 
 
 def register_directory(path: str | Path, *, namespace: str = "", is_enabled: bool = True) -> SessionDirectory:
-    """Register a folder to be mirrored; one that is registered already is given back.
+    """Register a folder to be mirrored, or return its directory if it is registered already.
 
     Args:
-        namespace: Where its sessions are listed; ``RAPTOR_NAMESPACE`` where blank.
-        is_enabled: Whether the schedule mirrors it, once a minute.
-    Raises: DirectoryError: it is no folder, or is mirrored into another namespace.
+        namespace: Namespace of its sessions; ``RAPTOR_NAMESPACE`` if blank.
+        is_enabled: Whether the schedule mirrors it once a minute.
+    Raises: DirectoryError: the path is not a folder, or is mirrored into another namespace.
     """
     try:
         folder = Path(path).expanduser().resolve()
         str(folder).encode()
     except (RuntimeError, UnicodeEncodeError, OSError, ValueError):
-        # No such user, a loop of links, bytes that are not UTF-8, a NUL.
+        # An unknown user, a loop of links, bytes that are not UTF-8, or a NUL.
         raise DirectoryError(f"{str(path)!r} is not a path that can be registered.") from None
     check_namespace(namespace)
     if not folder.is_dir():
@@ -73,25 +73,25 @@ def register_directory(path: str | Path, *, namespace: str = "", is_enabled: boo
     if not is_new and namespace and directory.namespace != namespace:
         raise DirectoryError(
             f"{folder} is mirrored into the namespace {directory.namespace}, not {namespace}. "
-            "Name that one, or none."
+            "Use that namespace, or none."
         )
     return directory
 
 
 def register_own_folder(folder: Path, namespace: str) -> SessionDirectory:
-    """Register the folder that a ``SessionManager`` was given, and make it if it is new.
+    """Register the folder of a ``SessionManager``, and create it if it is new.
 
-    It is not enabled: the schedule does not mirror it, a folder that was made anew is accepted, and the loss
-    of its files is not held, because the users of a manager expect a deleted file to be gone at once.
+    The directory is not enabled: the schedule does not mirror it, a recreated folder is accepted, and a
+    loss of files needs no approval, because users of a manager expect a deleted file to be gone at once.
 
     Raises: DirectoryError, OSError: the folder cannot be used.
     """
     known = SessionDirectory.objects.filter(path=str(folder)).first()
     if known is not None and namespace in ("", known.namespace):
-        # One that is gone stays gone, or the sessions of an unmounted disk would count as removed.
+        # Do not recreate a missing folder: all sessions of an unmounted disk would count as removed.
         return known
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Folders have files of the same names: each is a namespace of its own.
+    # Different folders contain files with the same names, so each folder has its own namespace.
     own = f"{folder.name[:60]}-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
     directory = register_directory(folder, namespace=namespace or own, is_enabled=False)
     if known is None:
@@ -103,7 +103,7 @@ def register_own_folder(folder: Path, namespace: str) -> SessionDirectory:
 
 
 def identity_of(folder: str | Path) -> dict[str, int]:
-    """Return the values by which the folder is recognized; none if it cannot be opened now."""
+    """Return the columns that identify a folder; empty if it cannot be opened."""
     try:
         with SessionFolder(folder) as opened:
             return dict(zip(("device", "inode"), opened.identity, strict=True))
@@ -114,7 +114,7 @@ def identity_of(folder: str | Path) -> dict[str, int]:
 def accept_other_folder(directory: SessionDirectory) -> bool:
     """Accept the folder that is at the path of a directory now as the registered one.
 
-    Returns: Whether it is another one than before.
+    Returns: Whether it differs from the folder that was registered before.
     Raises: DirectoryError: there is no folder, or it cannot be read.
     """
     try:
@@ -124,13 +124,13 @@ def accept_other_folder(directory: SessionDirectory) -> bool:
 
 
 def check_namespace(namespace: str) -> None:
-    """Refuse what cannot be a namespace.
+    """Validate a namespace.
 
-    Raises: DirectoryError: it is too long, or has characters that cannot be seen.
+    Raises: DirectoryError: the namespace is too long or contains invisible characters.
     """
     if len(namespace) > NAMESPACE_LENGTH or namespace != namespace.strip() or not namespace.isprintable():
         raise DirectoryError(
-            f"A namespace has at most {NAMESPACE_LENGTH} visible characters, and no space at either end."
+            f"A namespace has at most {NAMESPACE_LENGTH} visible characters, without spaces at either end."
         )
 
 
@@ -142,13 +142,13 @@ def sync_directory(
     deadline: Deadline | None = None,
     progress: Callable[[int], None] = lambda files: None,
 ) -> SyncResult:
-    """Bring the sessions of a directory in step with its files.
+    """Sync the sessions of a directory with its files.
 
     Args:
-        trigger, actor: Who the ledger names for sessions whose files have vanished.
-        deadline: After it no further batch starts; the next sync goes on.
+        trigger, actor: What and who the history names for sessions whose files have vanished.
+        deadline: Instant after which no further batch starts; the next sync continues.
         progress: Called with the number of files just read.
-    Raises: DirectoryError: the folder cannot be read, or a sync of it is at work; no row was touched.
+    Raises: DirectoryError: the folder cannot be read, or another sync of it is running; no row was changed.
     """
     _claim(directory)
     result, error = SyncResult.following(directory.report), ""
@@ -163,12 +163,8 @@ def sync_directory(
             if not (failure.is_empty and _hold_all(directory, result, trigger=trigger, actor=actor)):
                 raise DirectoryError(error) from None
         except OSError as failure:
-            if message := disk_full_message(failure, folder=directory.path):
-                raise DirectoryError(message) from None
-            reason = (
-                f"{directory.path} cannot be read: {failure.strerror}. Its sessions are kept as they are."
-            )
-            raise DirectoryError(reason) from None
+            reason = f"{directory.path} cannot be read: {failure.strerror}. Its sessions were not changed."
+            raise DirectoryError(disk_full_message(failure, folder=directory.path) or reason) from None
         except ClaimLost:
             raise DirectoryBusy(f"Another sync of {directory.path} has taken over from this one.") from None
     except Exception as failure:
@@ -180,20 +176,20 @@ def sync_directory(
 
 
 def sync_when_free(directory: SessionDirectory, *, trigger: str, actor: str) -> SyncResult:
-    """Sync a directory; a sync of somebody else's is waited for, and then done again.
+    """Sync a directory; if another sync is running, wait for its end first.
 
-    That one may have looked at the files before the caller put one there.
+    The other sync may have listed the folder before the caller wrote a file.
 
-    Raises: DirectoryError: see ``sync_directory``; or the directory is not registered any more.
+    Raises: DirectoryError: see ``sync_directory``; or the directory is no longer registered.
     """
     until = Deadline.after(WAIT_SECONDS)
     while True:
-        # Read anew, and not refreshed: threads that share a directory would spoil each other's claims.
+        # Fetch a new object, because threads that share one would overwrite each other's claims.
         own = SessionDirectory.objects.filter(pk=directory.pk).first()
         if own is None:
-            raise DirectoryError(f"{directory.path} was removed from the panel meanwhile.")
+            raise DirectoryError(f"{directory.path} is no longer registered in the panel.")
         if not own.is_enabled:
-            # Test suites delete and make their folders anew, and name the folder that they mean.
+            # Test suites recreate their folders, and the manager was given this path explicitly.
             with suppress(OSError):
                 accept_folder(own)
         try:
@@ -205,11 +201,11 @@ def sync_when_free(directory: SessionDirectory, *, trigger: str, actor: str) -> 
 
 
 def sync_enabled(*, trigger: str, actor: str, deadline: Deadline) -> tuple[list[SyncResult], list[str]]:
-    """Mirror all enabled directories; one that fails does not stop the others.
+    """Sync all enabled directories; continue if one fails.
 
-    Those that were not reached before the deadline come first the next time.
+    Directories that were not reached before the deadline are synced first the next time.
 
-    Returns: What was done in each, and a sentence for each that failed, without an endpoint.
+    Returns: The result of each sync, and a message for each failure, without endpoints.
     """
     waiting = SessionDirectory.objects.filter(is_enabled=True).order_by(F("synced_at").asc(nulls_first=True))
     synced, failures = [], []
@@ -225,9 +221,9 @@ def sync_enabled(*, trigger: str, actor: str, deadline: Deadline) -> tuple[list[
 
 
 def _hold_all(directory: SessionDirectory, result: SyncResult, *, trigger: str, actor: str) -> bool:
-    """Hold the loss of all files where an empty folder lies in the place of the registered one.
+    """Hold the loss of all files if an empty folder is at the path of the registered one.
 
-    Returns: Whether sessions wait for approval, or were kept by a person. Others need no question.
+    Returns: Whether sessions need approval or were kept by a person.
     """
     loss = Loss(sessions_with_files(directory), 0, is_empty=True)
     if directory.is_enabled and loss.gone:
@@ -238,25 +234,25 @@ def _hold_all(directory: SessionDirectory, result: SyncResult, *, trigger: str, 
 def _not_registered(directory: SessionDirectory, failure: NotTheRegisteredFolder) -> str:
     return (
         f"{directory.path} is not the folder that was registered ({failure.strerror}). Is its disk mounted? "
-        "Nothing was read or removed. If the folder that is there now is the right one, accept it on the "
-        "page of the directory, or with sync_directories PATH --accept-folder."
+        "Nothing was read or removed. If the current folder is the right one, accept it on the page of the "
+        "directory, or with sync_directories PATH --accept-folder."
     )
 
 
 @retried_when_busy
 def _claim(directory: SessionDirectory) -> None:
-    """Make the directory ours by compare-and-set; each claim has a number of its own."""
+    """Claim a directory by compare-and-set; each claim has its own number."""
     lapsed = Q(claimed_at=None) | Q(claimed_at__lt=database_now() - CLAIM_LAPSES_AFTER)
     claimed = SessionDirectory.objects.filter(lapsed, pk=directory.pk, sync_number=directory.sync_number)
     if not claimed.update(claimed_at=DatabaseClock(), sync_number=F("sync_number") + 1):
-        raise DirectoryBusy(f"A sync of {directory.path} is at work already. Try again when it has ended.")
+        raise DirectoryBusy(f"A sync of {directory.path} is already running. Try again when it has ended.")
     directory.sync_number += 1
 
 
 @retry_with_room
 @retried_when_busy
 def _release(directory: SessionDirectory, result: SyncResult, error: str) -> None:
-    # The next sync may be of the same object: it must know what this one has found.
+    # The next sync may use the same object and reads the report of this one.
     directory.error, directory.report = error, result.to_json()
     SessionDirectory.objects.filter(pk=directory.pk, sync_number=directory.sync_number).update(
         claimed_at=None, synced_at=DatabaseClock(), error=error, report=directory.report

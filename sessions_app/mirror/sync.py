@@ -1,7 +1,7 @@
-"""One sync of a session directory: what has changed in the folder, brought into the database.
+"""Syncs a session directory: applies the changes in its folder to the database.
 
-Files are told apart by their stamps, so an unchanged file is not opened. A session whose file has
-vanished goes to the archive through ``cleanup``, as every removal does.
+Changed files are recognized by their stamps, so unchanged files are not opened. Sessions whose files have
+vanished are archived through ``cleanup``, like all removals.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from sessions_app.cleanup import (
     describe_access,
     pinned_files,
     plan_cleanup,
+    restore_missing_files,
     run_cleanup,
-    write_owed_files,
 )
 from sessions_app.deadline import Deadline
 from sessions_app.mirror.bulk_insert import Row, document_writer, insert_sessions
-from sessions_app.mirror.leftovers import settle_left_aside, without_left_behind
-from sessions_app.mirror.looks import Looks, is_good
+from sessions_app.mirror.leftovers import finish_interrupted_removals, finish_killed_removals
+from sessions_app.mirror.observations import Observations, is_good
 from sessions_app.mirror.reading import File, FileReader
 from sessions_app.mirror.vanished import Loss, release_loss
 from sessions_app.models import BrowserSession, CleanupRun, DatabaseClock, SessionDirectory
@@ -41,16 +41,16 @@ from sessions_app.transactions import repeatable_transaction, retried_when_busy
 
 _T = TypeVar("_T")
 
-# Rows of one transaction; the bytes of documents in memory are bounded as well (reading.LOT_BYTES).
+# Maximum rows in one transaction. reading.CHUNK_BYTES limits the bytes of documents in memory.
 BATCH_SIZE = 2_000
 
 
 class ClaimLost(Exception):
-    """Another sync has taken the directory over, because this one was silent for too long."""
+    """Another sync has taken the directory over, because this one did not renew its claim."""
 
 
 class Mirror:
-    """A session directory, its open folder, and what this sync has done so far."""
+    """One sync of a session directory: its open folder and the result so far."""
 
     def __init__(
         self,
@@ -66,54 +66,56 @@ class Mirror:
         self.deadline = deadline
         self.progress = progress
         self.time_zone = timezone.get_default_timezone()
-        self.written = document_writer()
+        self.convert_document = document_writer()
         self.is_scheduled = False
 
     def sync(self, *, trigger: str, actor: str) -> None:
         self.is_scheduled = trigger == CleanupRun.Trigger.SCHEDULE
-        added, changed, missing, owed = self._compare()
+        added, changed, vanished, unwritten = self._compare()
         left = self.result.unchanged + len(changed)
-        loss = Loss(frozenset(missing), left, is_empty=not (left or added))
-        missing = release_loss(self.directory, loss, self.result, trigger=trigger, actor=actor)
+        loss = Loss(frozenset(vanished), left, is_empty=not (left or added))
+        vanished = release_loss(self.directory, loss, self.result, trigger=trigger, actor=actor)
         added = self._with_usable_names(added)
-        self.looks = Looks(self.directory, renew_claim=self._renew_claim)
-        self.reader = FileReader(self.folder, self.looks, self.result, is_scheduled=self.is_scheduled)
-        unsure = settle_left_aside(self.directory, self.folder, self.looks, self.result)
+        self.observations = Observations(self.directory, renew_claim=self._renew_claim)
+        self.reader = FileReader(self.folder, self.observations, self.result, is_scheduled=self.is_scheduled)
+        unsure = finish_interrupted_removals(self.directory, self.folder, self.observations, self.result)
         self.folder.remove_abandoned()
-        if owed:
-            missing += self._pay(owed)
+        if unwritten:
+            vanished += self._restore_missing_files(unwritten)
         due = self.reader.choose((*added, *changed), unsure)
         added, changed = _among(due, added, changed)
-        self._take_in(added, changed)
+        self._import_files(added, changed)
         if self.reader.undecided and not self.is_scheduled:
-            self._take_in_after_waiting(added, changed)
-        for ids in self._in_time(missing, SELECTION_LIMIT):
+            self._import_after_waiting(added, changed)
+        for ids in self._until_deadline(vanished, SELECTION_LIMIT):
             self._archive_vanished(ids, trigger=trigger, actor=actor)
 
-    def _take_in(self, added: list[str], changed: dict[str, int]) -> None:
-        for names in self._in_time(added, BATCH_SIZE):
-            self._add(without_left_behind(self.directory, self.folder, names, self.result))
-        for pairs in self._in_time(sorted(changed.items(), key=lambda pair: pair[1]), BATCH_SIZE):
+    def _import_files(self, added: list[str], changed: dict[str, int]) -> None:
+        for names in self._until_deadline(added, BATCH_SIZE):
+            self._add(finish_killed_removals(self.directory, self.folder, names, self.result))
+        for pairs in self._until_deadline(sorted(changed.items(), key=lambda pair: pair[1]), BATCH_SIZE):
             self._update(dict(pairs))
 
-    def _take_in_after_waiting(self, added: list[str], changed: dict[str, int]) -> None:
+    def _import_after_waiting(self, added: list[str], changed: dict[str, int]) -> None:
         names = self.reader.wait(self._renew_claim, self.deadline)
-        self._take_in(*_among(names, added, changed))
+        self._import_files(*_among(names, added, changed))
         for name in self.reader.undecided:
             self.result.skip(name, BusyFile())
 
-    def _in_time(self, items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
-        """Take items in batches until the deadline; what is left is as new to the next sync."""
+    def _until_deadline(self, items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+        """Yield items in batches until the deadline; the next sync processes the remaining items."""
         for start in range(0, len(items), size):
             if self.deadline.has_passed:
                 return
             yield items[start : start + size]
 
     def _compare(self) -> tuple[list[str], dict[str, int], list[int], list[int]]:
-        """Tell the new files, the changed ones with their sessions, and the sessions without a file:
-        those that have lost it, and those that have come back and are owed one.
+        """Compare the files of the folder with the stamps of its sessions.
 
-        This is all that a sync of an unchanged folder does, so its loop does nothing twice.
+        A sync of an unchanged folder does nothing else, so the loop is optimized.
+
+        Returns: The new files, the changed files with their sessions, the sessions whose files have vanished,
+            and the restored sessions whose files have not been written yet.
         """
         rows = (
             BrowserSession.objects.filter(directory=self.directory)
@@ -121,7 +123,7 @@ class Mirror:
             .values_list("file_name", "pk", "file_inode", "size_bytes", "file_modified_ns", "file_changed_ns")
         )
         known = {row[0]: row for row in rows.iterator()}
-        owed = [row[1] for row in known.values() if row[5] is None]
+        unwritten = [row[1] for row in known.values() if row[5] is None]
         added: list[str] = []
         changed: dict[str, int] = {}
         unchanged = 0
@@ -141,25 +143,25 @@ class Mirror:
             elif row[5] is not None:
                 changed[name] = row[1]
         self.result.unchanged = unchanged
-        # A folder that is written to while it is listed may leave out a file that is there: look again.
-        missing = [row[1] for row in known.values() if row[5] is not None and not self.folder.has(row[0])]
-        added.sort()  # so that the rows come into the index of names in its own order
-        return added, changed, missing, owed
+        # The listing of a folder may omit an existing file if other files are written during it. Check again.
+        vanished = [row[1] for row in known.values() if row[5] is not None and not self.folder.has(row[0])]
+        added.sort()  # Inserting rows in the order of the index of names is faster.
+        return added, changed, vanished, unwritten
 
-    def _pay(self, owed: list[int]) -> list[int]:
-        """Write the files of sessions that came back; return those whose place another file has taken."""
-        paid = write_owed_files(self.directory, self.folder)
-        self.result.written += paid.written
-        self.result.notes += describe_access(paid.changed_access)
-        if paid.error:
-            self.result.skip(str(self.folder.path), f"cannot be written to: {paid.error}")
-        return list(set(owed).intersection(paid.taken))
+    def _restore_missing_files(self, unwritten: list[int]) -> list[int]:
+        """Write the files of restored sessions; return the sessions whose file names are taken."""
+        restored = restore_missing_files(self.directory, self.folder)
+        self.result.written += restored.written
+        self.result.notes += describe_access(restored.changed_access)
+        if restored.error:
+            self.result.skip(str(self.folder.path), f"cannot be written to: {restored.error}")
+        return list(set(unwritten).intersection(restored.taken))
 
     def _with_usable_names(self, names: list[str]) -> list[str]:
         usable = []
         for name in names:
             if name == SUFFIX:
-                self.result.skip(name, f"has no name before {SUFFIX}")
+                self.result.skip(name, f"has only the suffix {SUFFIX} as its name")
             elif not name.isascii() and name != name.encode("utf-8", "ignore").decode():
                 self.result.skip(name, "has a name that is not UTF-8")
             else:
@@ -167,39 +169,39 @@ class Mirror:
         return usable
 
     def _add(self, names: Sequence[str]) -> None:
-        for lot in self.reader.read(names):
-            while lot:
+        for chunk in self.reader.read(names):
+            while chunk:
                 try:
-                    self._insert(lot)
+                    self._insert(chunk)
                     break
                 except IntegrityError:
-                    # Rare, so that the names are looked up only then; while they are, another may be taken.
-                    free = self._without_taken(lot)
-                    if len(free) == len(lot):
+                    # Conflicts are rare, so names are looked up only now.
+                    free = self._without_taken(chunk)
+                    if len(free) == len(chunk):
                         raise
-                    lot = free
+                    chunk = free
 
     @retried_when_busy
-    def _insert(self, lot: list[File]) -> None:
+    def _insert(self, chunk: list[File]) -> None:
         with repeatable_transaction():
             self._renew_claim()
-            insert_sessions(self._rows(lot))
-            self._pin_again([name for name, _, _ in lot])
-        self.result.added += len(lot)
-        self.looks.forget(name for name, _, _ in lot)
-        self.progress(len(lot))
+            insert_sessions(self._rows(chunk))
+            self._pin_again([name for name, _, _ in chunk])
+        self.result.added += len(chunk)
+        self.observations.forget(name for name, _, _ in chunk)
+        self.progress(len(chunk))
 
     def _pin_again(self, names: list[str]) -> None:
-        """Pin the sessions whose files are back, as on a volume that was away for a while."""
+        """Pin the sessions whose files exist again, for example on a volume that was unmounted."""
         if pinned := pinned_files(self.directory, names):
             own = BrowserSession.objects.filter(directory=self.directory)
             own.filter(file_name__in=pinned).update(is_pinned=True)
 
-    def _rows(self, lot: list[File]) -> Iterator[Row]:
+    def _rows(self, chunk: list[File]) -> Iterator[Row]:
         owner = (self.directory.namespace, self.directory.pk)
-        for file_name, data, facts in lot:
+        for file_name, data, facts in chunk:
             fields = parse_document(data, time_zone=self.time_zone)
-            yield (*owner, session_name(file_name), file_name, *facts, *self.written(fields, data))
+            yield (*owner, session_name(file_name), file_name, *facts, *self.convert_document(fields, data))
 
     @retried_when_busy
     def _renew_claim(self) -> None:
@@ -207,11 +209,13 @@ class Mirror:
         if not own.update(claimed_at=DatabaseClock()):
             raise ClaimLost
 
-    def _without_taken(self, lot: list[File]) -> list[File]:
-        """Leave out the files whose names are those of other sessions in the namespace, or of sessions
-        that were saved to this folder meanwhile."""
+    def _without_taken(self, chunk: list[File]) -> list[File]:
+        """Exclude the files whose names are taken by sessions in the namespace.
+
+        Sessions of this folder may have been saved since it was listed; only other sessions are reported.
+        """
         namespace = self.directory.namespace
-        names = [session_name(file_name) for file_name, _, _ in lot]
+        names = [session_name(file_name) for file_name, _, _ in chunk]
         sessions = BrowserSession.objects.filter(namespace=namespace, name__in=names)
         taken = dict(sessions.values_list("name", "directory"))
         for name, owner in taken.items():
@@ -221,25 +225,27 @@ class Mirror:
                     f"has the name of another session in the namespace {namespace}; "
                     "mirror this folder into a namespace of its own",
                 )
-        return [file for file in lot if session_name(file[0]) not in taken]
+        return [file for file in chunk if session_name(file[0]) not in taken]
 
     def _update(self, changed: dict[str, int]) -> None:
-        for lot in self.reader.read(changed):
-            updated, held_back = self._update_rows([changed[name] for name, _, _ in lot], lot)
+        for chunk in self.reader.read(changed):
+            updated, held_back = self._update_rows([changed[name] for name, _, _ in chunk], chunk)
             self.result.changed += updated
-            self.looks.note_broken((name, data, facts.stamp) for name, data, facts in held_back)
-            self.looks.forget({name for name, _, _ in lot}.difference(name for name, _, _ in held_back))
-            self.progress(len(lot))
+            self.observations.record_broken((name, data, facts.stamp) for name, data, facts in held_back)
+            self.observations.forget(
+                {name for name, _, _ in chunk}.difference(name for name, _, _ in held_back)
+            )
+            self.progress(len(chunk))
 
     @retried_when_busy
-    def _update_rows(self, pks: list[int], lot: list[File]) -> tuple[int, list[File]]:
-        """Write changed documents to their sessions; return their number, and the files held back."""
+    def _update_rows(self, pks: list[int], chunk: list[File]) -> tuple[int, list[File]]:
+        """Update the sessions of changed files; return their number and the files held back."""
         rows = BrowserSession.objects.filter(pk__in=pks).values_list("pk", "document", "problems")
         before = {pk: (bytes(document), problems) for pk, document, problems in rows}
         updated, held_back = 0, []
         with transaction.atomic():
             self._renew_claim()
-            for pk, file in zip(pks, lot, strict=True):
+            for pk, file in zip(pks, chunk, strict=True):
                 values = self._values(*file, *before.get(pk, (b"", None)))
                 if values is None:
                     held_back.append(file)
@@ -250,22 +256,22 @@ class Mirror:
     def _values(
         self, name: str, data: bytes, facts: FileFacts, document_before: bytes, problems: int | None
     ) -> dict[str, Any] | None:
-        """Return what a file that was written again changes in its session; None where it is held back."""
+        """Return the columns to update for a changed file; None if the file is held back."""
         values: dict[str, Any] = {**facts.as_columns()}
         if data == document_before:
-            # The same bytes again: plans that list the session still hold.
+            # The bytes are unchanged, so plans that list the session stay valid.
             return {**values, "updated_at": F("updated_at")}
         fields = parse_document(data, time_zone=self.time_zone)
         if is_good(fields):
             values["last_good_document"] = None
         elif problems == 0:
-            if self.is_scheduled and self.looks.holds_back(name, data):
+            if self.is_scheduled and self.observations.holds_back(name, data):
                 return None
             values["last_good_document"] = document_before
         return {**values, **fields._asdict(), "document": data, "size_bytes": len(data)}
 
     def _archive_vanished(self, ids: Sequence[int], *, trigger: str, actor: str) -> None:
-        # Those that a cleanup took meanwhile are no news for the ledger.
+        # Exclude sessions that a cleanup has removed in the meantime, so that the history has no empty run.
         self._renew_claim()
         still_live = BrowserSession.objects.filter(pk__in=ids).values_list("pk", flat=True)
         if vanished := tuple(still_live):
@@ -283,5 +289,5 @@ def _among(
 
 
 def session_name(file_name: str) -> str:
-    """The name of the session in a file."""
+    """Return the name of the session in a file."""
     return file_name.removesuffix(SUFFIX)

@@ -1,9 +1,8 @@
 """Holds the loss of many files at once until a person approves it.
 
-A disk that is not mounted looks like a folder whose files were all deleted. So a directory that turns
-empty, or that loses more than half of its sessions, keeps them: one run is held for it, and the dashboard
-asks whether the disk is mounted. A person who dismisses the run keeps the sessions; the same loss does
-not ask again.
+An unmounted disk looks like a folder whose files were all deleted. So a directory that becomes empty, or that
+loses more than half of its files, keeps its sessions: one run is held for it, and the dashboard asks
+whether the disk is mounted. Dismissing the run keeps the sessions, and the same loss is not held again.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ from sessions_app.text import count_of
 SMALL_DIRECTORY = 20
 """Up to this number of sessions, only the loss of all of them needs approval."""
 
-FILES_ARE_BACK = "Most of its sessions no longer miss their files: the files are back, or a cleanup ran."
-LOSS_HAS_GROWN = "More files are gone by now, so another run took its place."
+FILES_ARE_BACK = "Most of the files exist again, or a cleanup has removed their sessions."
+LOSS_HAS_GROWN = "More files are missing now, so another run has replaced this one."
 
 _State = CleanupRun.State
 
 
 @dataclass(frozen=True)
 class Loss:
-    """The sessions of a directory whose files are gone, and what is left.
+    """The sessions of a directory whose files are missing, and the number of its other sessions.
 
     Args:
         gone: Primary keys of live sessions.
-        left_count: Sessions whose files are there.
+        left_count: Sessions whose files exist.
         is_empty: Whether the folder has no documents at all.
     """
 
@@ -53,10 +52,10 @@ class Loss:
 def release_loss(
     directory: SessionDirectory, loss: Loss, result: SyncResult, *, trigger: str, actor: str
 ) -> list[int]:
-    """Return the sessions that are archived without approval; hold a run for a loss that needs it.
+    """Return the sessions that can be archived without approval; hold a run for a loss that needs it.
 
-    A directory that is not enabled belongs to a ``SessionManager``, whose users delete files and expect
-    the sessions to be gone: nothing is held there.
+    Nothing is held for a directory that is not enabled. It belongs to a ``SessionManager``, whose users
+    expect the session of a deleted file to be gone.
     """
     report = directory.report
     result.held, result.held_run, result.kept = 0, None, 0
@@ -89,7 +88,7 @@ def sessions_with_files(directory: SessionDirectory) -> frozenset[int]:
 
 
 def _open_run(directory: SessionDirectory) -> CleanupRun | None:
-    """Find the run that is held for a directory, or that was approved and has not ended."""
+    """Return the run that is held for a directory, or that was approved and has not ended."""
     is_approved = Q(state=_State.PLANNED, approved_at__isnull=False)
     is_open = Q(state__in=(_State.HELD, _State.RUNNING)) | is_approved
     return _runs_of(directory).filter(is_open).first()
@@ -100,7 +99,7 @@ def _runs_of(directory: SessionDirectory) -> QuerySet[CleanupRun]:
 
 
 def _waiting(held: CleanupRun, loss: Loss) -> frozenset[int]:
-    """Return the sessions of an open run that still miss their files; close it when most do not."""
+    """Return the sessions of an open run whose files are still missing; close it if most files exist."""
     asked = frozenset(held.criteria.session_ids or ())
     waiting = asked & loss.gone
     if held.state == _State.HELD and len(waiting) * 2 <= len(asked):
@@ -110,7 +109,7 @@ def _waiting(held: CleanupRun, loss: Loss) -> frozenset[int]:
 
 
 def _kept(directory: SessionDirectory, loss: Loss) -> frozenset[int]:
-    """Return the sessions that a person kept by dismissing a run, until their files are back."""
+    """Return the sessions that a person kept by dismissing a run and whose files are still missing."""
     kept: frozenset[int] = frozenset()
     dismissed = _runs_of(directory).filter(state=_State.CLOSED)
     for memory in list(PlannedSessions.objects.filter(run__in=dismissed)):
@@ -125,7 +124,7 @@ def _kept(directory: SessionDirectory, loss: Loss) -> frozenset[int]:
 
 
 def _still_live(ids: Iterable[int]) -> frozenset[int]:
-    """Leave out the sessions that a cleanup has taken since the folder was compared."""
+    """Exclude the sessions that a cleanup has removed since the folder was compared."""
     ordered, live = sorted(ids), set[int]()
     for start in range(0, len(ordered), SELECTION_LIMIT):
         chunk = ordered[start : start + SELECTION_LIMIT]
@@ -141,15 +140,15 @@ def _hold(directory: SessionDirectory, loss: Loss, *, trigger: str, actor: str) 
         directory=directory.pk,
     )
     share = f"{len(loss.gone):,} of {count_of(len(loss.gone) + loss.left_count, 'session')}"
-    because = (
-        f"Files are gone from {directory.path}: {share}{', and the folder is empty' * loss.is_empty}. "
-        "Is its disk mounted? When the files are back, this closes by itself. If they were deleted on "
-        "purpose, approve it."
+    reason = (
+        f"Files are missing from {directory.path}: {share}{', and the folder is empty' * loss.is_empty}. "
+        "Is its disk mounted? This run closes automatically when the files exist again. If they were deleted "
+        "on purpose, approve it."
     )
-    return hold(plan_cleanup(criteria, trigger=trigger, actor=actor), because)
+    return hold(plan_cleanup(criteria, trigger=trigger, actor=actor), reason)
 
 
-def _close(run: CleanupRun, because: str) -> None:
-    # A person may be deciding about it at this moment.
+def _close(run: CleanupRun, reason: str) -> None:
+    # A person may approve or dismiss the run at the same time.
     with suppress(CleanupInProgress):
-        close_cleanup(run, because=because)
+        close_cleanup(run, reason=reason)

@@ -7,9 +7,9 @@ from sessions_app.models.session import StoredSession
 
 
 class ArchivedSession(StoredSession):
-    """A session that a cleanup removed, whole, until it is undone or the archive is emptied.
+    """A removed session, complete, until its cleanup is undone or the archive is emptied.
 
-    Its primary key is the session's own, so the database holds none twice.
+    It keeps its primary key, which makes a second archived copy of a session impossible.
     """
 
     id = models.BigIntegerField(primary_key=True)
@@ -25,10 +25,10 @@ class ArchivedSession(StoredSession):
     class Meta:
         ordering = ("-removed_at", "-id")
         indexes = (
-            # The sessions of a run, page by page.
+            # The sessions of a run, in pages.
             models.Index(fields=("run", "id"), name="archived_run"),
             # The archive's list.
             models.Index(fields=("removed_at", "id"), name="archived_removed"),
-            # Tells the sync which files a cleanup left behind when it was killed.
+            # The files that a killed cleanup left behind, for the sync.
             models.Index(fields=("directory", "file_name"), name="archived_file"),
         )

@@ -1,4 +1,4 @@
-"""The database's clock: the one clock that all machines of an installation share."""
+"""The clock of the database, which all machines of an installation share."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from django.db.models.functions import Now
 
 
 class DatabaseClock(Now):
-    """The database's time at the instant the row is written.
+    """The time of the database at which a row is written.
 
-    On PostgreSQL this is not the start of the statement, as ``Now`` is: a writer that waited for a
-    lock must not date its change before the seal of a plan (``cleanup.plan_cleanup``).
+    On PostgreSQL ``Now`` is the start of the statement. A writer that waited for a lock must not date its
+    change before the seal of a plan (``cleanup.plan_cleanup``), so this uses the actual time.
     """
 
     def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, Any]:
@@ -27,14 +27,14 @@ else:
 
 
 class ChangedAtField(_DateTimeField):
-    """Holds when the row was last written, by the database's clock."""
+    """The time of the last change of a row, by the database's clock."""
 
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
         return DatabaseClock()
 
 
 def database_now() -> datetime:
-    """The instant by the database's clock, in UTC."""
+    """Return the current time of the database, in UTC."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SELECT CLOCK_TIMESTAMP()")

@@ -19,7 +19,7 @@ class SessionDirectory(models.Model):
     namespace = models.CharField(
         max_length=NAMESPACE_LENGTH, help_text="Where its sessions are listed. Cannot be changed later."
     )
-    # The folder that was registered: another one in its place is not opened.
+    # Identify the registered folder. Another folder at the same path is not opened.
     device = models.BigIntegerField(null=True, editable=False)
     inode = models.BigIntegerField(null=True, editable=False)
     is_enabled = models.BooleanField(
@@ -27,7 +27,7 @@ class SessionDirectory(models.Model):
     )
     added_at = models.DateTimeField("added", auto_now_add=True)
     synced_at = models.DateTimeField("last synced", null=True, editable=False)
-    # Compare-and-set claim of the one sync at work; a claim that is not renewed lapses.
+    # Compare-and-set claim of the running sync. A claim that is not renewed lapses.
     sync_number = models.BigIntegerField(default=0, editable=False)
     claimed_at = models.DateTimeField(null=True, editable=False)
     error = models.TextField(blank=True, default="", editable=False)
@@ -56,10 +56,10 @@ class SessionDirectory(models.Model):
 
 
 class UnsettledFile(models.Model):
-    """A file that a scheduled sync has seen and not read into a session yet.
+    """A file that a scheduled sync has seen but not read into a session yet.
 
-    It is read once two looks at least ``RAPTOR_SETTLE_SECONDS`` apart found the same stamp. Broken bytes
-    replace good ones only when they have been the same for ten minutes.
+    The file is read when its stamp has not changed for ``RAPTOR_SETTLE_SECONDS``. An invalid document
+    replaces a valid one only if it has not changed for ten minutes.
     """
 
     directory = models.ForeignKey(SessionDirectory, on_delete=models.CASCADE, related_name="unsettled_files")
@@ -78,7 +78,7 @@ class UnsettledFile(models.Model):
 
     class Meta:
         constraints = (
-            # The looks of a sync, by the names of its files.
+            # The records of a sync, by the names of its files.
             models.UniqueConstraint(fields=("directory", "file_name"), name="unsettled_once"),
         )
 

@@ -1,8 +1,8 @@
-"""Ensures that the id of a session is never given to another session.
+"""Ensures that the id of a session is never used for another session.
 
-A session keeps its id in the archive, and a cleanup moves it there under that id. But the database takes
-the next id from a sequence, and the sequence may fall behind: on SQLite a migration that rebuilds a table
-sets it to the highest id left in that table; on PostgreSQL an incomplete restore leaves it low.
+A session keeps its id in the archive. The database takes the next id from a sequence, and the sequence may be
+too low: on SQLite a migration that rebuilds a table sets it to the highest id left in that table; on
+PostgreSQL an incomplete restore does not raise it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Pair(NamedTuple):
 
 
 def remember_sequences(using: str, **kwargs: Any) -> None:
-    """Note the sequences of all tables before a migration may rebuild these."""
+    """Record the sequences of all tables before a migration, which may rebuild tables."""
     connection = connections[using]
     _sequences_before[using] = _sqlite_sequences(connection) if connection.vendor == "sqlite" else {}
 

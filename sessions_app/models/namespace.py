@@ -13,7 +13,7 @@ class LimitedNamespace(models.Model):
         unique=True,
         help_text="It need not have sessions yet. Written exactly as sessions and directories have it.",
     )
-    # Not a relation: the tables are also those of test projects, which have no django.contrib.auth.
+    # Not a relation, because test projects may use the tables without django.contrib.auth.
     group_ids: models.JSONField[list[int], list[int]] = models.JSONField(
         "groups", default=list, help_text="Primary keys of groups."
     )

@@ -12,7 +12,7 @@ from sessions_app.text import in_days
 
 
 class CleanupPolicy(models.Model):
-    """Cleanups in order, the conditions on which they start, and the brakes that hold them."""
+    """An ordered list of cleanups, with conditions for starting them and safety limits."""
 
     name = models.CharField(max_length=100, unique=True)
     description = models.CharField(max_length=255, blank=True, default="", help_text="What it is for.")
@@ -75,7 +75,7 @@ class CleanupPolicy(models.Model):
             ),
         )
         indexes = (
-            # The policies that are due: asked each minute.
+            # The policies that are due, queried every minute.
             models.Index(fields=("next_run_at",), condition=Q(is_enabled=True), name="policy_due"),
         )
 
@@ -127,7 +127,7 @@ class CleanupStep(models.Model):
         return f"{self.position}. {self.get_criterion_display()}{age}"
 
     def criteria(self, *, max_age_days: float) -> Criteria:
-        """What it takes; ``max_age_days`` holds where the step names no age of its own."""
+        """Return the criteria of the step; ``max_age_days`` applies if the step has no age of its own."""
         age = max_age_days if self.max_age_days is None else self.max_age_days
         return Criteria(
             expired=self.criterion == self.Criterion.EXPIRED,
@@ -139,7 +139,7 @@ class CleanupStep(models.Model):
 
 
 class PolicyChange(models.Model):
-    """A line of the ledger: who changed a policy, and what it was before and after."""
+    """A change of a policy: who made it, and the policy before and after it."""
 
     class Action(models.TextChoices):
         ADDED = "added", "Added"

@@ -11,17 +11,17 @@ from sessions_app.models.policy import CleanupPolicy
 from sessions_app.session.criteria import Criteria
 
 HEARTBEAT_LIMIT = timedelta(minutes=2)
-"""A run at work that has not beaten its heart for so long is dead: a batch takes a second or two at most."""
+"""A run without a heartbeat for this time has stalled; a batch takes two seconds at most."""
 
 PLAN_LIMIT = timedelta(days=1)
-"""A plan that is older is not run: it is made again."""
+"""Maximum age of a plan. An older plan must be replanned."""
 
 
 class CleanupRun(models.Model):
-    """One cleanup: what was asked, by whom, what matched, and what went.
+    """One cleanup: its criteria, who started it, and which sessions matched and were removed.
 
-    Planned first, then run: the run takes what matched at ``as_of`` and was written before
-    ``sealed_at``, and nothing else.
+    A run is planned first. It removes only sessions that matched at ``as_of`` and have not changed since
+    ``sealed_at``.
     """
 
     class Trigger(models.TextChoices):
@@ -51,7 +51,7 @@ class CleanupRun(models.Model):
     as_of = models.DateTimeField(help_text="The instant at which the sessions are judged.")
     sealed_at = models.DateTimeField(help_text="What is written from this instant on is not taken.")
 
-    # The policy, the instant at which it was due, and the place of the step in it.
+    # The policy, the instant at which it was due, and the position of its step.
     policy = models.ForeignKey(
         CleanupPolicy, on_delete=models.PROTECT, null=True, related_name="runs", db_index=False
     )
@@ -64,7 +64,7 @@ class CleanupRun(models.Model):
     matched_pinned_count = models.BigIntegerField(
         default=0, help_text="Pinned sessions among the matched ones: only “all” takes them."
     )
-    # All of the scope, removed or not: before the run, and after it.
+    # All sessions in the scope, removed or not, before and after the run.
     before_count = models.BigIntegerField(null=True)
     before_bytes = models.BigIntegerField(null=True)
     after_count = models.BigIntegerField(null=True)
@@ -85,8 +85,8 @@ class CleanupRun(models.Model):
     closed_by = models.CharField(max_length=150, blank=True, default="")
     closed_at = models.DateTimeField(null=True)
 
-    # Where to go on: the id of the last session taken. Each resumption is an attempt of its own,
-    # and a batch of an earlier one commits no more.
+    # The id of the last processed session, from which the run is resumed. Each resumption is a new attempt,
+    # and batches of earlier attempts can no longer commit.
     position = models.BigIntegerField(default=0)
     attempt = models.IntegerField(default=0)
 
@@ -130,25 +130,25 @@ class CleanupRun(models.Model):
                 condition=Q(removed_count__gte=models.F("restored_count") + models.F("emptied_count")),
                 name="run_archive_not_negative",
             ),
-            # The steps of a sweep, each planned once, however often its task is delivered.
+            # Each step of a sweep is planned once, even if its task is delivered again.
             models.UniqueConstraint(
                 fields=("policy", "due_at", "step_position"),
                 condition=Q(policy__isnull=False),
                 name="run_once_a_step",
             ),
-            # Two runs of a policy are never at work at once.
+            # Only one run of a policy is running at a time.
             models.UniqueConstraint(
                 fields=("policy",), condition=Q(state="running"), name="run_one_of_a_policy"
             ),
         )
         indexes = (
-            # Finds the runs whose process died: few are running at any time.
+            # Stalled runs; few runs are running at any time.
             models.Index(
                 fields=("heartbeat_at",), condition=Q(state__in=("running", "undoing")), name="run_at_work"
             ),
-            # What waits for a person.
+            # Plans that need approval.
             models.Index(fields=("id",), condition=Q(state="held"), name="run_held"),
-            # What was freed in the last so many days: the chart of the storage report.
+            # The bytes freed in recent days, for the chart of the storage report.
             models.Index(fields=("planned_at", "id"), condition=Q(removed_count__gt=0), name="run_freed"),
         )
 
@@ -161,33 +161,33 @@ class CleanupRun(models.Model):
 
     @property
     def is_resumable(self) -> bool:
-        """Whether it can be run, or gone on with."""
+        """Whether the run can be started or resumed."""
         return self.state in self.RESUMABLE and self.undo_started_at is None
 
-    def is_dead(self, now: datetime) -> bool:
-        """Whether it is at work by its state, but its heart has stopped."""
-        is_at_work = self.state in (self.State.RUNNING, self.State.UNDOING)
-        return is_at_work and self.heartbeat_at is not None and self.heartbeat_at < now - HEARTBEAT_LIMIT
+    def is_stalled(self, now: datetime) -> bool:
+        """Check whether the run is running or being undone, but has no recent heartbeat."""
+        is_active = self.state in (self.State.RUNNING, self.State.UNDOING)
+        return is_active and self.heartbeat_at is not None and self.heartbeat_at < now - HEARTBEAT_LIMIT
 
     def is_outdated(self, now: datetime) -> bool:
-        """Whether it is a plan of over a day ago, which is made again and not run."""
+        """Check whether this is a plan over a day old, which must be replanned before it is run."""
         if self.criteria_json.get("has_vanished"):
-            # Its run looks for each file again, so its age does not matter.
+            # The run checks each file again, so the age of the plan does not matter.
             return False
         is_plan = self.state in (self.State.PLANNED, self.State.HELD) and self.attempt == 0
         return is_plan and self.planned_at < now - PLAN_LIMIT
 
     @property
     def is_undoable(self) -> bool:
-        """Whether the archive holds sessions of it that can come back, or an undo of it is to be ended."""
-        is_held = self.removed_count > self.restored_count + self.emptied_count
-        return self.state in self.ENDED and (is_held or self.undo_started_at is not None)
+        """Whether the archive holds sessions of the run, or its undo was interrupted."""
+        is_archived = self.removed_count > self.restored_count + self.emptied_count
+        return self.state in self.ENDED and (is_archived or self.undo_started_at is not None)
 
 
 class PlannedSessions(models.Model):
-    """The sessions of a plan by their ids, kept until its run has ended: so those that it skips have names.
+    """The ids of the sessions of a plan, kept until its run has ended, so that skipped sessions can be named.
 
-    Plans of more than ``LIMIT`` sessions have none, and only count what they skip.
+    Plans of more than ``LIMIT`` sessions have no list; their runs only count skipped sessions.
     """
 
     LIMIT = 100_000

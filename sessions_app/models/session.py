@@ -12,10 +12,10 @@ from sessions_app.session.problems import BEGINNING, Problem, problems_expressio
 
 
 class StoredSession(models.Model):
-    """A session as it is stored: its document, and the columns that are taken from it.
+    """A stored session: its document and the columns that are extracted from it.
 
-    The document is the truth; the columns exist so that the database can judge, search and sort.
-    Live and archived sessions have the same columns, so that one statement moves a batch.
+    The document is authoritative. The columns let the database evaluate, search and sort sessions. Live and
+    archived sessions have the same columns, so that one statement moves a batch.
     """
 
     namespace = models.CharField(max_length=NAMESPACE_LENGTH)
@@ -43,7 +43,7 @@ class StoredSession(models.Model):
     )
     added_at = models.DateTimeField("added", db_default=DatabaseClock(), editable=False)
     updated_at = ChangedAtField("changed", db_default=DatabaseClock(), editable=False)
-    # Its history, besides the instants above. A row of its own for each event would double the work of a run.
+    # The history of the session. A separate row for each event would double the work of a run.
     restored_at = models.DateTimeField(
         null=True, editable=False, help_text="When it last came back from the archive."
     )
@@ -57,16 +57,16 @@ class StoredSession(models.Model):
         "sessions_app.SessionDirectory", on_delete=models.PROTECT, null=True, blank=True, db_index=False
     )
     file_name = models.CharField(max_length=NAME_LENGTH, blank=True, default="")
-    # The file that was judged: any write, rename or change of mode gives it another ctime.
+    # Identify the evaluated version of the file. Each write, rename or change of mode changes the ctime.
     file_inode = models.BigIntegerField(null=True, blank=True)
     file_modified_ns = models.BigIntegerField(null=True, blank=True)
     file_changed_ns = models.BigIntegerField(null=True, blank=True)
-    # Restored with the file, so that its readers can still read it.
+    # Restored with the file, so that the same users can read it.
     file_mode = models.IntegerField(null=True, blank=True, help_text="Permission bits of the file.")
     file_owner = models.BigIntegerField(null=True, blank=True, help_text="User id of the file's owner.")
     file_group = models.BigIntegerField(null=True, blank=True, help_text="Group id of the file.")
 
-    # Last of the stored columns: SQLite reads through a long value to reach those behind it.
+    # The last stored columns, because SQLite must read through a long value to reach later columns.
     document = models.BinaryField(default=b"", help_text="The document's exact bytes.")
     last_good_document = models.BinaryField(
         null=True,
@@ -81,7 +81,7 @@ class StoredSession(models.Model):
         help_text="The broken rules, as a sum of their bits (sessions_app.problems.Problem).",
     )
     idle_since = models.GeneratedField(
-        # Expiry is then one range over one index, whatever makes a session count as expired.
+        # Makes expiry a single range of one index, including sessions without a readable age.
         expression=Case(
             When(
                 Q(is_corrupted=True) | Q(created_at=None) | Q(last_accessed=None),
@@ -107,7 +107,7 @@ class StoredSession(models.Model):
 
 
 class LastRun(models.Func):
-    """The run that a session came back from last, out of ``past_runs``; the same text as in the index."""
+    """The last run in ``past_runs``. The SQL must equal the expression of the index."""
 
     output_field = models.BigIntegerField()
 
@@ -119,23 +119,23 @@ class LastRun(models.Func):
 
 
 class RemovalRefused(TypeError):
-    """Something else than a cleanup was to delete sessions."""
+    """Raised when code other than a cleanup tries to delete sessions."""
 
     def __init__(self) -> None:
         super().__init__(
-            "Only a cleanup removes sessions: plan_cleanup and run_cleanup of sessions_app.cleanup."
+            "Only a cleanup removes sessions. Use plan_cleanup and run_cleanup of sessions_app.cleanup."
         )
 
 
 class SessionQuerySet(models.QuerySet["BrowserSession"]):
     def update(self, **kwargs: Any) -> int:
-        """Update the rows and date their change, which takes them out of every plan made before."""
+        """Update the rows and the time of their change, which excludes them from all existing plans."""
         return super().update(**{"updated_at": DatabaseClock(), **kwargs})
 
     update.alters_data = True  # type: ignore[attr-defined]
 
     def delete(self) -> Any:
-        """Refuse: what is not archived first could not be undone, and the ledger would not hold it."""
+        """Refuse, because a session that is not archived first cannot be restored."""
         raise RemovalRefused
 
     delete.alters_data = True  # type: ignore[attr-defined]
@@ -155,20 +155,20 @@ class BrowserSession(StoredSession):
             ("view_endpoint", "Can see the endpoints of sessions, which control their browsers"),
         )
         constraints = (
-            # Looks one up by its name; the list by namespace and name.
+            # Lookup by name; the list by namespace and name.
             models.UniqueConstraint(fields=("namespace", "name"), name="session_unique_name"),
             models.CheckConstraint(condition=Q(size_bytes__gte=0), name="session_size_not_negative"),
             models.CheckConstraint(condition=~Q(namespace=""), name="session_has_namespace"),
             models.CheckConstraint(condition=~Q(name=""), name="session_has_name"),
         )
-        # The list looks through many entries of an index, and at none of the table: so each that has its
-        # default order has the columns of its other filters too, and the size, by which it is sorted.
+        # The list scans many index entries without reading the table. So each index in its default order also
+        # contains the columns of its other filters, and the size.
         indexes = (
-            # The list's default order; expired(cutoff); filters by age.
+            # The default order of the list; expired(cutoff); filters by age.
             models.Index(
                 fields=("idle_since", "id", "problems", "is_pinned", "size_bytes"), name="session_idle"
             ),
-            # invalid(); the counts for each problem.
+            # invalid(); the number of sessions with each problem.
             models.Index(
                 fields=(
                     "idle_since",
@@ -202,13 +202,13 @@ class BrowserSession(StoredSession):
             ),
             # The largest sessions; the list by size.
             models.Index(fields=("size_bytes", "id"), name="session_size"),
-            # The search for names that begin with a text, whatever order the database gives to texts.
+            # The search for names by their beginning, independent of the collation.
             models.Index(fields=("name",), opclasses=("varchar_pattern_ops",), name="session_name"),
-            # The files that a sync knows of.
+            # The known files of a directory, for its sync.
             models.Index(
                 fields=("directory",), condition=Q(directory__isnull=False), name="session_directory"
             ),
-            # The sessions that came back and whose files are still to be written, of a folder and of a run.
+            # The restored sessions of a folder or of a run whose files have not been written yet.
             models.Index(
                 fields=("directory", "id"),
                 condition=Q(directory__isnull=False, file_changed_ns__isnull=True),
@@ -220,7 +220,7 @@ class BrowserSession(StoredSession):
                 condition=Q(directory__isnull=False, file_changed_ns__isnull=True),
                 name="session_owed_by_run",
             ),
-            # The pinned ones, and how many there are.
+            # Pinned sessions and their number.
             models.Index(
                 fields=("idle_since", "id", "problems", "namespace", "browser_type", "size_bytes"),
                 condition=Q(is_pinned=True),
@@ -229,9 +229,9 @@ class BrowserSession(StoredSession):
         )
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save the session; one that a cleanup has removed meanwhile raises ``DatabaseError``.
+        """Save the session; raise ``DatabaseError`` if a cleanup has removed it.
 
-        Django would insert the row that it does not find, and the session were live and archived.
+        By default Django would insert the missing row, and the session would be both live and archived.
         """
         has_to_exist = not self._state.adding and not kwargs.get("force_insert")
         super().save(*args, **{**kwargs, **({"force_update": True} if has_to_exist else {})})

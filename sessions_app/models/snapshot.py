@@ -7,7 +7,7 @@ from django.db import models
 
 
 class StorageSnapshot(models.Model):
-    """What was stored at an instant: the numbers of the charts, and of the screens of a large panel."""
+    """Storage figures at an instant, for the charts and for the pages of large installations."""
 
     taken_at = models.DateTimeField("taken", help_text="By the database's clock.")
     session_count = models.BigIntegerField()
@@ -29,10 +29,10 @@ class StorageSnapshot(models.Model):
 
     class Meta:
         ordering = ("-id",)
-        # Who may see the sessions may see their numbers.
+        # Permission to view sessions includes their totals.
         default_permissions = ()
         indexes = (
-            # Those of the last so many days: the charts.
+            # The snapshots of recent days, for the charts.
             models.Index(fields=("taken_at",), name="snapshot_taken"),
         )
 

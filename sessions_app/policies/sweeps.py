@@ -13,15 +13,15 @@ from django.conf import settings
 from sessions_app.cleanup import (
     CleanupInProgress,
     CleanupRefused,
+    busy_reason,
     close_cleanup,
     hold,
-    needs_number,
+    hold_reason,
     plan_cleanup,
+    requires_confirmation,
     run_cleanup,
     scope_totals,
     summary,
-    why_busy,
-    why_to_hold,
 )
 from sessions_app.deadline import Deadline
 from sessions_app.models import CleanupPolicy, CleanupRun, CleanupStep
@@ -107,8 +107,8 @@ def approval_reason(
     The safety limits of the policy apply to every sweep. A manual sweep also needs approval where a cleanup
     without a policy would ask for the number of sessions.
     """
-    reason = why_to_hold(run, policy, taken_count=removed_count)
-    if reason or not is_manual or not needs_number(run):
+    reason = hold_reason(run, policy, removed_count=removed_count)
+    if reason or not is_manual or not requires_confirmation(run):
         return reason
     scope = "" if run.before_count is None else f" of {run.before_count:,}"
     return (
@@ -248,7 +248,7 @@ def _is_over(run: CleanupRun) -> bool:
 
 def _refuse_concurrent(policy: CleanupPolicy) -> None:
     # The database refuses two open runs of a policy. Checking first avoids a useless plan.
-    if reason := why_busy(policy):
+    if reason := busy_reason(policy):
         raise CleanupInProgress(reason)
 
 
@@ -256,7 +256,7 @@ def _close_older_plans(policy: CleanupPolicy, due_at: datetime) -> None:
     for plan in CleanupRun.objects.filter(policy=policy, state=_State.HELD, due_at__lt=due_at):
         # Someone may be approving the plan right now.
         with suppress(CleanupInProgress):
-            close_cleanup(plan, because="A later sweep of the policy replaced it.")
+            close_cleanup(plan, reason="A later sweep of the policy replaced it.")
 
 
 def _log(result: SweepResult) -> None:

@@ -1,4 +1,4 @@
-"""The task queue in the database, on a disk that may be full."""
+"""Keeps the task queue in the database working on a full disk."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ logger = logging.getLogger(__name__)
 
 
 class DatabaseBroker(ORM):  # type: ignore[misc]  # django-q2 has no types
-    """Keep the queue working on a full disk, and log one line instead of a traceback for each try."""
+    """A queue in the database that logs one line, not a traceback, for each attempt on a full disk."""
 
     def enqueue(self, task: Any) -> Any:
-        """Queue a task; the caller reports the error where the disk has no room left at all."""
+        """Queue a task; if no room can be made, the caller reports the error."""
         return retry_with_room(super().enqueue)(task)
 
     def dequeue(self) -> Any:
-        """Fetch tasks; none while the disk is full, where django-q2 would end its process."""
+        """Fetch tasks; return None while the disk is full, because an error would end django-q2's process."""
         try:
             return retry_with_room(super().dequeue)()
         except Exception as error:
@@ -32,7 +32,7 @@ class DatabaseBroker(ORM):  # type: ignore[misc]  # django-q2 has no types
             return None
 
     def delete(self, task_id: Any) -> None:
-        """Forget a task that has ended; one that stays is delivered again, which tasks are made for."""
+        """Delete a finished task; if this fails, it is delivered again, which tasks are designed for."""
         try:
             retry_with_room(super().delete)(task_id)
         except Exception as error:
@@ -42,4 +42,4 @@ class DatabaseBroker(ORM):  # type: ignore[misc]  # django-q2 has no types
         if not (message := disk_full_message(error)):
             raise error
         make_room()
-        logger.error("The task queue stands still. %s", message)
+        logger.error("The task queue has stopped. %s", message)

@@ -1,4 +1,4 @@
-"""What may be said and asked of a CDP address. The address itself is a password: see ``Endpoint``."""
+"""Parses, checks and masks CDP addresses. An address must be protected like a password."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENDPOINT_SCHEMES = ("http", "https", "ws", "wss")
 
 @dataclass(frozen=True)
 class Endpoint:
-    """The parts of a CDP address that may be shown; the rest of it is a password."""
+    """The parts of a CDP address that may be shown. The rest must be protected like a password."""
 
     scheme: str
     host: str
@@ -24,7 +24,7 @@ class Endpoint:
 
     @classmethod
     def parse(cls, cdp_url: str) -> Self:
-        """Take the address apart; what cannot be read comes back empty, never as an error."""
+        """Parse an address; the parts of an invalid address are empty."""
         try:
             parts = urlsplit(cdp_url.strip())
             return cls(parts.scheme, parts.hostname or "", parts.port)
@@ -37,7 +37,7 @@ class Endpoint:
 
 
 def is_allowed_host(host: str, allowed_hosts: Iterable[str]) -> bool:
-    """Tell whether a host is one of the allowed names, addresses or networks."""
+    """Check whether a host is one of the allowed names, addresses or networks."""
     try:
         address = ip_address(host)
     except ValueError:
@@ -47,7 +47,7 @@ def is_allowed_host(host: str, allowed_hosts: Iterable[str]) -> bool:
 
 @lru_cache
 def _networks(allowed_hosts: tuple[str, ...]) -> list[IPv4Network | IPv6Network]:
-    """The networks among the allowed hosts: read once, for they are asked for each session of a list."""
+    """Return the networks among the allowed hosts; cached, because lists check each session."""
     networks = []
     for allowed in allowed_hosts:
         with suppress(ValueError):
@@ -55,15 +55,15 @@ def _networks(allowed_hosts: tuple[str, ...]) -> list[IPv4Network | IPv6Network]
     return networks
 
 
-# A slash, escaped as often as texts within texts are; without an end, rows of backslashes would take long.
+# A slash with any escaping of nested strings. The limit keeps long rows of backslashes from being slow.
 _SLASH = r"(?:\\{0,7}/|\\{1,7}u002[fF])"
 _USER = r"(?:[^\s/\"'\\]*@)?"
 _SOCKET_ADDRESS = re.compile(rf"(?i)(wss?:{_SLASH}{{2}}){_USER}([^\s/?#\"'\\]*)[^\s\"']*")
 _OTHER_USER = re.compile(rf"(?i)(https?:{_SLASH}{{2}})(?:[^\s/\"'\\]*@)")
 _DEVTOOLS_PATH = re.compile(rf"(?i)({_SLASH}devtools{_SLASH})[^\s\"']+")
-# Between the parts of an address, besides the slash.
+# Separators of the parts of an address, in addition to the slash.
 _SEPARATORS = "?=&#"
-# Possessive: given back letter by letter, a long name would be tried at each of its letters.
+# Possessive, because backtracking would try a long name at each of its letters.
 _VALUE = re.compile(r"([?&])([\w-]++)=[^\s&#\"'\\]+")
 _SECRET_NAME = re.compile(r"(?i)token|key|secret|passw|auth")
 
@@ -72,24 +72,23 @@ def _without_secret(found: re.Match[str]) -> str:
     return f"{found[1]}{found[2]}=…" if _SECRET_NAME.search(found[2]) else found[0]
 
 
-# Each pattern with texts in small letters of which it needs one: to look for those takes a tenth of the time,
-# and an import masks something of each document.
+# Each pattern is preceded by lower-case texts of which it needs one. Searching these takes a tenth of the
+# time, and an import masks a part of each document.
 _MASKS: tuple[tuple[tuple[str, ...], re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (("ws:", "wss:"), _SOCKET_ADDRESS, r"\1\2/…"),
     (("@",), _OTHER_USER, r"\1…@"),
     (("devtools",), _DEVTOOLS_PATH, r"\1…"),
     (("?", "&"), _VALUE, _without_secret),
 )
-# Shorter ones than any browser's secret would be found everywhere.
+# Shorter than the secret of any browser. Shorter parts would match in unrelated text.
 _SHORTEST_SECRET = 12
 
 
 def mask_endpoints(text: str, *, cdp_url: str = "") -> str:
-    """Hide in any text what would give control of a browser, and leave the host to be seen.
+    """Mask the parts of a text that give control of a browser, but keep the hosts visible.
 
     Args:
-        cdp_url: The endpoint of the session that the text is about: it and the secret at its end are
-            hidden wherever they stand, whatever they look like there.
+        cdp_url: The endpoint of the session that the text describes; its secret parts are masked everywhere.
     """
     for part in _secrets_in(cdp_url.strip()):
         if len(part) >= _SHORTEST_SECRET:
@@ -102,7 +101,7 @@ def mask_endpoints(text: str, *, cdp_url: str = "") -> str:
 
 
 def _secrets_in(cdp_url: str) -> list[str]:
-    """The address and the parts of it that stand behind scheme and host."""
+    """Return an address and its parts after the scheme and the host."""
     parts = cdp_url
     for separator in _SEPARATORS:
         if separator in parts:

@@ -1,4 +1,4 @@
-"""Who may read a file: its permission bits, owner and group, as they were read and as they are restored."""
+"""Reads and restores the access of a file: its permission bits, owner and group."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import stat
 from contextlib import suppress
 from typing import NamedTuple, Self
 
-# The sticky and setuid bits mean nothing for a document.
+# The sticky and setuid bits have no meaning for a document.
 PERMISSION_BITS = stat.S_ISGID | stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -23,20 +23,20 @@ class FileAccess(NamedTuple):
         return cls(status.st_mode & PERMISSION_BITS, status.st_uid, status.st_gid)
 
     def losses(self, now: FileAccess) -> list[str]:
-        """Name what a file that had this access has lost: ``mode``, ``owner`` and ``group``."""
+        """Return which of ``mode``, ``owner`` and ``group`` differ from the access that a file has now."""
         return [name for name in self._fields if getattr(self, name) != getattr(now, name)]
 
 
 def restore_access(fd: int, wanted: FileAccess) -> None:
-    """Give a new file the access of the file whose place it takes, as far as this process may.
+    """Restore the access of a file, as far as this process is permitted.
 
-    Only root can give a file to another owner, and only a member of a group can give it to that group. Some
-    file systems have neither. The file is used all the same: a document that only the panel can read is
-    better than none, and the caller compares what it has got (``FileAccess.losses``).
+    Only root can change the owner of a file, and only members of a group can assign it to that group. Some
+    file systems have neither. The file is kept in any case, because a document that only the panel can read
+    is better than none, and the caller checks the result (``FileAccess.losses``).
 
-    Nobody gets more than before. Where the group cannot be restored, the permissions of the group and of
-    all others are reduced to what both had: the new group may hold other people, and the members of the old
-    group now count as others.
+    No user gets more access than before. If the group cannot be restored, the permissions of the group and of
+    others are reduced to those that both had: the new group may have other members, and the members of the
+    old group now count as others.
     """
     now = FileAccess.of(os.fstat(fd))
     if wanted[1:] != now[1:]:
@@ -47,10 +47,10 @@ def restore_access(fd: int, wanted: FileAccess) -> None:
         shared = (mode >> 3) & mode & stat.S_IRWXO
         mode = mode & stat.S_IRWXU | shared << 3 | shared
     if now.owner != wanted.owner:
-        # The panel, the owner now, has to read its own file; it has the document anyway.
+        # The panel now owns the file and must be able to read it. It has the document in any case.
         mode |= stat.S_IRUSR
     if mode != now.mode:
-        # After the change of owner, which clears bits. Not subject to the umask.
+        # After the change of owner, which clears bits. The umask does not apply.
         with suppress(OSError):
             os.fchmod(fd, mode)
 

@@ -1,4 +1,4 @@
-"""What is known of a file: which state of it was read, and who may read it."""
+"""The facts of a file that are stored with its session: its stamp and its access."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ INODE_MASK = (1 << 63) - 1  # what a signed 64-bit column holds
 
 
 class FileStamp(NamedTuple):
-    """Tells one state of a file from any other: a write, a rename or a copy has another stamp."""
+    """Identifies a version of a file; each write, rename or copy changes the stamp."""
 
     inode: int
     size_bytes: int
@@ -24,17 +24,17 @@ class FileStamp(NamedTuple):
         return cls(*stamp_values(status))
 
     def is_same_content(self, other: FileStamp) -> bool:
-        """Compare all but the ctime, which our own renaming changes."""
+        """Compare all values except the ctime, which the panel's own renaming changes."""
         return self[:3] == other[:3]
 
 
 def stamp_values(status: os.stat_result) -> tuple[int, int, int, int]:
-    """The values of a stamp, bare: for the one loop that takes a million."""
+    """Return the values of a stamp as a plain tuple, which is faster in the loop over a million files."""
     return (status.st_ino & INODE_MASK, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 class FileFacts(NamedTuple):
-    """What the columns of a session hold of its file: the stamp, flat, and then who may read it."""
+    """The file columns of a session: the values of its stamp, then those of its access."""
 
     inode: int
     size_bytes: int
@@ -57,7 +57,7 @@ class FileFacts(NamedTuple):
         return FileAccess(*self[4:])
 
     def as_columns(self) -> dict[str, int]:
-        """The values of a session's columns, but for its size, which is that of the document."""
+        """Return the values of a session's file columns; its size is set with the document."""
         return {
             "file_inode": self.inode,
             "file_modified_ns": self.modified_ns,
@@ -88,14 +88,14 @@ class Mirrored(Protocol):
 
 
 def access_of(session: Mirrored) -> FileAccess | None:
-    """Return who may read the file of a mirrored session; None where that was never read."""
+    """Return the access of the file of a mirrored session; None if it was never read."""
     if session.file_mode is None or session.file_owner is None or session.file_group is None:
         return None
     return FileAccess(session.file_mode, session.file_owner, session.file_group)
 
 
 def stamp_of(session: Mirrored) -> FileStamp | None:
-    """The state of the file that a mirrored session was read from; None where it has none."""
+    """Return the stamp of the file that a mirrored session was read from; None if it has no file."""
     if session.file_inode is None or session.file_modified_ns is None or session.file_changed_ns is None:
         return None
     return FileStamp(

@@ -1,10 +1,11 @@
-"""Asks the operating system whether any process has a file open for writing.
+"""Checks whether any process has a file open for writing.
 
-Linux refuses a read lease on such a file. A lease is taken and given back at once: a writer that opens the
-file in between waits until it is given back, so a lease is never held over a read.
+Linux refuses a read lease on such a file. The lease is released at once, because a writer that opens the file
+waits for its release. So a lease is never held during a read.
 
-macOS has no leases. ``proc_listpidspath`` and ``lsof`` see the processes of one user only, cost milliseconds
-for each file, and miss a process that opens the file during the search, so there the answer is "unknown".
+macOS has no leases. ``proc_listpidspath`` and ``lsof`` only see the processes of one user, take
+milliseconds for each file, and miss a process that opens the file during the search, so the result there is
+"unknown".
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ _F_SETLEASE = 1024
 _F_RDLCK = 0
 _F_UNLCK = 2
 
-# File systems whose writers are all processes of this machine, by the numbers in the statfs(2) manual. On any
-# other a writer may sit on another machine, and NFS and SMB refuse leases for reasons of their own.
+# File systems that only processes of this machine write, by the numbers in the statfs(2) manual. Files on
+# others may be written by another machine, and NFS and SMB refuse leases for other reasons.
 _LOCAL_FILE_SYSTEMS = frozenset(
     {
         0xEF53,  # ext2, ext3, ext4
@@ -42,8 +43,7 @@ _LOCAL_FILE_SYSTEMS = frozenset(
 )
 
 if sys.platform == "linux":
-    # PyDLL keeps the interpreter lock. Between the two calls no other thread of this process can run, whose
-    # work a waiting writer would have to wait for as well.
+    # PyDLL keeps the interpreter lock, so that no other thread prolongs the wait of a writer.
     _libc = ctypes.PyDLL(None, use_errno=True)
     _fcntl: Callable[[int, int, int], int] | None = _libc.fcntl
 else:
@@ -51,15 +51,14 @@ else:
 
 
 def is_open_for_writing(fd: int) -> bool | None:
-    """Report whether any process, this one included, has a file open for writing.
+    """Check whether any process, including this one, has a file open for writing.
 
     A process that opens the file for writing with O_NONBLOCK during the microsecond of the call gets
     EWOULDBLOCK; any other writer waits that long.
 
     Args:
         fd: A descriptor of a regular file, open for reading only.
-    Returns: None where the system does not know: not on Linux, a file of another user, or a file system
-        without leases.
+    Returns: None if unknown: not on Linux, for files of other users, and on file systems without leases.
     """
     if _fcntl is None:
         return None
@@ -74,7 +73,7 @@ def is_open_for_writing(fd: int) -> bool | None:
         if _fcntl(fd, _F_SETLEASE, _F_RDLCK) != 0:
             refusal = ctypes.get_errno()
     finally:
-        # Also where a signal handler raised after the lease was taken.
+        # Release the lease even if a signal handler raises an exception.
         _fcntl(fd, _F_SETLEASE, _F_UNLCK)
     if refusal == 0:
         return False
@@ -82,7 +81,7 @@ def is_open_for_writing(fd: int) -> bool | None:
 
 
 def knows_all_writers(fd: int) -> bool:
-    """Report whether this machine sees every writer of the files in a folder.
+    """Check whether this machine sees every writer of the files in a folder.
 
     Args:
         fd: A descriptor of the folder.
@@ -91,7 +90,7 @@ def knows_all_writers(fd: int) -> bool:
 
 
 def _file_system_type(fd: int) -> int | None:
-    # struct statfs is at most 120 bytes long and begins with the type, a word of the machine's size.
+    # struct statfs has at most 120 bytes and begins with the type, which has the size of a machine word.
     buffer = (ctypes.c_long * 32)()
     if _libc.fstatfs(fd, ctypes.byref(buffer)) != 0:
         return None

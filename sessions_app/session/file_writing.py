@@ -1,9 +1,9 @@
-"""Puts a new document into an open folder, whole or not at all, and never over another file.
+"""Writes new documents to an open folder, completely or not at all, without replacing another file.
 
-A hard link does this at once: the document is written under a name of its own, and the link fails where a
-file has the name. Some file systems have no hard links (vfat, many SMB and some NFS mounts). There the
-document is written under its own name, opened with ``O_EXCL``, and a crash can leave the first part of it.
-``complete_half`` finishes such a file.
+A hard link is atomic: the document is written under a temporary name, and the link fails if a file has its
+final name. Some file systems have no hard links (vfat, many SMB and some NFS mounts). There the document is
+written under its final name, opened with ``O_EXCL``, and a crash can leave its first part.
+``complete_half`` completes such a file.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from sessions_app.session.file_access import FileAccess, restore_access
 
 TEMPORARY_PREFIX = ".writing-"
 _STILL_AFTER_NS = 10 * 1_000_000_000
-_F_SETSIG = 10  # of Linux; the fcntl module has no name for it before Python 3.13
+_F_SETSIG = 10  # Linux only; fcntl.F_SETSIG is new in Python 3.13
 
 
 def write_temporary(folder: int, data: bytes, access: FileAccess | None = None) -> str:
-    """Write a document under a temporary name, which is returned."""
+    """Write a document under a temporary name and return the name."""
     name = f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     fd = os.open(name, flags, 0o600, dir_fd=folder)
@@ -40,24 +40,24 @@ def write_temporary(folder: int, data: bytes, access: FileAccess | None = None) 
 
 
 def create_file(folder: int, name: str, data: bytes, access: FileAccess | None) -> None:
-    """Write a document where no file is.
+    """Write a new file.
 
-    Raises: FileExistsError: a file has the name; OSError: nothing can be written, and nothing is left.
+    Raises: FileExistsError: a file has the name. OSError: the file cannot be written; no part of it remains.
     """
     temporary = write_temporary(folder, data, access)
     try:
-        # link, unlike rename, never replaces.
+        # Unlike rename, link never replaces a file.
         os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     except FileExistsError:
         raise
     except OSError:
-        # No links here: EPERM on vfat, EOPNOTSUPP, ENOSYS, EMLINK, EACCES, … elsewhere. Whatever is the
-        # reason, the other way finds out for itself whether the folder can be written to.
+        # Without hard links the error is EPERM on vfat, and EOPNOTSUPP, ENOSYS, EMLINK or EACCES elsewhere.
+        # If the folder is not writable, the fallback fails as well.
         has_link = False
     else:
         has_link = True
     finally:
-        # Before the other way, which may need the room.
+        # Unlink before the fallback, which may need the space.
         os.unlink(temporary, dir_fd=folder)
     if not has_link:
         _create_exclusively(folder, name, data, access)
@@ -68,7 +68,7 @@ def _create_exclusively(folder: int, name: str, data: bytes, access: FileAccess 
     try:
         _fill(fd, data, 0, access)
     except BaseException:
-        # A file that another process has put or written here in the meantime stays.
+        # Keep a file that another process has created or written in the meantime.
         with suppress(OSError):
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if os.path.samestat(status, os.fstat(fd)) and data.startswith(_content(fd, len(data))):
@@ -79,13 +79,13 @@ def _create_exclusively(folder: int, name: str, data: bytes, access: FileAccess 
 
 
 def complete_half(folder: int, name: str, data: bytes, access: FileAccess | None) -> bool:
-    """Complete a file that holds the first part of a document, and report whether it was such a file.
+    """Complete a file that contains the first part of a document; return whether it was such a file.
 
-    The rest is written into the same file. To replace the file would be simpler, but a process that opened
-    it just before would lose what it writes, and a file that was renamed into the place would be lost. While
-    the rest is written, no other process can open the file where the system has leases.
+    The rest is written to the same file. Replacing the file would be simpler, but would lose the writes of a
+    process that has just opened it, or a file that was just renamed to this name. On systems with leases, no
+    other process can open the file during the write.
 
-    Raises: BlockingIOError: another process has the file open, or may have. OSError: it cannot be written.
+    Raises: BlockingIOError: another process has, or may have, the file open. OSError: it cannot be written.
     """
     try:
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -106,17 +106,17 @@ def complete_half(folder: int, name: str, data: bytes, access: FileAccess | None
 
 
 def _fill(fd: int, data: bytes, position: int, access: FileAccess | None) -> None:
-    """Write a document from a position to its end, then restore its access, and wait for the disk."""
+    """Write a document from a position to its end, restore its access, and flush it to the disk."""
     while position < len(data):
         position += os.pwrite(fd, data[position:], position)
-    # Until the end, only its owner can read it.
+    # Until it is complete, only its owner can read the file.
     if access is not None:
         restore_access(fd, access)
     os.fsync(fd)
 
 
 def _content(fd: int, size_bytes: int) -> bytes:
-    """Read a file, but at most one byte over a size."""
+    """Read a file, but at most one byte more than a size."""
     data = b""
     while len(data) <= size_bytes and (more := os.pread(fd, size_bytes + 1 - len(data), len(data))):
         data += more
@@ -127,12 +127,12 @@ def _content(fd: int, size_bytes: int) -> bytes:
 def _exclusively(fd: int, folder: int) -> Iterator[None]:
     """Keep other processes from opening a file.
 
-    Linux grants a write lease only while nobody else has the file open, and lets others wait until the lease
-    is given back. Other systems, network file systems and files of other owners have no leases for us. There,
-    a file that has not changed for ten seconds, by the clock of its own file system, counts as a file that
-    nobody is writing.
+    Linux grants a write lease only if no other process has the file open, and other processes that open it
+    wait until the lease is released. Leases are not available on other systems, on network file systems and
+    for files of other owners. There, a file that has not changed for ten seconds, by the clock of its file
+    system, counts as closed.
 
-    Raises: BlockingIOError: another process has the file open, or may have.
+    Raises: BlockingIOError: another process has, or may have, the file open.
     """
     try:
         # The default signal of a lease, SIGIO, would end this process when another one opens the file.

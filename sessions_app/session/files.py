@@ -1,6 +1,6 @@
-"""The files of a session directory: found, read, written and removed, never half and never by mistake.
+"""Lists, reads and writes the files of a session directory.
 
-All of it works relative to an open folder, so a folder that is swapped meanwhile changes nothing.
+All functions work relative to an open folder, so replacing the folder at its path has no effect on them.
 """
 
 from __future__ import annotations
@@ -50,22 +50,22 @@ __all__ = [
 
 
 class SkippedFile(Exception):
-    """A file that is no document, or that cannot be read; the message says why."""
+    """A file that is not a document or cannot be read; the message completes a sentence about the file."""
 
 
 class BusyFile(SkippedFile):
-    """A file that another process may be writing right now: nothing is known of it yet."""
+    """A file that another process may be writing, so its content may be incomplete."""
 
-    def __init__(self, message: str = "is being written right now; the next sync tries again") -> None:
+    def __init__(self, message: str = "is being written; the next sync tries again") -> None:
         super().__init__(message)
 
 
 class FileContent(NamedTuple):
-    """What a file held at an instant at which no process was known to be writing to it.
+    """The content of a file at an instant at which no process was known to be writing it.
 
     Args:
-        is_closed: Off where the system does not show who has a file open: then the bytes are whole only if
-            the stamp stays the same for the settle time.
+        is_closed: Whether no process has the file open for writing. False if the operating system does not
+            show this; the content is then complete only if the stamp does not change for the settle time.
     """
 
     data: bytes
@@ -104,7 +104,7 @@ class SessionFolder:
         os.close(self._fd)
 
     def entries(self) -> Iterator[os.DirEntry[str]]:
-        """Give what may be documents (names ending in .json), of whatever type they are."""
+        """Yield the entries whose names end in .json, of any file type."""
         with os.scandir(self._fd) as entries:
             for entry in entries:
                 if entry.name.endswith(SUFFIX):
@@ -115,12 +115,12 @@ class SessionFolder:
                     self.temporary.append(entry.name)
 
     def names_aside(self) -> list[str]:
-        """Return the files that stand aside during their removal, or since a crash."""
+        """Return the names of files that were set aside for their removal, also those left by a crash."""
         with os.scandir(self._fd) as entries:
             return [entry.name for entry in entries if entry.name.startswith(ASIDE_PREFIX)]
 
     def remove_abandoned(self) -> None:
-        """Remove what killed writers have left: half of a document, and its endpoint perhaps."""
+        """Remove the incomplete documents of killed writers, which may contain endpoints."""
         for name in self.temporary:
             with suppress(OSError):
                 if time.time() - self._status(name).st_mtime > _ABANDONED_AFTER_SECONDS:
@@ -130,9 +130,9 @@ class SessionFolder:
         """Read a whole document that no process has open for writing.
 
         Raises:
-            BusyFile: a process has it open for writing, or has just changed it.
-            SkippedFile: it is over-large, not a regular file, or not readable.
-            FileNotFoundError: it is gone.
+            BusyFile: a process has the file open for writing, or has just changed it.
+            SkippedFile: the file is too large, not a regular file, or not readable.
+            FileNotFoundError: the file is gone.
         """
         for _ in range(_READ_ATTEMPTS):
             fd = self._open(file_name)
@@ -141,7 +141,7 @@ class SessionFolder:
                 _check_is_document(before, max_bytes=max_bytes)
                 data = _read_all(fd, before.st_size)
                 is_written = is_open_for_writing(fd) if self._knows_writers else None
-                # After the lease: a process that opened and closed the file since has changed its times.
+                # After the lease, to detect a process that has opened and closed the file in between.
                 after = os.fstat(fd)
             finally:
                 os.close(fd)
@@ -152,12 +152,12 @@ class SessionFolder:
         raise BusyFile
 
     def write(self, file_name: str, data: bytes, *, access: FileAccess | None = None) -> FileFacts:
-        """Write a document so that a reader, or a crash, sees the old one or the new one whole.
+        """Write a document atomically: readers, or a crash, see either the old or the new document.
 
-        The mode, owner and group of the file that it replaces are kept, as far as that is permitted.
+        The mode, owner and group of a replaced file are kept, as far as permitted.
 
         Args:
-            access: What the file gets where it replaces none.
+            access: The mode, owner and group of a new file.
         """
         temporary = write_temporary(self._fd, data, self._access(file_name) or access)
         try:
@@ -175,13 +175,15 @@ class SessionFolder:
         return None
 
     def create(self, file_name: str, data: bytes, *, access: FileAccess | None = None) -> FileFacts | None:
-        """Write a document where no file is, or where the same bytes, or the first of them, lie already.
+        """Write a document without replacing another file.
+
+        An existing file with the same bytes is kept, and one that contains their beginning is completed.
 
         Args:
-            access: The mode, owner and group that the file gets, as far as that is permitted.
-        Returns: The facts of the file, or None where another file is in the place; it is left alone.
+            access: The mode, owner and group of the file, as far as permitted.
+        Returns: The facts of the file, or None if another file has the name.
         Raises:
-            BusyFile: another process may be writing the file that is in the place.
+            BusyFile: another process may be writing the existing file.
             OSError: the folder cannot be written to.
         """
         try:
@@ -191,7 +193,7 @@ class SessionFolder:
             if found is None or found.data == data:
                 return found and found.facts
             try:
-                # Complete only what a crash of ours may have left.
+                # Complete only a file that a crash of the panel may have left.
                 if not data.startswith(found.data) or not complete_half(self._fd, file_name, data, access):
                     return None
             except BlockingIOError as error:
@@ -201,7 +203,7 @@ class SessionFolder:
         return found.facts if found and found.data == data else None
 
     def _read_at_most(self, file_name: str, data: bytes) -> FileContent | None:
-        """Read a file that is not longer than some bytes; None where there is no such document."""
+        """Read a file that is at most as long as ``data``; return None if there is no such document."""
         try:
             return self.read(file_name, max_bytes=len(data))
         except BusyFile:
@@ -210,7 +212,7 @@ class SessionFolder:
             return None
 
     def holds(self, file_name: str, data: bytes) -> bool:
-        """Check whether the file has just these bytes."""
+        """Check whether the file contains exactly these bytes."""
         try:
             return self.read(file_name, max_bytes=len(data)).data == data
         except (SkippedFile, FileNotFoundError):
@@ -218,15 +220,15 @@ class SessionFolder:
 
     @property
     def fd(self) -> int:
-        """Descriptor of the folder, for the calls that take ``dir_fd``."""
+        """The descriptor of the folder, for calls that take ``dir_fd``."""
         return self._fd
 
     def stamp(self, file_name: str) -> FileStamp:
-        """Return the stamp of a file as it is now. Raises: FileNotFoundError: it is gone."""
+        """Return the current stamp of a file. Raises: FileNotFoundError: the file is gone."""
         return FileStamp.of(self._status(file_name))
 
     def holds_inode(self, file_name: str, inode: int | None, modified_ns: int | None) -> bool:
-        """Check whether the file is the one with this inode, not modified since."""
+        """Check whether the file has this inode and modification time."""
         try:
             status = self._status(file_name)
         except OSError:
@@ -250,7 +252,7 @@ class SessionFolder:
         return os.stat(file_name, dir_fd=self._fd, follow_symlinks=False)
 
     def _open(self, file_name: str) -> int:
-        # NONBLOCK: a pipe that somebody named x.json must not hang the sync.
+        # O_NONBLOCK, because opening a named pipe called x.json must not block the sync.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             return os.open(file_name, flags, dir_fd=self._fd)
@@ -263,26 +265,24 @@ class SessionFolder:
 
 
 def _check_is_document(status: os.stat_result, *, max_bytes: int) -> None:
-    """Refuse what is no document by its type or size.
+    """Check the type and size of a file.
 
-    Raises: SkippedFile: with the reason.
+    Raises: SkippedFile: the file is not a document; the message gives the reason.
     """
     if stat.S_ISREG(status.st_mode):
         if status.st_size > max_bytes:
-            raise SkippedFile(
-                f"is over-large: {status.st_size:,} bytes, the limit is {max_bytes:,} "
-                "(RAPTOR_MAX_DOCUMENT_BYTES)"
-            )
+            limit = f"{max_bytes:,} (RAPTOR_MAX_DOCUMENT_BYTES)"
+            raise SkippedFile(f"is too large: {status.st_size:,} bytes, the limit is {limit}")
     elif stat.S_ISLNK(status.st_mode):
         raise SkippedFile("is a symbolic link")
     elif stat.S_ISDIR(status.st_mode):
-        raise SkippedFile("is a sub-folder")
+        raise SkippedFile("is a folder")
     else:
         raise SkippedFile("is not a regular file")
 
 
 def _read_all(fd: int, size_bytes: int) -> bytes:
-    """Read to the end, but never more than one byte over the size that the file had."""
+    """Read a file to its end, but at most one byte more than its size."""
     data = os.read(fd, size_bytes + 1)
     while len(data) <= size_bytes and (more := os.read(fd, size_bytes + 1 - len(data))):
         data += more
@@ -290,7 +290,7 @@ def _read_all(fd: int, size_bytes: int) -> bytes:
 
 
 def rename_aside(path: str, old_id: int, new_id: int) -> None:
-    """Rename the files that stand aside for a session after the session got a new id."""
+    """Rename the files that were set aside for a session after the session got a new id."""
     old, new = f"{ASIDE_PREFIX}{old_id}", f"{ASIDE_PREFIX}{new_id}"
     with suppress(FileNotFoundError):
         for name in os.listdir(path):  # noqa: PTH208

@@ -8,8 +8,8 @@ import stat
 from pathlib import Path
 
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
-# O_PATH needs no permission to read the folders on the way. Elsewhere O_NOFOLLOW_ANY makes the walk needless.
-_ON_THE_WAY = _FOLDER | getattr(os, "O_PATH", os.O_RDONLY)
+# O_PATH needs no permission to read the parent folders. On macOS O_NOFOLLOW_ANY replaces this walk.
+_PARENT_FLAGS = _FOLDER | getattr(os, "O_PATH", os.O_RDONLY)
 
 
 class LinkInPath(OSError):
@@ -38,12 +38,12 @@ def open_without_links(path: Path) -> int:
 
 
 def _walk(parts: tuple[str, ...]) -> int:
-    """Open component after component, each relative to the one before."""
-    fd = os.open(parts[0], _ON_THE_WAY if len(parts) > 1 else os.O_RDONLY | _FOLDER)
+    """Open each component relative to the previous one."""
+    fd = os.open(parts[0], _PARENT_FLAGS if len(parts) > 1 else os.O_RDONLY | _FOLDER)
     for number, part in enumerate(parts[1:], 1):
         is_last = number == len(parts) - 1
         try:
-            following = os.open(part, os.O_RDONLY | _FOLDER if is_last else _ON_THE_WAY, dir_fd=fd)
+            following = os.open(part, os.O_RDONLY | _FOLDER if is_last else _PARENT_FLAGS, dir_fd=fd)
         finally:
             os.close(fd)
         fd = following

@@ -1,14 +1,14 @@
-"""Names that look like other names, made distinguishable.
+"""Makes names that look alike distinguishable.
 
-“é” can be one character or an “e” with a combining accent, and some characters cannot be seen at all. A file
-system can hold all of these names beside each other.
+“é” can be one character or an “e” with a combining accent, and some characters are invisible. A folder can
+contain files with all of these names.
 """
 
 from __future__ import annotations
 
 import unicodedata
 
-# Invisible, though their categories are those of letters and marks: fillers, joiners and variation selectors.
+# Invisible characters in the categories of letters and marks: fillers, joiners and variation selectors.
 _BLANK_RANGES = (
     (0x034F, 0x034F),
     (0x115F, 0x1160),
@@ -24,13 +24,13 @@ _BLANK_CATEGORIES = frozenset(("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"))
 
 
 def reveal(name: str) -> str:
-    """Return a name with escapes for what cannot be seen or told apart; blank if there is nothing."""
+    """Return a name with escapes for invisible and ambiguous characters; blank if it has none."""
     if name.isascii() and name.isprintable():
         return ""
     is_decomposed = not unicodedata.is_normalized("NFC", name)
     escaped = "".join(_escape(c) if _is_deceptive(c, is_decomposed) else c for c in name)
     if is_decomposed and escaped == name:
-        # Parts that join without a combining mark, as Hangul letters do.
+        # Some characters, such as Hangul letters, combine without a combining mark.
         escaped = "".join(c if c.isascii() else _escape(c) for c in name)
     return escaped if escaped != name else ""
 

@@ -1,7 +1,7 @@
-"""Removes a file only if it holds the bytes that the archive holds; any other bytes stay visible.
+"""Removes a file only if it contains the archived bytes; a file with other bytes stays visible.
 
-Another process may write to a file, or put a new one in its place, between a look and an unlink. So a file
-is renamed aside first. No program knows it by its new name; only then is it read and compared.
+Another process may write or replace a file between a check and its removal. So the file is first set aside
+under a name that no other program knows, and then read and compared.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from sessions_app.session.files import ASIDE_PREFIX, SUFFIX, FileStamp, SessionF
 
 _RENAME_NOREPLACE = 1
 _NAME_BYTES = 200
-"""Longest part of a name that is kept in the name of recovered bytes; file systems allow 255 bytes in all."""
+"""Maximum bytes of the original name in the name of a recovered file; file systems allow 255 in all."""
 
 _OWN_NAME = re.compile(re.escape(ASIDE_PREFIX) + r"([0-9]{1,18})(?:-[0-9a-f]+)?")
 
-# The file system has no hard links, no more of them for this file, or the kernel protects files of others.
+# There are no hard links, the file has too many of them, or the kernel protects files of other users.
 _CANNOT_LINK = frozenset(
     {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 )
@@ -37,13 +37,13 @@ if sys.platform == "linux":
 
 
 class Outcome(NamedTuple):
-    """What became of a file.
+    """The result of a removal.
 
     Args:
-        is_gone: No file has the name any more.
-        is_aside: It waits under its hidden name for the next sync, because the system does not show whether
-            a process still writes to it.
-        recovered_as: New name of bytes that were not the expected ones, where a newer file has the old name.
+        is_gone: No file has the original name.
+        is_aside: The file keeps its hidden name until the next sync, because the system does not show
+            whether a process is still writing it.
+        recovered_as: New name of a file with other bytes, if a newer file has the original name.
     """
 
     is_gone: bool
@@ -54,38 +54,37 @@ class Outcome(NamedTuple):
 def remove(
     folder: SessionFolder, file_name: str, stamp: FileStamp, document: bytes, *, owner_id: int
 ) -> Outcome:
-    """Remove the file that the stamp was taken of, if it holds a document and no process writes to it.
+    """Remove the file with this stamp if it contains the document and no process is writing it.
 
     Args:
-        owner_id: Names the file while it is aside, so that ``settle`` can finish what a crash interrupted.
-    Raises: OSError: the folder does not permit it.
+        owner_id: Session id in the name of the file while it is set aside, so that ``settle`` can resume.
+    Raises: OSError: the folder does not permit the removal.
     """
     if not folder.is_unchanged(file_name, stamp):
         return Outcome(not folder.has(file_name))
-    # Unique: a rename must not replace what an earlier crash has left aside.
+    # Use a unique name, because the rename must not replace a file that an earlier crash has left.
     aside = f"{ASIDE_PREFIX}{owner_id}-{secrets.token_hex(4)}"
     try:
         os.rename(file_name, aside, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
     except FileNotFoundError:
         return Outcome(is_gone=True)
-    return settle(folder, aside, file_name, document, is_still=settings.RAPTOR_SETTLE_SECONDS == 0)
+    return settle(folder, aside, file_name, document, is_settled=settings.RAPTOR_SETTLE_SECONDS == 0)
 
 
 def settle(
-    folder: SessionFolder, aside: str, file_name: str, document: bytes | None, *, is_still: bool
+    folder: SessionFolder, aside: str, file_name: str, document: bytes | None, *, is_settled: bool
 ) -> Outcome:
-    """Finish the removal of a file that stands aside: unlink it, or make it visible again.
+    """Finish the removal of a file that was set aside: unlink it, or make it visible again.
 
     Args:
-        file_name: Where it was; blank where that is not known any more.
-        document: The bytes that are stored elsewhere; None where nothing is.
-        is_still: Whether the file has not changed for the settle time, for systems that do not show who
-            writes to it.
-    Raises: OSError: the folder does not permit it.
+        file_name: The original name; blank if unknown.
+        document: The stored bytes of the session; None if none are stored.
+        is_settled: Whether the file has not changed for the settle time; used if open files are unknown.
+    Raises: OSError: the folder does not permit the removal.
     """
     try:
         if document is not None and (is_closed := _holds(folder, aside, document)) is not None:
-            if not is_closed and not is_still:
+            if not is_closed and not is_settled:
                 return Outcome(is_gone=True, is_aside=True)
             os.unlink(aside, dir_fd=folder.fd)
             return Outcome(is_gone=True)
@@ -96,15 +95,15 @@ def settle(
 
 
 def owner_id_of(aside: str) -> int | None:
-    """Return the session whose file stands aside under a name; None where the name is not one of ours."""
+    """Return the session id in the name of a file that was set aside; None for other names."""
     match = _OWN_NAME.fullmatch(aside)
     return int(match[1]) if match else None
 
 
 def _holds(folder: SessionFolder, name: str, document: bytes) -> bool | None:
-    """Report whether a file that holds a document is known to be closed; None where it holds other bytes.
+    """Return whether a file with the bytes of a document is known to be closed; None if it has other bytes.
 
-    Raises: FileNotFoundError: it is gone.
+    Raises: FileNotFoundError: the file is gone.
     """
     try:
         content = folder.read(name, max_bytes=len(document))
@@ -127,7 +126,7 @@ def _make_visible(folder: SessionFolder, aside: str, file_name: str) -> Outcome:
 
 
 def _is_same(folder: SessionFolder, aside: str, file_name: str) -> bool:
-    """Report whether two names have one file, or two closed files with the same bytes."""
+    """Check whether two names refer to one file, or to two closed files with the same bytes."""
     with suppress(FileNotFoundError, SkippedFile):
         if folder.stamp(aside).inode == folder.stamp(file_name).inode:
             return True
@@ -137,12 +136,12 @@ def _is_same(folder: SessionFolder, aside: str, file_name: str) -> bool:
 
 
 def _move_to_free_name(folder: SessionFolder, aside: str, file_name: str) -> bool:
-    """Give a file a name that no file has, and never copy it: a process may still write to it.
+    """Move a file to an unused name, without copying it, because a process may still be writing it.
 
-    Returns: False where another file has the name.
+    Returns: False if another file has the name.
     """
     try:
-        # A link, unlike a rename, never replaces.
+        # Unlike rename, link never replaces a file.
         os.link(aside, file_name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd, follow_symlinks=False)
     except FileExistsError:
         return False
@@ -164,8 +163,8 @@ def _rename_to_free_name(folder: SessionFolder, aside: str, file_name: str) -> b
             return True
         if ctypes.get_errno() == errno.EEXIST:
             return False
-    # Neither hard links nor such a rename, as on old SMB shares and macOS: nothing closes the gap between the
-    # look and the rename.
+    # Old SMB shares and macOS have neither hard links nor this rename. A file that is created between the
+    # check and the rename is replaced.
     if folder.has(file_name):
         return False
     os.rename(aside, file_name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)

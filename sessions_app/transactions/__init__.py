@@ -1,4 +1,4 @@
-"""Transactions that need not wait for the disk, and the repetition of those that a busy database refused."""
+"""Relaxes the durability of repeatable transactions, and retries transactions on a busy database."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _T = TypeVar("_T")
 
 RETRY_SECONDS = 30.0
 FIRST_PAUSE_SECONDS = 0.02
-LONGEST_PAUSE_SECONDS = 2.0
-MOST_ATTEMPTS = 50
+MAX_PAUSE_SECONDS = 2.0
+MAX_ATTEMPTS = 50
 
 _BUSY_ON_SQLITE = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _BUSY_ON_POSTGRESQL = {
@@ -44,30 +44,30 @@ def is_busy(error: Exception) -> bool:
 def retry_when_busy(
     work: Callable[[], _T], *, deadline: Deadline | None = None, seconds: float | None = None
 ) -> _T:
-    """Do work, and repeat it while the database is busy with other writers.
+    """Call a function, and repeat the call while the database is busy with other writers.
 
-    Inside the caller's transaction nothing is repeated, because the error ends all of that transaction.
+    Inside the caller's transaction nothing is repeated, because the error aborts that whole transaction.
 
     Args:
-        work: One transaction, or one statement. It computes everything anew each time, and changes
-            nothing outside the database before its commit.
-        deadline: After it no further attempt starts.
-        seconds: Time after which no further attempt starts; ``RETRY_SECONDS`` where not given.
+        work: Executes one transaction or one statement. It must not reuse results of an earlier call, nor
+            change anything outside the database before its commit.
+        deadline: Instant after which no further attempt starts.
+        seconds: Time after which no further attempt starts; ``RETRY_SECONDS`` by default.
     Raises: OperationalError: the database is still busy, or has failed for another reason.
     """
     if connection.in_atomic_block:
         return work()
     until = Deadline.after(RETRY_SECONDS if seconds is None else seconds)
     pause = FIRST_PAUSE_SECONDS
-    for attempt in range(1, MOST_ATTEMPTS):
+    for attempt in range(1, MAX_ATTEMPTS):
         try:
             return work()
         except OperationalError as error:
             if not is_busy(error) or until.has_passed or (deadline is not None and deadline.has_passed):
                 raise
-            logger.info("The database is busy; attempt %s is made in %.2f s.", attempt + 1, pause)
+            logger.info("The database is busy; attempt %s follows in %.2f s.", attempt + 1, pause)
         time.sleep(pause)
-        pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
+        pause = min(MAX_PAUSE_SECONDS, 2 * pause)
     return work()
 
 

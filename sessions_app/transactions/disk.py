@@ -1,6 +1,6 @@
-"""Recognizes the errors of a full disk, and writes the one message that people read about it.
+"""Recognizes errors caused by a full disk, and builds the message that is shown for them.
 
-Imports no Django at the top: the settings and the start of the panel use it before Django is set up.
+Django is not imported at the top, because this module is also used before Django is set up.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from pathlib import Path
 from typing import Any
 
 SQLITE_IOERR, SQLITE_FULL, SQLITE_CANTOPEN = 10, 13, 14
-"""Primary result codes; Python 3.11 gives the extended code, which holds them in its lower byte."""
+"""Primary result codes. Python 3.11 reports the extended code, whose low byte is the primary code."""
 
 POSTGRESQL_DISK_FULL = "53100"
 
 FULL_BELOW_BYTES = 1024 * 1024
 """SQLite reports some failed allocations as I/O errors (SQLITE_IOERR_SHMSIZE for the 32 kB of ``-shm``).
-They count as a full disk when less than this is free."""
+They count as a full disk if less than this is free."""
 
 _FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 
 
 class NoRoom(Exception):
-    """The database must not grow: the space that is left is for logins and for removing sessions."""
+    """The database must not grow: the remaining space is reserved for logins and for removing sessions."""
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Check whether a full disk caused an error, whatever has wrapped it."""
+    """Check whether a full disk caused an error, directly or through other exceptions."""
     return _cause_of_full_disk(error) is not None
 
 
 def disk_full_message(error: BaseException | None, *, folder: str | os.PathLike[str] = "") -> str:
-    """Return which disk is full and what to do about it; blank where the error has another cause.
+    """Return a message that names the full disk and the remedy; blank if the error has another cause.
 
     Args:
-        folder: The folder that was written to, for an error of a file that does not name it.
+        folder: The folder that was written to, for file errors that do not name it.
     """
     cause = _cause_of_full_disk(error)
     if cause is None:
@@ -63,14 +63,14 @@ def disk_full_message(error: BaseException | None, *, folder: str | os.PathLike[
 
 
 def reason(error: OSError) -> str:
-    """Return why an operation on a file failed, in words that fit into a sentence."""
+    """Return why an operation on a file failed, as part of a sentence."""
     return "the disk is full" if is_disk_full(error) else str(error.strerror or error)
 
 
 def free_bytes(folder: str | os.PathLike[str]) -> int | None:
-    """Return the bytes that are free for this user on the disk of a folder; None where it cannot be read.
+    """Return the bytes that are free for this user on the disk of a folder; None if this cannot be read.
 
-    A file system that has no inodes left has no room either.
+    A file system without free inodes has no room either.
     """
     try:
         status = os.statvfs(folder)
@@ -144,7 +144,7 @@ def _other_folder_message(folder: str | os.PathLike[str]) -> str:
 
 
 def _named_folder(error: OSError) -> str:
-    """Return the folder of the file that an error names with its whole path; blank where it does not."""
+    """Return the folder of the file that an error names by an absolute path; blank if it names none."""
     name = error.filename
     return os.path.dirname(name) if isinstance(name, str) and os.path.isabs(name) else ""  # noqa: PTH117, PTH120
 

@@ -1,4 +1,4 @@
-"""Finds the file system that a path lies on."""
+"""Determines the file system of a path."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 MOUNTS = Path("/proc/self/mountinfo")
 
-# Networks, and folders that a host machine shares with a virtual one.
+# Network file systems, and folders that a host shares with a virtual machine.
 _NETWORK_TYPE = re.compile(
     r"(?:(?:fuse|osxfuse|macfuse)\.)?"
     r"(?:9p|acfs|afpfs|afs|beegfs|ceph|cephfs|cifs|coda|davfs|gcsfuse|glusterfs|goofys|gpfs|juicefs|lustre|mfs"
@@ -22,7 +22,7 @@ _MACOS_LINE = re.compile(r"^.+? on (?P<point>/.*) \((?P<type>[^,)]+)")
 
 
 def file_system_of(path: Path) -> str:
-    """Return the type of the file system of a path, such as ``ext4``; blank where it is not reported."""
+    """Return the type of the file system of a path, such as ``ext4``; blank if it is unknown."""
     real = os.path.realpath(path)
     try:
         if MOUNTS.exists():
@@ -34,12 +34,12 @@ def file_system_of(path: Path) -> str:
 
 
 def is_network_type(kind: str) -> bool:
-    """Check whether SQLite's locks or its shared memory are unreliable on a type of file system."""
+    """Check whether SQLite's locks and shared memory are unreliable on this type of file system."""
     return _NETWORK_TYPE.fullmatch(kind) is not None
 
 
 def type_at(path: str, mounts: Iterator[tuple[str, str]]) -> str:
-    """Return the type at the longest mount point that holds a path; the last of equal ones counts."""
+    """Return the type at the longest mount point that contains a path; the last of equal ones counts."""
     found, longest = "", -1
     for point, kind in mounts:
         holds = path == point or path.startswith(point.rstrip("/") + "/")
@@ -55,7 +55,7 @@ def parse_mountinfo(text: str) -> Iterator[tuple[str, str]]:
         before, separator, after = line.partition(" - ")
         fields, kinds = before.split(" "), after.split(" ")
         if separator and len(fields) >= 6:
-            # Characters that separate are written in octal.
+            # Separators inside a field are escaped in octal.
             point = _ESCAPE.sub(lambda found: chr(int(found[1], 8)), fields[4])
             yield point, kinds[0]
 

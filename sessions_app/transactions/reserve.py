@@ -1,9 +1,8 @@
-"""Makes room for the database on a full disk, so that people can log in and clean up.
+"""Makes room for the database on a full disk, so that users can log in and clean up.
 
-A reserve file next to a SQLite database is given up at the first error of a full disk, and taken again by
+A reserve file next to a SQLite database is released at the first error of a full disk, and allocated again by
 ``tasks.tidy_up``. SQLite cannot delete without room for its write-ahead log, so without a reserve a full disk
-could not be emptied through the panel. On PostgreSQL there is no reserve: the disk that fills up is the
-server's, and a file of ours would be on another one.
+could not be emptied through the panel. PostgreSQL has no reserve: its disk may be on another machine.
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ _T = TypeVar("_T")
 
 RESERVE_NAME = "disk-reserve"
 SHARE_OF_FREE = 8
-"""The reserve takes at most one part in eight of what is free: it must not be what fills a small disk."""
+"""The reserve takes at most one eighth of the free space, so that it does not fill a small disk."""
 
-LEAST_BYTES = 1024 * 1024
-"""A login takes 0.1 MB; a smaller reserve would not let anybody work."""
+MIN_BYTES = 1024 * 1024
+"""Minimum size of the reserve. A login needs 0.1 MB; a smaller reserve would not be useful."""
 
 _WRITTEN_BYTES = 1024 * 1024
 
 
-def take_reserve() -> bool:
-    """Allocate the reserve file, as far as there is room for it; return whether there is one.
+def allocate_reserve() -> bool:
+    """Allocate the reserve file if there is room for it; return whether there is one.
 
-    Its size is ``RAPTOR_RESERVE_BYTES`` (0 switches it off), or less on a small disk. It grows when there is
-    more room later.
+    Its size is ``RAPTOR_RESERVE_BYTES`` (0 disables it), or less on a small disk. Later calls can enlarge
+    it.
     """
     folder = database_folder()
     free = None if folder is None else free_bytes(folder)
@@ -47,9 +46,9 @@ def take_reserve() -> bool:
     path = folder / RESERVE_NAME
     held = _size_of(path)
     size = min(_reserve_bytes(), (free + held) // SHARE_OF_FREE)
-    if held >= size or size < LEAST_BYTES:
+    if held >= size or size < MIN_BYTES:
         return held > 0
-    # Several processes may do this at once: each allocates the same blocks.
+    # Several processes may do this at the same time; they allocate the same blocks.
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         _allocate(fd, size)
@@ -63,10 +62,10 @@ def take_reserve() -> bool:
     return True
 
 
-def give_up_reserve() -> bool:
-    """Return the reserve's space to the disk; return whether this call did.
+def release_reserve() -> bool:
+    """Free the space of the reserve; return whether this call freed it.
 
-    The file stays, empty: cutting it works on a full disk, and several processes may do it at once.
+    The file is truncated, not deleted. This works on a full disk and in several processes at the same time.
     """
     folder = database_folder()
     if folder is None or not _size_of(folder / RESERVE_NAME):
@@ -74,18 +73,18 @@ def give_up_reserve() -> bool:
     try:
         os.truncate(folder / RESERVE_NAME, 0)
     except OSError as error:
-        logger.warning("The reserve in %s could not be given up: %s", folder, error.strerror)
+        logger.warning("The reserve in %s could not be released: %s", folder, error.strerror)
         return False
     logger.warning(
-        "The disk of %s is full: the reserve was given up, so that sessions can be removed.", folder
+        "The disk of %s is full: the reserve was released, so that sessions can be removed.", folder
     )
     return True
 
 
 def refuse_growth() -> None:
-    """Keep new sessions out while the reserve is given up: its space is for logins and for removing sessions.
+    """Refuse new sessions while the reserve is released: its space is for logins and removing sessions.
 
-    Raises: NoRoom: as a full disk.
+    Raises: NoRoom: treated like a full disk.
     """
     folder, size = database_folder(), _reserve_bytes()
     if folder is None or not size:
@@ -96,9 +95,9 @@ def refuse_growth() -> None:
 
 
 def make_room() -> bool:
-    """Give up the reserve and return the space of the write-ahead log to the disk.
+    """Free the space of the reserve and of the write-ahead log.
 
-    Within a transaction only the reserve is given up.
+    Inside a transaction only the reserve is released.
 
     Returns: Whether trying again may succeed.
     """
@@ -106,14 +105,14 @@ def make_room() -> bool:
 
     if connection.vendor != "sqlite":
         return False
-    had_reserve = give_up_reserve()
+    had_reserve = release_reserve()
     return not connection.in_atomic_block and (truncate_log() or had_reserve)
 
 
 def truncate_log() -> bool:
-    """Copy SQLite's write-ahead log into the database file and cut it to nothing.
+    """Copy SQLite's write-ahead log into the database file and truncate it.
 
-    Returns: Whether it is cut; not while another process reads from it.
+    Returns: Whether it was truncated; this is not possible while another process reads from it.
     """
     from django.db import Error, connection
 
@@ -123,16 +122,16 @@ def truncate_log() -> bool:
         with connection.cursor() as cursor:
             is_busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     except Error:
-        # The database file could not grow, or the connection is reading: the log stays as it is.
+        # The database file could not grow, or the connection is reading. The log is unchanged.
         return False
     return not is_busy
 
 
 def truncate_log_at_stop(file: Path | None = None) -> None:
-    """Checkpoint the database as the last thing that a program does, so that a copy of its file is whole.
+    """Checkpoint the database when a program stops, so that a copy of the database file is complete.
 
-    Uses a connection of its own: Django may not be set up in the program that stops, or its connections may
-    belong to processes that were killed.
+    Opens its own connection, because Django may not be set up, or its connections may be those of killed
+    processes.
     """
     file = file or database_file()
     if file is None or not file.exists():
@@ -145,7 +144,7 @@ def truncate_log_at_stop(file: Path | None = None) -> None:
 
 
 def retry_with_room(work: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Decorate one transaction: where the disk is full, make room and call it once more."""
+    """Decorate a transaction: if the disk is full, make room and repeat it once."""
 
     @functools.wraps(work)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -161,7 +160,7 @@ def retry_with_room(work: Callable[_P, _T]) -> Callable[_P, _T]:
 
 @retry_with_room
 def open_database() -> None:
-    """Connect, and make room where even reading needs it: SQLite shares 32 kB of memory through a file."""
+    """Connect, and make room if necessary: SQLite allocates a 32 kB file of shared memory even to read."""
     from django.db import connection
 
     if connection.vendor == "sqlite":
@@ -170,7 +169,7 @@ def open_database() -> None:
 
 
 def _reserve_bytes() -> int:
-    """Return the size of the reserve: the panel has one, other projects that use the sessions have none."""
+    """Return the size of the reserve; 0 in other Django projects that use the app."""
     from django.conf import settings
 
     return int(getattr(settings, "RAPTOR_RESERVE_BYTES", 0))
@@ -184,7 +183,7 @@ def _size_of(path: Path) -> int:
 
 
 def _allocate(fd: int, size: int) -> None:
-    """Give a file real blocks, so that no other program can have them."""
+    """Allocate real blocks for a file, so that no other program can use them."""
     if hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(fd, 0, size)
@@ -194,7 +193,7 @@ def _allocate(fd: int, size: int) -> None:
         else:
             return
     os.lseek(fd, 0, os.SEEK_SET)
-    # Random, so that a file system that compresses stores them all.
+    # Random bytes, so that a compressing file system allocates all blocks.
     block = os.urandom(_WRITTEN_BYTES)
     for _ in range(0, size, _WRITTEN_BYTES):
         os.write(fd, block)

@@ -24,7 +24,7 @@ from django.test import Client
 from django.urls import path
 
 from raptor_admin.urls import urlpatterns as panel_urls
-from sessions_app.cleanup import plan_cleanup, weigh
+from sessions_app.cleanup import measure_scope, plan_cleanup
 from sessions_app.models import BrowserSession, LimitedNamespace
 from sessions_app.models.clock import database_now
 from sessions_app.reports import take_snapshot
@@ -118,7 +118,7 @@ def _known(client: Client) -> dict[str, str]:
     )
     runs = [plan_cleanup(criteria, trigger="admin") for criteria in plans]
     for run in runs:
-        weigh(run)
+        measure_scope(run)
     expired, selection = (f"/admin/sessions_app/cleanuprun/{run.pk}/plan/" for run in runs)
     lists: list[Any] = [client.get(address) for address in (LIST, "/stock/sessions_app/browsersession/")]
     last, stock_last = (str(page.context_data["cl"].paginator.num_pages) for page in lists)

@@ -22,11 +22,11 @@ from sessions_app.cleanup import (
     drop_old_plans,
     empty_archive,
     hold,
-    make_again,
+    measure_scope,
+    replan,
     restore_sessions,
     run_cleanup,
     undo_cleanup,
-    weigh,
 )
 from sessions_app.client.store import SessionStore
 from sessions_app.deadline import Deadline
@@ -134,11 +134,11 @@ def test_plans_and_the_ledger_are_written_whole_when_the_database_is_busy() -> N
     with refusing_each_write_once() as refused:
         run = plan(expired=True)
         assert len(run.planned_sessions.ids_json) == 3
-        weigh(run)
+        measure_scope(run)
         run.refresh_from_db()
         assert run.before_count == 3
         approve_cleanup(hold(run, "Look first."), actor="root")
-        again = make_again(run, trigger="command", actor="tester")
+        again = replan(run, trigger="command", actor="tester")
         close_cleanup(again, actor="root")
         assert list(CleanupRun.objects.values_list("state", flat=True)) == ["closed", "closed"]
         plan(expired=True)

@@ -83,7 +83,7 @@ def fill_for_good(disk: Disk) -> None:
 
 def test_a_login_works_through_the_reserve(disk: Disk, root: User, client: Client, settings: Any) -> None:
     settings.RAPTOR_RESERVE_BYTES = 32 * MB
-    assert reserve.take_reserve()
+    assert reserve.allocate_reserve()
     fill_for_good(disk)
     response = client.post("/admin/login/?next=/admin/", {"username": "root", "password": "root"})
     assert (response.status_code, response.headers.get("Location")) == (302, "/admin/")

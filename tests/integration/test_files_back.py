@@ -308,7 +308,7 @@ class TestOtherUsers:
         assert ledger.changed_access == {"group": 1, "mode": 1}
         outcome = run("undo_cleanup", str(ledger.pk))
         assert outcome.status == 0
-        assert "1 file came back with another group" in outcome.out
+        assert "1 file restored with another group" in outcome.out
 
     def test_a_single_session_comes_back_with_its_mode_and_group(self, shared: Path) -> None:
         path = self.file_of(shared, 0o664)

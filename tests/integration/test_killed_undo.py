@@ -69,7 +69,7 @@ def test_the_command_resumes_an_undo_whose_process_was_killed(tmp_path: Path) ->
     refused = run("undo_cleanup", str(ledger.pk))
     assert refused.status == 1
     assert "Another process is working on it" in refused.err
-    assert "try again when it has been silent for 120 seconds" in refused.err
+    assert "try again 120 seconds after its last heartbeat" in refused.err
 
     CleanupRun.objects.update(heartbeat_at=database_now() - timedelta(minutes=3))
     outcome = run("undo_cleanup", str(ledger.pk))

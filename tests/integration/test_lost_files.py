@@ -112,7 +112,7 @@ def test_files_that_come_back_close_the_run(directory: SessionDirectory, folder:
     find(folder, names[14:29])
     result = sync(directory)
     closed = CleanupRun.objects.get(state=State.CLOSED)
-    assert "the files are back" in closed.error
+    assert "files exist again" in closed.error
     assert closed.closed_by == ""
     assert (result.held, result.vanished, archived()) == (0, 1, names[29:])
     find(folder, names[29:])
@@ -129,7 +129,7 @@ def test_an_approved_run_archives_only_what_is_still_gone(directory: SessionDire
     approved = approve(held())
     assert (live(), archived()) == (names[:2], names[2:])
     assert (approved.removed_count, approved.skipped_count) == (3, 2)
-    assert {skipped["because"] for skipped in approved.skipped_sessions} == {"Its file is back."}
+    assert {skipped["because"] for skipped in approved.skipped_sessions} == {"Its file exists again."}
     assert counts(sync(directory)) == (0, 2, 0, 0), "a rename changes the ctime"
 
 
@@ -141,7 +141,7 @@ def test_an_approved_run_takes_nothing_while_its_folder_cannot_be_looked_at(
     lose(folder, names)
     sync(directory)
     folder.rename(folder.with_name("away"))
-    with pytest.raises(OSError, match="cannot be looked at"):
+    with pytest.raises(OSError, match="cannot be read"):
         approve(held())
     assert live() == names
 
@@ -188,7 +188,7 @@ def test_a_loss_that_grows_replaces_the_run_that_asks(directory: SessionDirector
     lose(folder, names[25:])
     assert sync(directory).held == 40
     assert held().matched_count == 40
-    assert "another run took its place" in CleanupRun.objects.get(state=State.CLOSED).error
+    assert "another run has replaced this one" in CleanupRun.objects.get(state=State.CLOSED).error
 
 
 def test_an_approved_run_that_waits_for_the_worker_is_not_asked_for_again(
@@ -353,7 +353,7 @@ def test_the_dashboard_and_the_pages_ask_whether_the_disk_is_mounted(
     link = f"/admin/sessions_app/cleanuprun/{found.pk}/plan/"
     dashboard = client.get("/admin/").content.decode()
     assert link in dashboard
-    assert f"Files are gone from {folder}: 3 of 3 sessions" in dashboard
+    assert f"Files are missing from {folder}: 3 of 3 sessions" in dashboard
     assert "Is its disk mounted?" in dashboard
     assert "Is its disk mounted?" in client.get(DIRECTORY.format(directory.pk)).content.decode()
     page = client.get(link).content.decode()

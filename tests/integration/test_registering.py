@@ -118,7 +118,7 @@ def test_the_form_reports_the_documents_and_warns(client: Client, operator: User
     page = client.post(f"{PAGE[: -len('change/')]}sync/".format(directory.pk), follow=True).content.decode()
     directory.refresh_from_db()
     assert directory.swept_from is not None
-    assert f"leave its sessions alone until {directory.swept_from:%Y-%m-%d %H:%M}" in page
+    assert f"skip its sessions until {directory.swept_from:%Y-%m-%d %H:%M}" in page
     assert "Sweep from now on" in page
     address = f"{PAGE[: -len('change/')]}sweep/".format(directory.pk)
     assert client.get(address).status_code == 405

@@ -15,7 +15,7 @@ from django.db import OperationalError, connection
 
 from sessions_app import tasks
 from sessions_app.cleanup import empty_archive, run_cleanup, undo_cleanup
-from sessions_app.cleanup.batches import BatchSize, take_fitting
+from sessions_app.cleanup.batches import BatchSize, run_fitting
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
 from sessions_app.transactions import disk
@@ -55,7 +55,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_the_reserve_has_real_blocks_and_is_for_its_owner(reserve: Path) -> None:
-    assert room.take_reserve()
+    assert room.allocate_reserve()
     status = reserve.stat()
     assert status.st_size == SIZE
     assert status.st_blocks * 512 >= SIZE
@@ -66,32 +66,32 @@ def test_the_reserve_is_written_where_blocks_cannot_be_allocated(
     reserve: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(os, "posix_fallocate", raising=False)
-    assert room.take_reserve()
+    assert room.allocate_reserve()
     assert reserve.stat().st_blocks * 512 >= SIZE
 
 
 def test_a_second_start_leaves_the_reserve_as_it_is(reserve: Path) -> None:
-    room.take_reserve()
+    room.allocate_reserve()
     before = reserve.stat()
-    assert room.take_reserve()
+    assert room.allocate_reserve()
     assert reserve.stat() == before
 
 
 def test_a_small_disk_is_not_filled_by_the_reserve(reserve: Path, free: Any) -> None:
     free(4 * MB)
-    assert not room.take_reserve()
+    assert not room.allocate_reserve()
     assert not reserve.exists()
     free(8 * MB)
-    assert room.take_reserve()
+    assert room.allocate_reserve()
     assert reserve.stat().st_size == MB
     free(500 * MB)
-    assert room.take_reserve()
+    assert room.allocate_reserve()
     assert reserve.stat().st_size == SIZE
 
 
 def test_no_reserve_is_taken_where_it_is_switched_off(reserve: Path, settings: Any) -> None:
     settings.RAPTOR_RESERVE_BYTES = 0
-    assert not room.take_reserve()
+    assert not room.allocate_reserve()
     assert not reserve.exists()
 
 
@@ -101,9 +101,9 @@ def test_test_projects_take_no_reserve() -> None:
 
 
 def test_many_may_give_up_the_reserve_at_once(reserve: Path) -> None:
-    room.take_reserve()
+    room.allocate_reserve()
     given_up: list[bool] = []
-    threads = [threading.Thread(target=lambda: given_up.append(room.give_up_reserve())) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: given_up.append(room.release_reserve())) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -113,8 +113,8 @@ def test_many_may_give_up_the_reserve_at_once(reserve: Path) -> None:
 
 
 def test_tidying_up_takes_the_reserve_again_when_there_is_room(reserve: Path, free: Any) -> None:
-    room.take_reserve()
-    room.give_up_reserve()
+    room.allocate_reserve()
+    room.release_reserve()
     free(MB)
     tasks.tidy_up()
     assert reserve.stat().st_size == 0
@@ -127,8 +127,8 @@ def test_a_sync_leaves_the_last_space_to_cleanups(
     reserve: Path, free: Any, directory: SessionDirectory, folder: Path
 ) -> None:
     put(folder, "new")
-    room.take_reserve()
-    room.give_up_reserve()
+    room.allocate_reserve()
+    room.release_reserve()
     free(MB)
     with pytest.raises(disk.NoRoom):
         sync(directory)
@@ -172,7 +172,7 @@ def test_a_batch_is_halved_down_to_one_row_and_grows_again() -> None:
             raise OSError(28, "No space left on device")
         return 1
 
-    assert take_fitting(take, size) == 1
+    assert run_fitting(take, size) == 1
     assert tried == [8, 4, 2, 1]
     for _ in range(30):
         with size.measured():
@@ -190,7 +190,7 @@ def test_a_batch_of_a_full_disk_within_the_callers_transaction_is_not_repeated()
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"), transaction.atomic():
-        take_fitting(take, BatchSize(8))
+        run_fitting(take, BatchSize(8))
     assert len(tried) == 1
 
 

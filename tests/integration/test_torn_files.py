@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 
 from sessions_app import tasks
 from sessions_app.cleanup import empty_archive, run_cleanup, undo_cleanup
-from sessions_app.mirror.looks import is_good
+from sessions_app.mirror.observations import is_good
 from sessions_app.mirror.registry import sync_directory
 from sessions_app.models import (
     ArchivedSession,
@@ -76,7 +76,7 @@ class TestReading:
     ) -> None:
         result = sync(directory)
         assert counts(result) == (0, 0, 0, 0)
-        assert result.skipped == [("a.json", "is being written right now; the next sync tries again")]
+        assert result.skipped == [("a.json", "is being written; the next sync tries again")]
         assert document_of("a") == GOOD
         torn.write(b"x")
         torn.close()

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from sessions_app import tasks
-from sessions_app.cleanup import owed_sessions, undo_cleanup
+from sessions_app.cleanup import sessions_missing_files, undo_cleanup
 from sessions_app.mirror.registry import register_directory
 from sessions_app.models import ArchivedSession, CleanupRun, LimitedNamespace, SessionDirectory
 from tests.clients import html_of, run
@@ -180,7 +180,7 @@ def test_a_run_counts_its_own_files_only(
     other = clean_up(register_directory(other_folder, namespace="other"), other_folder)
     undo_cleanup(ledger)
     undo_cleanup(other)
-    assert owed_sessions().count() == FILES
+    assert sessions_missing_files().count() == FILES
     assert str(folder) in page_of(as_root, ledger)
     assert "still to be written" not in page_of(as_root, other)
 
@@ -198,6 +198,6 @@ def test_folders_of_hidden_namespaces_are_not_named(
 def test_of_very_many_files_not_all_are_counted(
     ledger: CleanupRun, as_root: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sessions_app.cleanup.owed.COUNTED_LIMIT", 3)
+    monkeypatch.setattr("sessions_app.cleanup.missing_files.COUNTED_LIMIT", 3)
     undo_cleanup(ledger)
     assert "Over 3 files are still to be written" in page_of(as_root, ledger)

@@ -12,7 +12,7 @@ from django.db import IntegrityError, OperationalError, transaction
 
 from sessions_app.cleanup import (
     empty_archive,
-    mark_dead_runs,
+    mark_stalled_runs,
     plan_cleanup,
     restore_sessions,
     run_cleanup,
@@ -52,7 +52,7 @@ def plan_and_run(is_stopped: IsStopped, step_id: int, due_at: datetime, batch_si
 
 def mark_dead(run: CleanupRun) -> bool:
     """Mark a run of a dead process, as the task does; return whether it was running."""
-    mark_dead_runs(as_of=database_now() + LATER)
+    mark_stalled_runs(as_of=database_now() + LATER)
     run.refresh_from_db()
     return run.state == CleanupRun.State.INTERRUPTED
 

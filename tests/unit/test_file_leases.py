@@ -114,6 +114,6 @@ def test_only_local_file_systems_know_all_writers(tmp_path: Path) -> None:
 
 def test_a_document_is_not_read_while_a_process_has_it_open_for_writing(path: Path) -> None:
     with SessionFolder(path.parent) as folder:
-        with held_open(path, os.O_WRONLY), pytest.raises(BusyFile, match="being written right now"):
+        with held_open(path, os.O_WRONLY), pytest.raises(BusyFile, match="being written"):
             folder.read("a.json", max_bytes=1_000)
         assert folder.read("a.json", max_bytes=1_000).is_closed

@@ -126,7 +126,7 @@ def test_bytes_whose_place_a_newer_file_has_get_a_visible_name_of_their_own(
 ) -> None:
     (tmp_path / ASIDE).write_bytes(b"newer")
     path.write_bytes(b"newest")
-    outcome = settle(folder, ASIDE, "a.json", b"{}", is_still=True)
+    outcome = settle(folder, ASIDE, "a.json", b"{}", is_settled=True)
     assert not outcome.is_gone
     assert outcome.recovered_as.startswith("a.recovered-")
     assert contents(tmp_path) == {"a.json": b"newest", outcome.recovered_as: b"newer"}
@@ -140,19 +140,19 @@ def test_bytes_that_are_in_their_place_already_are_kept_once(
         (tmp_path / ASIDE).write_bytes(b"{}")
     else:
         os.link(path, tmp_path / ASIDE)
-    assert settle(folder, ASIDE, "a.json", None, is_still=True).recovered_as == ""
+    assert settle(folder, ASIDE, "a.json", None, is_settled=True).recovered_as == ""
     assert contents(tmp_path) == {"a.json": b"{}"}
 
 
 def test_a_file_aside_that_no_session_claims_becomes_visible(folder: SessionFolder, tmp_path: Path) -> None:
     (tmp_path / ASIDE).write_bytes(b"{}")
-    outcome = settle(folder, ASIDE, "", None, is_still=True)
+    outcome = settle(folder, ASIDE, "", None, is_settled=True)
     assert outcome.recovered_as.startswith("session-1.recovered-")
     assert contents(tmp_path) == {outcome.recovered_as: b"{}"}
 
 
 def test_a_file_that_another_process_has_settled_counts_as_removed(folder: SessionFolder) -> None:
-    assert settle(folder, ASIDE, "a.json", b"{}", is_still=True).is_gone
+    assert settle(folder, ASIDE, "a.json", b"{}", is_settled=True).is_gone
 
 
 @pytest.mark.parametrize("can_rename", [True, False], ids=["renameat2", "plain rename"])
@@ -176,7 +176,7 @@ def test_a_file_that_is_being_written_is_put_back_without_hard_links(
     assert contents(tmp_path) == {"a.json": b"{} "}
     assert path.stat().st_ino == inode
     (tmp_path / ASIDE).write_bytes(b"newer")
-    outcome = settle(folder, ASIDE, "a.json", None, is_still=True)
+    outcome = settle(folder, ASIDE, "a.json", None, is_settled=True)
     assert contents(tmp_path) == {"a.json": b"{} ", outcome.recovered_as: b"newer"}
 
 
@@ -187,8 +187,8 @@ def test_a_file_waits_aside_where_the_system_does_not_show_its_writers(
     outcome = remove(folder, "a.json", stamp(path), b"{}", owner_id=1)
     assert (outcome.is_gone, outcome.is_aside) == (True, True)
     (aside,) = contents(tmp_path)
-    assert settle(folder, aside, "a.json", b"{}", is_still=False).is_aside
-    assert settle(folder, aside, "a.json", b"{}", is_still=True).is_gone
+    assert settle(folder, aside, "a.json", b"{}", is_settled=False).is_aside
+    assert settle(folder, aside, "a.json", b"{}", is_settled=True).is_gone
     assert contents(tmp_path) == {}
 
 
@@ -198,7 +198,7 @@ def test_a_long_name_leaves_room_for_the_mark_of_recovered_bytes(
     name = "é" * 120 + ".json"
     (tmp_path / name).write_bytes(b"newest")
     (tmp_path / ASIDE).write_bytes(b"newer")
-    assert settle(folder, ASIDE, name, None, is_still=True).recovered_as in contents(tmp_path)
+    assert settle(folder, ASIDE, name, None, is_settled=True).recovered_as in contents(tmp_path)
 
 
 def test_only_our_own_names_stand_for_sessions() -> None:

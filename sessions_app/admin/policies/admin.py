@@ -19,7 +19,7 @@ from sessions_app.admin import badges, formatting
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.admin.policies.changes import describe_change
 from sessions_app.admin.policies.form import PolicyForm, StepInline
-from sessions_app.cleanup import why_busy
+from sessions_app.cleanup import busy_reason
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, PolicyChange
 from sessions_app.models.clock import database_now
 from sessions_app.queue.enqueue import Task, enqueue
@@ -214,7 +214,7 @@ class CleanupPolicyAdmin(RaptorAdmin):
         if message or due_at is None:
             self.message_user(request, message, level)
             return HttpResponseRedirect(reverse("admin:sessions_app_cleanuppolicy_run", args=[policy.pk]))
-        message = why_busy(policy)
+        message = busy_reason(policy)
         if not message:
             # A form that is sent twice identifies the same sweep, so the second task finds nothing to do.
             actor = request.user.get_username()

@@ -26,14 +26,14 @@ from sessions_app.cleanup import (
     CleanupRefused,
     PlanOutdated,
     close_cleanup,
-    interrupt_if_dead,
-    make_again,
+    interrupt_if_stalled,
+    measure_scope,
     plan_cleanup,
+    replan,
     run_cleanup,
-    sessions_owed_by,
+    sessions_missing_files_of,
     summary,
     undo_cleanup,
-    weigh,
 )
 from sessions_app.deadline import Deadline
 from sessions_app.models import CleanupRun
@@ -66,7 +66,7 @@ def make_plan(request: HttpRequest, criteria: Criteria) -> CleanupRun:
         trigger=CleanupRun.Trigger.ADMIN,
         actor=request.user.get_username(),
     )
-    weigh(run)
+    measure_scope(run)
     return run
 
 
@@ -127,7 +127,7 @@ def queue_run(run: CleanupRun, task: Task, *args: Any) -> bool:
 
 def resume_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpResponse:
     """Resume a run that was interrupted, failed or stalled."""
-    run = interrupt_if_dead(get_run(screen, request, run_id, to_act=True))
+    run = interrupt_if_stalled(get_run(screen, request, run_id, to_act=True))
     if run.state in (_State.PLANNED, _State.HELD):
         # An unconfirmed plan must be previewed first.
         return redirect_to_plan(run)
@@ -136,12 +136,12 @@ def resume_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpR
 
 def undo_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpResponse:
     """Restore the sessions that a run removed, in the worker if there are many."""
-    return _undo(request, interrupt_if_dead(get_run(screen, request, run_id, to_act=True)))
+    return _undo(request, interrupt_if_stalled(get_run(screen, request, run_id, to_act=True)))
 
 
 def close_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpResponse:
     """Dismiss a plan, or abandon the rest of a stopped run."""
-    run = interrupt_if_dead(get_run(screen, request, run_id, to_act=True))
+    run = interrupt_if_stalled(get_run(screen, request, run_id, to_act=True))
     try:
         close_cleanup(run, actor=request.user.get_username())
     except CleanupRefused as reason:
@@ -159,8 +159,8 @@ def replan_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpR
         return redirect_to_run(run)
     check_may_run(request, run)
     try:
-        plan = make_again(run, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username())
-        weigh(plan)
+        plan = replan(run, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username())
+        measure_scope(plan)
     except CleanupRefused as reason:
         messages.error(request, str(reason))
         return redirect_to_plan(run)
@@ -221,7 +221,7 @@ def _undo(request: HttpRequest, run: CleanupRun) -> HttpResponse:
         return _failed(request, run, f"The undo of run {run.pk}", error)
     message = f"{run.restored_count:,} of {run.removed_count:,} sessions were restored."
     # The page of the run names the folders and the reasons.
-    has_unwritten = sessions_owed_by(run).exists()
+    has_unwritten = sessions_missing_files_of(run).exists()
     if run.state == _State.INTERRUPTED:
         queue_run(run, Task.CONTINUE_UNDO)
         messages.warning(request, f"{message} The worker continues the undo.")

@@ -16,7 +16,7 @@ from sessions_app.admin import badges, formatting
 from sessions_app.admin.changelist import BOUND, READ_BOUND, first_rows
 from sessions_app.admin.polling import Phase
 from sessions_app.admin.runs.progress import progress_of
-from sessions_app.cleanup import UnwrittenFiles, describe_access, sessions_owed_by, unwritten_files
+from sessions_app.cleanup import UnwrittenFiles, describe_access, sessions_missing_files_of, unwritten_files
 from sessions_app.models import ArchivedSession, CleanupRun, PlannedSessions
 from sessions_app.models.clock import database_now
 
@@ -42,7 +42,7 @@ def run_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
         "is_undoable": is_done and run.is_undoable,
         "closed_at": formatting.moment(run.closed_at),
         "archive_days": settings.RAPTOR_ARCHIVE_DAYS,
-        # While the run works, the files of its last batch are owed for a moment.
+        # While the run is running, the files of its last batch may not be written yet.
         "unwritten": _unwritten(request, run) if progress.phase in (Phase.DONE, Phase.STALLED) else [],
     }
     if request.user.has_perm("sessions_app.view_browsersession"):
@@ -53,9 +53,9 @@ def run_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
 
 
 def _unwritten(request: HttpRequest, run: CleanupRun) -> list[UnwrittenFiles]:
-    return (
-        unwritten_files(sessions_owed_by(run).filter(is_visible(request.user))) if run.restored_count else []
-    )
+    if not run.restored_count:
+        return []
+    return unwritten_files(sessions_missing_files_of(run).filter(is_visible(request.user)))
 
 
 def _archived(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:

@@ -15,7 +15,13 @@ from sessions_app.admin.polling import Phase
 from sessions_app.admin.runs import actions
 from sessions_app.admin.runs.plan_totals import current_totals
 from sessions_app.admin.runs.progress import phase_of
-from sessions_app.cleanup import CleanupRefused, approve_cleanup, matching, needs_number, weigh
+from sessions_app.cleanup import (
+    CleanupRefused,
+    approve_cleanup,
+    matching,
+    measure_scope,
+    requires_confirmation,
+)
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.policies import has_policy_changed
@@ -60,7 +66,7 @@ def _confirm(request: HttpRequest, run: CleanupRun) -> HttpResponse:
 
 def _number_error(run: CleanupRun, typed: str) -> str:
     """Describe the fault of the typed number; blank if it is correct or not required."""
-    if not needs_number(run):
+    if not requires_confirmation(run):
         return ""
     digits = typed.strip().replace(",", "")
     if digits == str(run.matched_count):
@@ -97,7 +103,7 @@ def _plan_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
         "page": page,
         "rows": formatting.session_rows(sessions, "reason_bits", run),
         "archive_days": settings.RAPTOR_ARCHIVE_DAYS,
-        "requires_confirmation": needs_number(run),
+        "requires_confirmation": requires_confirmation(run),
         "may_confirm": actions.may_run(request, run),
         "typed": request.POST.get("number", ""),
         "is_large": run.matched_count > actions.REQUEST_SESSIONS,
@@ -108,7 +114,7 @@ def _plan_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
 
 def _scope(run: CleanupRun, count: int) -> dict[str, Any]:
     if run.before_count is None:
-        weigh(run)
+        measure_scope(run)
     if not run.before_count:
         return {}
     return {

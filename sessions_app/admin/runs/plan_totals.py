@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from sessions_app.admin.changelist import first_rows
 from sessions_app.admin.sessions.changelist import sample_ids
 from sessions_app.admin.sessions.index_choice import build_query
-from sessions_app.cleanup import is_taken, matching
+from sessions_app.cleanup import matching, planned_condition
 from sessions_app.models import BrowserSession, CleanupRun, PlannedSessions
 from sessions_app.session.criteria import Criteria
 from sessions_app.session.problems import is_invalid
@@ -47,7 +47,7 @@ def current_totals(run: CleanupRun) -> PlanTotals:
 def _sample_ids(run: CleanupRun) -> list[int]:
     """Return the ids of the plan's sessions among the first rows of a suitable index."""
     criteria = run.criteria
-    is_planned = is_taken(run)
+    is_planned = planned_condition(run)
     if criteria.selection is not None or criteria.not_namespaces:
         selection = criteria.selection or Selection(namespace=criteria.namespace)
         query = build_query(selection, run.as_of, criteria.cutoff(run.as_of), criteria.not_namespaces)

@@ -71,7 +71,7 @@ def progress_of(run: CleanupRun, now: datetime) -> Progress:
 
 
 def phase_of(run: CleanupRun, now: datetime) -> Phase:
-    if run.is_dead(now):
+    if run.is_stalled(now):
         return Phase.STALLED
     if run.state in (_State.RUNNING, _State.UNDOING):
         return Phase.WORKING

@@ -12,10 +12,10 @@ from sessions_app.cleanup import (
     approve_cleanup,
     hold,
     matching,
-    needs_number,
     plan_cleanup,
+    requires_confirmation,
     run_cleanup,
-    why_to_hold_unasked,
+    unattended_hold_reason,
 )
 from sessions_app.management.cleanup_report import CleanupReport, HeldByBrake
 from sessions_app.management.output import (
@@ -123,9 +123,9 @@ class Command(ReportingCommand):
 
     def _ask_or_hold(self, run: CleanupRun) -> None:
         if sys.stdin.isatty():
-            if needs_number(run):
+            if requires_confirmation(run):
                 self._ask(run)
-        elif because := why_to_hold_unasked(run):
+        elif because := unattended_hold_reason(run):
             hold(run, because)
 
     def _ask(self, run: CleanupRun) -> None:

@@ -10,7 +10,7 @@ from sessions_app.cleanup import (
     CleanupInProgress,
     UnwrittenFiles,
     describe_access,
-    sessions_owed_by,
+    sessions_missing_files_of,
     undo_cleanup,
     unwritten_files,
 )
@@ -42,7 +42,7 @@ class Command(ReportingCommand):
         except (CannotUndo, CleanupInProgress) as reason:
             raise CommandError(str(reason)) from None
         run.refresh_from_db(fields=("changed_access",))
-        unwritten = unwritten_files(sessions_owed_by(run))
+        unwritten = unwritten_files(sessions_missing_files_of(run))
         if options["format"] == "json":
             self.write_json(_report(run, unwritten))
         else:

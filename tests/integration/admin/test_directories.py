@@ -41,7 +41,7 @@ def test_a_directory_is_added_and_synced(at_work: Client, folder: Path) -> None:
     (folder / "sub.json").mkdir()
     html = at_work.post(f"{DIRECTORIES}{directory.pk}/sync/", follow=True).content.decode()
     assert "1 added, 1 skipped" in html
-    assert "is a sub-folder" in html
+    assert "is a folder" in html
     assert BrowserSession.objects.get().name == "one"
 
 

@@ -162,7 +162,7 @@ def test_a_session_that_another_run_removed_names_that_run(as_viewer: Client) ->
     run_cleanup(early)
     run_cleanup(late)
     (skipped,) = rows(read(as_viewer, late, "skipped.csv"))
-    assert (skipped["name"], skipped["because"]) == ("taken", f"Run {early.pk} removed it before.")
+    assert (skipped["name"], skipped["because"]) == ("taken", f"Run {early.pk} had already removed it.")
 
 
 def test_a_session_with_a_rewritten_file_is_skipped_with_a_reason(as_viewer: Client, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from sessions_app.cleanup import CleanupInProgress, mark_dead_runs, run_cleanup
+from sessions_app.cleanup import CleanupInProgress, mark_stalled_runs, run_cleanup
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun
 from sessions_app.models.clock import database_now
@@ -122,8 +122,8 @@ def test_a_run_without_heartbeat_can_be_resumed() -> None:
     run = plan(expired=True)
     now = database_now()
     CleanupRun.objects.update(state=State.RUNNING, attempt=1, heartbeat_at=now - timedelta(minutes=1))
-    assert mark_dead_runs(as_of=now) == []
-    assert mark_dead_runs(as_of=now + timedelta(minutes=2)) == [run]
+    assert mark_stalled_runs(as_of=now) == []
+    assert mark_stalled_runs(as_of=now + timedelta(minutes=2)) == [run]
     run.refresh_from_db()
     assert run.state == State.INTERRUPTED
     assert run_cleanup(run).removed_count == 1
@@ -149,7 +149,7 @@ def test_a_fault_at_any_statement_leaves_each_session_once_and_the_run_resumable
         if not faulty.has_failed:
             break
         if run.state != State.SUCCEEDED:
-            mark_dead_runs(as_of=database_now() + timedelta(hours=1))
+            mark_stalled_runs(as_of=database_now() + timedelta(hours=1))
             run.refresh_from_db()
             run_cleanup(run, batch_size=2)
         assert live() == []

@@ -13,10 +13,10 @@ from sessions_app.cleanup import (
     claims,
     close_cleanup,
     drop_old_plans,
-    make_again,
     matching,
     plan_cleanup,
     plans,
+    replan,
     run_cleanup,
 )
 from sessions_app.models import CleanupPolicy, CleanupRun, PlannedSessions
@@ -117,8 +117,8 @@ def test_replanning_closes_the_plan_of_a_policy_and_deletes_any_other() -> None:
     step = CleanupPolicy.objects.create(name="Nightly").steps.create(criterion="expired")
     of_policy = plan_cleanup(Criteria(expired=True), trigger="schedule", step=step, due_at=AS_OF)
     manual = plan(expired=True)
-    make_again(of_policy, trigger="admin", actor="operator")
-    make_again(manual, trigger="admin", actor="operator")
+    replan(of_policy, trigger="admin", actor="operator")
+    replan(manual, trigger="admin", actor="operator")
     of_policy.refresh_from_db()
     assert of_policy.state == State.CLOSED
     assert not CleanupRun.objects.filter(pk=manual.pk).exists()

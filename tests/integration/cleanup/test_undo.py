@@ -13,7 +13,7 @@ from sessions_app.cleanup import (
     CannotUndo,
     CleanupInProgress,
     empty_archive,
-    mark_dead_runs,
+    mark_stalled_runs,
     restore_sessions,
     run_cleanup,
     undo_cleanup,
@@ -170,7 +170,7 @@ def test_a_fault_at_any_statement_of_an_undo_leaves_each_session_once(
         assert sorted(live() + archived()) == [f"session-{number:03}" for number in range(5)]
         run.refresh_from_db()
         assert run.restored_count == len(live())
-        mark_dead_runs(as_of=database_now() + timedelta(hours=1))
+        mark_stalled_runs(as_of=database_now() + timedelta(hours=1))
         run.refresh_from_db()
         undo_cleanup(run, batch_size=2)
         assert (len(live()), archived(), run.state) == (5, [], State.UNDONE)

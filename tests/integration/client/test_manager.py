@@ -93,7 +93,7 @@ class TestSaved:
 
     @override_settings(RAPTOR_MAX_DOCUMENT_BYTES=1_000)
     def test_a_document_over_the_limit_is_refused(self, manager: SessionManager) -> None:
-        with pytest.raises(SessionException, match="at most 1,000"):
+        with pytest.raises(SessionException, match="limit is 1,000"):
             manager.save_session(page(), "cart", {"x": "y" * 1_000})
         assert live() == []
 

@@ -54,7 +54,7 @@ class TestPolicy:
     def test_is_held_past_its_safety_limit_and_continues_with_yes(self, folder: Path) -> None:
         outcome = run("cleanup_sessions", "--policy", "Tidy", "--format", "json")
         assert (outcome.status, names_in(folder)) == (3, ["good", "invalid", "pinned"])
-        assert outcome.json["held"] == "It would take 2 sessions; the brake is at 1."
+        assert outcome.json["held"] == "This would remove 2 sessions; the safety limit is 1."
         outcome = run("cleanup_sessions", "--policy", "Tidy", "--yes", "--format", "json")
         CleanupPolicy.objects.update(brake_count=0)
         put(folder, "worse", cdp_url="")
@@ -95,7 +95,7 @@ class TestPolicy:
         outcome = run("cleanup_sessions", "--policy", "Tidy", "--dry-run")
         assert "1. Expired sessions, over 7 days: 1 session" in outcome.out
         assert "2. Invalid sessions: 1 session" in outcome.out
-        assert "Would be held: It would take 2 sessions; the brake is at 1." in outcome.out
+        assert "Would be held: This would remove 2 sessions; the safety limit is 1." in outcome.out
         report = run("cleanup_sessions", "--policy", "Tidy", "--dry-run", "--format", "json").json
         assert [step["matched"] for step in report["steps"]] == [1, 1]
         assert not CleanupRun.objects.exists()

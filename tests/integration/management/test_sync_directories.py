@@ -34,7 +34,7 @@ def test_a_given_folder_is_registered_and_mirrored(folder: Path) -> None:
                 "unchanged": 0,
                 "vanished": 0,
                 "left_behind": 0,
-                "skipped": [{"file": "sub.json", "reason": "is a sub-folder"}],
+                "skipped": [{"file": "sub.json", "reason": "is a folder"}],
                 "error": None,
             }
         ]

@@ -16,7 +16,7 @@ from django.db import connection
 from django.db.models import F
 
 from sessions_app import cleanup
-from sessions_app.cleanup import mark_dead_runs, run_cleanup
+from sessions_app.cleanup import mark_stalled_runs, run_cleanup
 from sessions_app.deadline import Deadline
 from sessions_app.mirror import sync as mirror
 from sessions_app.mirror.registry import DirectoryBusy, DirectoryError, register_directory, sync_directory
@@ -71,7 +71,7 @@ def test_a_crash_between_commit_and_removal_is_finished_by_the_next_sync(
     put(folder, "fresh")
     sync(directory)
     monkeypatch.setattr(
-        cleanup.runs, "_let_go_of_files", lambda run, batch: (_ for _ in ()).throw(KeyboardInterrupt)
+        cleanup.runs, "_remove_batch_files", lambda run, batch: (_ for _ in ()).throw(KeyboardInterrupt)
     )
     with pytest.raises(KeyboardInterrupt):
         run_cleanup(plan(expired=True))
@@ -171,7 +171,7 @@ def test_a_cleanup_killed_at_any_time_leaves_rows_and_files_consistent(
     assert names_in(folder) == live()
     run.refresh_from_db()
     assert run.removed_count == ArchivedSession.objects.filter(run=run).count()
-    mark_dead_runs(as_of=database_now() + timedelta(hours=1))
+    mark_stalled_runs(as_of=database_now() + timedelta(hours=1))
     run.refresh_from_db()
     with suppress(cleanup.CleanupInProgress):
         run_cleanup(run)

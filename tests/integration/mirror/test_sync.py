@@ -26,9 +26,9 @@ pytestmark = pytest.mark.django_db
     [
         (lambda path: path.symlink_to("/etc/hostname"), "is a symbolic link"),
         (lambda path: path.symlink_to(path.parent / "gone"), "is a symbolic link"),
-        (lambda path: path.mkdir(), "is a sub-folder"),
+        (lambda path: path.mkdir(), "is a folder"),
         (lambda path: os.mkfifo(path), "is not a regular file"),
-        (lambda path: path.write_bytes(b"x" * 5_242_881), "is over-large: 5,242,881 bytes"),
+        (lambda path: path.write_bytes(b"x" * 5_242_881), "is too large: 5,242,881 bytes"),
     ],
 )
 def test_a_file_that_is_not_a_document_is_reported_and_skipped(
@@ -72,7 +72,7 @@ def test_invalid_names_are_reported_and_skipped(directory: SessionDirectory, fol
     result = sync(directory)
     assert live() == ["good"]
     assert sorted(result.skipped) == [
-        (".json", "has no name before .json"),
+        (".json", "has only the suffix .json as its name"),
         ("bad-\\udcff.json", "has a name that is not UTF-8"),
     ]
 
@@ -121,7 +121,7 @@ def test_large_folders_are_imported_in_batches_of_bounded_rows_and_bytes(
     for number in range(7):
         put(folder, f"s{number}")
     monkeypatch.setattr(mirror, "BATCH_SIZE", 4)
-    monkeypatch.setattr(reading, "LOT_BYTES", 700)
+    monkeypatch.setattr(reading, "CHUNK_BYTES", 700)
     steps: list[int] = []
     result = sync_directory(directory, trigger="command", progress=steps.append)
     assert result.added == sum(steps) == 7

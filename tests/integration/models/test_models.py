@@ -8,7 +8,7 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import QuerySet
 
-from sessions_app.cleanup import owed_sessions, run_cleanup, sessions_owed_by
+from sessions_app.cleanup import run_cleanup, sessions_missing_files, sessions_missing_files_of
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.session.lookups import begins_with
@@ -129,8 +129,8 @@ INDEXED_QUERIES: dict[str, Callable[[], QuerySet[Any, Any]]] = {
     "session_size": lambda: BrowserSession.objects.order_by("-size_bytes", "-pk")[:20],
     "session_directory": lambda: BrowserSession.objects.filter(directory_id=1).order_by(),
     "session_name": lambda: BrowserSession.objects.filter(begins_with("log")).order_by(),
-    "session_owed ": lambda: owed_sessions().filter(directory_id=1).order_by("pk"),
-    "session_owed_by_run": lambda: sessions_owed_by(CleanupRun(pk=1)).order_by(),
+    "session_owed ": lambda: sessions_missing_files().filter(directory_id=1).order_by("pk"),
+    "session_owed_by_run": lambda: sessions_missing_files_of(CleanupRun(pk=1)).order_by(),
     "session_pinned": lambda: BrowserSession.objects.filter(is_pinned=True).values("pk")[:100],
 }
 

@@ -39,7 +39,7 @@ class TestSafetyLimits:
         result = run_sweep(policy)
         assert run_rows() == [(1, State.SUCCEEDED, 1), (2, State.HELD, 0)]
         assert result.held == self.held()
-        assert self.held().held_because == "It would take 3 sessions; the brake is at 2."
+        assert self.held().held_because == "This would remove 3 sessions; the safety limit is 2."
         assert len(live()) == 4
 
     def test_a_held_sweep_stays_held_when_it_is_delivered_again(self, policy: CleanupPolicy) -> None:
@@ -103,7 +103,7 @@ class TestSafetyLimits:
         ]
         assert [line.hold_reason for line in found.steps] == [
             "",
-            "It would take 3 sessions; the brake is at 2.",
+            "This would remove 3 sessions; the safety limit is 2.",
             "",
         ]
         assert not CleanupRun.objects.exists()

@@ -69,7 +69,7 @@ class TestDeliveredTwice:
                 pass
             if not kill.has_failed:
                 break
-            cleanup.mark_dead_runs(as_of=database_now() + timedelta(hours=1))
+            cleanup.mark_stalled_runs(as_of=database_now() + timedelta(hours=1))
             run_sweep(policy, due_at)
             runs = CleanupRun.objects.filter(due_at=due_at).order_by("step_position")
             assert [(run.state, run.removed_count) for run in runs] == [

@@ -150,7 +150,7 @@ class TestLog:
     def test_has_no_summary_for_a_sweep_that_needs_approval(self, caplog: pytest.LogCaptureFixture) -> None:
         run_sweep(make_policy("Nightly", ("expired", 7), brake_count=0))
         assert not any("Automatic" in message for message in caplog.messages)
-        assert any("needs approval. It would" in message for message in caplog.messages)
+        assert any("needs approval. This would" in message for message in caplog.messages)
 
 
 def test_a_change_lists_the_fields_that_differ() -> None:

@@ -44,7 +44,7 @@ def test_a_file_that_is_not_a_document_is_skipped_with_the_reason(
     else:
         path.write_bytes(b"x" * (MAX_BYTES + 1))
     reason = {
-        "folder": "sub-folder",
+        "folder": "is a folder",
         "pipe": "not a regular file",
         "symlink": "symbolic link",
         "large": "1,001 bytes",

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django_q.models import OrmQ
 
 from sessions_app.admin.runs import plan_totals
-from sessions_app.cleanup import hold, plan_cleanup, weigh
+from sessions_app.cleanup import hold, measure_scope, plan_cleanup
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, CleanupStep
 from sessions_app.models.clock import database_now
 from sessions_app.session.criteria import Criteria
@@ -51,7 +51,7 @@ def held(db: None) -> CleanupRun:
     policy = CleanupPolicy.objects.create(name="Nightly sweep of the shop")
     CleanupRun.objects.filter(pk=run.pk).update(policy=policy, step_position=1, trigger="schedule")
     run.refresh_from_db()
-    return hold(run, "It would take 2 sessions; the brake is at 1.")
+    return hold(run, "This would remove 2 sessions; the safety limit is 1.")
 
 
 def test_the_plan_shows_its_share_of_the_scope(as_operator: Client) -> None:
@@ -95,7 +95,7 @@ def test_the_page_of_a_large_plan_does_not_scan_it(
     monkeypatch.setattr(plan_totals, "READ_SESSIONS", 40)
     make_bad_ones(150, among=150)
     run = plan(**criteria)
-    weigh(run)
+    measure_scope(run)
     BrowserSession.objects.filter(pk=run.planned_sessions.ids_json[0]).update(is_pinned=True)
     with CaptureQueriesContext(connection) as queries:
         html = as_root.get(page_of(run)).content.decode()
@@ -158,7 +158,7 @@ def test_the_number_on_the_page_stays_valid_while_sessions_change(as_operator: C
 
 def test_a_held_plan_shows_its_reason_and_policy(as_operator: Client, held: CleanupRun) -> None:
     html = as_operator.get(page_of(held)).content.decode()
-    assert "It would take 2 sessions; the brake is at 1." in html
+    assert "This would remove 2 sessions; the safety limit is 1." in html
     assert "Nightly sweep of the shop" in html
     assert {"Approve and run: clean up 2 sessions", "Dismiss"} <= {*Page(html).buttons}
     html = as_operator.get(f"{RUNS}{held.pk}/change/").content.decode()

@@ -1,8 +1,8 @@
-"""What the syncs of a directory remember of files that they have seen and not read into sessions yet.
+"""Records files that the syncs of a directory have seen but not read into sessions yet.
 
-A file whose stamp is the same at two looks some seconds apart is still; that needs no agreement between the
-clocks of this machine, the database and a file server. Kept in the database, because any worker may make
-the second look.
+A file that has the same stamp in two observations some seconds apart is not being written. This does not
+depend on the clocks of this machine, the database and a file server being the same. The observations are
+stored in the database, because any worker may make the second one.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from sessions_app.session.files import FileStamp
 from sessions_app.session.problems import BROWSER_TYPES
 from sessions_app.transactions import repeatable_transaction, retried_when_busy
 
-BROKEN_FOR = timedelta(minutes=10)
-"""Broken bytes replace good ones on a schedule only if they were the same at two looks this far apart."""
+BROKEN_TIME = timedelta(minutes=10)
+"""A scheduled sync replaces a valid document with an invalid one only if it is the same after this time."""
 
-ROWS_OF_A_STATEMENT = 500
+ROWS_PER_STATEMENT = 500
 
 
-class Looks:
-    """The files of a directory that are not settled, as earlier syncs and this one saw them."""
+class Observations:
+    """The unsettled files of a directory, as earlier syncs and this one observed them."""
 
     def __init__(self, directory: SessionDirectory, *, renew_claim: Callable[[], None]) -> None:
         self._directory = directory
@@ -38,7 +38,7 @@ class Looks:
 
     @cached_property
     def now(self) -> datetime:
-        """The instant of this look, by the database's clock."""
+        """The time of this observation, by the database's clock."""
         return database_now()
 
     @cached_property
@@ -48,16 +48,16 @@ class Looks:
     def _rows(self) -> QuerySet[UnsettledFile]:
         return UnsettledFile.objects.filter(directory=self._directory)
 
-    def is_still(self, file_name: str, stamp: FileStamp) -> bool:
-        """Report whether an earlier look, at least the settle time ago, found the same stamp."""
+    def is_settled(self, file_name: str, stamp: FileStamp) -> bool:
+        """Check whether the file had the same stamp at least the settle time ago."""
         seen = self._seen.get(file_name)
         return seen is not None and _stamp(seen) == stamp and seen.seen_at <= self.now - self._settle_time
 
-    def note(self, stamps: Mapping[str, FileStamp], *, among: Collection[str] = ()) -> None:
-        """Remember files as they are seen now, where that is new; forget all others that are not settled.
+    def record(self, stamps: Mapping[str, FileStamp], *, among: Collection[str] = ()) -> None:
+        """Record the current stamps of files, and forget all other unsettled files.
 
         Args:
-            among: Files that are not forgotten either.
+            among: Names of other files to keep.
         """
         changed = [
             self._as_seen_now(name, stamp)
@@ -68,21 +68,21 @@ class Looks:
         self.forget(name for name in list(self._seen) if name not in stamps and name not in among)
 
     def forget(self, file_names: Iterable[str]) -> None:
-        """Drop what is known of files that were read into sessions, or are gone."""
+        """Delete the records of files that were read into sessions or are gone."""
         known = [self._seen.pop(name) for name in file_names if name in self._seen]
         for rows in _chunks(known):
             self._delete(rows)
 
     def holds_back(self, file_name: str, data: bytes) -> bool:
-        """Report whether broken bytes are too new to replace good ones."""
+        """Check whether an invalid document is too new to replace a valid one."""
         seen = self._seen.get(file_name)
         is_known = seen is not None and seen.broken_digest == _digest(data)
         if seen is None or seen.broken_since is None or not is_known:
             return True
-        return seen.broken_since > self.now - BROKEN_FOR
+        return seen.broken_since > self.now - BROKEN_TIME
 
-    def note_broken(self, files: Iterable[tuple[str, bytes, FileStamp]]) -> None:
-        """Remember the bytes of files that are held back, where they are new."""
+    def record_broken(self, files: Iterable[tuple[str, bytes, FileStamp]]) -> None:
+        """Record the digests of the files that are held back."""
         changed = []
         for name, data, stamp in files:
             digest = _digest(data)
@@ -95,7 +95,7 @@ class Looks:
         self._replace(changed)
 
     def _as_seen_now(self, file_name: str, stamp: FileStamp) -> UnsettledFile:
-        """The same broken bytes stay known through a change of the stamp alone, as by ``touch``."""
+        """Return the record of a file; its digest is kept if only the stamp changed, as by ``touch``."""
         seen = self._seen.get(file_name)
         return UnsettledFile(
             directory=self._directory,
@@ -125,12 +125,12 @@ class Looks:
     @retried_when_busy
     def _delete(self, files: list[UnsettledFile]) -> None:
         if files:
-            # By name: older versions of SQLite do not return the keys of new rows.
+            # Delete by name, because older versions of SQLite do not return the keys of new rows.
             self._rows().filter(file_name__in=[file.file_name for file in files]).delete()
 
 
 def is_good(fields: DocumentFields) -> bool:
-    """Report whether a document has no problem, as the database will see it (``problems.RULES``)."""
+    """Check whether a document has no problems by the rules of the database (``problems.RULES``)."""
     has_texts = bool(fields.session_id and fields.cdp_url)
     has_times = fields.created_at is not None and fields.last_accessed is not None
     return not fields.is_corrupted and has_texts and has_times and fields.browser_type in BROWSER_TYPES
@@ -145,5 +145,5 @@ def _digest(data: bytes) -> str:
 
 
 def _chunks(files: list[UnsettledFile]) -> Iterable[list[UnsettledFile]]:
-    for start in range(0, len(files), ROWS_OF_A_STATEMENT):
-        yield files[start : start + ROWS_OF_A_STATEMENT]
+    for start in range(0, len(files), ROWS_PER_STATEMENT):
+        yield files[start : start + ROWS_PER_STATEMENT]

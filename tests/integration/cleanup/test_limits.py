@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from sessions_app.cleanup import run_cleanup, weigh
+from sessions_app.cleanup import measure_scope, run_cleanup
 from sessions_app.models import CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.policies import sweep
@@ -30,7 +30,7 @@ def test_a_sweep_counts_the_scope_of_a_step_once_before_it_and_once_after_it() -
 def test_the_scope_of_an_old_plan_is_counted_again_at_the_start() -> None:
     make_sessions(3, **OLD)
     run = plan(expired=True)
-    weigh(run)
+    measure_scope(run)
     make_session("later")
     CleanupRun.objects.filter(pk=run.pk).update(planned_at=database_now() - timedelta(minutes=2))
     run.refresh_from_db()
@@ -42,6 +42,6 @@ def test_counting_a_scope_changes_nothing_in_a_run_that_has_started() -> None:
     make_sessions(3, **OLD)
     seen = plan(expired=True)
     run_cleanup(CleanupRun.objects.get(pk=seen.pk))
-    weigh(seen)
+    measure_scope(seen)
     assert seen.before_count == 0
     assert CleanupRun.objects.get(pk=seen.pk).before_count == 3

@@ -1,6 +1,6 @@
-"""The mirrored files of sessions that came back: written after the commit, now or by a later sync.
+"""Restores the mirrored files of restored sessions, after the commit or in a later sync.
 
-A session that came back has no stamp of a file until its file is written: the file is owed.
+A restored session has no file stamp until its file is written.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from sessions_app.session.files import BusyFile, FileFacts, SessionFolder, acces
 from sessions_app.text import count_of
 from sessions_app.transactions import disk, repeatable_transaction, retried_when_busy
 
-LOT_ROWS = 200
+CHUNK_ROWS = 200
 COUNTED_LIMIT = 10_000
-"""Maximum owed files that are counted for a page."""
+"""Maximum number of missing files that are counted for a page."""
 
-_OF_ONE_FILE = frozenset({errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG, errno.EFBIG})
-"""Errors that say nothing about the other files of a folder, such as a name that its file system refuses."""
+_SINGLE_FILE_ERRNOS = frozenset({errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG, errno.EFBIG})
+"""Errors that concern one file only, such as a name that the file system refuses."""
 
 _WRITTEN_COLUMNS = ("file_name", "document", "file_mode", "file_owner", "file_group", "past_runs")
 
 _ACCESS = {
-    "owner": "with another owner, because only root can give a file away",
+    "owner": "with another owner, because only root can change the owner of a file",
     "group": "with another group, because the panel is not a member of the group",
-    "mode": "with other permissions, which nobody gains by",
+    "mode": "with other permissions, which give no user more access than before",
 }
 
 
 @dataclass
-class OwedFiles:
-    """What came of the files that a folder was owed.
+class RestoredFiles:
+    """The result of restoring the missing files of a folder.
 
-    ``taken`` are sessions in whose place another file lies, ``changed_access`` counts files that came back
-    with another owner, group or mode, and ``error`` is why files could not be written.
+    ``taken`` lists the sessions whose file names are taken by other files. ``changed_access`` counts the
+    files that were restored with another owner, group or mode. ``error`` is why files could not be written.
     """
 
     written: int = 0
@@ -49,7 +49,7 @@ class OwedFiles:
 
 
 class UnwrittenFiles(NamedTuple):
-    """Files that a folder is still owed."""
+    """Restored sessions of a folder whose files have not been written yet."""
 
     folder: str
     file_count: int
@@ -70,18 +70,18 @@ class UnwrittenFiles(NamedTuple):
         return {"folder": self.folder, "files": self.file_count, "reason": self.reason, **more}
 
 
-def owed_sessions() -> QuerySet[BrowserSession]:
-    """The sessions that came back and whose files are still to be written."""
+def sessions_missing_files() -> QuerySet[BrowserSession]:
+    """Return the restored sessions whose files have not been written yet."""
     return BrowserSession.objects.filter(directory__isnull=False, file_changed_ns__isnull=True)
 
 
-def sessions_owed_by(run: CleanupRun) -> QuerySet[BrowserSession]:
-    """The sessions that came back from a run and whose files are still to be written."""
-    return owed_sessions().alias(last_run=LastRun("past_runs")).filter(last_run=run.pk)
+def sessions_missing_files_of(run: CleanupRun) -> QuerySet[BrowserSession]:
+    """Return the sessions restored from a run whose files have not been written yet."""
+    return sessions_missing_files().alias(last_run=LastRun("past_runs")).filter(last_run=run.pk)
 
 
 def unwritten_files(sessions: QuerySet[BrowserSession]) -> list[UnwrittenFiles]:
-    """Count the files of owed sessions that are still to be written, for each folder, with the reason."""
+    """Count the files that have not been written yet, for each folder, with the reason."""
     ids = list(sessions.order_by().values_list("directory_id", flat=True)[: COUNTED_LIMIT + 1])
     is_truncated = len(ids) > COUNTED_LIMIT
     counts = Counter(ids[:COUNTED_LIMIT])
@@ -98,33 +98,33 @@ def unwritten_files(sessions: QuerySet[BrowserSession]) -> list[UnwrittenFiles]:
 
 
 def describe_access(changed: dict[str, int]) -> list[str]:
-    """Describe how the access of files has changed on their way back."""
+    """Describe how the access of restored files differs from before."""
     return [
-        f"{count_of(changed[kind], 'file')} came back {how}."
+        f"{count_of(changed[kind], 'file')} restored {how}."
         for kind, how in _ACCESS.items()
         if changed.get(kind)
     ]
 
 
-def write_owed_files(directory: SessionDirectory, folder: SessionFolder) -> OwedFiles:
-    """Write the files of sessions that came back without one; a file that is there is left alone."""
-    result = OwedFiles()
-    owed = owed_sessions().filter(directory=directory).order_by("pk").only(*_WRITTEN_COLUMNS)
-    left, can_go_on = owed, True
-    while can_go_on and (last := last_of_batch(left, BatchSize(LOT_ROWS))) is not None:
-        # Read whole before anything is written: SQLite refuses to write below an open cursor of its own.
-        can_go_on = _write_lot(list(left.filter(pk__lte=last)), folder, result)
-        left = owed.filter(pk__gt=last)
+def restore_missing_files(directory: SessionDirectory, folder: SessionFolder) -> RestoredFiles:
+    """Write the missing files of restored sessions; never replace another file."""
+    result = RestoredFiles()
+    sessions = sessions_missing_files().filter(directory=directory).order_by("pk").only(*_WRITTEN_COLUMNS)
+    left, can_continue = sessions, True
+    while can_continue and (last := last_of_batch(left, BatchSize(CHUNK_ROWS))) is not None:
+        # Read the whole chunk first: SQLite refuses to write while the connection has an open cursor.
+        can_continue = _restore_chunk(list(left.filter(pk__lte=last)), folder, result)
+        left = sessions.filter(pk__gt=last)
     note_error(directory, result.error)
     return result
 
 
-def _write_lot(lot: list[BrowserSession], folder: SessionFolder, result: OwedFiles) -> bool:
-    """Write some files, then their facts to their rows; report whether others can be written as well."""
+def _restore_chunk(chunk: list[BrowserSession], folder: SessionFolder, result: RestoredFiles) -> bool:
+    """Write some files, then store their facts; return whether more files can be written."""
     facts: dict[int, FileFacts] = {}
     changed: dict[int, Counter[str]] = {}
-    can_go_on = True
-    for session in lot:
+    can_continue = True
+    for session in chunk:
         wanted = access_of(session)
         try:
             found = folder.create(session.file_name, bytes(session.document), access=wanted)
@@ -132,8 +132,8 @@ def _write_lot(lot: list[BrowserSession], folder: SessionFolder, result: OwedFil
             result.error = f"{session.file_name} {reason}"
         except OSError as error:
             result.error = disk.reason(error)
-            if error.errno not in _OF_ONE_FILE:
-                can_go_on = False
+            if error.errno not in _SINGLE_FILE_ERRNOS:
+                can_continue = False
                 break
         else:
             if found is None:
@@ -142,23 +142,23 @@ def _write_lot(lot: list[BrowserSession], folder: SessionFolder, result: OwedFil
             facts[session.pk] = found
             if wanted and (losses := wanted.losses(found.access)):
                 changed.setdefault((session.past_runs or [0])[-1], Counter()).update(losses)
-    _keep(facts, changed)
+    _save_facts(facts, changed)
     result.written += len(facts)
     for counts in changed.values():
         result.changed_access.update(counts)
-    return can_go_on
+    return can_continue
 
 
 @retried_when_busy
-def _keep(facts: dict[int, FileFacts], changed: dict[int, Counter[str]]) -> None:
+def _save_facts(facts: dict[int, FileFacts], changed: dict[int, Counter[str]]) -> None:
     if not facts:
         return
-    # A power cut may take it back: the files are then found to be there already.
+    # If a power failure undoes this commit, the next call finds the files already written.
     with repeatable_transaction():
         for pk, found in facts.items():
-            # The row is the same as before: plans that list it still hold.
-            still_owed = BrowserSession.objects.filter(pk=pk, file_changed_ns=None)
-            still_owed.update(**found.as_columns(), updated_at=F("updated_at"))
+            # The session itself is unchanged, so plans that list it stay valid.
+            still_missing = BrowserSession.objects.filter(pk=pk, file_changed_ns=None)
+            still_missing.update(**found.as_columns(), updated_at=F("updated_at"))
         for run_id, counts in sorted(changed.items()):
             run = CleanupRun.objects.select_for_update().only("changed_access").filter(pk=run_id).first()
             if run is not None:
@@ -168,5 +168,5 @@ def _keep(facts: dict[int, FileFacts], changed: dict[int, Counter[str]]) -> None
 
 @retried_when_busy
 def note_error(directory: SessionDirectory, error: str) -> None:
-    """Keep why files could not be written, for the pages of runs; nothing is written where it is the same."""
+    """Store why files could not be written, for the pages of runs; skip the update if nothing changed."""
     SessionDirectory.objects.filter(pk=directory.pk).exclude(write_error=error).update(write_error=error)
