@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.panel import Panel, free_port
-from tests.integration.full_disk import MB, mounted
+from tests.full_disk import MB, mounted
 
 
 @pytest.mark.parametrize("free_bytes", [0, 40_000, 2 * MB], ids=["secret-key", "database", "static-files"])

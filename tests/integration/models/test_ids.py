@@ -26,7 +26,7 @@ from tests.factories import OLD, archived, live, make_session, make_sessions, na
 
 pytestmark = pytest.mark.django_db
 
-PROJECT_DIR = Path(__file__).resolve().parents[2]
+PROJECT_DIR = Path(__file__).resolve().parents[3]
 UPGRADE = """
 import json, sys, django
 django.setup()

@@ -21,7 +21,7 @@ from sessions_app.models.clock import database_now
 from sessions_app.transactions import disk
 from sessions_app.transactions import reserve as room
 from tests.factories import make_sessions, plan, put, sync
-from tests.integration.full_disk import MB, limited_pages
+from tests.full_disk import MB, limited_pages
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

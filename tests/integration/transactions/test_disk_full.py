@@ -25,7 +25,7 @@ from sessions_app.session.document import parse_document
 from sessions_app.transactions import reserve
 from tests.clients import run as run_command
 from tests.factories import document_bytes, plan, sync
-from tests.integration.full_disk import MB, Disk, database_in, mounted
+from tests.full_disk import MB, Disk, database_in, mounted
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
