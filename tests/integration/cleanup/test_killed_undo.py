@@ -74,7 +74,7 @@ def test_the_command_resumes_an_undo_whose_process_was_killed(tmp_path: Path) ->
     CleanupRun.objects.update(heartbeat_at=database_now() - timedelta(minutes=3))
     outcome = run("undo_cleanup", str(ledger.pk))
     assert (outcome.status, outcome.err) == (0, "")
-    assert f"{SESSIONS} of {SESSIONS} sessions are back" in outcome.out
+    assert f"{SESSIONS} of {SESSIONS} sessions restored" in outcome.out
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert archived() == []
 

@@ -65,7 +65,7 @@ def test_emptying_the_archive_keeps_a_pin_until_its_file_is_back(
 def test_emptying_reports_how_many_stayed_for_their_pins(lost: Path) -> None:
     report = json.loads(run("empty_archive", "--days", "0", "--format", "json").out)
     assert (report["deleted"], report["pinned_kept"]) == (1, 1)
-    assert "1 pinned session stayed" in run("empty_archive", "--days", "0").out
+    assert "1 pinned session kept" in run("empty_archive", "--days", "0").out
     lost.unlink()
 
 
