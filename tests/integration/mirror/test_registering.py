@@ -108,7 +108,7 @@ def test_only_the_first_documents_decide(directory: SessionDirectory, folder: Pa
 def test_the_form_reports_the_documents_and_warns(client: Client, operator: User, foreign: Path) -> None:
     client.force_login(operator)
     html = register(client, foreign)
-    assert "is added: 62 documents found" in html
+    assert "was added: 62 documents found" in html
     assert "they seem to belong to another tool" in html
     assert not BrowserSession.objects.exists()
     directory = SessionDirectory.objects.get()
