@@ -1,37 +1,20 @@
-"""Folders that tests need from the system: small, read-only, or of other users."""
+"""What tests need of the system: folders that all users can reach, other users, and a umask."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 IS_ROOT = os.geteuid() == 0
 
 
 @contextmanager
-def small_disk(folder: Path, size: str = "256k") -> Iterator[Path]:
-    """Mount a file system of a small size; skip the test where that is not permitted."""
-    folder.mkdir(exist_ok=True)
-    command = ("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder))
-    if not IS_ROOT or sys.platform != "linux" or subprocess.run(command, check=False).returncode:
-        pytest.skip("a file system can only be mounted by root on Linux")
-    try:
-        yield folder
-    finally:
-        subprocess.run(("umount", "--lazy", str(folder)), check=True)
-
-
-@contextmanager
 def public_folder() -> Iterator[Path]:
-    """A folder that every user reaches, which those of pytest are not."""
+    """Make a folder that every user can reach, unlike the folders of pytest."""
     folder = Path(tempfile.mkdtemp(prefix="raptor-tests-public-"))
     folder.chmod(0o755)
     try:
@@ -42,7 +25,7 @@ def public_folder() -> Iterator[Path]:
 
 @contextmanager
 def as_user(user: int, group: int, groups: Sequence[int] = ()) -> Iterator[None]:
-    """Work with the rights of another user; needs root."""
+    """Run the block with the permissions of another user; requires root."""
     before = os.getgroups()
     os.setgroups([group, *groups])
     os.setegid(group)

@@ -85,6 +85,12 @@ def directory(folder: Path) -> SessionDirectory:
 
 
 @pytest.fixture
+def no_settle_time(settings: Any) -> None:
+    """Let scheduled syncs and sweeps act on files that have just been written."""
+    settings.RAPTOR_SETTLE_SECONDS = 0
+
+
+@pytest.fixture
 def team(db: None) -> Group:
     from django.contrib.auth.models import Group
 

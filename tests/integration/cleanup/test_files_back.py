@@ -1,4 +1,4 @@
-"""Files that come back: with their mode, owner and group, and on file systems without hard links."""
+"""Restored files have their mode, owner and group, also on file systems without hard links."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from sessions_app.session import file_writing
 from sessions_app.session.files import SessionFolder
 from tests.clients import run
 from tests.factories import OLD, archived, document_bytes, live, put, swept, sync
-from tests.places import IS_ROOT, as_user, public_folder, small_disk, umask
+from tests.full_disk import mounted
+from tests.places import IS_ROOT, as_user, public_folder, umask
 
 pytestmark = pytest.mark.django_db
 
@@ -63,7 +64,7 @@ def swept_run(directory: SessionDirectory, folder: Path) -> CleanupRun:
 
 
 def owe_file(ledger: CleanupRun, monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """Bring ``old`` back as a process does that is killed before it writes the file; return the document."""
+    """Restore ``old`` without its file, as a killed process leaves it, and return its document."""
     with monkeypatch.context() as patch:
         patch.setattr("sessions_app.cleanup.undo._write_files", lambda directory_ids: None)
         undo_cleanup(ledger)
@@ -102,28 +103,28 @@ class TestWithoutHardLinks:
         assert archived() == ["old"]
 
     def test_a_full_disk_leaves_no_half_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        with small_disk(tmp_path / "small", "64k") as small:
+        with mounted(tmp_path / "small", size_bytes=64 * 1024) as small:
             refuse_links(monkeypatch)
-            with SessionFolder(small) as folder:
+            with SessionFolder(small.path) as folder:
                 with pytest.raises(OSError, match="No space"):
                     folder.create("a.json", b"x" * 100_000)
                 monkeypatch.setattr(file_writing, "write_temporary", lambda *args: "none")
-                monkeypatch.setattr(os, "unlink", _unlink_but_none(os.unlink))
+                monkeypatch.setattr(os, "unlink", _unlink_except_none(os.unlink))
                 with pytest.raises(OSError, match="No space"):
                     folder.create("a.json", b"x" * 100_000)
-            assert contents(small) == {}
+            assert contents(small.path) == {}
 
 
-def _unlink_but_none(unlink: Any) -> Any:
-    def unlink_but_none(name: str, **kwargs: Any) -> None:
+def _unlink_except_none(unlink: Any) -> Any:
+    def unlink_except_none(name: str, **kwargs: Any) -> None:
         if name != "none":
             unlink(name, **kwargs)
 
-    return unlink_but_none
+    return unlink_except_none
 
 
 class TestHalfFiles:
-    """What a crash leaves where the file had to be written under its own name."""
+    """What a crash leaves if the file had to be written under its own name."""
 
     @pytest.fixture(autouse=True)
     def without_links(self, swept_run: CleanupRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +145,9 @@ class TestHalfFiles:
         assert (live(), archived()) == (["old"], [])
 
     @pytest.mark.parametrize("part", [0, 1, -1])
-    def test_each_part_of_it_is_completed(self, directory: SessionDirectory, folder: Path, part: int) -> None:
+    def test_a_part_of_any_length_is_completed(
+        self, directory: SessionDirectory, folder: Path, part: int
+    ) -> None:
         (folder / "old.json").write_bytes(self.document[:part])
         assert sync(directory).written == 1
         assert contents(folder) == {"old.json": self.document}
@@ -167,7 +170,7 @@ class TestHalfFiles:
         assert contents(folder) == {"old.json": self.document}
 
     @pytest.mark.parametrize(("still_after_ns", "written"), [(10**10, 0), (0, 1)])
-    def test_without_leases_it_is_completed_when_it_has_been_still(
+    def test_without_leases_it_is_completed_once_it_is_still(
         self,
         directory: SessionDirectory,
         folder: Path,
@@ -200,7 +203,7 @@ def _write_half_and_die(folder: Path, document: bytes) -> NoReturn:
     os._exit(1)
 
 
-def test_mode_and_group_come_back_whatever_the_umask_is(directory: SessionDirectory, folder: Path) -> None:
+def test_mode_and_group_are_restored_despite_the_umask(directory: SessionDirectory, folder: Path) -> None:
     path = put(folder, "old", **OLD)
     path.chmod(0o664)
     before = access(path)
@@ -214,7 +217,7 @@ def test_mode_and_group_come_back_whatever_the_umask_is(directory: SessionDirect
     assert sync(directory).unchanged == 1
 
 
-def test_a_change_of_mode_is_what_comes_back(directory: SessionDirectory, folder: Path) -> None:
+def test_a_changed_mode_is_restored(directory: SessionDirectory, folder: Path) -> None:
     path = put(folder, "old", **OLD)
     sync(directory)
     path.chmod(0o604)
@@ -223,9 +226,7 @@ def test_a_change_of_mode_is_what_comes_back(directory: SessionDirectory, folder
     assert access(path)[0] == 0o604
 
 
-def test_a_file_of_which_no_mode_is_known_comes_back_private(
-    directory: SessionDirectory, folder: Path
-) -> None:
+def test_a_file_of_unknown_mode_is_restored_as_private(directory: SessionDirectory, folder: Path) -> None:
     path = put(folder, "old", **OLD)
     path.chmod(0o664)
     sync(directory)
@@ -236,7 +237,7 @@ def test_a_file_of_which_no_mode_is_known_comes_back_private(
 
 @needs_root
 class TestOtherUsers:
-    """The folder of a CI user, 2770 and of the group ``SESSIONS``, and the panel as another user."""
+    """The folder belongs to a CI user and the group ``SESSIONS``; the panel runs as another user."""
 
     @pytest.fixture
     def shared(self) -> Iterator[Path]:
@@ -253,7 +254,7 @@ class TestOtherUsers:
         path.chmod(mode)
         return path
 
-    def test_a_member_of_the_group_brings_back_mode_and_group(self, shared: Path) -> None:
+    def test_a_member_of_the_group_restores_mode_and_group(self, shared: Path) -> None:
         path = self.file_of(shared, 0o664)
         with as_user(PANEL, PANEL, [SESSIONS]):
             sync(register_directory(shared, namespace="shop"))
@@ -265,7 +266,7 @@ class TestOtherUsers:
         assert ledger.changed_access == {"owner": 1}
 
     @pytest.mark.parametrize("has_links", [True, False])
-    def test_root_brings_back_the_owner_as_well(
+    def test_root_restores_the_owner_as_well(
         self, shared: Path, has_links: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = self.file_of(shared, 0o640)
@@ -284,7 +285,7 @@ class TestOtherUsers:
             SessionStore("shop", directory).touch("old")
         assert access(path) == (0o664, PANEL, SESSIONS)
 
-    def test_a_group_without_setgid_folder_comes_back(self, shared: Path) -> None:
+    def test_the_group_is_restored_in_a_folder_without_setgid(self, shared: Path) -> None:
         shared.chmod(0o770)
         path = self.file_of(shared, 0o660)
         with as_user(PANEL, PANEL, [SESSIONS]):
@@ -310,7 +311,7 @@ class TestOtherUsers:
         assert outcome.status == 0
         assert "1 file came back with another group" in outcome.out
 
-    def test_a_single_session_comes_back_with_its_mode_and_group(self, shared: Path) -> None:
+    def test_a_single_session_is_restored_with_its_mode_and_group(self, shared: Path) -> None:
         path = self.file_of(shared, 0o664)
         with as_user(PANEL, PANEL, [SESSIONS]):
             sync(register_directory(shared, namespace="shop"))

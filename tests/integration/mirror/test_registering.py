@@ -1,4 +1,4 @@
-"""What registering a folder reports, and how the documents of other tools are kept from sweeps."""
+"""Registering a folder reports its documents, and sweeps leave documents of other tools alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sessions_app.policies import preview
 from tests.clients import run
 from tests.factories import DUE, OLD, live, make_policy, make_session, plan, put, run_sweep, swept, sync
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_settle_time")]
 
 ADD = "/admin/sessions_app/sessiondirectory/add/"
 PAGE = "/admin/sessions_app/sessiondirectory/{}/change/"
@@ -52,7 +52,7 @@ def test_documents_of_another_tool_are_not_swept_for_a_week(foreign: Path) -> No
     result = run_sweep(make_policy())
     assert [found.matched_count for found in result.runs] == [5, 1]
     assert len(live()) == 62
-    # The next week they are swept as all others are.
+    # After a week they are swept like all others.
     SessionDirectory.objects.update(swept_from=database_now())
     run_sweep(make_policy("Later"), due_at=DUE + WEEK)
     assert live() == []
@@ -69,7 +69,7 @@ def test_the_preview_of_a_schedule_is_its_plan_and_its_run(foreign: Path, criter
     assert "scheduled sweeps leave alone" in found.criteria.describe()
 
 
-def test_cleanups_that_a_person_asks_for_take_them(foreign: Path) -> None:
+def test_manual_cleanups_remove_them(foreign: Path) -> None:
     sync(register_directory(foreign, namespace="shop"))
     policy = make_policy("Tidy", "invalid")
     assert preview(policy, is_manual=True).steps[0].session_count == 62
@@ -77,7 +77,7 @@ def test_cleanups_that_a_person_asks_for_take_them(foreign: Path) -> None:
     assert swept(invalid=True).removed_count == 62
 
 
-def test_a_scheduled_plan_that_a_person_approves_takes_what_it_planned(foreign: Path) -> None:
+def test_an_approved_scheduled_plan_removes_what_it_planned(foreign: Path) -> None:
     make_session("ours", session_id="")
     sync(register_directory(foreign, namespace="shop"))
     held = run_sweep(make_policy("Careful", "invalid", brake_count=0)).held

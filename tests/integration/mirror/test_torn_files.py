@@ -1,4 +1,4 @@
-"""Files that another program is at work on: never read halfway, never removed with bytes of their own."""
+"""Files that another program is writing: never read halfway, never removed with unarchived bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from sessions_app import tasks
-from sessions_app.cleanup import empty_archive, run_cleanup, undo_cleanup
+from sessions_app.cleanup import empty_archive, plan_cleanup, run_cleanup, undo_cleanup
 from sessions_app.mirror.looks import is_good
 from sessions_app.mirror.registry import sync_directory
 from sessions_app.models import (
@@ -30,7 +30,20 @@ from sessions_app.session import removals
 from sessions_app.session.document import parse_document
 from sessions_app.session.files import SessionFolder
 from sessions_app.session.sync_result import SyncResult
-from tests.factories import OLD, archived, counts, document_bytes, live, names_in, plan, put, sync
+from tests.clients import page_of
+from tests.factories import (
+    OLD,
+    SECRET,
+    archived,
+    counts,
+    document_bytes,
+    live,
+    make_session,
+    names_in,
+    plan,
+    put,
+    sync,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -44,7 +57,7 @@ def sync_on_schedule(directory: SessionDirectory) -> SyncResult:
 
 
 def pass_time(seconds: float) -> None:
-    """Let everything that the database has dated be older."""
+    """Date back what the database has dated, by that many seconds."""
     by = timedelta(seconds=seconds)
     for file in UnsettledFile.objects.all():
         file.seen_at -= by
@@ -56,7 +69,7 @@ def pass_time(seconds: float) -> None:
 
 @pytest.fixture
 def torn(folder: Path, directory: SessionDirectory) -> Iterator[BinaryIO]:
-    """A document that was mirrored, and of which a writer has written the first half again."""
+    """A writer that has overwritten a mirrored document with its first half."""
     path = put(folder, "a", **OLD)
     sync(directory)
     pass_time(60)
@@ -83,7 +96,7 @@ class TestReading:
         assert counts(sync(directory)) == (0, 1, 0, 0)
         assert document_of("a") == TORN + b"x"
 
-    def test_a_new_file_comes_in_when_its_writer_has_closed_it(
+    def test_a_new_file_is_read_when_its_writer_has_closed_it(
         self, folder: Path, directory: SessionDirectory
     ) -> None:
         with (folder / "a.json").open("wb") as writer:
@@ -96,7 +109,7 @@ class TestReading:
 
 
 class TestLooks:
-    def test_a_schedule_reads_a_file_that_was_the_same_at_two_looks(
+    def test_a_scheduled_sync_reads_a_file_that_two_looks_found_unchanged(
         self, folder: Path, directory: SessionDirectory, settings: Any
     ) -> None:
         put(folder, "a")
@@ -109,7 +122,7 @@ class TestLooks:
         assert not UnsettledFile.objects.exists()
         assert counts(sync_on_schedule(directory)) == (0, 0, 1, 0)
 
-    def test_a_file_that_changes_between_two_looks_waits_anew(
+    def test_a_file_that_changes_between_two_looks_waits_again(
         self, folder: Path, directory: SessionDirectory
     ) -> None:
         path = put(folder, "a")
@@ -145,7 +158,7 @@ class TestLooks:
         assert counts(sync(directory)) == (1, 0, 0, 0)
         assert not UnsettledFile.objects.exists()
 
-    def test_zero_switches_the_waiting_off(
+    def test_a_settle_time_of_zero_disables_the_wait(
         self, folder: Path, directory: SessionDirectory, settings: Any
     ) -> None:
         settings.RAPTOR_SETTLE_SECONDS = 0
@@ -160,7 +173,7 @@ class TestLooks:
         sync_on_schedule(directory)
         assert UnsettledFile.objects.get().file_name == "b.json"
 
-    def test_looks_cost_the_same_queries_whatever_the_number_of_files(
+    def test_the_number_of_queries_does_not_depend_on_the_number_of_files(
         self, folder: Path, directory: SessionDirectory
     ) -> None:
         def queries() -> int:
@@ -176,7 +189,7 @@ class TestLooks:
 
 
 class TestUnknownWriters:
-    """Where the system does not show who has a file open."""
+    """On systems that cannot report whether a file is open for writing."""
 
     @pytest.fixture(autouse=True)
     def no_leases(self, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
@@ -218,7 +231,7 @@ class TestUnknownWriters:
         assert aside.startswith(".removing-")
         sync(directory)
         assert names_in(folder) == [aside]
-        assert empty_archive(database_now()) == (0, 0), "its file would come back as a new session"
+        assert empty_archive(database_now()) == (0, 0), "its file would be read as a new session"
         pass_time(1)
         sync(directory)
         assert names_in(folder) == []
@@ -268,14 +281,14 @@ class TestRemoval:
         sync(directory)
         path.write_bytes(GOOD.replace(b"checkout", b"payments"))
         status = path.stat()
-        # As a write within one tick of the file system's clock leaves it.
+        # A write within one tick of the file system's clock leaves the same stamp.
         BrowserSession.objects.update(file_modified_ns=status.st_mtime_ns, file_changed_ns=status.st_ctime_ns)
         assert counts(sync(directory)) == (0, 0, 1, 0)
         assert run_cleanup(plan(expired=True)).removed_count == 0
         assert counts(sync(directory)) == (0, 1, 0, 0)
         assert b"payments" in document_of("a")
 
-    def test_a_file_written_between_the_commit_and_its_removal_is_put_back_and_comes_in_again(
+    def test_a_file_written_between_the_commit_and_its_removal_is_put_back_and_read_again(
         self, folder: Path, directory: SessionDirectory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = put(folder, "a", **OLD)
@@ -317,7 +330,7 @@ class TestRemoval:
         assert (newer, (folder / f"{older}.json").read_bytes()) == ("a", TORN)
         assert counts(sync(directory)) == (2, 0, 0, 0)
 
-    def test_a_file_aside_of_a_session_that_came_back_is_unlinked(
+    def test_the_file_aside_of_a_restored_session_is_unlinked(
         self, folder: Path, directory: SessionDirectory
     ) -> None:
         path = put(folder, "a", **OLD)
@@ -332,7 +345,7 @@ class TestRemoval:
         sync(directory)
         assert (names_in(folder), live()) == (["a"], ["a"])
 
-    def test_a_file_aside_of_a_session_that_nothing_holds_any_more_comes_in_again(
+    def test_a_file_aside_of_a_deleted_session_is_read_again(
         self, folder: Path, directory: SessionDirectory
     ) -> None:
         (folder / ".removing-7-0123abcd").write_bytes(GOOD)
@@ -360,7 +373,7 @@ class TestSweeps:
             assert [run.removed_count for run in self.sweep(nightly)] == [1, 0]
         assert names_in(folder) == []
 
-    def test_a_person_who_approves_a_plan_takes_no_more_than_it_matched(
+    def test_an_approved_plan_removes_no_more_than_it_matched(
         self, folder: Path, directory: SessionDirectory, settings: Any
     ) -> None:
         put(folder, "a", **OLD)
@@ -368,14 +381,12 @@ class TestSweeps:
         pass_time(settings.RAPTOR_SETTLE_SECONDS)
         put(folder, "b", **OLD)
         sync(directory)
-        from sessions_app.cleanup import plan_cleanup
-
         run = plan_cleanup(plan(expired=True).criteria, trigger="schedule")
         assert run.matched_count == 1
         run_cleanup(run, trigger="admin", actor="root")
         assert (run.removed_count, run.trigger, live()) == (1, "admin", ["b"])
 
-    def test_a_file_written_again_with_the_same_bytes_is_taken_by_a_person_only(
+    def test_a_file_rewritten_with_the_same_bytes_is_removed_manually_but_not_by_a_sweep(
         self, folder: Path, directory: SessionDirectory, nightly: CleanupPolicy
     ) -> None:
         path = put(folder, "a", **OLD)
@@ -385,7 +396,7 @@ class TestSweeps:
         assert (self.sweep(nightly)[0].matched_count, live()) == (1, ["a"])
         assert run_cleanup(plan(expired=True)).removed_count == 1
 
-    def test_a_plan_by_a_person_takes_a_session_that_has_just_come_in(
+    def test_a_manual_cleanup_removes_a_session_that_was_just_added(
         self, folder: Path, directory: SessionDirectory
     ) -> None:
         put(folder, "a", **OLD)
@@ -396,7 +407,7 @@ class TestSweeps:
 class TestLastGoodDocument:
     @pytest.fixture
     def path(self, folder: Path, directory: SessionDirectory) -> Path:
-        """A good document, in whose place a broken one has been for two looks."""
+        """A file whose good document was overwritten by a broken one, seen at one look."""
         path = put(folder, "a", **OLD)
         sync(directory)
         path.write_bytes(TORN)
@@ -404,7 +415,7 @@ class TestLastGoodDocument:
         pass_time(60)
         return path
 
-    def test_a_schedule_keeps_good_content_until_it_has_been_broken_for_ten_minutes(
+    def test_a_schedule_keeps_good_content_until_the_file_was_broken_for_ten_minutes(
         self, path: Path, directory: SessionDirectory
     ) -> None:
         assert sync_on_schedule(directory).changed == 0
@@ -417,7 +428,7 @@ class TestLastGoodDocument:
         assert (bytes(session.document), bytes(session.last_good_document or b"")) == (TORN, GOOD)
         assert not UnsettledFile.objects.exists()
 
-    def test_other_broken_bytes_start_the_ten_minutes_anew(
+    def test_other_broken_bytes_restart_the_ten_minutes(
         self, path: Path, directory: SessionDirectory
     ) -> None:
         sync_on_schedule(directory)
@@ -431,7 +442,7 @@ class TestLastGoodDocument:
         sync_on_schedule(directory)
         assert document_of("a") == TORN + b"x"
 
-    def test_the_same_broken_bytes_written_again_do_not(
+    def test_rewriting_the_same_broken_bytes_does_not_restart_them(
         self, path: Path, directory: SessionDirectory
     ) -> None:
         sync_on_schedule(directory)
@@ -442,7 +453,7 @@ class TestLastGoodDocument:
             pass_time(60)
         assert document_of("a") == TORN
 
-    def test_content_that_is_good_again_comes_in_as_soon_as_it_is_still(
+    def test_repaired_content_is_read_as_soon_as_it_is_still(
         self, path: Path, directory: SessionDirectory
     ) -> None:
         sync_on_schedule(directory)
@@ -461,7 +472,7 @@ class TestLastGoodDocument:
         assert run_cleanup(plan(expired=True, invalid=True)).removed_count == 0
         assert path.read_bytes() == TORN
 
-    def test_an_explicit_sync_takes_broken_content_at_once_and_keeps_the_good_one(
+    def test_an_explicit_sync_reads_broken_content_at_once_and_keeps_the_last_good_document(
         self, path: Path, directory: SessionDirectory
     ) -> None:
         assert sync(directory).changed == 1
@@ -473,7 +484,7 @@ class TestLastGoodDocument:
         sync(directory)
         assert BrowserSession.objects.get().last_good_document is None
 
-    def test_it_goes_to_the_archive_and_comes_back_while_the_file_has_the_removed_bytes(
+    def test_it_is_archived_and_restored_while_the_file_has_the_removed_bytes(
         self, path: Path, directory: SessionDirectory
     ) -> None:
         sync(directory)
@@ -487,10 +498,10 @@ class TestLastGoodDocument:
         self, path: Path, directory: SessionDirectory, see: Any
     ) -> None:
         sync(directory)
-        page = see(f"/admin/sessions_app/browsersession/{BrowserSession.objects.get().pk}/change/")
+        page = see(page_of(BrowserSession.objects.get()))
         assert "Last good document" in page
         assert "&quot;session_id&quot;: &quot;checkout&quot;" in page
-        assert "5b1b2c6e" not in page
+        assert SECRET not in page
 
 
 @pytest.mark.parametrize(
@@ -507,10 +518,7 @@ class TestLastGoodDocument:
         ),
     ],
 )
-def test_a_document_is_good_where_the_database_finds_no_problem(data: bytes) -> None:
-    fields = parse_document(data, time_zone=UTC)
-    session = BrowserSession.objects.create(
-        namespace="shop", name="a", document=data, size_bytes=len(data), **fields._asdict()
-    )
+def test_a_document_is_good_if_the_database_finds_no_problem(data: bytes) -> None:
+    session = make_session(document=data)
     session.refresh_from_db()
-    assert is_good(fields) == (session.problems == 0)
+    assert is_good(parse_document(data, time_zone=UTC)) == (session.problems == 0)
