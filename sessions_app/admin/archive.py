@@ -96,8 +96,8 @@ class ArchivedSessionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Reasons")
     def why(self, session: ArchivedSession) -> str:
-        told = formatting.sentences(reason.sentence for reason in reasons_in(session.reasons))
-        return format_html("{}{}", told, revealed(session.name))
+        text = formatting.sentences(reason.sentence for reason in reasons_in(session.reasons))
+        return format_html("{}{}", text, revealed(session.name))
 
     @admin.display(description="Removed", ordering="removed_at")
     def removed(self, session: ArchivedSession) -> str:

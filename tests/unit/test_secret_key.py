@@ -11,7 +11,7 @@ from raptor_admin.secret_key import load_secret_key
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
-def test_a_key_is_made_where_files_cannot_be_linked(
+def test_a_key_is_made_on_file_systems_without_hard_links(
     tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*args: object, **kwargs: object) -> NoReturn:
