@@ -145,19 +145,17 @@ def assert_no_byte_is_lost(report: dict[str, Any], folder: Path) -> str:
     if last in archived:
         return "in the archive"
     # The first part was closed and removed before the second was written: each must exist.
-    assert report["parts"] != [last], f"{report['rhythm']}: lost\n{there=}\n{archived=}"
-    assert all(part in there + archived for part in report["parts"]), (
-        f"{report['rhythm']}: {there=} {archived=}"
-    )
+    context = f"{report['rhythm']}:\n{there=}\n{archived=}"
+    assert report["parts"] != [last], context
+    assert all(part in there + archived for part in report["parts"]), context
     return "in parts"
 
 
 def assert_no_torn_content(report: dict[str, Any], seen: set[str]) -> None:
     """Check that each document read was complete once, and that no torn one replaced a good one."""
-    archived = ArchivedSession.objects.filter(file_name=report["file_name"]).values_list(
-        "document", flat=True
-    )
-    for document in seen.union(bytes(data).decode() for data in archived):
+    removed = ArchivedSession.objects.filter(file_name=report["file_name"])
+    archived = {bytes(data).decode() for data in removed.values_list("document", flat=True)}
+    for document in seen | archived:
         # The second part of a document whose first part was removed is a file by itself.
         assert document in report["closed"] or document in report["parts"], f"{report['rhythm']}: {document}"
     if seen and report["closed"][0] in seen and "-first" in report["closed"][0]:
