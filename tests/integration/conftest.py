@@ -47,6 +47,18 @@ def as_root(client: Client, root: User) -> Client:
 
 
 @pytest.fixture
+def as_operator(client: Client, operator: User) -> Client:
+    client.force_login(operator)
+    return client
+
+
+@pytest.fixture
+def as_viewer(client: Client, viewer: User) -> Client:
+    client.force_login(viewer)
+    return client
+
+
+@pytest.fixture
 def at_noon() -> Iterator[None]:
     from tests.factories import AS_OF
 

@@ -15,14 +15,13 @@ from sessions_app.cleanup import run_cleanup, undo_cleanup
 from sessions_app.cleanup.folders import NotTheRegisteredFolder, open_folder
 from sessions_app.mirror.registry import DirectoryError, accept_other_folder, register_directory
 from sessions_app.models import CleanupRun, SessionDirectory
-from tests.clients import run
+from tests.clients import html_of, run
 from tests.factories import OLD, archived, counts, live, names_in, plan, put, sync
 from tests.pages import page
 
 pytestmark = pytest.mark.django_db
 
-PAGE = "/admin/sessions_app/sessiondirectory/{}/change/"
-ACCEPT = "/admin/sessions_app/sessiondirectory/{}/accept/"
+DIRECTORIES = "/admin/sessions_app/sessiondirectory/"
 
 
 @pytest.fixture
@@ -98,18 +97,19 @@ def test_a_user_can_accept_the_other_folder(
     put(folder, "old", **OLD)
     sync(directory)
     swap(folder, theirs)
+    own = f"{DIRECTORIES}{directory.pk}/"
     client.force_login(viewer)
-    shown = client.get(PAGE.format(directory.pk)).content.decode()
+    shown = html_of(client, f"{own}change/")
     assert "This is not the folder that was registered" in shown
     assert "Accept the folder" not in shown
-    assert client.post(ACCEPT.format(directory.pk)).status_code == 403
+    assert client.post(f"{own}accept/").status_code == 403
     client.force_login(operator)
-    assert "Accept the folder that is there now" in client.get(PAGE.format(directory.pk)).content.decode()
-    assert client.get(ACCEPT.format(directory.pk)).status_code == 405
-    client.post(f"/admin/sessions_app/sessiondirectory/{directory.pk}/sync/")
-    assert "not the folder that was registered" in client.get("/admin/").content.decode()
+    assert "Accept the folder that is there now" in html_of(client, f"{own}change/")
+    assert client.get(f"{own}accept/").status_code == 405
+    client.post(f"{own}sync/")
+    assert "not the folder that was registered" in html_of(client, "/admin/")
     assert live() == ["old"]
-    client.post(ACCEPT.format(directory.pk))
+    client.post(f"{own}accept/")
     assert live() == ["old", "secret"]
     directory.refresh_from_db()
     assert directory.error == ""

@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
 
 from raptor.core.session_manager import SessionManager
@@ -18,13 +17,12 @@ from sessions_app.mirror.registry import register_directory
 from sessions_app.models import BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
 from sessions_app.policies import preview
-from tests.clients import run
+from tests.clients import html_of, run
 from tests.factories import DUE, OLD, live, make_policy, make_session, plan, put, run_sweep, swept, sync
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_settle_time")]
 
-ADD = "/admin/sessions_app/sessiondirectory/add/"
-PAGE = "/admin/sessions_app/sessiondirectory/{}/change/"
+DIRECTORIES = "/admin/sessions_app/sessiondirectory/"
 WEEK = timedelta(days=7)
 
 
@@ -39,7 +37,7 @@ def foreign(folder: Path) -> Path:
 
 def register(client: Client, path: object) -> str:
     data = {"path": str(path), "namespace": "team", "is_enabled": "on"}
-    return client.post(ADD, data, follow=True).content.decode()
+    return client.post(f"{DIRECTORIES}add/", data, follow=True).content.decode()
 
 
 def test_documents_of_another_tool_are_not_swept_for_a_week(foreign: Path) -> None:
@@ -105,51 +103,49 @@ def test_only_the_first_documents_decide(directory: SessionDirectory, folder: Pa
     assert directory.swept_from is None
 
 
-def test_the_form_reports_the_documents_and_warns(client: Client, operator: User, foreign: Path) -> None:
-    client.force_login(operator)
-    html = register(client, foreign)
+def test_the_form_reports_the_documents_and_warns(as_operator: Client, foreign: Path) -> None:
+    html = register(as_operator, foreign)
     assert "was added: 62 documents found" in html
     assert "they seem to belong to another tool" in html
     assert not BrowserSession.objects.exists()
     directory = SessionDirectory.objects.get()
     assert directory.inode == foreign.stat().st_ino
-    page = client.post(f"{PAGE[: -len('change/')]}sync/".format(directory.pk), follow=True).content.decode()
+    address = f"{DIRECTORIES}{directory.pk}/sync/"
+    page = as_operator.post(address, follow=True).content.decode()
     directory.refresh_from_db()
     assert directory.swept_from is not None
     assert f"leave its sessions alone until {directory.swept_from:%Y-%m-%d %H:%M}" in page
     assert "Sweep from now on" in page
-    address = f"{PAGE[: -len('change/')]}sweep/".format(directory.pk)
-    assert client.get(address).status_code == 405
-    page = client.post(address, follow=True).content.decode()
+    address = f"{DIRECTORIES}{directory.pk}/sweep/"
+    assert as_operator.get(address).status_code == 405
+    page = as_operator.post(address, follow=True).content.decode()
     assert "Sweep from now on" not in page
     sync(directory := SessionDirectory.objects.get())
     assert directory.swept_from is None
 
 
-def test_a_viewer_sees_the_date_and_no_button(client: Client, viewer: User, foreign: Path) -> None:
+def test_a_viewer_sees_the_date_and_no_button(as_viewer: Client, foreign: Path) -> None:
     directory = register_directory(foreign, namespace="shop")
     sync(directory)
-    client.force_login(viewer)
-    page = client.get(PAGE.format(directory.pk)).content.decode()
+    page = html_of(as_viewer, f"{DIRECTORIES}{directory.pk}/change/")
     assert "Not swept yet" in page
     assert "Sweep from now on" not in page
-    assert client.post(f"{PAGE[: -len('change/')]}sweep/".format(directory.pk)).status_code == 403
+    assert as_viewer.post(f"{DIRECTORIES}{directory.pk}/sweep/").status_code == 403
 
 
 @pytest.mark.parametrize("path", ["~/sessions", "~root/sessions-that-are-not-there"])
 def test_the_form_accepts_a_home_folder(
-    client: Client, operator: User, folder: Path, monkeypatch: pytest.MonkeyPatch, path: str
+    as_operator: Client, folder: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     put(folder, "a")
     monkeypatch.setenv("HOME", str(folder.parent))
-    client.force_login(operator)
-    html = register(client, path)
+    html = register(as_operator, path)
     if path.startswith("~/"):
         assert "1 document found" in html
         assert SessionDirectory.objects.get().path == str(folder)
     else:
         assert "sessions-that-are-not-there is not a folder on this machine" in html
-    assert "cannot be read" in register(client, "~no-such-user/sessions")
+    assert "cannot be read" in register(as_operator, "~no-such-user/sessions")
 
 
 def test_the_command_reports_the_documents_and_warns(foreign: Path) -> None:
