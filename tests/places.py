@@ -1,13 +1,18 @@
-"""What tests need of the system: folders that all users can reach, other users, and a umask."""
+"""What tests need of the system: other users, their folders, and file systems without hard links."""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
+
+import pytest
 
 IS_ROOT = os.geteuid() == 0
 
@@ -45,3 +50,18 @@ def umask(mask: int) -> Iterator[None]:
         yield
     finally:
         os.umask(before)
+
+
+def refuse_links(monkeypatch: pytest.MonkeyPatch, number: int = errno.EPERM) -> None:
+    """Make hard links fail, as on file systems without them."""
+
+    def refuse(*args: object, **kwargs: object) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+
+
+def access(path: Path) -> tuple[int, int, int]:
+    """Return mode, owner and group of a file."""
+    status = path.stat()
+    return stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid

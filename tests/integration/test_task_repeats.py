@@ -86,7 +86,7 @@ def test_a_plan_confirmed_in_the_admin_runs_and_continues_in_the_worker(
 def test_a_refused_task_returns_the_reason_and_is_not_queued_again(folder: Path) -> None:
     held = cleanup.hold(cleanup.plan_cleanup(Criteria(all=True), trigger="command"), "Too much.")
     CleanupRun.objects.update(queued_at=database_now())
-    assert "is held for a person. Too much." in tasks.run_planned(held.pk, "admin", "root")
+    assert "Too much." in tasks.run_planned(held.pk, "admin", "root")
     assert "has removed nothing" in tasks.undo_run(held.pk, "root")
     held.refresh_from_db()
     assert (held.state, held.queued_at) == ("held", None)
@@ -198,10 +198,8 @@ class TestRefused:
             assert "is already running" in tasks.run_planned(plan.pk, "admin", "root")
             plan.refresh_from_db()
             assert (plan.state, plan.queued_at, plan.approved_by) == ("held", None, "")
-            assert plan.held_because == (
-                "It would take too much. It was approved, but another run of the policy was at work: "
-                "approve it again."
-            )
+            assert plan.held_because.startswith("It would take too much. ")
+            assert plan.held_because.count("approve it again") == 1
         CleanupRun.objects.filter(pk=other.pk).update(state="closed")
         cleanup.approve_cleanup(plan, actor="root")
         tasks.run_planned(plan.pk, "admin", "root")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from sessions_app.session import removals
 from sessions_app.session.files import FileStamp, SessionFolder
 from sessions_app.session.removals import owner_id_of, remove, settle
+from tests.places import refuse_links
 
 ASIDE = ".removing-1-0123abcd"
 
@@ -159,16 +159,9 @@ def test_a_file_settled_by_another_process_counts_as_removed(folder: SessionFold
 
 @pytest.mark.parametrize("can_rename", [True, False], ids=["renameat2", "plain rename"])
 def test_a_file_that_is_being_written_is_put_back_without_hard_links(
-    folder: SessionFolder,
-    path: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    can_rename: bool,
+    folder: SessionFolder, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_rename: bool
 ) -> None:
-    def refuse(*args: object, **kwargs: object) -> None:
-        raise PermissionError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr(os, "link", refuse)
+    refuse_links(monkeypatch)
     if not can_rename:
         monkeypatch.setattr(removals, "_renameat2", None)
     inode = path.stat().st_ino
