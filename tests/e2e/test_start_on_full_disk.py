@@ -17,6 +17,6 @@ def test_a_start_on_a_full_disk_reports_it_in_one_line(tmp_path: Path, free_byte
         panel.start(RAPTOR_VAR_DIR=str(disk.path))
         assert panel.process is not None
         assert panel.process.wait(60) == 1
-    lines = [line for line in panel.output.splitlines() if line != "Raptor Admin is being prepared."]
+    lines = panel.output.removeprefix("Preparing Raptor Admin.\n").splitlines()
     assert len(lines) == 1
     assert f"The disk is full: {disk.path}" in lines[0]
