@@ -1,8 +1,8 @@
-"""Reports every write on a SQLite connection of which a cursor still has unread rows.
+"""Report every write on a SQLite connection while one of its cursors has unread rows.
 
-Such a write fails at once with "database is locked" when another process has committed since the read
-began (SQLITE_BUSY_SNAPSHOT): the busy timeout does not apply. A test alone on its database never meets
-that, so the cursors of all connections are watched instead.
+Such a write fails at once with "database is locked" if another process has committed since the read began
+(SQLITE_BUSY_SNAPSHOT), and the busy timeout does not apply. A test alone on its database never sees this
+error, so the cursors of all connections are watched instead.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 from django.db.backends.sqlite3 import base
 
-# BEGIN IMMEDIATE takes the lock of a writer. Inside a test's own transaction SAVEPOINT stands for it.
+# BEGIN IMMEDIATE takes the write lock. Inside a test's transaction, Django issues SAVEPOINT instead.
 _WRITE = re.compile(
     r"\s*(INSERT|UPDATE|DELETE|REPLACE|CREATE|ALTER|DROP|BEGIN|SAVEPOINT|WITH\b.*\b(INSERT|UPDATE|DELETE)\b)",
     re.IGNORECASE | re.DOTALL,
@@ -26,7 +26,7 @@ _FOREIGN = re.compile("site-packages|^<frozen")
 _FRAMES_SHOWN = 8
 
 _unread: dict[int, WeakSet[WatchedCursor]] = {}
-"""The cursors with unread rows, by the identity of their connection, which they keep alive."""
+"""Cursors with unread rows, by the id of their connection, which they keep alive."""
 _violations: list[str] = []
 
 
@@ -36,7 +36,7 @@ class WatchedCursor(base.SQLiteCursorWrapper):
     statement = ""
     is_chunked = False
     """Whether ``QuerySet.iterator()`` reads it. It then counts as unread until an empty fetch, so that a loop
-    over three rows is found like one over three thousand."""
+    over three rows is reported like a loop over three thousand."""
 
     def execute(self, query: str, params: Any = None) -> Any:
         self._begin(query)
@@ -83,7 +83,7 @@ class WatchedCursor(base.SQLiteCursorWrapper):
 
     def _begin(self, query: str) -> None:
         siblings = self._siblings()
-        # A cursor that executes again gives up the rows that it has not read.
+        # A cursor that executes again discards its unread rows.
         siblings.discard(self)
         if siblings and _WRITE.match(query):
             _violations.append(_describe(query, [cursor.statement for cursor in siblings]))

@@ -1,15 +1,16 @@
-"""Folders that tests need from the system: small, read-only, or of other users."""
+"""What tests need of the system: other users, their folders, and file systems without hard links."""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
-import subprocess
-import sys
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -17,21 +18,8 @@ IS_ROOT = os.geteuid() == 0
 
 
 @contextmanager
-def small_disk(folder: Path, size: str = "256k") -> Iterator[Path]:
-    """Mount a file system of a small size; skip the test where that is not permitted."""
-    folder.mkdir(exist_ok=True)
-    command = ("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder))
-    if not IS_ROOT or sys.platform != "linux" or subprocess.run(command, check=False).returncode:
-        pytest.skip("a file system can only be mounted by root on Linux")
-    try:
-        yield folder
-    finally:
-        subprocess.run(("umount", "--lazy", str(folder)), check=True)
-
-
-@contextmanager
 def public_folder() -> Iterator[Path]:
-    """A folder that every user reaches, which those of pytest are not."""
+    """Make a folder that every user can reach, unlike the folders of pytest."""
     folder = Path(tempfile.mkdtemp(prefix="raptor-tests-public-"))
     folder.chmod(0o755)
     try:
@@ -42,7 +30,7 @@ def public_folder() -> Iterator[Path]:
 
 @contextmanager
 def as_user(user: int, group: int, groups: Sequence[int] = ()) -> Iterator[None]:
-    """Work with the rights of another user; needs root."""
+    """Run the block with the permissions of another user; requires root."""
     before = os.getgroups()
     os.setgroups([group, *groups])
     os.setegid(group)
@@ -62,3 +50,18 @@ def umask(mask: int) -> Iterator[None]:
         yield
     finally:
         os.umask(before)
+
+
+def refuse_links(monkeypatch: pytest.MonkeyPatch, number: int = errno.EPERM) -> None:
+    """Make hard links fail, as on file systems without them."""
+
+    def refuse(*args: object, **kwargs: object) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+
+
+def access(path: Path) -> tuple[int, int, int]:
+    """Return mode, owner and group of a file."""
+    status = path.stat()
+    return stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid

@@ -1,6 +1,6 @@
-"""The first page of the panel: what there is, what is due, what waits for a person, who works.
+"""The first page of the panel: figures, the next sweep, what needs approval, and the state of the worker.
 
-Whoever may not see something does not find it here, nor a number of it.
+It leaves out what the user may not see, including from its figures.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _WORKER_BADGES = {
 
 
 class Tile(NamedTuple):
-    """A number, what it is of, and the way to what is behind it."""
+    """A figure with its label and a link to the list behind it."""
 
     label: str
     number: str
@@ -48,7 +48,7 @@ class Tile(NamedTuple):
 
 
 def dashboard_context(request: HttpRequest) -> dict[str, Any]:
-    """What the page shows to a user, in a number of queries that does not depend on how much there is."""
+    """Return what the page shows to a user. The number of queries does not depend on the number of rows."""
     sees = {
         name: request.user.has_perm(f"sessions_app.view_{name}")
         for name in ("browsersession", "sessiondirectory", "cleanuprun", "cleanuppolicy")
@@ -124,7 +124,7 @@ def _next_sweep(request: HttpRequest, now: datetime) -> dict[str, Any]:
 
 def _when(due_at: datetime | None, now: datetime) -> str:
     if due_at is None:
-        # The worker does so within minutes, unless the schedule is one that cannot be read.
+        # The worker plans it within minutes, unless the schedule cannot be parsed.
         return "not planned yet"
     wait = formatting.duration(due_at - now)
     return formatting.moment(due_at, f"in {wait}" if due_at > now else f"due for {wait}")
@@ -143,7 +143,7 @@ def _runs(request: HttpRequest) -> dict[str, Any]:
         conceal(request.user, run)
         for run in ledger.filter(state=_State.HELD).order_by("-pk")[: HELD_SHOWN + 1]
     ]
-    # A plan that nobody has confirmed is no cleanup yet, and what is held stands above.
+    # Leave out unconfirmed plans, and plans that need approval, which are listed above.
     last = ledger.exclude(state=_State.HELD).exclude(state=_State.PLANNED, queued_at=None).order_by("-pk")
     may_act = may_clean_up(request.user) and request.user.has_perm("sessions_app.view_browsersession")
     return {
@@ -158,7 +158,7 @@ def _runs(request: HttpRequest) -> dict[str, Any]:
 
 
 def _page_of(request: HttpRequest, run: CleanupRun, *, may_act: bool) -> str:
-    """The plan of a held run for who may approve it, else its page."""
+    """Return the URL of a plan for users who may approve it, and of the run for all others."""
     may_act = may_act and not reaches_hidden(request.user, formatting.criteria_of(run))
     return reverse(f"admin:sessions_app_cleanuprun_{'plan' if may_act else 'change'}", args=[run.pk])
 

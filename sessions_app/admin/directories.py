@@ -1,4 +1,4 @@
-"""Session directories: added, mirrored or not, and synced on demand."""
+"""The pages of session directories: adding, disabling and syncing them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ COUNTS = {
     "changed": "changed",
     "unchanged": "unchanged",
     "vanished": "vanished",
-    "held": "without a file and in need of approval",
+    "held": "without a file, needing approval",
     "kept": "without a file and kept",
     "left_behind": "left behind",
     "written": "written",
@@ -65,7 +65,7 @@ class SessionDirectoryForm(_Form):
             folder = folder.expanduser()
             if not folder.is_absolute():
                 raise forms.ValidationError(
-                    "Give the absolute path of the folder, such as /home/ci/.raptor/sessions, or one that "
+                    "Enter the absolute path of the folder, such as /home/ci/.raptor/sessions, or one that "
                     "begins with ~ for a home folder."
                 )
             return str(folder.resolve())
@@ -73,16 +73,16 @@ class SessionDirectoryForm(_Form):
             raise forms.ValidationError(f"{folder} cannot be read: {error}.") from None
 
     def _is_hidden(self, path: str) -> bool:
-        """Whether the folder is mirrored out of sight: all that is told then is that it is there already."""
+        """Check whether the folder is mirrored into a hidden namespace, which messages must not name."""
         return SessionDirectory.objects.filter(path=path, namespace__in=self.hidden).exists()
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if cleaned.get("namespace") in self.hidden:
-            self.add_error("namespace", "This namespace is limited to others. Choose another one.")
+            self.add_error("namespace", "This namespace is limited to other groups. Choose another one.")
         elif "path" in cleaned and "namespace" in cleaned and not self._is_hidden(cleaned["path"]):
             try:
-                # Asks the one place that has the rules, and keeps nothing yet.
+                # Apply the rules of registering, and roll back: saving the form registers the directory.
                 with transaction.atomic():
                     register_directory(cleaned["path"], namespace=cleaned["namespace"])
                     transaction.set_rollback(True)
@@ -95,7 +95,7 @@ class SessionDirectoryForm(_Form):
 
 @admin.register(SessionDirectory)
 class SessionDirectoryAdmin(RaptorAdmin):
-    list_display = ("path", "namespace", "is_enabled", "synced", "result", "error_in_words")
+    list_display = ("path", "namespace", "is_enabled", "synced", "result", "error_with_badge")
     list_filter = ("is_enabled",)
     allowed_lookups = frozenset({"is_enabled__exact"})
     search_fields = ("path", "namespace")
@@ -126,7 +126,7 @@ class SessionDirectoryAdmin(RaptorAdmin):
         return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        # Path and namespace stay once there are sessions, so there is nothing to validate.
+        # Path and namespace cannot be changed, so there is nothing to validate.
         if obj:
             return super().get_form(request, obj, change, **kwargs | {"form": forms.ModelForm})
         form: Any = super().get_form(request, obj, change, **kwargs)
@@ -138,10 +138,10 @@ class SessionDirectoryAdmin(RaptorAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         added = ("path", "namespace", "is_enabled")
-        return added if obj is None else (*added, "synced", "result", "error_in_words", "skipped_files")
+        return added if obj is None else (*added, "synced", "result", "error_with_badge", "skipped_files")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        shown = ("synced", "result", "error_in_words", "skipped_files")
+        shown = ("synced", "result", "error_with_badge", "skipped_files")
         return shown if obj is None else ("path", "namespace", *shown)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
@@ -151,7 +151,7 @@ class SessionDirectoryAdmin(RaptorAdmin):
         return request.user.has_perm("sessions_app.change_sessiondirectory")
 
     def has_delete_permission(self, request: HttpRequest, obj: SessionDirectory | None = None) -> bool:
-        """A directory that sessions refer to stays, those in the archive included."""
+        """Refuse to delete a directory that live or archived sessions refer to."""
         if obj is None or not super().has_delete_permission(request, obj):
             return False
         return not any(
@@ -164,10 +164,10 @@ class SessionDirectoryAdmin(RaptorAdmin):
 
     @admin.display(description="Last result")
     def result(self, directory: SessionDirectory) -> str:
-        return in_words(directory.report) if directory.report else formatting.NONE
+        return describe_report(directory.report) if directory.report else formatting.NONE
 
     @admin.display(description="Error")
-    def error_in_words(self, directory: SessionDirectory) -> str:
+    def error_with_badge(self, directory: SessionDirectory) -> str:
         if not directory.error:
             return "None"
         return format_html("{} {}", badges.badge("bad", "Error"), directory.error)
@@ -193,7 +193,7 @@ class SessionDirectoryAdmin(RaptorAdmin):
         return _to_page(directory)
 
     def accept_view(self, request: HttpRequest, directory_id: int) -> HttpResponse:
-        """Accept the folder that is at the path now as the registered one, then sync it."""
+        """Register the folder that is at the path now in place of the old one, then sync it."""
         directory = self._get_changeable(request, directory_id)
         try:
             is_other = accept_other_folder(directory)
@@ -206,12 +206,12 @@ class SessionDirectoryAdmin(RaptorAdmin):
         return _to_page(directory)
 
     def sweep_view(self, request: HttpRequest, directory_id: int) -> HttpResponse:
-        """Let scheduled sweeps take the sessions of a directory from now on."""
+        """Let scheduled sweeps include the sessions of a directory from now on."""
         directory = self._get_changeable(request, directory_id)
         if directory.swept_from is not None:
             sweep_from_now(directory)
-            self.log_change(request, directory, "Scheduled sweeps take its sessions from now on.")
-        text = f"Scheduled sweeps take the sessions in {directory.path} from now on."
+            self.log_change(request, directory, "Scheduled sweeps include its sessions from now on.")
+        text = f"Scheduled sweeps include the sessions in {directory.path} from now on."
         self.message_user(request, text, messages.SUCCESS)
         return _to_page(directory)
 
@@ -237,19 +237,20 @@ class SessionDirectoryAdmin(RaptorAdmin):
         except (DirectoryError, DatabaseError) as error:
             self.message_user(request, safe_message(error), messages.ERROR)
         else:
-            text = f"{directory.path} is in step: {in_words(result.to_json())}."
+            counts = describe_report(result.to_json())
+            text = f"{directory.path} is synced: {counts}."
             if result.held:
-                text = f"{directory.path} has lost files: {in_words(result.to_json())}. Is its disk mounted?"
-            needs_look = result.skipped or result.held or directory.error
-            self.message_user(request, text, messages.WARNING if needs_look else messages.SUCCESS)
+                text = f"{directory.path} has lost files: {counts}. Is its disk mounted?"
+            needs_attention = result.skipped or result.held or directory.error
+            self.message_user(request, text, messages.WARNING if needs_attention else messages.SUCCESS)
 
     def response_add(
         self, request: HttpRequest, obj: SessionDirectory, post_url_continue: str | None = None
     ) -> HttpResponse:
         found = inspect_folder(obj)
         text = (
-            f"{obj.path} is added: {found.describe()}. Its sessions come in within a minute; "
-            "“Sync now” fetches them at once."
+            f"{obj.path} was added: {found.describe()}. The worker mirrors it within a minute; "
+            "“Sync now” does so at once."
         )
         self.message_user(request, text, messages.SUCCESS)
         if warning := found.warning():
@@ -263,7 +264,7 @@ def _to_page(directory: SessionDirectory) -> HttpResponse:
 
 
 def folder_context(directory: SessionDirectory) -> dict[str, Any]:
-    """Check whether the folder that was registered is at its path, and whether its sessions are swept."""
+    """Return what the page warns of: another folder at the path, and sessions that are not swept yet."""
     context = {"not_swept": foreign_warning(directory)}
     try:
         open_folder(directory).close()
@@ -274,7 +275,7 @@ def folder_context(directory: SessionDirectory) -> dict[str, Any]:
     return context
 
 
-def in_words(report: dict[str, Any]) -> str:
-    """Say what a sync did, leaving out what did not occur."""
+def describe_report(report: dict[str, Any]) -> str:
+    """Describe what a sync did; leave out what did not occur."""
     counts = [f"{report[name]:,} {words}" for name, words in COUNTS.items() if report.get(name)]
     return "; ".join((", ".join(counts) or "no files", *report.get("notes", ())))

@@ -1,4 +1,4 @@
-"""What a cleanup did, or would do, as its command tells it."""
+"""Report what a cleanup did, or would do, as text or JSON."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ HELD = 3
 NAMED_LIMIT = 20
 
 
-class HeldByBrake(CommandError):
-    """A plan waits for a person, and nothing of it was removed."""
+class NeedsApproval(CommandError):
+    """A plan needs approval, and none of its sessions were removed."""
 
-    def __init__(self, run: CleanupRun, how_to_go_on: str) -> None:
-        super().__init__(f"Run {run.pk} is held. {run.held_because} {how_to_go_on}", returncode=HELD)
+    def __init__(self, run: CleanupRun, advice: str) -> None:
+        super().__init__(f"Run {run.pk} needs approval. {run.held_because} {advice}", returncode=HELD)
 
 
 @dataclass(frozen=True)
 class CleanupReport:
-    """A run that has ended, or a plan that is only looked at."""
+    """A run that has ended, or a plan that does not run."""
 
     run: CleanupRun
     is_dry_run: bool = False
@@ -38,7 +38,7 @@ class CleanupReport:
     @property
     def reasons(self) -> dict[str, int]:
         counts = self.run.matched_reasons if self.is_plan else self.run.removed_reasons
-        # A database may have sorted the keys.
+        # PostgreSQL does not keep the order of keys in a JSON column.
         return {code: counts[code] for code in REASONS if code in counts}
 
     @property
@@ -66,12 +66,12 @@ class CleanupReport:
     def to_text(self) -> str:
         run = self.run
         if not run.matched_count:
-            return f"Run {run.pk}: nothing to remove. Asked for: {run.criteria.describe()}."
+            return f"Run {run.pk}: nothing to remove. Criteria: {run.criteria.describe()}."
         lines = [self._headline()]
         lines += [f"  {count:>7,}  {REASONS[code].sentence} ({code})" for code, count in self.reasons.items()]
         lines += self._skipped()
         if run.matched_pinned_count:
-            lines.append(f"Pinned sessions among them: {run.matched_pinned_count:,}.")
+            lines.append(f"Pinned: {run.matched_pinned_count:,} of them.")
         lines.append(self._freed())
         return "\n".join(lines)
 
@@ -81,15 +81,16 @@ class CleanupReport:
         if self.is_dry_run:
             return f"Dry run {run.pk}: {matched} would be removed. Nothing was changed."
         if self.is_plan:
-            return f"Run {run.pk}: held. {matched} would be removed. Nothing was changed."
+            return f"Run {run.pk} needs approval: {matched} would be removed. Nothing was changed."
         removed = count_of(run.removed_count, "session")
-        return f"Run {run.pk}: {removed} removed, {'into the archive' if run.keeps_archive else 'for good'}."
+        verb = "moved to the archive" if run.keeps_archive else "deleted permanently"
+        return f"Run {run.pk}: {removed} {verb}."
 
     def _skipped(self) -> Iterator[str]:
         run = self.run
         if not run.skipped_count:
             return
-        yield f"{count_of(run.skipped_count, 'session')} changed after the preview, and stayed."
+        yield f"{count_of(run.skipped_count, 'session')} changed after the preview and were kept."
         named = run.skipped_sessions[:NAMED_LIMIT]
         for skipped in named:
             name = printable_name(f"{skipped['namespace']}/{skipped['name']}")
@@ -104,22 +105,22 @@ class CleanupReport:
         if run.before_bytes is None or run.after_bytes is None:
             return f"Freed {bytes_of(self.size_bytes)}."
         freed = run.before_bytes - run.after_bytes
-        told = (
+        message = (
             f"Before: {bytes_of(run.before_bytes)}. After: {bytes_of(run.after_bytes)}. "
             f"Freed: {bytes_of(freed)}."
         )
         if freed != run.removed_bytes:
-            told += f" Removed: {bytes_of(run.removed_bytes)}; other sessions came or went meanwhile."
-        return told
+            message += f" Removed: {bytes_of(run.removed_bytes)}; other sessions changed in the meantime."
+        return message
 
     @property
     def failure(self) -> str:
-        """What was left undone; blank where all is done."""
+        """What the run did not finish; blank if it is complete."""
         run = self.run
         if run.state == CleanupRun.State.INTERRUPTED:
             return (
-                f"Run {run.pk} was interrupted: {run.removed_count:,} of {run.matched_count:,} sessions are "
-                "removed, the rest is as it was. Run the command again to remove the rest, or resume the run "
+                f"Run {run.pk} was interrupted: {run.removed_count:,} of {run.matched_count:,} sessions were "
+                "removed, the others are unchanged. Run the command again to remove them, or resume the run "
                 "on its page in the admin."
             )
         return run.error

@@ -1,4 +1,4 @@
-"""Makes realistic session documents to try the panel with, faults among them."""
+"""Generate realistic session documents, some with faults, for trying out the panel."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _Fault = Callable[[random.Random, _Document], _Document | bytes]
 
 
 def demo_documents(*, count: int, seed: int, as_of: datetime) -> Iterator[tuple[str, bytes]]:
-    """Give names and bytes of session documents; the same ones for the same arguments.
+    """Yield names and bytes of session documents; the same ones for the same arguments.
 
     Args:
-        as_of: The youngest were accessed minutes before it, the oldest 120 days.
+        as_of: The latest accesses are minutes before it, the earliest 120 days.
     """
-    chance = random.Random(seed)  # noqa: S311  # no secret comes of it
+    chance = random.Random(seed)  # noqa: S311  # not used for secrets
     runs: Counter[str] = Counter()
     for _ in range(count):
         flow = chance.choice(list(_FLOWS))
@@ -53,8 +53,8 @@ def demo_documents(*, count: int, seed: int, as_of: datetime) -> Iterator[tuple[
         name = f"{test}-{runs[test]:02}"
         document = _document(chance, name, flow, browser, as_of)
         if chance.random() < FAULTY_SHARE:
-            spoilt = chance.choice(_FAULTS)(chance, document)
-            yield name, spoilt if isinstance(spoilt, bytes) else write_document(spoilt)
+            broken = chance.choice(_FAULTS)(chance, document)
+            yield name, broken if isinstance(broken, bytes) else write_document(broken)
         else:
             yield name, write_document(document)
 
@@ -69,7 +69,7 @@ def write_demo(
 ) -> None:
     """Write session documents into a new or empty folder.
 
-    Raises: FileExistsError: there is something in the folder, or it is no folder.
+    Raises: FileExistsError: the folder is not empty, or the path is not a folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
@@ -80,7 +80,7 @@ def write_demo(
 
 
 def _document(chance: random.Random, name: str, flow: str, browser: str, as_of: datetime) -> _Document:
-    # Half of the sessions are of the last week; the tail goes back 120 days.
+    # Half of the sessions were accessed in the last week; the tail reaches back 120 days.
     idle = timedelta(minutes=3) + timedelta(days=119) * chance.random() ** 4
     accessed = as_of - idle
     created = accessed - timedelta(minutes=chance.randint(1, 600))
@@ -122,7 +122,7 @@ def _without(*keys: str) -> _Fault:
 
 
 def _cut_off(chance: random.Random, document: _Document) -> bytes:
-    """End the document where a crash did."""
+    """Truncate the document, as a crash while writing does."""
     data = write_document(document)
     return data[: chance.randint(1, len(data) - 2)]
 
@@ -131,7 +131,7 @@ _FAULTS: tuple[_Fault, ...] = (
     _without("session_id"),
     _with(session_id=""),
     _without("cdp_url"),
-    # What RAPTOR's own manager saves of a browser without ws_endpoint: by far the most frequent fault.
+    # RAPTOR's own manager saves this for a browser without ws_endpoint: by far the most frequent fault.
     _with(cdp_url=""),
     _with(cdp_url=""),
     _with(cdp_url=""),

@@ -1,4 +1,4 @@
-"""All that may be told of one session: everything but its endpoint."""
+"""Show one session: everything except its endpoint."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sessions_app.management.listing import Judgement
+from sessions_app.management.listing import Evaluation
 from sessions_app.management.output import bytes_of, local, printable, printable_name
 from sessions_app.models import ArchivedSession, BrowserSession
 from sessions_app.session.document import read_document
@@ -22,35 +22,35 @@ _NAMES_COMPARED = 5000
 
 @dataclass(frozen=True)
 class SessionDetails:
-    """A session, and how it is judged."""
+    """A session, and how it is evaluated."""
 
     session: BrowserSession
-    judgement: Judgement
+    evaluation: Evaluation
 
     @property
     def is_expired(self) -> bool:
-        return bool(self.session.idle_since < self.judgement.cutoff)
+        return bool(self.session.idle_since < self.evaluation.cutoff)
 
     @property
     def warnings(self) -> SessionWarning:
         session = self.session
-        return self.judgement.warnings(session.browser_type, session.last_accessed, session.cdp_url)
+        return self.evaluation.warnings(session.browser_type, session.last_accessed, session.cdp_url)
 
     @property
     def endpoint(self) -> str:
-        """Host and port, which may be shown; the rest of the address is a password."""
+        """Host and port; the rest of the address is a password."""
         return str(Endpoint.parse(self.session.cdp_url))
 
     @property
     def metadata(self) -> Any:
-        """The document's metadata without any address of a browser."""
+        """The document's metadata, with endpoints masked."""
         content = read_document(bytes(self.session.document)) or {}
         try:
             masked = mask_json(content.get("metadata"), partial(mask_endpoints, cdp_url=self.session.cdp_url))
-            # JSON has no number for NaN and infinity.
+            # JSON has no NaN or infinity; show them as strings.
             return json.loads(json.dumps(masked), parse_constant=lambda name: str(float(name)))
         except RecursionError:
-            return "nested too deeply to be shown"
+            return "nested too deeply to show"
 
     def to_json(self) -> dict[str, Any]:
         session = self.session
@@ -98,7 +98,7 @@ class SessionDetails:
 
 
 def find_similar(name: str, namespace: str) -> str:
-    """Say where a session of this name is or went, or which names are like it; blank where none is."""
+    """Return where a session of this name is, or similar names; blank if there are none."""
     elsewhere = BrowserSession.objects.filter(name=name).values_list("namespace", flat=True)[:3]
     if elsewhere:
         return f"There is one in: {', '.join(map(printable, elsewhere))} (--namespace)."
@@ -110,7 +110,7 @@ def find_similar(name: str, namespace: str) -> str:
     if archived:
         return f"It was removed by run {archived.run_id} and is in the archive."
     names = BrowserSession.objects.filter(namespace=namespace).order_by("name").values_list("name", flat=True)
-    # Comparing is slow, so of very many names only those that begin alike are looked at.
+    # Comparing is slow: compare a bounded number of names, those with the same beginning if there are any.
     candidates = names.filter(name__istartswith=name[:2])[:_NAMES_COMPARED] or names[:_NAMES_COMPARED]
     return printable(did_you_mean(name, candidates))
 

@@ -1,4 +1,4 @@
-"""Sessions as the commands list them: one at a time, so that a million take no more memory than one."""
+"""Read sessions for the commands one at a time, so that memory does not grow with their number."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _COLUMNS = (
 
 
 class Listed(NamedTuple):
-    """A session with what was judged of it; it has no endpoint, so none can be printed."""
+    """A session and its evaluation, without the endpoint, so that no command can print it."""
 
     namespace: str
     name: str
@@ -61,15 +61,15 @@ class Listed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """At which instant, and by which maximum age, sessions are judged."""
+class Evaluation:
+    """The instant at which sessions are evaluated, and the cutoff of expiry."""
 
     as_of: datetime
     cutoff: datetime
 
     @classmethod
-    def from_options(cls, options: dict[str, Any]) -> Judgement:
-        """Take it from ``--as-of`` and ``--max-age-days``.
+    def from_options(cls, options: dict[str, Any]) -> Evaluation:
+        """Read ``--as-of`` and ``--max-age-days``.
 
         Raises: WrongUsage: the time cannot be read, or the maximum age is out of range.
         """
@@ -91,16 +91,14 @@ class Judgement:
     def sessions(
         self, *, namespace: str = "", browser_type: str = "", expired: bool = False, invalid: bool = False
     ) -> Iterator[Listed]:
-        """Give sessions by namespace and name, in the scope and with any of the two marks."""
+        """Yield the sessions in scope, by namespace and name; the flags leave out all others."""
         chosen = Q()
         if namespace:
             chosen &= Q(namespace=namespace)
         if browser_type:
             chosen &= Q(browser_type=browser_type)
         if expired or invalid:
-            old = is_expired(self.cutoff) if expired else Q()
-            wrong = is_invalid() if invalid else Q()
-            chosen &= old | wrong
+            chosen &= (is_expired(self.cutoff) if expired else Q()) | (is_invalid() if invalid else Q())
         rows = BrowserSession.objects.filter(chosen).order_by("namespace", "name").values_list(*_COLUMNS)
         for (
             namespace,
@@ -120,7 +118,7 @@ class Judgement:
 
 
 def write_json_list(stream: OutputWrapper, sessions: Iterable[Listed]) -> None:
-    """Write one JSON object of all sessions, row by row."""
+    """Write one JSON object with all sessions, row by row."""
     stream.write('{"sessions": [', ending="")
     separator = "\n"
     for session in sessions:

@@ -1,7 +1,7 @@
-"""What the commands share: arguments, exit statuses, and what goes to which stream.
+"""Shared arguments, exit statuses and output of the commands.
 
-Standard output is for what was asked, and with ``--format json`` holds one JSON object; all else
-(progress, questions, warnings) goes to standard error.
+The report goes to standard output, with ``--format json`` as one JSON object. Progress, questions and
+warnings go to standard error.
 """
 
 from __future__ import annotations
@@ -39,18 +39,21 @@ _CLEAR_LINE = "\r\x1b[K"
 
 
 class WrongUsage(CommandError):
-    """The command was called in a way that it refuses."""
+    """The arguments of the command are wrong."""
 
     def __init__(self, message: object) -> None:
         super().__init__(str(message), returncode=WRONG_USAGE)
 
 
 class ReportingCommand(BaseCommand):
-    """A command that reports, as text or as one JSON object."""
+    """A command that prints a report as text or as one JSON object."""
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--format", choices=("text", "json"), default="text", help="what to print; text where not given"
+            "--format",
+            choices=("text", "json"),
+            default="text",
+            help="output format (default: %(default)s)",
         )
 
     def execute(self, *args: Any, **options: Any) -> str | None:
@@ -58,7 +61,7 @@ class ReportingCommand(BaseCommand):
             open_database()
             return super().execute(*args, **options)
         except BrokenPipeError as error:
-            # The reader, such as head, has seen enough: end the query, and let no flush at exit fail again.
+            # The reader, such as head, has closed the pipe. End the query, and let the flush at exit succeed.
             traceback.clear_frames(error.__traceback__)
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(FAILED) from None
@@ -79,31 +82,31 @@ class ReportingCommand(BaseCommand):
 
 
 def add_scope_arguments(parser: CommandParser) -> None:
-    """Add what limits a command to some of the sessions."""
-    parser.add_argument("--namespace", default="", help="only the sessions of this namespace")
+    """Add the arguments that limit a command to some of the sessions."""
+    parser.add_argument("--namespace", default="", help="only sessions in this namespace")
     parser.add_argument("--browser-type", default="", help="only sessions of this browser type")
 
 
 def add_age_arguments(parser: CommandParser) -> None:
-    """Add the instant at which sessions are judged, and the age at which they are expired."""
+    """Add the instant at which sessions are evaluated, and the age at which they expire."""
     parser.add_argument(
         "--as-of",
         metavar="TIME",
-        help="judge the sessions as at this time, such as 2026-11-22T12:00:00+00:00; now where not given",
+        help="evaluate sessions at this time, such as 2026-11-22T12:00:00+00:00 (default: now)",
     )
     parser.add_argument(
         "--max-age-days",
         type=float,
         default=settings.RAPTOR_MAX_AGE_DAYS,
         metavar="DAYS",
-        help="a session last accessed longer ago is expired; %(default)s where not given",
+        help="a session last accessed longer ago is expired (default: %(default)s)",
     )
 
 
 def read_instant(text: str | datetime | None) -> datetime | None:
-    """Read what ``--as-of`` was given; a time without an offset is in ``TIME_ZONE``.
+    """Parse the value of ``--as-of``; a time without an offset is in ``TIME_ZONE``.
 
-    Raises: WrongUsage: it is no time, or so far away that no session is of it.
+    Raises: WrongUsage: the value is not a time, or is out of range.
     """
     if text is None:
         return None
@@ -114,12 +117,12 @@ def read_instant(text: str | datetime | None) -> datetime | None:
             f"“{text}” is not a time. Write it as ISO 8601, for example 2026-11-22T12:00:00+00:00."
         ) from None
     if not 1970 <= instant.year < 9999:
-        raise WrongUsage(f"“{text}” is too far away: choose a time from 1970 on.")
+        raise WrongUsage(f"“{text}” is out of range: choose a time from 1970 on.")
     return instant if timezone.is_aware(instant) else timezone.make_aware(instant)
 
 
 def bytes_of(size_bytes: int) -> str:
-    """Say a size exactly and, where that is hard to read, roughly too."""
+    """Format a size exactly and, from 1 KB on, rounded as well."""
     exact = count_of(size_bytes, "byte")
     if size_bytes < 1024:
         return exact
@@ -127,31 +130,31 @@ def bytes_of(size_bytes: int) -> str:
 
 
 def local(instant: datetime | None) -> str:
-    """Write a time for people, in ``TIME_ZONE``."""
+    """Format a time in ``TIME_ZONE``."""
     return timezone.localtime(instant).strftime("%Y-%m-%d %H:%M") if instant else "unknown"
 
 
 def printable(text: str) -> str:
-    """Write what would move the cursor or recolour the terminal as an escape: names come from files."""
+    """Escape characters that would control the terminal: names come from files."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def printable_name(name: str) -> str:
-    """Write the name of a session so that it cannot be taken for another one that looks alike."""
+    """Format a session's name, with escapes if it could be mistaken for another that looks alike."""
     text, revealed = printable(name), reveal(name)
     return f"{text} ({revealed})" if revealed not in ("", text) else text
 
 
 def _unstyled(text: str) -> str:
-    # Django's standard error is bold and red otherwise: this is no error.
+    # Django prints standard error in bold red by default, and progress is not an error.
     return text
 
 
 @contextmanager
 def progress(stream: OutputWrapper, noun: str, *, total: int = 0) -> Iterator[Callable[[int], None]]:
-    """Give a function to be told how many more are done; it draws on a terminal and is silent elsewhere."""
+    """Yield a function that advances a progress bar; it draws nothing unless the stream is a terminal."""
     if not stream.isatty():
         yield lambda more: None
         return
@@ -176,7 +179,7 @@ def progress(stream: OutputWrapper, noun: str, *, total: int = 0) -> Iterator[Ca
 
 @dataclass(frozen=True)
 class _UntilStopped(Deadline):
-    """Passes when the user asks the command to stop."""
+    """A deadline that also passes when the user asks the command to stop."""
 
     is_stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -187,7 +190,7 @@ class _UntilStopped(Deadline):
 
 @contextmanager
 def stoppable(stream: OutputWrapper) -> Iterator[Deadline]:
-    """Let the first Ctrl-C or SIGTERM end the work after its batch; the second ends it at once."""
+    """Stop after the current batch at the first Ctrl-C or SIGTERM, and at once at the second."""
     deadline = _UntilStopped()
     if threading.current_thread() is not threading.main_thread():
         yield deadline

@@ -1,4 +1,4 @@
-"""What a sweep of a policy did, or would do, as the command tells it."""
+"""Report what a sweep of a policy did, or would do, as text or JSON."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def preview_to_json(name: str, found: Preview) -> dict[str, Any]:
 
 def preview_to_text(name: str, found: Preview) -> str:
     scope = f"{count_of(found.scope_count, 'session')}, {bytes_of(found.scope_bytes)}"
-    lines = [f"Dry run of “{name}”. Nothing was changed. In its scope: {scope}."]
+    lines = [f"Dry run of “{name}”. Nothing was changed. Scope: {scope}."]
     lines += [_step_to_text(line) for line in found.steps]
     if not found.conditions_hold:
-        lines.append("Its scope is within the limits of the policy: no step would be taken now.")
+        lines.append("The scope does not meet the conditions: no step would run now.")
     if not found.keeps_archive:
-        lines.append("RAPTOR_ARCHIVE_DAYS is 0: what it takes is deleted for good, and cannot be undone.")
+        lines.append("RAPTOR_ARCHIVE_DAYS is 0: sessions are deleted permanently, and this cannot be undone.")
     return "\n".join(lines)
 
 
@@ -64,5 +64,5 @@ def _step_to_text(line: StepPreview) -> str:
         matched += f", {line.pinned_count:,} of them pinned"
     text = f"  {line.step}: {matched}."
     if line.hold_reason:
-        return f"{text} Would be held: {line.hold_reason}"
+        return f"{text} Would need approval: {line.hold_reason}"
     return text if line.is_reached else f"{text} Not reached."

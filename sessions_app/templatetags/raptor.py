@@ -1,4 +1,4 @@
-"""What the templates of the panel write alike."""
+"""Template filters of the panel."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ register = template.Library()
 
 @register.filter
 def separated(number: int) -> str:
-    """Write a number with commas, as the rest of the panel does."""
+    """Format a number with commas as thousands separators."""
     return f"{number:,}"
 
 
 @register.filter
 def revealed(name: str) -> str:
-    """Show beside a name what cannot be seen in it; nothing beside most names."""
+    """Escape the characters of a name that could be mistaken for others; blank for most names."""
     escaped = reveal(name)
     return format_html(' <code class="raptor-quiet">({})</code>', escaped) if escaped else ""

@@ -1,7 +1,7 @@
-"""An undo of mirrored files beside a program that commits all the time, against the undo alone.
+"""Compare an undo of mirrored files beside a program that commits continuously with the undo alone.
 
-``python -m tests.benchmarks.undo`` prints the rows of the table as JSON, one a line. With ``write`` it is
-the program that commits.
+``python -m tests.benchmarks.undo`` prints each row of the table as a line of JSON. With the argument
+``write`` it is the program that commits.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def measure(files: int) -> None:
     call_command("migrate", verbosity=0)
     with tempfile.TemporaryDirectory(prefix="raptor-bench-files-") as folder:
         _fill(Path(folder), files)
-        alone_seconds = _cleaned_up_and_undone(files)
-        with writer() as told:
-            seconds = _cleaned_up_and_undone(files)
+        alone_seconds = _time_undo(files)
+        with writer() as report:
+            seconds = _time_undo(files)
     what = f"undo of {files:,} files beside a program that commits {COMMITS_A_SECOND} times a second"
     print_row(what, "alone", seconds, alone_seconds, LIMIT)
-    print(f"{alone_seconds:.1f} s alone, {seconds:.1f} s beside the writer: {told}", file=sys.stderr)
+    print(f"{alone_seconds:.1f} s alone, {seconds:.1f} s beside the writer: {report}", file=sys.stderr)
 
 
 def _fill(folder: Path, files: int) -> None:
@@ -53,8 +53,8 @@ def _fill(folder: Path, files: int) -> None:
     assert result.added == files
 
 
-def _cleaned_up_and_undone(files: int) -> float:
-    """Clean up all, and time the undo of it."""
+def _time_undo(files: int) -> float:
+    """Clean up all sessions, and return the time of the undo."""
     from sessions_app.cleanup import plan_cleanup, run_cleanup, undo_cleanup
     from sessions_app.session.criteria import Criteria
 
@@ -69,21 +69,21 @@ def _cleaned_up_and_undone(files: int) -> float:
 
 @contextmanager
 def writer() -> Iterator[dict[str, Any]]:
-    """Run the program that commits, and learn at the end what it did."""
-    told: dict[str, Any] = {}
+    """Run the program that commits; the report is filled when the block ends."""
+    report: dict[str, Any] = {}
     command = [sys.executable, "-m", "tests.benchmarks.undo", "write"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
         try:
-            yield told
+            yield report
         finally:
             process.send_signal(signal.SIGTERM)
-            told.update(json.loads(process.stdout.readline()))
+            report.update(json.loads(process.stdout.readline()))
 
 
 def write() -> None:
-    """Commit a change of one session after the other until told to stop; say how many and the slowest."""
+    """Commit changes of a session until SIGTERM; print their number and the longest time."""
     django.setup()
     from sessions_app.models import BrowserSession
     from tests.benchmarks.cleanup import seconds_of

@@ -1,4 +1,4 @@
-"""What is left of the database's log when the panel or one of its services has stopped."""
+"""The write-ahead log of the database after the panel or one of its services has stopped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def panel(tmp_path: Path) -> Iterator[Panel]:
 
 
 def fill_the_log(panel: Panel) -> None:
-    """Clean up while the panel runs, in a process that is killed: its log stays."""
+    """Write to the log while the panel runs."""
     folder = panel.directory / "sessions"
     folder.mkdir()
     for number in range(SESSIONS):
@@ -40,7 +40,7 @@ def log_of(panel: Panel) -> Path:
 
 
 def removed_in_a_copy(panel: Panel) -> int:
-    """Count what the main file holds when it is copied alone."""
+    """Count the archived sessions in a copy of the main file alone."""
     copy = panel.directory / "copy.sqlite3"
     shutil.copy(panel.directory / "var" / "raptor.sqlite3", copy)
     with sqlite3.connect(copy) as database:
@@ -50,7 +50,7 @@ def removed_in_a_copy(panel: Panel) -> int:
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_a_copy_of_the_main_file_is_whole_after_a_stop(panel: Panel, sign: signal.Signals) -> None:
+def test_a_copy_of_the_main_file_is_complete_after_a_stop(panel: Panel, sign: signal.Signals) -> None:
     panel.start_and_wait()
     fill_the_log(panel)
     assert log_of(panel).stat().st_size
@@ -61,7 +61,7 @@ def test_a_copy_of_the_main_file_is_whole_after_a_stop(panel: Panel, sign: signa
     assert removed_in_a_copy(panel) == SESSIONS
 
 
-def test_the_log_of_a_killed_panel_is_copied_at_the_next_start(panel: Panel) -> None:
+def test_the_log_of_a_killed_panel_is_checkpointed_at_the_next_start(panel: Panel) -> None:
     panel.start_and_wait()
     fill_the_log(panel)
     assert panel.process is not None
@@ -84,9 +84,9 @@ def test_the_log_of_a_killed_panel_is_copied_at_the_next_start(panel: Panel) -> 
     ],
     ids=["worker", "web"],
 )
-def test_a_service_of_its_own_leaves_no_log(panel: Panel, command: tuple[str, ...]) -> None:
+def test_a_single_service_leaves_no_log(panel: Panel, command: tuple[str, ...]) -> None:
     panel.manage("migrate")
-    # Held open like a second service, so that no command that ends is the last one.
+    # Stay connected like a second service: the last process to disconnect would checkpoint the log.
     other = sqlite3.connect(panel.directory / "var" / "raptor.sqlite3")
     other.execute("SELECT count(*) FROM django_migrations").fetchone()
     panel.start((sys.executable, *command))

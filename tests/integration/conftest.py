@@ -47,6 +47,18 @@ def as_root(client: Client, root: User) -> Client:
 
 
 @pytest.fixture
+def as_operator(client: Client, operator: User) -> Client:
+    client.force_login(operator)
+    return client
+
+
+@pytest.fixture
+def as_viewer(client: Client, viewer: User) -> Client:
+    client.force_login(viewer)
+    return client
+
+
+@pytest.fixture
 def at_noon() -> Iterator[None]:
     from tests.factories import AS_OF
 
@@ -82,6 +94,12 @@ def directory(folder: Path) -> SessionDirectory:
     from sessions_app.mirror.registry import register_directory
 
     return register_directory(folder, namespace="shop")
+
+
+@pytest.fixture
+def no_settle_time(settings: Any) -> None:
+    """Let scheduled syncs and sweeps act on files that have just been written."""
+    settings.RAPTOR_SETTLE_SECONDS = 0
 
 
 @pytest.fixture

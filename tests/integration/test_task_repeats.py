@@ -90,7 +90,7 @@ def test_a_plan_confirmed_in_the_admin_runs_and_continues_in_the_worker(
     assert (ledger.undone_by, ledger.state) == ("root", "undone")
 
 
-def test_a_refused_task_returns_the_reason_and_is_no_longer_queued(folder: Path) -> None:
+def test_a_refused_task_returns_the_reason_and_is_not_queued_again(folder: Path) -> None:
     held = cleanup.hold(cleanup.plan_cleanup(Criteria(all=True), trigger="command"), "Too much.")
     CleanupRun.objects.update(queued_at=database_now())
     assert "needs approval. Too much." in tasks.run_planned(held.pk, "admin", "root")
@@ -116,16 +116,16 @@ def test_a_sweep_whose_worker_was_killed_resumes_by_itself(
     step = nightly.steps.get(position=1)
     due_at = DUE
     dead = cleanup.plan_cleanup(Criteria(expired=True), trigger="schedule", step=step, due_at=due_at)
-    by_hand = cleanup.plan_cleanup(Criteria(all=True), trigger="admin")
+    manual = cleanup.plan_cleanup(Criteria(all=True), trigger="admin")
     long_ago = database_now() - timedelta(minutes=10)
     CleanupRun.objects.update(state=CleanupRun.State.RUNNING, attempt=1, heartbeat_at=long_ago)
     assert "2 stalled runs marked" in tasks.tidy_up()
     assert "0 stalled runs marked" in tasks.tidy_up()
     assert queued == [("sessions_app.tasks.sweep", nightly.pk, DUE.isoformat(), "schedule", "")]
-    tasks.sweep(*queued[0][1:5])
+    tasks.sweep(*queued[0][1:])
     assert names_in(folder) == ["recent"]
     assert CleanupRun.objects.get(pk=dead.pk).state == CleanupRun.State.SUCCEEDED
-    assert CleanupRun.objects.get(pk=by_hand.pk).state == CleanupRun.State.INTERRUPTED
+    assert CleanupRun.objects.get(pk=manual.pk).state == CleanupRun.State.INTERRUPTED
     assert CleanupRun.objects.filter(policy=nightly).count() == 2
 
 
@@ -148,7 +148,7 @@ def test_a_stalled_sweep_marked_by_another_process_resumes(
         heartbeat_at=now - timedelta(hours=30), finished_at=now - timedelta(hours=25)
     )
     tasks.tidy_up()
-    assert len(queued) == 1, "a later sweep has taken what it left"
+    assert len(queued) == 1, "a later sweep has removed the rest"
 
 
 class TestRefused:

@@ -90,7 +90,7 @@ def worker(folder: Path) -> Iterator[None]:
 
 
 class Sweeps:
-    """Gives the worker the tasks of the schedule every few seconds, and watches the sessions meanwhile."""
+    """Queues the scheduled tasks every few seconds and records the documents that the sessions had."""
 
     def __init__(self, policy: CleanupPolicy) -> None:
         self.policy = policy
@@ -99,12 +99,12 @@ class Sweeps:
 
     def do_round(self) -> None:
         """Queue a sync and a sweep, and wait until both are done."""
-        # As django-q2's scheduler does it, which looks only twice a minute.
+        # The scheduler of django-q2 would queue them only once a minute.
         async_task("sessions_app.tasks.sync_directories")
         async_task("sessions_app.tasks.sweep", self.policy.pk, database_now().isoformat())
         until = time.monotonic() + 60
         while OrmQ.objects.exists():
-            assert time.monotonic() < until, "the worker does not work"
+            assert time.monotonic() < until, "the worker did not empty the queue in time"
             time.sleep(0.1)
         self.count += 1
         for name, document in BrowserSession.objects.order_by().values_list("file_name", "document"):
@@ -112,7 +112,7 @@ class Sweeps:
 
 
 def write_all(folder: Path, chance: random.Random, has_ended: threading.Event) -> list[dict[str, Any]]:
-    """Run the writers; return what each of their tries wrote."""
+    """Run the writers and return the report of each try."""
     script = Path(__file__).with_name("torn_writer.py")
     tries = [len(range(number, TORN_WRITES, WRITERS)) for number in range(WRITERS)]
     writers = [
@@ -129,9 +129,9 @@ def write_all(folder: Path, chance: random.Random, has_ended: threading.Event) -
     return [json.loads(line) for output in outputs for line in output.splitlines()]
 
 
-def assert_no_byte_is_lost(told: dict[str, Any], folder: Path) -> str:
-    """The last content is whole: in the folder, or in the archive. Returns where it is."""
-    stem = told["file_name"].removesuffix(".json")
+def assert_no_byte_is_lost(report: dict[str, Any], folder: Path) -> str:
+    """Check that the last content is in the folder or in the archive, and return where."""
+    stem = report["file_name"].removesuffix(".json")
     there = [path.read_text() for path in folder.glob(f"{stem}*.json")]
     archived = [
         bytes(document).decode()
@@ -139,37 +139,37 @@ def assert_no_byte_is_lost(told: dict[str, Any], folder: Path) -> str:
             "document", flat=True
         )
     ]
-    last = told["closed"][-1]
+    last = report["closed"][-1]
     if last in there:
         return "in the folder"
     if last in archived:
         return "in the archive"
-    # A part that was closed was removed, and the other part came later: both are whole.
-    assert told["parts"] != [last], f"{told['rhythm']}: lost\n{there=}\n{archived=}"
-    assert all(part in there + archived for part in told["parts"]), f"{told['rhythm']}: {there=} {archived=}"
+    # The first part was closed and removed before the second was written: each must exist.
+    context = f"{report['rhythm']}:\n{there=}\n{archived=}"
+    assert report["parts"] != [last], context
+    assert all(part in there + archived for part in report["parts"]), context
     return "in parts"
 
 
-def assert_no_torn_content(told: dict[str, Any], seen: set[str]) -> None:
-    """What was read was whole at some time, and good content was followed by whole content only."""
-    archived = ArchivedSession.objects.filter(file_name=told["file_name"]).values_list("document", flat=True)
-    for document in seen.union(bytes(data).decode() for data in archived):
-        # The rest of a document whose first part was removed is a file of its own.
-        assert document in told["closed"] or document in told["parts"], f"{told['rhythm']}: {document}"
-    if seen and told["closed"][0] in seen and "-first" in told["closed"][0]:
-        first_part = told["closed"][1] if len(told["closed"]) == 3 else None
-        was_removed = ArchivedSession.objects.filter(
-            file_name=told["file_name"], document=told["closed"][0].encode()
-        ).exists()
+def assert_no_torn_content(report: dict[str, Any], seen: set[str]) -> None:
+    """Check that each document read was complete once, and that no torn one replaced a good one."""
+    removed = ArchivedSession.objects.filter(file_name=report["file_name"])
+    archived = {bytes(data).decode() for data in removed.values_list("document", flat=True)}
+    for document in seen | archived:
+        # The second part of a document whose first part was removed is a file by itself.
+        assert document in report["closed"] or document in report["parts"], f"{report['rhythm']}: {document}"
+    if seen and report["closed"][0] in seen and "-first" in report["closed"][0]:
+        first_part = report["closed"][1] if len(report["closed"]) == 3 else None
+        was_removed = report["closed"][0] in archived
         assert was_removed or first_part not in seen, "torn content replaced good content"
 
 
 @pytest.mark.skipif(
     sys.platform != "linux",
-    reason="elsewhere a writer that pauses for longer than the settle time is not seen",
+    reason="other systems do not report a writer that pauses longer than the settle time",
 )
 @pytest.mark.django_db(transaction=True)
-def test_no_byte_is_lost_and_no_good_content_is_replaced_by_a_torn_one(
+def test_no_byte_is_lost_and_no_torn_content_replaces_good_content(
     tmp_path: Path, chance: random.Random, note: Callable[[str], None]
 ) -> None:
     reset()
@@ -182,8 +182,8 @@ def test_no_byte_is_lost_and_no_good_content_is_replaced_by_a_torn_one(
     )
     for position, criterion in enumerate(("expired", "invalid"), 1):
         policy.steps.create(position=position, criterion=criterion)
-    sweeps, has_ended, told = Sweeps(policy), threading.Event(), list[dict[str, Any]]()
-    writing = threading.Thread(target=lambda: told.extend(write_all(folder, chance, has_ended)))
+    sweeps, has_ended, reports = Sweeps(policy), threading.Event(), list[dict[str, Any]]()
+    writing = threading.Thread(target=lambda: reports.extend(write_all(folder, chance, has_ended)))
     with worker(tmp_path / "var"):
         sweeps.do_round()
         writing.start()
@@ -193,25 +193,24 @@ def test_no_byte_is_lost_and_no_good_content_is_replaced_by_a_torn_one(
         for _ in range(ROUNDS_AFTER):
             time.sleep(SETTLE_SECONDS)
             sweeps.do_round()
-    assert len(told) == TORN_WRITES
+    assert len(reports) == TORN_WRITES
     failed = CleanupRun.objects.exclude(state=CleanupRun.State.SUCCEEDED).exclude(error="")
     assert list(failed.values_list("error", flat=True)) == []
-    places = Counter(assert_no_byte_is_lost(one, folder) for one in told)
-    for one in told:
-        assert_no_torn_content(one, sweeps.seen.get(one["file_name"], set()))
+    places = Counter(assert_no_byte_is_lost(report, folder) for report in reports)
+    for report in reports:
+        assert_no_torn_content(report, sweeps.seen.get(report["file_name"], set()))
     assert [path.name for path in folder.iterdir() if path.suffix != ".json"] == []
     removed = sum(CleanupRun.objects.values_list("removed_count", flat=True))
     skipped = sum(CleanupRun.objects.values_list("skipped_count", flat=True))
+    rhythms = {report["rhythm"] for report in reports}
     note(
-        f"{TORN_WRITES} torn writes of {len({one['rhythm'] for one in told})} rhythms, {dict(places)}; "
+        f"{TORN_WRITES} torn writes of {len(rhythms)} rhythms, {dict(places)}; "
         f"{sweeps.count} syncs and sweeps removed {removed} sessions and skipped {skipped}"
     )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has leases")
-def test_a_writer_hardly_waits_for_the_question_whether_it_writes(
-    tmp_path: Path, note: Callable[[str], None]
-) -> None:
+def test_checking_for_writers_hardly_delays_a_writer(tmp_path: Path, note: Callable[[str], None]) -> None:
     paths = [tmp_path / "asked.json", tmp_path / "control.json"]
     for path in paths:
         path.write_bytes(b"{}")
@@ -242,8 +241,8 @@ def test_a_writer_hardly_waits_for_the_question_whether_it_writes(
     opens, asked_seconds, control_seconds = json.loads(output)
     note(
         f"{answers.total()} checks {dict(answers)} beside {opens} opens, of which the longest took "
-        f"{asked_seconds * 1000:.1f} ms; for a file that nobody asked about {control_seconds * 1000:.1f} ms"
+        f"{asked_seconds * 1000:.1f} ms; for a file that was not checked {control_seconds * 1000:.1f} ms"
     )
     assert answers.keys() == {True, False}
-    # A busy machine delays any process: the control says by how much.
+    # A busy machine delays any process; the control file measures by how much.
     assert asked_seconds < LONGEST_OPEN_SECONDS + control_seconds

@@ -1,4 +1,4 @@
-"""An undo that writes files while another program commits all the time."""
+"""An undo that writes files while another program commits continuously."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILES = 5_000 if IS_FULL else 300
 PAUSE_SECONDS = 0.02
 
 
-def test_an_undo_of_files_succeeds_beside_a_program_that_commits_all_the_time(
+def test_an_undo_of_files_succeeds_while_another_program_commits(
     tmp_path: Path, note: Callable[[str], None]
 ) -> None:
     directory = fill_from(tmp_path, FILES)

@@ -1,8 +1,7 @@
-"""Writes documents in every rhythm: ``python tests/stress/torn_writer.py FOLDER SEED TRIES THREADS``.
+"""Write documents in every rhythm: ``python tests/stress/torn_writer.py FOLDER SEED TRIES THREADS``.
 
-A program that knows nothing of the panel. Each try puts a document in place, lets the panel see it or not,
-and then writes another one over it. It prints a line of JSON for each try: what it wrote, and when that was
-whole.
+This program does not know the panel. Each try puts a document in place, pauses, and overwrites it with
+another document. For each try it prints one line of JSON with the contents that it wrote.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ PAUSE_SECONDS = (0.5, 6.0)
 
 
 class Try:
-    """One file, with the document that is there first and the one that is written over it."""
+    """One file, with its first document and the document that overwrites it."""
 
     def __init__(self, folder: Path, name: str, chance: random.Random) -> None:
         self.path = folder / f"{name}.json"
@@ -31,9 +30,9 @@ class Try:
         size = chance.choice((200, 1_500))
         self.first = self._document(f"{name}-first", chance.choice(("expired", "fresh")), size)
         self.last = self._document(f"{name}-last", chance.choice(("expired", "fresh", "invalid")), size)
-        # The contents of the file whenever nobody had it open.
+        # The contents of the file whenever it was closed.
         self.closed = [self.first]
-        # What was written to a file that the panel may have removed in between.
+        # The writes, between which the panel may have removed the file.
         self.parts = [self.last]
 
     def _document(self, token: str, kind: str, size: int) -> bytes:
@@ -46,7 +45,7 @@ class Try:
             "last_accessed": OLD_TIME if kind == "expired" else now,
             "metadata": {"note": "." * size},
         }
-        # Both documents of a try have the same size, so that one can be written in place of the other.
+        # Both documents have the same size, so that one can overwrite the other in place.
         data = json.dumps(content, indent=2).encode()
         return data + b"\n" * (size + 400 - len(data))
 
@@ -111,7 +110,7 @@ def rename_over(this: Try) -> None:
 
 
 def write_in_place(this: Try) -> None:
-    """Change all bytes and neither size nor mtime."""
+    """Change the bytes but neither size nor mtime."""
     first, second = this.halves
     with this.path.open("r+b" if this.path.exists() else "wb", buffering=0) as file:
         status = os.fstat(file.fileno())
@@ -133,7 +132,7 @@ RHYTHMS: list[Callable[[Try], None]] = [
 
 
 def write(folder: Path, seed: str, number: int) -> None:
-    """Make a try, and tell what was written."""
+    """Make one try and print what was written."""
     rhythm = RHYTHMS[number % len(RHYTHMS)]
     this = Try(folder, f"{seed}-{number:04}", random.Random(f"{seed} {number}"))
     this.put_first()
@@ -143,16 +142,16 @@ def write(folder: Path, seed: str, number: int) -> None:
             rhythm(this)
             break
         except FileNotFoundError:
-            # The panel removed it between the look and the opening.
+            # The panel removed the file before it was opened.
             continue
     this.closed.append(this.last)
-    told = {
+    report = {
         "file_name": this.path.name,
         "rhythm": rhythm.__name__,
         "closed": [data.decode() for data in this.closed],
         "parts": [data.decode() for data in this.parts],
     }
-    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.write(json.dumps(report) + "\n")
 
 
 def main(folder: str, seed: str, tries: str, threads: str) -> None:

@@ -17,7 +17,7 @@ from sessions_app.cleanup import (
     run_cleanup,
     unattended_hold_reason,
 )
-from sessions_app.management.cleanup_report import CleanupReport, HeldByBrake
+from sessions_app.management.cleanup_report import CleanupReport, NeedsApproval
 from sessions_app.management.output import (
     ReportingCommand,
     WrongUsage,
@@ -39,8 +39,8 @@ from sessions_app.policies import SweepResult, preview, sweep
 from sessions_app.session.criteria import Criteria, InvalidCriteria
 from sessions_app.text import count_of
 
-HOW_TO_APPROVE = "Approve it on its page in the admin, or call the command again with --yes."
-FOR_GOOD = "RAPTOR_ARCHIVE_DAYS is 0: they are deleted for good, and cannot be brought back.\n"
+HOW_TO_APPROVE = "Approve it on its page in the admin, or run the command again with --yes."
+PERMANENT = "RAPTOR_ARCHIVE_DAYS is 0: they are deleted permanently and cannot be restored.\n"
 CRITERIA = ("expired", "invalid", "all", "max_age_days", "namespace", "browser_type")
 
 
@@ -53,13 +53,13 @@ class Command(ReportingCommand):
         parser.add_argument("--invalid", action="store_true", help="sessions with a problem")
         parser.add_argument("--all", action="store_true", help="every session, pinned ones included")
         parser.add_argument(
-            "--policy", metavar="NAME", help="take the steps of this policy, and nothing else"
+            "--policy", metavar="NAME", help="run the steps of this policy; excludes other criteria"
         )
         add_scope_arguments(parser)
         add_age_arguments(parser)
-        parser.add_argument("--dry-run", action="store_true", help="tell what would go, and remove nothing")
+        parser.add_argument("--dry-run", action="store_true", help="only report what would be removed")
         parser.add_argument(
-            "--yes", action="store_true", help="do not ask, and hold nothing, however much would go"
+            "--yes", action="store_true", help="do not ask, and approve plans past the safety limits"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -73,13 +73,13 @@ class Command(ReportingCommand):
 
     def _handle_criteria(self, criteria: Criteria, options: dict[str, Any]) -> None:
         as_of = read_instant(options["as_of"])
-        has_to_ask = not options["yes"] and not options["dry_run"]
-        if criteria.all and has_to_ask and not sys.stdin.isatty():
-            raise WrongUsage("--all removes every session: there is no terminal to ask on, so add --yes.")
+        must_confirm = not options["yes"] and not options["dry_run"]
+        if criteria.all and must_confirm and not sys.stdin.isatty():
+            raise WrongUsage("--all removes every session. Without a terminal to ask on, it requires --yes.")
         self._warn_of_empty_scope(criteria)
         run = plan_cleanup(criteria, trigger="command", actor=user_name(), as_of=as_of)
-        if has_to_ask:
-            self._ask_or_hold(run)
+        if must_confirm:
+            self._confirm_or_hold(run)
         if not options["dry_run"] and run.state != CleanupRun.State.HELD:
             bar = progress(self.stderr, "sessions", total=run.matched_count)
             with stoppable(self.stderr) as deadline, bar as advance:
@@ -87,7 +87,7 @@ class Command(ReportingCommand):
         report = CleanupReport(run, is_dry_run=options["dry_run"])
         self._write(options, report.to_json(), report.to_text())
         if run.state == CleanupRun.State.HELD:
-            raise HeldByBrake(run, HOW_TO_APPROVE)
+            raise NeedsApproval(run, HOW_TO_APPROVE)
         if failure := report.failure:
             raise CommandError(failure)
 
@@ -105,7 +105,7 @@ class Command(ReportingCommand):
                 result = sweep(policy, **origin, deadline=deadline, progress=advance)
         self._write(options, sweep_to_json(result), sweep_to_text(result))
         if result.held:
-            raise HeldByBrake(result.held, HOW_TO_APPROVE)
+            raise NeedsApproval(result.held, HOW_TO_APPROVE)
         if failure := _failure_of(result):
             raise CommandError(failure)
 
@@ -121,26 +121,26 @@ class Command(ReportingCommand):
                 place = "is in the namespace" if kind == "namespace" else "has the browser type"
                 self.warn(f"No session {place} {value}.")
 
-    def _ask_or_hold(self, run: CleanupRun) -> None:
+    def _confirm_or_hold(self, run: CleanupRun) -> None:
         if sys.stdin.isatty():
             if requires_confirmation(run):
                 self._ask(run)
-        elif because := unattended_hold_reason(run):
-            hold(run, because)
+        elif reason := unattended_hold_reason(run):
+            hold(run, reason)
 
     def _ask(self, run: CleanupRun) -> None:
-        """Let the user type the number of sessions, and stop where it is another."""
+        """Ask the user to type the number of sessions, and stop if it differs."""
         pinned = matching(run).filter(is_pinned=True).count()
-        warning = "" if run.keeps_archive else FOR_GOOD
+        warning = "" if run.keeps_archive else PERMANENT
         self.stderr.write(
             f"This removes {count_of(run.matched_count, 'session')}, {pinned:,} of them pinned "
-            f"({run.criteria.describe()}).\n{warning}Type the number of sessions to go on: ",
+            f"({run.criteria.describe()}).\n{warning}Type the number of sessions to confirm: ",
             self.style.WARNING,
             ending="",
         )
         self.stderr.flush()
         if sys.stdin.readline().strip().replace(",", "") != str(run.matched_count):
-            raise CommandError("Nothing was removed: the number typed was not that of the sessions.")
+            raise CommandError("Nothing was removed: the number does not match.")
 
 
 def _criteria_of(options: dict[str, Any]) -> Criteria:
@@ -155,7 +155,7 @@ def _policy_of(options: dict[str, Any]) -> CleanupPolicy:
     given = [key for key in (*CRITERIA, "as_of") if options[key] and options[key] != unset.get(key)]
     if given:
         names = ", ".join(f"--{key.replace('_', '-')}" for key in given)
-        raise WrongUsage(f"--policy brings its own criteria: leave out {names}.")
+        raise WrongUsage(f"--policy has its own criteria: leave out {names}.")
     policy = CleanupPolicy.objects.filter(name=options["policy"]).first()
     if policy is None:
         names = ", ".join(f"“{name}”" for name in CleanupPolicy.objects.values_list("name", flat=True))
@@ -168,7 +168,7 @@ def _are(names: str) -> str:
 
 
 def _failure_of(result: SweepResult) -> str:
-    """What a sweep left undone; blank where all is done."""
+    """Return what a sweep did not finish; blank if it is complete."""
     if result.is_interrupted:
         return (
             f"The sweep of “{result.policy}” was interrupted. Run the command again to remove the rest, or "

@@ -11,14 +11,12 @@ from sessions_app.management.output import ReportingCommand, printable
 
 
 class Command(ReportingCommand):
-    help = "End the browser of a session, if it is still the one that was saved; the session is kept."
+    help = "End the browser of a session if it is still the one that was saved. The session is kept."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("name", metavar="NAME", help="name of the session")
-        parser.add_argument(
-            "--namespace", default=None, help="its namespace; RAPTOR_NAMESPACE where not given"
-        )
+        parser.add_argument("--namespace", default=None, help="its namespace (default: RAPTOR_NAMESPACE)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         name = options["name"]

@@ -14,19 +14,21 @@ from sessions_app.transactions.disk import disk_full_message
 
 
 class Command(BaseCommand):
-    help = "Write made-up session documents, faults among them, into a new or empty folder."
+    help = "Write made-up session documents, some with faults, into a new or empty folder."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("folder", type=Path, metavar="FOLDER")
-        parser.add_argument("--count", type=int, default=2000, help="how many; %(default)s where not given")
-        parser.add_argument("--seed", type=int, default=1, help="another number makes other documents")
-        parser.add_argument("--as-of", metavar="TIME", help="the time that ages are counted from; now")
+        parser.add_argument(
+            "--count", type=int, default=2000, help="documents to write (default: %(default)s)"
+        )
+        parser.add_argument("--seed", type=int, default=1, help="seed of the random documents")
+        parser.add_argument("--as-of", metavar="TIME", help="time from which ages are counted (default: now)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         folder: Path = options["folder"]
         count: int = options["count"]
         if count < 1:
-            raise WrongUsage(f"{count} documents cannot be written: --count takes 1 or more.")
+            raise WrongUsage(f"--count must be at least 1, not {count}.")
         as_of = read_instant(options["as_of"]) or timezone.now()
         try:
             with progress(self.stderr, "documents written", total=count) as advance:

@@ -19,7 +19,7 @@ from sessions_app.text import count_of
 
 
 class Command(ReportingCommand):
-    help = "Delete for good what has been in the archive for long; protected runs stay."
+    help = "Permanently delete sessions that were archived long ago, except those of protected runs."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -27,12 +27,12 @@ class Command(ReportingCommand):
             "--days",
             type=float,
             default=settings.RAPTOR_ARCHIVE_DAYS,
-            help="delete what was removed longer ago; %(default)s where not given",
+            help="delete sessions removed longer ago (default: %(default)s)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not 0 <= options["days"] <= 36_525:
-            raise WrongUsage(f"{options['days']} days are not possible: choose from 0 to 36,525.")
+            raise WrongUsage(f"{options['days']} days are out of range: choose from 0 to 36,525.")
         before = database_now() - timedelta(days=options["days"])
         with stoppable(self.stderr) as deadline, progress(self.stderr, "sessions") as advance:
             deleted, size_bytes = empty_archive(before, deadline=deadline, progress=advance)
@@ -41,10 +41,8 @@ class Command(ReportingCommand):
             report = {"before": before.isoformat(), "deleted": deleted, "bytes": size_bytes}
             self.write_json(report | ({"pinned_kept": kept} if kept else {}))
         else:
-            self.stdout.write(
-                f"{count_of(deleted, 'session')} deleted from the archive for good, {bytes_of(size_bytes)}."
-            )
+            self.stdout.write(f"{count_of(deleted, 'session')} deleted permanently, {bytes_of(size_bytes)}.")
             if kept:
                 self.stdout.write(
-                    f"{count_of(kept, 'pinned session')} stayed: each pin comes back with its file."
+                    f"{count_of(kept, 'pinned session')} kept: each pin comes back with its file."
                 )

@@ -4,13 +4,13 @@ from typing import Any
 
 from django.core.management import CommandParser
 
-from sessions_app.management.listing import Judgement, write_json_list
+from sessions_app.management.listing import Evaluation, write_json_list
 from sessions_app.management.output import ReportingCommand, add_age_arguments, add_scope_arguments
 from sessions_app.text import count_of
 
 
 class Command(ReportingCommand):
-    help = "List sessions with what is wrong with them; --expired and --invalid list those with either."
+    help = "List sessions with their problems. --expired and --invalid list sessions to which either applies."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -21,7 +21,7 @@ class Command(ReportingCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         filters = {key: options[key] for key in ("namespace", "browser_type", "expired", "invalid")}
-        sessions = Judgement.from_options(options).sessions(**filters)
+        sessions = Evaluation.from_options(options).sessions(**filters)
         if options["format"] == "json":
             write_json_list(self.stdout, sessions)
             return

@@ -13,14 +13,12 @@ from sessions_app.session.info import SessionInfo
 
 
 class Command(ReportingCommand):
-    help = "Start a Chromium with a profile of its own, which goes on by itself, and save it as a session."
+    help = "Start a Chromium with its own profile that keeps running, and save it as a session."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("name", metavar="NAME", help="name of the session")
-        parser.add_argument(
-            "--namespace", default=None, help="its namespace; RAPTOR_NAMESPACE where not given"
-        )
+        parser.add_argument("--namespace", default=None, help="its namespace (default: RAPTOR_NAMESPACE)")
         parser.add_argument("--headless", action="store_true", help="without a window")
         parser.add_argument("--url", default="", help="the page to open first")
 
@@ -36,7 +34,7 @@ class Command(ReportingCommand):
             "namespace": manager.namespace,
             "name": name,
             "browser_version": info.metadata.get("browser_version"),
-            # Host and port, which may be shown.
+            # Only host and port: the whole endpoint is a password.
             "endpoint": str(Endpoint.parse(info.cdp_url)),
             "profile": info.metadata.get("profile_dir"),
         }

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management import CommandParser
 
-from sessions_app.management.listing import Judgement
+from sessions_app.management.listing import Evaluation
 from sessions_app.management.output import (
     ReportingCommand,
     add_age_arguments,
@@ -19,14 +19,14 @@ _GROUPS = ("namespace", "browser_type", "age", "problem")
 
 
 class Command(ReportingCommand):
-    help = "Tell how many sessions and bytes there are, of what kind, and what a cleanup would free."
+    help = "Show sessions and bytes by kind, and what a cleanup would free."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         add_age_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        as_of = Judgement.from_options(options).as_of
+        as_of = Evaluation.from_options(options).as_of
         report = storage_report(as_of=as_of, max_age_days=options["max_age_days"])
         if options["format"] == "json":
             self.write_json(report.to_json())
@@ -36,23 +36,23 @@ class Command(ReportingCommand):
 
 def _lines(report: StorageReport) -> list[str]:
     lines = [
-        f"As of {local(report.as_of)}: {_say(report.live)}.",
+        f"As of {local(report.as_of)}: {_describe(report.live)}.",
         f"  Expired (last accessed over {report.max_age_days:g} days ago): {report.expired.sessions:,}.",
         f"  Invalid: {report.invalid.sessions:,}. Pinned: {report.pinned.sessions:,}.",
-        f"  A cleanup of the expired and the invalid would free {_say(report.would_free['either'])}.",
-        f"  In the archive: {_say(report.archived)}.",
-        f"  On disk: {bytes_of(report.disk_bytes)} for the whole database; a cleanup does not shrink it.",
+        f"  A cleanup of expired and invalid sessions would free {_describe(report.would_free['either'])}.",
+        f"  In the archive: {_describe(report.archived)}.",
+        f"  On disk: {bytes_of(report.disk_bytes)} for the whole database. A cleanup does not shrink it.",
     ]
     for group in _GROUPS:
         totals: dict[str, Total] = getattr(report, f"by_{group}")
         lines.append(f"By {group.replace('_', ' ')}:")
         lines += [
-            f"  {printable_name(AGES.get(name, name)):30} {_say(total)}"
+            f"  {printable_name(AGES.get(name, name)):30} {_describe(total)}"
             for name, total in totals.items()
             if total.sessions
         ]
     return lines
 
 
-def _say(total: Total) -> str:
+def _describe(total: Total) -> str:
     return f"{count_of(total.sessions, 'session')}, {bytes_of(total.bytes)}"

@@ -22,7 +22,7 @@ from sessions_app.text import count_of
 
 
 class Command(ReportingCommand):
-    help = "Mirror session directories now: those given, which are registered first, or all enabled ones."
+    help = "Mirror the given folders, which are registered first, or all enabled session directories."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -30,13 +30,12 @@ class Command(ReportingCommand):
         parser.add_argument(
             "--namespace",
             default="",
-            help="where the sessions of a new PATH are listed; without PATH, only its directories",
+            help="namespace of the sessions of a new PATH; without PATH, only directories of this namespace",
         )
-
         parser.add_argument(
             "--accept-folder",
             action="store_true",
-            help="accept the folder that is at PATH now, where it is not the one that was registered",
+            help="accept the folder that is at PATH now in place of the one that was registered",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -49,13 +48,13 @@ class Command(ReportingCommand):
         if options["format"] == "json":
             self.write_json({"directories": reports})
         elif not reports:
-            self.stdout.write("No enabled session directory is registered. Name one: sync_directories PATH")
+            self.stdout.write("No enabled session directory is registered. Add one: sync_directories PATH")
         if failed := sum(1 for report in reports if report["error"]):
             raise CommandError(f"{failed} of {count_of(len(reports), 'directory', 'directories')} failed.")
         if held := sum(report.get("held", 0) for report in reports):
             raise CommandError(
-                f"The files of {count_of(held, 'session')} are gone. Is a disk not mounted? The sessions are "
-                "kept until somebody approves their removal in the panel.",
+                f"The files of {count_of(held, 'session')} are gone. Is the disk mounted? The sessions are "
+                "kept until a user approves their removal in the panel.",
                 returncode=HELD,
             )
 
@@ -78,7 +77,7 @@ class Command(ReportingCommand):
         namespace = directory.namespace if directory else options["namespace"]
         report = _report(directory.path if directory else path, namespace, result, error)
         if is_text and not error:
-            self._tell(report)
+            self._print(report)
         return report
 
     def _sync(self, directory: SessionDirectory) -> SyncResult:
@@ -97,7 +96,7 @@ class Command(ReportingCommand):
             enabled = enabled.filter(namespace=namespace)
         return [(directory.path, directory) for directory in enabled]
 
-    def _tell(self, report: dict[str, Any]) -> None:
+    def _print(self, report: dict[str, Any]) -> None:
         counts = ", ".join(
             f"{report[key]:,} {words}"
             for key, words in (_COUNTS | _RARE_COUNTS).items()
@@ -123,8 +122,8 @@ _COUNTS = {
     "vanished": "vanished",
     "left_behind": "left behind by a cleanup and removed now",
 }
-_RARE_COUNTS = {"written": "written again for sessions that came back"}
-"""In the report only where there are some."""
+_RARE_COUNTS = {"written": "written for restored sessions"}
+"""Left out of the report when zero."""
 
 _LOSS = ("held", "held_run", "kept")
 

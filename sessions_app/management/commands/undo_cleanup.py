@@ -25,11 +25,11 @@ from sessions_app.text import count_of
 
 
 class Command(ReportingCommand):
-    help = "Bring back every session that a cleanup removed, as long as the archive holds it."
+    help = "Restore every session that a cleanup removed, while the archive holds it."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("run", type=int, metavar="RUN", help="number of the run")
+        parser.add_argument("run", type=int, metavar="RUN", help="number of the cleanup run")
 
     def handle(self, *args: Any, **options: Any) -> None:
         run = CleanupRun.objects.filter(pk=options["run"]).first()
@@ -46,9 +46,9 @@ class Command(ReportingCommand):
         if options["format"] == "json":
             self.write_json(_report(run, unwritten))
         else:
-            self.stdout.write(_tell(run))
+            self.stdout.write(_describe(run))
         if run.state == CleanupRun.State.INTERRUPTED:
-            raise CommandError(f"The undo of run {run.pk} was interrupted. Run the command again to go on.")
+            raise CommandError(f"The undo of run {run.pk} was interrupted. Run the command again.")
         if unwritten:
             raise CommandError(" ".join(files.message for files in unwritten))
 
@@ -69,13 +69,13 @@ def _report(run: CleanupRun, unwritten: list[UnwrittenFiles]) -> dict[str, Any]:
     return report
 
 
-def _tell(run: CleanupRun) -> str:
-    back = f"{run.restored_count:,} of {count_of(run.removed_count, 'session')} are back"
-    lines = [f"Run {run.pk}: {back}, {bytes_of(run.restored_bytes)}."]
+def _describe(run: CleanupRun) -> str:
+    restored = f"{run.restored_count:,} of {count_of(run.removed_count, 'session')} restored"
+    lines = [f"Run {run.pk}: {restored}, {bytes_of(run.restored_bytes)}."]
     if left := _left(run):
         lines.append(f"Still in the archive, because names or files are taken: {count_of(left, 'session')}.")
     if run.emptied_count:
-        lines.append(f"Deleted from the archive before: {count_of(run.emptied_count, 'session')}.")
+        lines.append(f"Already deleted from the archive: {count_of(run.emptied_count, 'session')}.")
     return "\n".join((*lines, *describe_access(run.changed_access)))
 
 

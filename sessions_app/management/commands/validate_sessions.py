@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management import CommandParser
 
-from sessions_app.management.listing import Judgement, Listed, write_json_list
+from sessions_app.management.listing import Evaluation, Listed, write_json_list
 from sessions_app.management.output import (
     ReportingCommand,
     add_age_arguments,
@@ -16,7 +16,7 @@ from sessions_app.text import count_of
 
 
 class Command(ReportingCommand):
-    help = "Check all sessions, and tell the invalid ones with each rule that they break."
+    help = "Check all sessions, and list the invalid ones with each rule that they break."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -25,13 +25,13 @@ class Command(ReportingCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         scope = {key: options[key] for key in ("namespace", "browser_type")}
-        sessions = Judgement.from_options(options).sessions(**scope)
+        sessions = Evaluation.from_options(options).sessions(**scope)
         if options["format"] == "json":
             write_json_list(self.stdout, sessions)
         else:
-            self._tell(sessions)
+            self._print(sessions)
 
-    def _tell(self, sessions: Iterable[Listed]) -> None:
+    def _print(self, sessions: Iterable[Listed]) -> None:
         checked = invalid = expired = warned = 0
         for session in sessions:
             checked += 1

@@ -14,8 +14,9 @@ from django.test import Client
 from django.urls import reverse
 from django_q.models import Schedule, Success
 
-from sessions_app import cleanup, policies, reports
+from sessions_app import cleanup, reports
 from sessions_app.models import CleanupPolicy, SessionDirectory
+from sessions_app.policies import plan_next_runs
 from sessions_app.queue.schedules import sync_schedules
 from sessions_app.queue.worker import WorkerState, worker_state
 from sessions_app.reports import snapshots
@@ -28,7 +29,7 @@ INDEX = "/admin/"
 
 
 def tiles(page: str) -> dict[str, tuple[str, str]]:
-    """The number of each tile, and where it leads."""
+    """Return the figure of each tile and its link."""
     found = re.findall(
         r'<dt>([^<]+)</dt><dd class="raptor-big">(?:<a href="([^"]+)">)?([^<]+)(?:</a>)?</dd>', page
     )
@@ -72,10 +73,10 @@ def test_each_number_leads_to_the_list_behind_it(see: Callable[..., str]) -> Non
     assert see(shown["Live size"][1])
 
 
-def test_it_tells_runs_the_next_sweep_and_no_endpoint(
+def test_it_shows_runs_and_the_next_sweep_without_endpoints(
     see: Callable[..., str], nightly: CleanupPolicy
 ) -> None:
-    policies.plan_next_runs(AS_OF)
+    plan_next_runs(AS_OF)
     make_session("bad", session_id="")
     make_session("good")
     run = swept(invalid=True)
@@ -89,7 +90,7 @@ def test_it_tells_runs_the_next_sweep_and_no_endpoint(
     assert SECRET not in page
 
 
-def test_a_sweep_that_is_overdue_says_so(see: Callable[..., str], nightly: CleanupPolicy) -> None:
+def test_an_overdue_sweep_is_shown_as_due(see: Callable[..., str], nightly: CleanupPolicy) -> None:
     CleanupPolicy.objects.filter(pk=nightly.pk).update(next_run_at=AS_OF - timedelta(hours=3))
     assert ">due for 3 hours</time>" in see(INDEX)
     CleanupPolicy.objects.update(next_run_at=None)
@@ -98,16 +99,16 @@ def test_a_sweep_that_is_overdue_says_so(see: Callable[..., str], nightly: Clean
     assert "None: <a" in see(INDEX)
 
 
-def test_what_is_held_stands_first_with_the_way_to_decide(
+def test_plans_that_need_approval_come_first_with_a_link(
     client: Client, see: Callable[..., str], operator: User
 ) -> None:
     make_session("bad", session_id="")
     run = run_sweep(make_policy("Careful", "invalid", brake_count=0)).held
     assert run is not None
     page = see(INDEX)
-    assert page.index("Waits for a person") < page.index("raptor-tiles")
+    assert page.index("Needs approval") < page.index("raptor-tiles")
     assert run.held_because in page.replace("&#x27;", "'")
-    # Who may not decide sees the run.
+    # The viewer may not approve it, so the link leads to the run.
     assert reverse("admin:sessions_app_cleanuprun_change", args=[run.pk]) in page
     client.force_login(operator)
     page = client.get(INDEX).content.decode()
@@ -127,23 +128,23 @@ def test_many_held_plans_do_not_fill_the_page(see: Callable[..., str]) -> None:
 
 
 class TestFirstUse:
-    def test_it_says_what_to_do(self, see: Callable[..., str], client: Client, operator: User) -> None:
+    def test_it_explains_what_to_do(self, see: Callable[..., str], client: Client, operator: User) -> None:
         assert "Ask an administrator to add the folder" in see(INDEX)
         client.force_login(operator)
         page = client.get(INDEX).content.decode()
-        assert reverse("admin:sessions_app_sessiondirectory_add") in page.split("No session yet")[1]
+        assert reverse("admin:sessions_app_sessiondirectory_add") in page.split("No sessions yet")[1]
 
     def test_a_directory_or_a_session_ends_it(self, see: Callable[..., str]) -> None:
         directory = SessionDirectory.objects.create(path="/x", namespace="x")
-        assert "No session yet" not in see(INDEX)
+        assert "No sessions yet" not in see(INDEX)
         directory.delete()
         make_session()
-        assert "No session yet" not in see(INDEX)
+        assert "No sessions yet" not in see(INDEX)
 
-    def test_sessions_that_are_all_in_the_archive_are_not_none(self, see: Callable[..., str]) -> None:
+    def test_archived_sessions_end_it_too(self, see: Callable[..., str]) -> None:
         make_session("bad", session_id="")
         swept(invalid=True)
-        assert "No session yet" not in see(INDEX)
+        assert "No sessions yet" not in see(INDEX)
 
 
 class TestWorker:
@@ -154,16 +155,16 @@ class TestWorker:
         )
         Schedule.objects.filter(name=name).update(task=key)
 
-    def test_one_that_was_never_set_up(self, see: Callable[..., str]) -> None:
+    def test_a_worker_that_was_never_set_up(self, see: Callable[..., str]) -> None:
         assert worker_state(AS_OF).state == WorkerState.NEVER
         assert "manage.py sync_schedules" in see(INDEX)
 
-    def test_one_that_begins(self, see: Callable[..., str]) -> None:
+    def test_a_worker_that_starts(self, see: Callable[..., str]) -> None:
         sync_schedules(now=AS_OF)
         assert worker_state(AS_OF).state == WorkerState.STARTING
         assert "Starting" in see(INDEX)
 
-    def test_one_that_works(self, see: Callable[..., str]) -> None:
+    def test_a_worker_that_runs(self, see: Callable[..., str]) -> None:
         sync_schedules(now=AS_OF)
         self.ended("start_sweeps", AS_OF - timedelta(minutes=1))
         assert worker_state(AS_OF).state == WorkerState.RUNNING
@@ -171,7 +172,7 @@ class TestWorker:
         assert ">Running</span>" in page
         assert "make up" not in page
 
-    def test_one_that_has_stopped(self, see: Callable[..., str]) -> None:
+    def test_a_worker_that_has_stopped(self, see: Callable[..., str]) -> None:
         sync_schedules(now=AS_OF - timedelta(minutes=4))
         self.ended("start_sweeps", AS_OF - timedelta(minutes=5))
         assert worker_state(AS_OF).state == WorkerState.STOPPED
@@ -179,7 +180,7 @@ class TestWorker:
         assert "nothing has been started since 11:57" in page
         assert "make up" in page
 
-    def test_one_whose_tasks_do_not_end(self, see: Callable[..., str]) -> None:
+    def test_a_worker_whose_tasks_do_not_end(self, see: Callable[..., str]) -> None:
         sync_schedules(now=AS_OF)
         self.ended("take_snapshot", AS_OF - timedelta(minutes=11))
         assert worker_state(AS_OF).state == WorkerState.BEHIND
@@ -190,14 +191,14 @@ class TestWorker:
         self.ended("tidy_up", AS_OF - timedelta(minutes=1), success=False)
         assert "The last <code>tidy_up</code> failed." in see(INDEX)
 
-    def test_schedules_of_others_tell_nothing(self) -> None:
+    def test_schedules_of_other_apps_are_ignored(self) -> None:
         Schedule.objects.create(name="theirs", func="os.getpid", schedule_type=Schedule.HOURLY)
         assert worker_state(AS_OF).state == WorkerState.NEVER
 
 
 class TestPermissions:
     @pytest.fixture(autouse=True)
-    def something_of_each(self, nightly: CleanupPolicy) -> None:
+    def rows_of_each_kind(self, nightly: CleanupPolicy) -> None:
         sync_schedules(now=AS_OF)
         make_session("bad", session_id="")
         swept(invalid=True)
@@ -223,12 +224,12 @@ class TestPermissions:
         marks = {
             "tiles": "raptor-tiles",
             "runs": "Last cleanups",
-            "held": "Waits for a person",
+            "held": "Needs approval",
             "sweep": "Next sweep",
             "worker": "<dt>Worker</dt>",
         }
         assert {name for name, mark in marks.items() if mark in page} == shown
-        # Whatever it leads to can be seen.
+        # The user may see every linked page.
         for address in set(re.findall(r'href="(/admin/[a-z][^"#]*)', page.split('id="content"')[1])):
             assert client.get(address).status_code == 200, address
 
@@ -244,10 +245,10 @@ class TestQueries:
     LIMIT = 20
 
     @pytest.fixture(autouse=True)
-    def at_work(self, nightly: CleanupPolicy) -> None:
+    def schedules(self, nightly: CleanupPolicy) -> None:
         sync_schedules(now=AS_OF)
 
-    def test_a_page_asks_as_much_however_much_there_is(
+    def test_the_number_of_queries_does_not_depend_on_the_number_of_rows(
         self, see: Callable[..., str], django_assert_max_num_queries: Any
     ) -> None:
         with django_assert_max_num_queries(self.LIMIT):
@@ -261,7 +262,7 @@ class TestQueries:
         with django_assert_max_num_queries(self.LIMIT):
             see(INDEX)
 
-    def test_a_large_panel_asks_less(
+    def test_a_large_panel_needs_fewer_queries(
         self, see: Callable[..., str], django_assert_max_num_queries: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(snapshots, "SMALL_COUNT", 2)
@@ -274,7 +275,7 @@ class TestQueries:
         assert tiles(page)["Sessions"] == ("3", LIST)
         assert "<strong>Figures are from 11:50</strong>" in page
 
-    def test_before_the_first_snapshot_it_says_so(
+    def test_missing_figures_before_the_first_snapshot_are_explained(
         self, see: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(snapshots, "SMALL_COUNT", 0)

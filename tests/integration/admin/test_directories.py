@@ -14,12 +14,6 @@ DIRECTORIES = "/admin/sessions_app/sessiondirectory/"
 
 
 @pytest.fixture
-def at_work(client: Client, operator: User) -> Client:
-    client.force_login(operator)
-    return client
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     path = tmp_path.resolve() / "sessions"
     path.mkdir()
@@ -32,29 +26,29 @@ def add(client: Client, path: object, namespace: str = "team", **more: Any) -> s
     return client.post(f"{DIRECTORIES}add/", data, follow=True).content.decode()
 
 
-def test_a_directory_is_added_and_synced(at_work: Client, folder: Path) -> None:
-    html = add(at_work, folder)
+def test_a_directory_is_added_and_synced(as_operator: Client, folder: Path) -> None:
+    html = add(as_operator, folder)
     directory = SessionDirectory.objects.get()
     assert (directory.path, directory.namespace, directory.is_enabled) == (str(folder), "team", True)
     assert "Sync now" in html
     (folder / "sub").mkdir()
     (folder / "sub.json").mkdir()
-    html = at_work.post(f"{DIRECTORIES}{directory.pk}/sync/", follow=True).content.decode()
+    html = as_operator.post(f"{DIRECTORIES}{directory.pk}/sync/", follow=True).content.decode()
     assert "1 added, 1 skipped" in html
     assert "is a folder" in html
     assert BrowserSession.objects.get().name == "one"
 
 
-def test_a_link_is_added_as_the_folder_that_it_leads_to(at_work: Client, folder: Path) -> None:
+def test_a_link_is_added_as_the_folder_that_it_leads_to(as_operator: Client, folder: Path) -> None:
     (folder.parent / "link").symlink_to(folder)
-    add(at_work, folder.parent / "link" / "..")
+    add(as_operator, folder.parent / "link" / "..")
     assert SessionDirectory.objects.get().path == str(folder.parent)
 
 
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("relative/folder", "Give the absolute path"),
+        ("relative/folder", "Enter the absolute path"),
         ("/nowhere/at/all", "is not a folder on this machine"),
         ("/etc/hostname", "is not a folder on this machine"),
         ("/" + "x" * 300, "/xxx"),
@@ -62,30 +56,32 @@ def test_a_link_is_added_as_the_folder_that_it_leads_to(at_work: Client, folder:
         ("", "This field is required"),
     ],
 )
-def test_what_is_no_folder_is_refused_in_the_form(at_work: Client, path: str, message: str) -> None:
-    assert message in add(at_work, path)
+def test_a_path_that_is_not_a_folder_is_refused_in_the_form(
+    as_operator: Client, path: str, message: str
+) -> None:
+    assert message in add(as_operator, path)
     assert not SessionDirectory.objects.exists()
 
 
-def test_a_directory_is_added_once(at_work: Client, folder: Path) -> None:
+def test_a_directory_is_added_once(as_operator: Client, folder: Path) -> None:
     register_directory(folder, namespace="first")
-    assert "is mirrored into the namespace first" in add(at_work, folder, "second")
-    assert "already exists" in add(at_work, folder, "first")
+    assert "is mirrored into the namespace first" in add(as_operator, folder, "second")
+    assert "already exists" in add(as_operator, folder, "first")
     assert SessionDirectory.objects.get().namespace == "first"
 
 
-def test_a_directory_is_switched_off_and_its_path_stays(at_work: Client, folder: Path) -> None:
+def test_a_directory_is_switched_off_and_its_path_stays(as_operator: Client, folder: Path) -> None:
     directory = register_directory(folder, namespace="team")
-    at_work.post(f"{DIRECTORIES}{directory.pk}/change/", {"path": "/etc", "namespace": "other"})
+    as_operator.post(f"{DIRECTORIES}{directory.pk}/change/", {"path": "/etc", "namespace": "other"})
     directory.refresh_from_db()
     assert (directory.path, directory.namespace, directory.is_enabled) == (str(folder), "team", False)
 
 
-def test_an_error_is_told_and_loses_no_session(at_work: Client, folder: Path) -> None:
+def test_an_error_is_shown_and_loses_no_session(as_operator: Client, folder: Path) -> None:
     directory = register_directory(folder, namespace="team")
     sync_directory(directory, trigger="command")
     folder.rename(folder.parent / "elsewhere")
-    html = at_work.post(
+    html = as_operator.post(
         DIRECTORIES, {"action": "sync", "_selected_action": [directory.pk]}, follow=True
     ).content.decode()
     assert html.count("cannot be read") == 2
@@ -112,7 +108,7 @@ def test_a_viewer_changes_nothing(client: Client, viewer: User, folder: Path) ->
     assert not BrowserSession.objects.exists()
 
 
-def test_only_a_post_syncs(at_work: Client, folder: Path) -> None:
+def test_only_a_post_syncs(as_operator: Client, folder: Path) -> None:
     directory = register_directory(folder, namespace="team")
-    assert at_work.get(f"{DIRECTORIES}{directory.pk}/sync/").status_code == 405
-    assert at_work.post(f"{DIRECTORIES}99/sync/").status_code == 404
+    assert as_operator.get(f"{DIRECTORIES}{directory.pk}/sync/").status_code == 405
+    assert as_operator.post(f"{DIRECTORIES}99/sync/").status_code == 404

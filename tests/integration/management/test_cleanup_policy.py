@@ -69,7 +69,6 @@ class TestPolicy:
         policy.steps.create(position=1, criterion="all")
         dry = run("cleanup_sessions", "--policy", "CI", "--dry-run").out
         outcome = run("cleanup_sessions", "--policy", "CI", "--format", "json")
-
         reason = outcome.json["held"]
         assert (outcome.status, len(names_in(folder))) == (3, 4)
         assert "4 of 4 sessions" in reason
@@ -87,15 +86,15 @@ class TestPolicy:
 
     def test_a_dry_run_has_the_documented_shape(self) -> None:
         report = run("cleanup_sessions", "--policy", "Tidy", "--dry-run", "--format", "json").json
-        readme = (PROJECT_DIR / "docs" / "guide.md").read_text()
+        guide = (PROJECT_DIR / "docs" / "guide.md").read_text()
         for key in (*report, *report["steps"][0]):
-            assert f"`{key}`" in readme
+            assert f"`{key}`" in guide
 
     def test_is_previewed_by_a_dry_run(self, folder: Path) -> None:
         outcome = run("cleanup_sessions", "--policy", "Tidy", "--dry-run")
         assert "1. Expired sessions, over 7 days: 1 session" in outcome.out
         assert "2. Invalid sessions: 1 session" in outcome.out
-        assert "Would be held: This would remove 2 sessions; the safety limit is 1." in outcome.out
+        assert "Would need approval: It would take 2 sessions; the brake is at 1." in outcome.out
         report = run("cleanup_sessions", "--policy", "Tidy", "--dry-run", "--format", "json").json
         assert [step["matched"] for step in report["steps"]] == [1, 1]
         assert not CleanupRun.objects.exists()

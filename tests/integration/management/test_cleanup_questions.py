@@ -87,8 +87,8 @@ class TestMoreThanHalf:
         assert (outcome.status, held.state, BrowserSession.objects.count()) == (3, "held", 101)
         assert (outcome.json["matched"], outcome.json["removed"]) == (60, 0)
         assert "60 of 101 sessions, more than half" in outcome.json["held"]
-        assert f"Run {held.pk} is held." in outcome.err
-        assert "Approve it on its page in the admin, or call the command again with --yes." in outcome.err
+        assert f"Run {held.pk} needs approval." in outcome.err
+        assert "Approve it on its page in the admin, or run the command again with --yes." in outcome.err
 
     def test_runs_with_yes(self) -> None:
         assert run(*self.ARGUMENTS, "--yes").json["removed"] == 60

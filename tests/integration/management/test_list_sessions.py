@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.management.base import OutputWrapper
 
-from sessions_app.management.listing import Judgement, Listed, write_json_list
+from sessions_app.management.listing import Evaluation, Listed, write_json_list
 from sessions_app.models import BrowserSession
 from tests.clients import run
 from tests.factories import AS_OF, SECRET, put
@@ -84,10 +84,10 @@ def test_an_empty_list_is_a_json_object(db: None, command: str) -> None:
 def test_rows_are_written_while_the_query_is_still_read(folder: Path) -> None:
     """Check that a million sessions need not fit in memory."""
     stream = io.StringIO()
-    judgement = Judgement.from_options({"as_of": AS_OF.isoformat(), "max_age_days": 7})
+    evaluation = Evaluation.from_options({"as_of": AS_OF.isoformat(), "max_age_days": 7})
 
     def watched() -> Iterator[Listed]:
-        for number, session in enumerate(judgement.sessions()):
+        for number, session in enumerate(evaluation.sessions()):
             assert stream.getvalue().count('"name"') == number
             yield session
 

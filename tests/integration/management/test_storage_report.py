@@ -27,7 +27,7 @@ def test_the_text_shows_what_a_cleanup_would_free_and_no_endpoint(tmp_path: Path
     run("sync_directories", copy_session_files(tmp_path / "sessions"))
     outcome = run("storage_report", "--as-of", AS_OF)
     assert f"{len(truth_table())} sessions" in outcome.out
-    assert "A cleanup of the expired and the invalid would free" in outcome.out
+    assert "A cleanup of expired and invalid sessions would free" in outcome.out
     assert "devtools" not in outcome.out
     assert SECRET not in outcome.out
 

@@ -33,7 +33,7 @@ def test_undo_restores_a_run_with_its_files(folder: Path) -> None:
         "run": int(number), "state": "undone", "removed": 2, "restored": 2, "left": 0, "bytes": size
     }  # fmt: skip
     assert names_in(folder) == ["a", "b", "c"]
-    assert "2 of 2 sessions are back" in run("undo_cleanup", number).out
+    assert "2 of 2 sessions restored" in run("undo_cleanup", number).out
 
 
 def test_sessions_that_are_not_restored_are_reported(folder: Path) -> None:
@@ -56,7 +56,7 @@ def test_old_sessions_are_deleted_from_the_archive(folder: Path) -> None:
     assert run("empty_archive", "--format", "json").json["deleted"] == 0
     ArchivedSession.objects.update(removed_at=database_now() - timedelta(days=15))
     outcome = run("empty_archive")
-    assert "2 sessions deleted from the archive" in outcome.out
+    assert "2 sessions deleted permanently" in outcome.out
     assert ArchivedSession.objects.count() == 0
     number = str(CleanupRun.objects.get().pk)
     refused = run("undo_cleanup", number)

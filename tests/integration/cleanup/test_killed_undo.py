@@ -1,4 +1,4 @@
-"""Work on a run that was killed: whoever asks for it next resumes it, without waiting for the worker."""
+"""The next request for a run whose process was killed resumes it, without the worker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sessions_app.cleanup import run_cleanup, undo_cleanup
 from sessions_app.mirror.registry import register_directory, sync_directory
 from sessions_app.models import CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
-from tests.clients import run
+from tests.clients import RUNS, run
 from tests.factories import OLD, archived, live, make_session, make_sessions, plan, put, swept
 from tests.integration.mirror.test_crashes import environment
 
@@ -35,8 +35,8 @@ undo_cleanup(
 State = CleanupRun.State
 
 
-def leave_for_dead(ledger: CleanupRun, state: str) -> None:
-    """Let a run look as a killed process leaves it, some time after."""
+def stall(ledger: CleanupRun, state: str) -> None:
+    """Put a run into the state in which a process leaves it that was killed three minutes ago."""
     long_ago = database_now() - timedelta(minutes=3)
     began_at = long_ago if state == State.UNDOING else None
     CleanupRun.objects.filter(pk=ledger.pk).update(
@@ -74,7 +74,7 @@ def test_the_command_resumes_an_undo_whose_process_was_killed(tmp_path: Path) ->
     CleanupRun.objects.update(heartbeat_at=database_now() - timedelta(minutes=3))
     outcome = run("undo_cleanup", str(ledger.pk))
     assert (outcome.status, outcome.err) == (0, "")
-    assert f"{SESSIONS} of {SESSIONS} sessions are back" in outcome.out
+    assert f"{SESSIONS} of {SESSIONS} sessions restored" in outcome.out
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert archived() == []
 
@@ -86,14 +86,14 @@ class TestResume:
         make_sessions(3, **OLD)
         return swept()
 
-    def test_a_run_that_was_read_before_the_worker_marked_it_is_resumed(self, ledger: CleanupRun) -> None:
-        leave_for_dead(ledger, State.UNDOING)
+    def test_a_run_read_before_the_worker_marked_it_is_resumed(self, ledger: CleanupRun) -> None:
+        stall(ledger, State.UNDOING)
         stale = CleanupRun.objects.get()
         CleanupRun.objects.update(state=State.INTERRUPTED, attempt=ledger.attempt + 1)
         assert undo_cleanup(stale).state == State.UNDONE
         assert len(live()) == 3
 
-    def test_an_undo_that_ended_in_the_meantime_is_not_done_again(self, ledger: CleanupRun) -> None:
+    def test_an_undo_that_ended_in_the_meantime_is_not_repeated(self, ledger: CleanupRun) -> None:
         first, second = CleanupRun.objects.get(), CleanupRun.objects.get()
         undo_cleanup(first)
         assert run("undo_cleanup", str(second.pk)).status == 0
@@ -111,7 +111,7 @@ class TestResume:
     def test_tasks_and_services_resume_it_too(
         self, ledger: CleanupRun, resume: Callable[[CleanupRun], object]
     ) -> None:
-        leave_for_dead(ledger, State.UNDOING)
+        stall(ledger, State.UNDOING)
         resume(ledger)
         assert (len(live()), CleanupRun.objects.get().state) == (3, State.UNDONE)
 
@@ -119,18 +119,18 @@ class TestResume:
     def test_both_buttons_of_the_page_resume_it(
         self, ledger: CleanupRun, as_root: Client, button: str
     ) -> None:
-        leave_for_dead(ledger, State.UNDOING)
-        as_root.post(f"/admin/sessions_app/cleanuprun/{ledger.pk}/{button}/")
+        stall(ledger, State.UNDOING)
+        as_root.post(f"{RUNS}{ledger.pk}/{button}/")
         assert (len(live()), CleanupRun.objects.get().state) == (3, State.UNDONE)
 
     def test_a_cleanup_whose_process_died_is_resumed_by_the_next_call(self) -> None:
         make_sessions(3, **OLD)
         ledger = plan(expired=True)
-        leave_for_dead(ledger, State.RUNNING)
+        stall(ledger, State.RUNNING)
         run_cleanup(ledger)
         assert (ledger.state, ledger.removed_count) == (State.SUCCEEDED, 3)
 
-    def test_a_run_at_work_is_refused_with_what_to_do(self, ledger: CleanupRun) -> None:
+    def test_an_undo_that_is_running_is_refused_with_advice(self, ledger: CleanupRun) -> None:
         now = database_now()
         CleanupRun.objects.update(state=State.UNDOING, heartbeat_at=now)
         refused = run("undo_cleanup", str(ledger.pk))
@@ -146,7 +146,7 @@ def test_a_run_of_a_policy_whose_process_died_does_not_block_the_policy(nightly:
     make_session("late", **OLD)
     first = CleanupRun.objects.order_by("pk").first()
     assert first is not None
-    leave_for_dead(first, State.RUNNING)
+    stall(first, State.RUNNING)
     outcome = run("cleanup_sessions", "--policy", nightly.name, "--yes")
     assert (outcome.status, outcome.err) == (0, "")
     assert live() == []

@@ -1,9 +1,9 @@
-"""What each part of the panel does on a full disk: a real one, where the tests may mount it."""
+"""Each part of the panel on a full disk, a real one that the tests mount."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +21,29 @@ from sessions_app.exceptions import SessionException
 from sessions_app.mirror.registry import register_directory
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
-from sessions_app.session.document import parse_document
 from sessions_app.transactions import reserve
+from tests.clients import ARCHIVE, CHANGES, LIST, POLICIES, RUNS
 from tests.clients import run as run_command
-from tests.factories import document_bytes, plan, sync
-from tests.integration.full_disk import MB, Disk, database_in, mounted
+from tests.factories import OLD, build_session, plan, sync
+from tests.full_disk import MB, Disk, database_in, mounted
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif("connection.vendor != 'sqlite'", reason="the disk of a server is not ours to fill"),
+    pytest.mark.skipif("connection.vendor != 'sqlite'", reason="the disk of a server cannot be filled"),
 ]
 
-LIST = "/admin/sessions_app/browsersession/"
 PAGES = (
     "/admin/",
     LIST,
     f"{LIST}storage/",
-    "/admin/sessions_app/cleanuprun/",
-    "/admin/sessions_app/cleanuprun/new/",
-    "/admin/sessions_app/archivedsession/",
+    RUNS,
+    f"{RUNS}new/",
+    ARCHIVE,
     "/admin/sessions_app/sessiondirectory/",
-    "/admin/sessions_app/cleanuppolicy/",
-    "/admin/sessions_app/policychange/",
+    POLICIES,
+    CHANGES,
     "/admin/django_q/schedule/",
 )
-OLD = {"last_accessed": "2026-10-01T11:00:00+00:00"}
 DOCUMENT_BYTES = 8_000
 SESSIONS = 1_500
 
@@ -53,20 +51,15 @@ SESSIONS = 1_500
 @pytest.fixture
 def disk(tmp_path: Path, transactional_db: None) -> Iterator[Disk]:
     """A disk of 60 MB with the database of the test."""
-    with mounted(tmp_path / "disk", size_bytes=60 * MB) as disk:
-        if disk is None:
-            pytest.skip("only root can mount a disk")
-        with database_in(disk.path):
-            yield disk
+    with mounted(tmp_path / "disk", size_bytes=60 * MB) as disk, database_in(disk.path):
+        yield disk
 
 
 @pytest.fixture
 def sessions(disk: Disk) -> None:
     """1,500 sessions of 8 kB, all expired."""
-    data = document_bytes(**OLD, metadata={"state": "x" * DOCUMENT_BYTES})
-    common = {"document": data, "size_bytes": len(data), **parse_document(data, time_zone=UTC)._asdict()}
     BrowserSession.objects.bulk_create(
-        BrowserSession(namespace="shop", name=f"session-{number}", **common) for number in range(SESSIONS)
+        build_session(**OLD, metadata={"state": "x" * DOCUMENT_BYTES}) for _ in range(SESSIONS)
     )
     reserve.truncate_log()
 
@@ -75,16 +68,16 @@ def message_of(disk: Disk) -> str:
     return f"The disk is full: {disk.path} (0 MB free)."
 
 
-def fill_for_good(disk: Disk) -> None:
-    """Fill the disk, the log included, so that not one row can be written."""
+def fill_completely(disk: Disk) -> None:
+    """Cut the log and fill the disk, so that no row can be written."""
     reserve.truncate_log()
     disk.fill()
 
 
-def test_a_login_works_through_the_reserve(disk: Disk, root: User, client: Client, settings: Any) -> None:
+def test_a_login_works_thanks_to_the_reserve(disk: Disk, root: User, client: Client, settings: Any) -> None:
     settings.RAPTOR_RESERVE_BYTES = 32 * MB
     assert reserve.allocate_reserve()
-    fill_for_good(disk)
+    fill_completely(disk)
     response = client.post("/admin/login/?next=/admin/", {"username": "root", "password": "root"})
     assert (response.status_code, response.headers.get("Location")) == (302, "/admin/")
     assert (disk.path / reserve.RESERVE_NAME).stat().st_size == 0
@@ -92,7 +85,7 @@ def test_a_login_works_through_the_reserve(disk: Disk, root: User, client: Clien
 
 
 def test_a_login_without_room_names_the_folder(disk: Disk, root: User, client: Client) -> None:
-    fill_for_good(disk)
+    fill_completely(disk)
     response = client.post("/admin/login/", {"username": "root", "password": "root"})
     html = response.content.decode()
     assert response.status_code == 507
@@ -102,15 +95,15 @@ def test_a_login_without_room_names_the_folder(disk: Disk, root: User, client: C
     assert response["Content-Security-Policy"].startswith("default-src 'self';")
 
 
-def test_pages_and_health_answer_without_a_write(disk: Disk, as_root: Client, sessions: None) -> None:
-    fill_for_good(disk)
+def test_pages_and_the_health_check_need_no_writes(disk: Disk, as_root: Client, sessions: None) -> None:
+    fill_completely(disk)
     for page in PAGES:
         assert as_root.get(page).status_code == 200, page
     assert as_root.get("/healthz").content == b"ok\n"
 
 
-def test_a_first_look_at_a_full_disk_says_so(disk: Disk, root: User, client: Client) -> None:
-    # No process has the database open, and SQLite needs 32 kB to read it.
+def test_the_first_connection_on_a_full_disk_reports_it(disk: Disk, root: User, client: Client) -> None:
+    # No process has the database open; SQLite needs 32 kB of shared memory to read it.
     connection.close()
     disk.fill()
     response = client.get("/healthz")
@@ -123,16 +116,16 @@ def test_a_first_look_at_a_full_disk_says_so(disk: Disk, root: User, client: Cli
 def test_a_change_without_room_names_the_folder(disk: Disk, as_root: Client, sessions: None) -> None:
     session = BrowserSession.objects.first()
     assert session is not None
-    fill_for_good(disk)
+    fill_completely(disk)
     response = as_root.post(f"{LIST}{session.pk}/pin/", {"pin": "1"})
     assert response.status_code == 507
     assert message_of(disk) in response.content.decode()
 
 
 @pytest.mark.parametrize("command", ["cleanup_sessions --expired --yes", "undo_cleanup 1", "take"])
-def test_commands_and_tasks_say_so_in_one_line(disk: Disk, sessions: None, command: str) -> None:
+def test_commands_and_tasks_report_it_in_one_line(disk: Disk, sessions: None, command: str) -> None:
     made = run_cleanup(plan(session_ids=tuple(BrowserSession.objects.values_list("pk", flat=True)[:3])))
-    fill_for_good(disk)
+    fill_completely(disk)
     if command == "take":
         with pytest.raises(tasks.TaskFailed, match="The disk is full: ") as caught:
             tasks.take_snapshot()
@@ -145,9 +138,9 @@ def test_commands_and_tasks_say_so_in_one_line(disk: Disk, sessions: None, comma
     assert "busy" not in outcome.err
 
 
-def test_some_space_back_is_enough_to_remove_all(disk: Disk, sessions: None) -> None:
+def test_a_little_free_space_is_enough_to_remove_all(disk: Disk, sessions: None) -> None:
     made = plan(expired=True)
-    # The log is part of what fills the disk, as after an import.
+    # The log takes part of the disk, as after an import.
     disk.fill()
     disk.free(8 * MB)
     run_cleanup(made)
@@ -161,13 +154,13 @@ def test_some_space_back_is_enough_to_remove_all(disk: Disk, sessions: None) -> 
 
 def test_the_archive_is_emptied_in_batches_that_fit(disk: Disk, sessions: None) -> None:
     run_cleanup(plan(expired=True))
-    fill_for_good(disk)
+    fill_completely(disk)
     disk.free(MB // 4)
     deleted, _ = empty_archive(database_now() + timedelta(days=1))
     assert (deleted, ArchivedSession.objects.count()) == (SESSIONS, 0)
 
 
-def test_a_run_that_has_no_room_fails_and_is_resumed_later(disk: Disk, sessions: None) -> None:
+def test_a_run_without_room_fails_and_is_resumed_later(disk: Disk, sessions: None) -> None:
     made = plan(expired=True)
     run_cleanup(made, batch_size=100, deadline=Deadline.after(0))
     reserve.truncate_log()
@@ -180,7 +173,7 @@ def test_a_run_that_has_no_room_fails_and_is_resumed_later(disk: Disk, sessions:
 
 
 def test_saving_a_session_names_the_folder(disk: Disk) -> None:
-    fill_for_good(disk)
+    fill_completely(disk)
     with pytest.raises(SessionException) as caught:
         run_sync(SessionStore("shop").save, "checkout", {"session_id": "checkout"})
     assert caught.value.message.startswith(message_of(disk))
@@ -188,8 +181,6 @@ def test_saving_a_session_names_the_folder(disk: Disk) -> None:
 
 def test_a_folder_on_a_full_disk_of_its_own_is_named(tmp_path: Path) -> None:
     with mounted(tmp_path / "documents", size_bytes=2 * MB) as documents:
-        if documents is None:
-            pytest.skip("only root can mount a disk")
         folder = documents.path / "sessions"
         folder.mkdir()
         for number in range(20):

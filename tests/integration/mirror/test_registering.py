@@ -1,4 +1,4 @@
-"""What registering a folder reports, and how the documents of other tools are kept from sweeps."""
+"""Registering a folder reports its documents, and sweeps leave documents of other tools alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
 
 from raptor.core.session_manager import SessionManager
@@ -19,13 +18,12 @@ from sessions_app.mirror.registry import register_directory
 from sessions_app.models import BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
 from sessions_app.policies import preview
-from tests.clients import run
+from tests.clients import html_of, run
 from tests.factories import DUE, OLD, live, make_policy, make_session, plan, put, run_sweep, swept, sync
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_settle_time")]
 
-ADD = "/admin/sessions_app/sessiondirectory/add/"
-PAGE = "/admin/sessions_app/sessiondirectory/{}/change/"
+DIRECTORIES = "/admin/sessions_app/sessiondirectory/"
 WEEK = timedelta(days=7)
 
 
@@ -41,7 +39,7 @@ def foreign(folder: Path, settings: Any) -> Path:
 
 def register(client: Client, path: object) -> str:
     data = {"path": str(path), "namespace": "team", "is_enabled": "on"}
-    return client.post(ADD, data, follow=True).content.decode()
+    return client.post(f"{DIRECTORIES}add/", data, follow=True).content.decode()
 
 
 def test_documents_of_another_tool_are_not_swept_for_a_week(foreign: Path) -> None:
@@ -54,7 +52,7 @@ def test_documents_of_another_tool_are_not_swept_for_a_week(foreign: Path) -> No
     result = run_sweep(make_policy())
     assert [found.matched_count for found in result.runs] == [5, 1]
     assert len(live()) == 62
-    # The next week they are swept as all others are.
+    # After a week they are swept like all others.
     SessionDirectory.objects.update(swept_from=database_now())
     run_sweep(make_policy("Later"), due_at=DUE + WEEK)
     assert live() == []
@@ -71,7 +69,7 @@ def test_the_preview_of_a_schedule_is_its_plan_and_its_run(foreign: Path, criter
     assert "scheduled sweeps leave alone" in found.criteria.describe()
 
 
-def test_cleanups_that_a_person_asks_for_take_them(foreign: Path) -> None:
+def test_manual_cleanups_remove_them(foreign: Path) -> None:
     sync(register_directory(foreign, namespace="shop"))
     policy = make_policy("Tidy", "invalid")
     assert preview(policy, is_manual=True).steps[0].session_count == 62
@@ -79,7 +77,7 @@ def test_cleanups_that_a_person_asks_for_take_them(foreign: Path) -> None:
     assert swept(invalid=True).removed_count == 62
 
 
-def test_a_scheduled_plan_that_a_person_approves_takes_what_it_planned(foreign: Path) -> None:
+def test_an_approved_scheduled_plan_removes_what_it_planned(foreign: Path) -> None:
     make_session("ours", session_id="")
     sync(register_directory(foreign, namespace="shop"))
     held = run_sweep(make_policy("Careful", "invalid", brake_count=0)).held
@@ -107,51 +105,49 @@ def test_only_the_first_documents_decide(directory: SessionDirectory, folder: Pa
     assert directory.swept_from is None
 
 
-def test_the_form_reports_the_documents_and_warns(client: Client, operator: User, foreign: Path) -> None:
-    client.force_login(operator)
-    html = register(client, foreign)
-    assert "is added: 62 documents found" in html
+def test_the_form_reports_the_documents_and_warns(as_operator: Client, foreign: Path) -> None:
+    html = register(as_operator, foreign)
+    assert "was added: 62 documents found" in html
     assert "they seem to belong to another tool" in html
     assert not BrowserSession.objects.exists()
     directory = SessionDirectory.objects.get()
     assert directory.inode == foreign.stat().st_ino
-    page = client.post(f"{PAGE[: -len('change/')]}sync/".format(directory.pk), follow=True).content.decode()
+    address = f"{DIRECTORIES}{directory.pk}/sync/"
+    page = as_operator.post(address, follow=True).content.decode()
     directory.refresh_from_db()
     assert directory.swept_from is not None
     assert f"skip its sessions until {directory.swept_from:%Y-%m-%d %H:%M}" in page
     assert "Sweep from now on" in page
-    address = f"{PAGE[: -len('change/')]}sweep/".format(directory.pk)
-    assert client.get(address).status_code == 405
-    page = client.post(address, follow=True).content.decode()
+    address = f"{DIRECTORIES}{directory.pk}/sweep/"
+    assert as_operator.get(address).status_code == 405
+    page = as_operator.post(address, follow=True).content.decode()
     assert "Sweep from now on" not in page
     sync(directory := SessionDirectory.objects.get())
     assert directory.swept_from is None
 
 
-def test_a_viewer_sees_the_date_and_no_button(client: Client, viewer: User, foreign: Path) -> None:
+def test_a_viewer_sees_the_date_and_no_button(as_viewer: Client, foreign: Path) -> None:
     directory = register_directory(foreign, namespace="shop")
     sync(directory)
-    client.force_login(viewer)
-    page = client.get(PAGE.format(directory.pk)).content.decode()
+    page = html_of(as_viewer, f"{DIRECTORIES}{directory.pk}/change/")
     assert "Not swept yet" in page
     assert "Sweep from now on" not in page
-    assert client.post(f"{PAGE[: -len('change/')]}sweep/".format(directory.pk)).status_code == 403
+    assert as_viewer.post(f"{DIRECTORIES}{directory.pk}/sweep/").status_code == 403
 
 
 @pytest.mark.parametrize("path", ["~/sessions", "~root/sessions-that-are-not-there"])
 def test_the_form_accepts_a_home_folder(
-    client: Client, operator: User, folder: Path, monkeypatch: pytest.MonkeyPatch, path: str
+    as_operator: Client, folder: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     put(folder, "a")
     monkeypatch.setenv("HOME", str(folder.parent))
-    client.force_login(operator)
-    html = register(client, path)
+    html = register(as_operator, path)
     if path.startswith("~/"):
         assert "1 document found" in html
         assert SessionDirectory.objects.get().path == str(folder)
     else:
         assert "sessions-that-are-not-there is not a folder on this machine" in html
-    assert "cannot be read" in register(client, "~no-such-user/sessions")
+    assert "cannot be read" in register(as_operator, "~no-such-user/sessions")
 
 
 def test_the_command_reports_the_documents_and_warns(foreign: Path) -> None:

@@ -1,4 +1,4 @@
-"""The watch over open cursors, which holds for the whole suite, finds what it is for."""
+"""The check for open cursors, which is active in all tests, reports violations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.db.backends.sqlite3.base import DatabaseWrapper
 
 from tests.open_cursors import expected_violations, take_violations
 
-# The tests have connections of their own; the mark lets them be opened.
+# The tests open their own connections, which pytest-django permits only with this mark.
 pytestmark = pytest.mark.django_db
 
 ROWS = 30
@@ -55,7 +55,7 @@ def write(connection: Any) -> None:
 def read_in_chunks(connection: Any) -> Any:
     cursor = connection.chunked_cursor()
     cursor.execute("SELECT id FROM thing")
-    # All of them, but the loop that reads them does not know that yet.
+    # These are all rows, but the loop that reads them does not know that yet.
     assert len(cursor.fetchmany(100)) == ROWS
     return cursor
 
@@ -112,7 +112,7 @@ def test_the_connection_of_a_thread_is_watched_too(own: Any, tmp_path: Path) -> 
     assert len(found) == 1
 
 
-def test_what_was_read_to_the_end_or_closed_or_is_of_another_connection_is_no_violation(
+def test_cursors_that_are_exhausted_closed_or_of_another_connection_are_allowed(
     own: Any, tmp_path: Path
 ) -> None:
     other = connect(tmp_path / "own.sqlite3")
@@ -126,7 +126,7 @@ def test_what_was_read_to_the_end_or_closed_or_is_of_another_connection_is_no_vi
     while cursor.fetchmany(7):
         pass
     write(own)
-    # A cursor that nobody holds any more has been closed.
+    # A cursor without references has been closed.
     read_one(own)
     write(own)
     unread.close()
@@ -134,9 +134,7 @@ def test_what_was_read_to_the_end_or_closed_or_is_of_another_connection_is_no_vi
     assert take_violations() == []
 
 
-def test_sqlite_does_refuse_such_a_write_when_another_connection_has_committed(
-    own: Any, tmp_path: Path
-) -> None:
+def test_sqlite_refuses_such_a_write_if_another_connection_has_committed(own: Any, tmp_path: Path) -> None:
     other = connect(tmp_path / "own.sqlite3")
     with expected_violations() as found:
         cursor = read_one(own)

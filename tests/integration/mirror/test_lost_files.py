@@ -1,32 +1,26 @@
-"""A folder that loses many files at once keeps its sessions until a person approves their removal."""
+"""A folder that loses many files at once keeps its sessions until a user approves their removal."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
 from raptor.core.session_manager import SessionManager
-from sessions_app.cleanup import approve_cleanup, close_cleanup, drop_old_plans, run_cleanup, undo_cleanup
-from sessions_app.mirror.registry import register_directory
+from sessions_app.cleanup import approve_cleanup, close_cleanup, drop_old_plans, run_cleanup
 from sessions_app.mirror.sync import Mirror
 from sessions_app.models import BrowserSession, CleanupRun, SessionDirectory
-from sessions_app.session import criteria
-from tests.clients import run
-from tests.factories import archived, counts, live, names_in, plan, put, swept, sync
+from tests.clients import RUNS, html_of, run
+from tests.factories import archived, counts, live, put, swept, sync
 
 pytestmark = pytest.mark.django_db
 
 State = CleanupRun.State
-DIRECTORY = "/admin/sessions_app/sessiondirectory/{}/change/"
+DIRECTORIES = "/admin/sessions_app/sessiondirectory/"
 
 
 def fill(folder: Path, count: int) -> list[str]:
@@ -34,7 +28,7 @@ def fill(folder: Path, count: int) -> list[str]:
 
 
 def lose(folder: Path, names: list[str]) -> None:
-    """Move files aside, so that they can come back as they were."""
+    """Move files away; ``find`` moves them back unchanged."""
     aside = folder.with_name("lost")
     aside.mkdir(exist_ok=True)
     for name in names:
@@ -69,7 +63,7 @@ def test_a_folder_that_turns_empty_needs_approval(
     assert "Is its disk mounted?" in found.held_because
     assert str(folder) in found.held_because
     sync(directory)
-    assert CleanupRun.objects.count() == 1, "the same loss asks once"
+    assert CleanupRun.objects.count() == 1, "the same loss needs one approval"
 
 
 @pytest.mark.parametrize(
@@ -86,12 +80,11 @@ def test_more_than_half_of_more_than_20_sessions_need_approval(
     assert (result.held, result.vanished) == ((lost, 0) if is_held else (0, lost))
 
 
-def test_the_loss_is_counted_before_it_is_cut_into_pieces(
+def test_the_loss_is_counted_before_it_is_split_into_batches(
     directory: SessionDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("mirror.sync", "mirror.vanished", "session.criteria", "cleanup.plans"):
         monkeypatch.setattr(f"sessions_app.{module}.SELECTION_LIMIT", 4)
-    assert criteria.SELECTION_LIMIT == 4
     names = fill(folder, 30)
     sync(directory)
     lose(folder, names[:25])
@@ -120,7 +113,7 @@ def test_files_that_come_back_close_the_run(directory: SessionDirectory, folder:
     assert live() == names
 
 
-def test_an_approved_run_archives_only_what_is_still_gone(directory: SessionDirectory, folder: Path) -> None:
+def test_an_approved_run_keeps_sessions_with_files(directory: SessionDirectory, folder: Path) -> None:
     names = fill(folder, 5)
     sync(directory)
     lose(folder, names)
@@ -133,7 +126,7 @@ def test_an_approved_run_archives_only_what_is_still_gone(directory: SessionDire
     assert counts(sync(directory)) == (0, 2, 0, 0), "a rename changes the ctime"
 
 
-def test_an_approved_run_takes_nothing_while_its_folder_cannot_be_looked_at(
+def test_an_approved_run_removes_nothing_if_its_folder_cannot_be_read(
     directory: SessionDirectory, folder: Path
 ) -> None:
     names = fill(folder, 3)
@@ -146,7 +139,7 @@ def test_an_approved_run_takes_nothing_while_its_folder_cannot_be_looked_at(
     assert live() == names
 
 
-def test_a_dismissed_loss_does_not_ask_again(directory: SessionDirectory, folder: Path) -> None:
+def test_a_dismissed_loss_does_not_need_approval_again(directory: SessionDirectory, folder: Path) -> None:
     names = fill(folder, 40)
     sync(directory)
     lose(folder, names[:25])
@@ -156,10 +149,10 @@ def test_a_dismissed_loss_does_not_ask_again(directory: SessionDirectory, folder
         result = sync(directory)
         assert (result.kept, result.held, result.vanished) == (25, 0, 0)
     assert len(live()) == 40
-    # One more file is daily life, and is not among those that were kept.
+    # A single deleted file is normal and is not part of the dismissed loss.
     lose(folder, names[25:26])
     assert sync(directory).vanished == 1
-    # The rest of the files is another loss.
+    # The remaining files are another loss.
     lose(folder, names[26:])
     assert sync(directory).held == 14
     assert held().matched_count == 14
@@ -180,7 +173,7 @@ def test_a_dismissal_ends_when_the_files_are_back(directory: SessionDirectory, f
     assert sync(directory).held == 2
 
 
-def test_a_loss_that_grows_replaces_the_run_that_asks(directory: SessionDirectory, folder: Path) -> None:
+def test_a_loss_that_grows_replaces_its_run(directory: SessionDirectory, folder: Path) -> None:
     names = fill(folder, 40)
     sync(directory)
     lose(folder, names[:25])
@@ -191,7 +184,7 @@ def test_a_loss_that_grows_replaces_the_run_that_asks(directory: SessionDirector
     assert "another run has replaced this one" in CleanupRun.objects.get(state=State.CLOSED).error
 
 
-def test_an_approved_run_that_waits_for_the_worker_is_not_asked_for_again(
+def test_an_approved_run_that_is_queued_does_not_need_approval_again(
     directory: SessionDirectory, folder: Path
 ) -> None:
     lost = fill(folder, 3)
@@ -205,7 +198,7 @@ def test_an_approved_run_that_waits_for_the_worker_is_not_asked_for_again(
     assert archived() == lost
 
 
-def test_a_held_loss_does_not_get_outdated(directory: SessionDirectory, folder: Path) -> None:
+def test_a_held_loss_does_not_become_outdated(directory: SessionDirectory, folder: Path) -> None:
     lost = fill(folder, 3)
     sync(directory)
     lose(folder, lost)
@@ -217,21 +210,21 @@ def test_a_held_loss_does_not_get_outdated(directory: SessionDirectory, folder: 
     assert approve(found).removed_count == 3
 
 
-def test_files_that_a_cleanup_is_removing_are_no_loss(
+def test_files_that_a_cleanup_removes_are_not_a_loss(
     directory: SessionDirectory, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(folder, 3)
     sync(directory)
     pks = list(BrowserSession.objects.values_list("pk", flat=True))
     swept(all=True)
-    # As a sync sees it that read the rows before the cleanup, and the folder after it.
+    # A sync that read the rows before the cleanup and the folder after it sees this.
     monkeypatch.setattr(Mirror, "_compare", lambda self: ([], {}, pks, []))
     result = sync(directory)
     assert (result.held, result.vanished) == (0, 0)
     assert not CleanupRun.objects.filter(state=State.HELD).exists()
 
 
-def test_the_folder_of_a_manager_is_not_held(folder: Path) -> None:
+def test_the_folder_of_a_manager_does_not_need_approval(folder: Path) -> None:
     manager = SessionManager(storage_dir=folder)
     names = fill(folder, 30)
     assert manager.list_sessions() == names
@@ -240,107 +233,8 @@ def test_the_folder_of_a_manager_is_not_held(folder: Path) -> None:
     assert manager.list_sessions() == []
 
 
-@pytest.fixture
-def mount(folder: Path) -> Iterator[Path]:
-    """A mounted disk; skipped where the tests may not mount one."""
-    (folder / "mount").mkdir()
-    path = folder / "mount"
-    command = ["mount", "-t", "tmpfs", "none", str(path)]
-    if os.geteuid() != 0 or shutil.which("mount") is None or subprocess.run(command, check=False).returncode:
-        pytest.skip("the tests may not mount a file system")
-    yield path
-    subprocess.run(["umount", "-l", str(path)], check=False)
-
-
-class TestDisk:
-    """F3: with a file system that is mounted and not mounted, else with two folders."""
-
-    @pytest.fixture(params=["disk", "folder"])
-    def disk(self, request: pytest.FixtureRequest, folder: Path) -> Path:
-        if request.param == "disk":
-            path: Path = request.getfixturevalue("mount")
-            return path
-        path = folder / "mount"
-        path.mkdir()
-        return path
-
-    def away(self, disk: Path) -> None:
-        if disk.is_mount():
-            subprocess.run(["mount", "--make-private", str(disk)], check=False)
-            self.was_mount = True
-            disk.with_name("elsewhere").mkdir()
-            subprocess.run(["mount", "--bind", str(disk), str(disk.with_name("elsewhere"))], check=True)
-            subprocess.run(["umount", str(disk)], check=True)
-        else:
-            self.was_mount = False
-            disk.rename(disk.with_name("elsewhere"))
-            disk.mkdir()
-
-    def back(self, disk: Path) -> None:
-        elsewhere = disk.with_name("elsewhere")
-        if self.was_mount:
-            subprocess.run(["mount", "--bind", str(elsewhere), str(disk)], check=True)
-            subprocess.run(["umount", str(elsewhere)], check=True)
-        else:
-            disk.rmdir()
-            elsewhere.rename(disk)
-
-    def test_an_unmounted_disk_needs_approval_and_nothing_is_written_below_it(self, disk: Path) -> None:
-        directory = register_directory(disk, namespace="shop")
-        names = fill(disk, 50)
-        sync(directory)
-        BrowserSession.objects.filter(name__in=names[:20]).update(is_pinned=True)
-        gone_before = run_cleanup(_plan_of(names[49]))
-        self.away(disk)
-        try:
-            assert sync(directory).held == 49
-            directory.refresh_from_db()
-            assert "not the folder that was registered" in directory.error
-            assert sync(directory).held == 49
-            assert CleanupRun.objects.filter(state=State.HELD).count() == 1
-            undo_cleanup(gone_before)
-            sync(directory)
-            assert names_in(disk) == []
-            put(disk, "elsewhere")
-            outcome = run("sync_directories", disk)
-            assert outcome.status == 1
-            assert "not the folder that was registered" in outcome.err
-            (disk / "elsewhere.json").unlink()
-            directory.refresh_from_db()
-            assert live() == names
-        finally:
-            self.back(disk)
-        result = sync(directory)
-        assert (result.held, result.vanished, directory.error) == (0, 0, "")
-        assert names_in(disk) == names
-        assert CleanupRun.objects.filter(state=State.CLOSED).count() == 1
-        assert BrowserSession.objects.filter(is_pinned=True).count() == 20
-
-    def test_a_run_approved_while_the_disk_is_away_can_be_undone_when_it_is_back(self, disk: Path) -> None:
-        directory = register_directory(disk, namespace="shop")
-        names = fill(disk, 4)
-        sync(directory)
-        BrowserSession.objects.filter(name=names[0]).update(is_pinned=True)
-        self.away(disk)
-        try:
-            sync(directory)
-            approved = approve(held())
-            assert (approved.removed_count, live()) == (4, [])
-            undo_cleanup(approved)
-            assert (live(), names_in(disk)) == (names, [])
-        finally:
-            self.back(disk)
-        sync(directory)
-        assert counts(sync(directory)) == (0, 0, 4, 0)
-        assert BrowserSession.objects.get(is_pinned=True).name == names[0]
-
-
-def _plan_of(name: str) -> CleanupRun:
-    return plan(session_ids=(BrowserSession.objects.get(name=name).pk,))
-
-
-def test_the_dashboard_and_the_pages_ask_whether_the_disk_is_mounted(
-    client: Client, operator: User, directory: SessionDirectory, folder: Path
+def test_the_dashboard_and_the_pages_ask_if_the_disk_is_mounted(
+    as_operator: Client, directory: SessionDirectory, folder: Path
 ) -> None:
     lost = fill(folder, 3)
     sync(directory)
@@ -348,15 +242,14 @@ def test_the_dashboard_and_the_pages_ask_whether_the_disk_is_mounted(
     outcome = run("sync_directories", folder)
     assert outcome.status == 3
     assert "needs approval" in outcome.out
-    client.force_login(operator)
     found = held()
-    link = f"/admin/sessions_app/cleanuprun/{found.pk}/plan/"
-    dashboard = client.get("/admin/").content.decode()
+    link = f"{RUNS}{found.pk}/plan/"
+    dashboard = html_of(as_operator, "/admin/")
     assert link in dashboard
     assert f"Files are missing from {folder}: 3 of 3 sessions" in dashboard
     assert "Is its disk mounted?" in dashboard
-    assert "Is its disk mounted?" in client.get(DIRECTORY.format(directory.pk)).content.decode()
-    page = client.get(link).content.decode()
+    assert "Is its disk mounted?" in html_of(as_operator, f"{DIRECTORIES}{directory.pk}/change/")
+    page = html_of(as_operator, link)
     assert "keeps sessions whose files are back" in page
-    client.post(link, {"approve": "1", "number": "3"})
+    as_operator.post(link, {"approve": "1", "number": "3"})
     assert archived() == lost

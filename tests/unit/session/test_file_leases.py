@@ -1,4 +1,4 @@
-"""Whether a file is open for writing, as Linux answers it, with real files and real processes."""
+"""Checking on Linux whether a file is open for writing, with real files and processes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def path(tmp_path: Path) -> Path:
 
 @contextmanager
 def held_open(path: Path, flags: int) -> Iterator[None]:
-    """Let another process have a file open."""
+    """Keep a file open in another process."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD_OPEN, str(path), str(flags)],
         stdin=subprocess.PIPE,
@@ -68,7 +68,7 @@ def test_readers_do_not_count(path: Path) -> None:
         assert is_written(path) is False
 
 
-def test_a_new_name_does_not_hide_the_writer(path: Path) -> None:
+def test_a_rename_does_not_hide_the_writer(path: Path) -> None:
     with held_open(path, os.O_WRONLY):
         assert is_written(path.rename(path.with_name("b.json"))) is True
 
@@ -77,14 +77,14 @@ def test_no_lease_is_left_behind(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY)
     try:
         assert is_open_for_writing(fd) is False
-        # A writer would wait for a lease for 45 seconds, or fail where it does not wait.
+        # A lease would block a writer for 45 seconds, or fail one that does not block.
         os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
         assert is_open_for_writing(fd) is False
     finally:
         os.close(fd)
 
 
-def test_what_has_no_writers_to_ask_for_is_unknown(tmp_path: Path) -> None:
+def test_the_writers_of_a_folder_are_unknown(tmp_path: Path) -> None:
     fd = os.open(tmp_path, os.O_RDONLY)
     try:
         assert is_open_for_writing(fd) is None

@@ -1,8 +1,7 @@
-"""Files that are removed, and files that turn out to hold other bytes than those that were archived."""
+"""Removing files, and keeping those that do not have the archived bytes."""
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from sessions_app.session import removals
 from sessions_app.session.files import FileStamp, SessionFolder
 from sessions_app.session.removals import owner_id_of, remove, settle
+from tests.places import refuse_links
 
 ASIDE = ".removing-1-0123abcd"
 
@@ -43,16 +43,16 @@ def test_a_file_that_holds_the_document_is_removed(folder: SessionFolder, path: 
 
 
 def test_a_file_that_is_gone_counts_as_removed(folder: SessionFolder, path: Path) -> None:
-    judged = stamp(path)
+    known = stamp(path)
     path.unlink()
-    assert remove(folder, "a.json", judged, b"{}", owner_id=1).is_gone
+    assert remove(folder, "a.json", known, b"{}", owner_id=1).is_gone
 
 
 @pytest.mark.parametrize("change", ["rewritten", "replaced", "copied back"])
 def test_another_file_in_the_place_is_kept(
     folder: SessionFolder, path: Path, tmp_path: Path, change: str
 ) -> None:
-    judged, status = stamp(path), path.stat()
+    known, status = stamp(path), path.stat()
     if change == "rewritten":
         path.write_bytes(b"[]")
     elif change == "replaced":
@@ -61,7 +61,7 @@ def test_another_file_in_the_place_is_kept(
         path.unlink()
         path.write_bytes(b"{}")
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert not remove(folder, "a.json", judged, b"{}", owner_id=1).is_gone
+    assert not remove(folder, "a.json", known, b"{}", owner_id=1).is_gone
     assert list(contents(tmp_path)) == ["a.json"]
 
 
@@ -92,36 +92,38 @@ def before_rename(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object])
     monkeypatch.setattr(os, "rename", act_first)
 
 
-def test_a_file_put_in_the_place_between_look_and_removal_is_put_back(
+def test_a_file_replaced_between_look_and_removal_is_put_back(
     folder: SessionFolder, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judged = stamp(path)
+    known = stamp(path)
     before_rename(monkeypatch, lambda: folder.write("a.json", b"new"))
-    assert not remove(folder, "a.json", judged, b"{}", owner_id=1).is_gone
+    assert not remove(folder, "a.json", known, b"{}", owner_id=1).is_gone
     assert contents(tmp_path) == {"a.json": b"new"}
 
 
-def test_bytes_of_the_same_size_and_mtime_written_at_the_last_moment_are_put_back(
+def test_bytes_of_the_same_size_and_mtime_written_before_the_rename_are_put_back(
     folder: SessionFolder, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judged, status = stamp(path), path.stat()
+    known, status = stamp(path), path.stat()
 
     def write_unnoticed() -> None:
         path.write_bytes(b"[]")
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
     before_rename(monkeypatch, write_unnoticed)
-    assert not remove(folder, "a.json", judged, b"{}", owner_id=1).is_gone
+    assert not remove(folder, "a.json", known, b"{}", owner_id=1).is_gone
     assert contents(tmp_path) == {"a.json": b"[]"}
 
 
-def test_what_a_crash_left_aside_is_not_replaced(folder: SessionFolder, path: Path, tmp_path: Path) -> None:
+def test_a_file_left_aside_by_a_crash_is_not_replaced(
+    folder: SessionFolder, path: Path, tmp_path: Path
+) -> None:
     (tmp_path / ".removing-1").write_bytes(b"left")
     assert remove(folder, "a.json", stamp(path), b"{}", owner_id=1).is_gone
     assert contents(tmp_path) == {".removing-1": b"left"}
 
 
-def test_bytes_whose_place_a_newer_file_has_get_a_visible_name_of_their_own(
+def test_bytes_replaced_by_a_newer_file_get_a_visible_name(
     folder: SessionFolder, path: Path, tmp_path: Path
 ) -> None:
     (tmp_path / ASIDE).write_bytes(b"newer")
@@ -133,7 +135,7 @@ def test_bytes_whose_place_a_newer_file_has_get_a_visible_name_of_their_own(
 
 
 @pytest.mark.parametrize("twin", ["the same bytes", "the same file"])
-def test_bytes_that_are_in_their_place_already_are_kept_once(
+def test_bytes_that_are_already_in_place_are_kept_once(
     folder: SessionFolder, path: Path, tmp_path: Path, twin: str
 ) -> None:
     if twin == "the same bytes":
@@ -151,22 +153,15 @@ def test_a_file_aside_that_no_session_claims_becomes_visible(folder: SessionFold
     assert contents(tmp_path) == {outcome.recovered_as: b"{}"}
 
 
-def test_a_file_that_another_process_has_settled_counts_as_removed(folder: SessionFolder) -> None:
+def test_a_file_settled_by_another_process_counts_as_removed(folder: SessionFolder) -> None:
     assert settle(folder, ASIDE, "a.json", b"{}", is_settled=True).is_gone
 
 
 @pytest.mark.parametrize("can_rename", [True, False], ids=["renameat2", "plain rename"])
 def test_a_file_that_is_being_written_is_put_back_without_hard_links(
-    folder: SessionFolder,
-    path: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    can_rename: bool,
+    folder: SessionFolder, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_rename: bool
 ) -> None:
-    def refuse(*args: object, **kwargs: object) -> None:
-        raise PermissionError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr(os, "link", refuse)
+    refuse_links(monkeypatch)
     if not can_rename:
         monkeypatch.setattr(removals, "_renameat2", None)
     inode = path.stat().st_ino
@@ -180,7 +175,7 @@ def test_a_file_that_is_being_written_is_put_back_without_hard_links(
     assert contents(tmp_path) == {"a.json": b"{} ", outcome.recovered_as: b"newer"}
 
 
-def test_a_file_waits_aside_where_the_system_does_not_show_its_writers(
+def test_a_file_waits_aside_if_its_writers_are_unknown(
     folder: SessionFolder, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folder, "_knows_writers", False)
@@ -192,7 +187,7 @@ def test_a_file_waits_aside_where_the_system_does_not_show_its_writers(
     assert contents(tmp_path) == {}
 
 
-def test_a_long_name_leaves_room_for_the_mark_of_recovered_bytes(
+def test_a_long_name_is_shortened_for_the_suffix_of_recovered_bytes(
     folder: SessionFolder, tmp_path: Path
 ) -> None:
     name = "é" * 120 + ".json"
@@ -201,7 +196,7 @@ def test_a_long_name_leaves_room_for_the_mark_of_recovered_bytes(
     assert settle(folder, ASIDE, name, None, is_settled=True).recovered_as in contents(tmp_path)
 
 
-def test_only_our_own_names_stand_for_sessions() -> None:
+def test_the_id_of_a_session_is_read_from_the_name_aside() -> None:
     assert owner_id_of(".removing-42") == 42
     assert owner_id_of(ASIDE) == 1
     assert owner_id_of(".removing-x") is None

@@ -1,4 +1,4 @@
-"""Work that meets a busy database is repeated whole, and counts nothing twice."""
+"""Transactions that a busy database refuses are repeated as a whole, and count nothing twice."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def busy_error() -> OperationalError:
-    """The error of this database, as its driver and Django make it."""
+    """Return the error of a busy database, as its driver and Django raise it."""
     error = OperationalError("database is locked")
     if connection.vendor == "sqlite":
         error.__cause__ = sqlite3.OperationalError("database is locked")
@@ -72,14 +72,14 @@ def busy_error() -> OperationalError:
 
 
 class Busy:
-    """Refuses each kind of write once, after it was done where its transaction can still be undone."""
+    """Refuse each kind of write once; inside a transaction, after it was executed."""
 
     def __init__(self) -> None:
         self.refused: set[str] = set()
 
     def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         is_write = sql.lstrip().startswith(WRITES) or "FOR UPDATE" in sql
-        # Statements that differ in keys and instants only are of one kind.
+        # Statements that differ only in keys and instants are of one kind.
         kind = re.sub(r"\d+", "0", sql)
         if not is_write or kind in self.refused:
             return execute(sql, params, many, context)
@@ -96,7 +96,7 @@ def refusing_each_write_once() -> Iterator[set[str]]:
         yield busy.refused
 
 
-def test_a_run_and_an_undo_of_files_go_on_when_the_database_is_busy(
+def test_a_run_and_an_undo_of_files_continue_when_the_database_is_busy(
     folder: Path, directory: SessionDirectory
 ) -> None:
     names = [f"s-{number}" for number in range(3)]
@@ -129,7 +129,7 @@ def test_changed_and_vanished_files_are_counted_once_when_the_database_is_busy(
     assert len(refused) > 10
 
 
-def test_plans_and_the_ledger_are_written_whole_when_the_database_is_busy() -> None:
+def test_plans_and_runs_are_complete_when_the_database_is_busy() -> None:
     make_sessions(3, **OLD)
     with refusing_each_write_once() as refused:
         run = plan(expired=True)
@@ -173,7 +173,7 @@ def test_a_manager_saves_touches_and_deletes_when_the_database_is_busy(
     assert len(refused) > 7
 
 
-def test_policies_schedules_and_snapshots_go_on_when_the_database_is_busy() -> None:
+def test_policies_schedules_and_snapshots_continue_when_the_database_is_busy() -> None:
     policy = CleanupPolicy.objects.create(
         name="own", schedule="0 2 * * *", is_enabled=True, next_run_at=database_now() - DAYS
     )
@@ -203,7 +203,7 @@ def test_a_run_that_its_deadline_stops_while_the_database_is_busy_is_queued_agai
     assert run_cleanup(run).removed_count == 2
 
 
-def test_only_a_busy_database_is_a_reason_to_repeat() -> None:
+def test_other_errors_are_not_retried() -> None:
     calls: list[str] = []
 
     def fail() -> None:
@@ -215,7 +215,7 @@ def test_only_a_busy_database_is_a_reason_to_repeat() -> None:
     assert calls == ["work"]
 
 
-def test_nothing_is_repeated_inside_a_transaction_of_the_caller() -> None:
+def test_nothing_is_retried_inside_a_transaction_of_the_caller() -> None:
     make_session("old", **OLD)
     run = plan(expired=True)
     with pytest.raises(OperationalError), transaction.atomic(), refusing_each_write_once():
@@ -223,7 +223,7 @@ def test_nothing_is_repeated_inside_a_transaction_of_the_caller() -> None:
 
 
 @pytest.mark.parametrize("limit", [{"seconds": 0.0}, {"deadline": Deadline(0)}], ids=["seconds", "deadline"])
-def test_a_database_that_stays_busy_is_given_up(limit: dict[str, Any]) -> None:
+def test_retries_end_at_the_time_limit(limit: dict[str, Any]) -> None:
     calls: list[str] = []
 
     def work() -> None:
@@ -235,9 +235,9 @@ def test_a_database_that_stays_busy_is_given_up(limit: dict[str, Any]) -> None:
     assert calls == ["work"]
 
 
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL knows no such lock")
-def test_the_errors_of_sqlite_itself_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another connection holds the lock of the writer for the first two attempts."""
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL does not have this lock")
+def test_the_errors_of_sqlite_are_recognized(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another connection holds the write lock during the first two attempts."""
     monkeypatch.setitem(connection.settings_dict["OPTIONS"], "timeout", 0.01)
     connection.close()
     other = connection.copy()

@@ -15,19 +15,18 @@ from sessions_app.cleanup import run_cleanup, undo_cleanup
 from sessions_app.cleanup.folders import NotTheRegisteredFolder, open_folder
 from sessions_app.mirror.registry import DirectoryError, accept_other_folder, register_directory
 from sessions_app.models import CleanupRun, SessionDirectory
-from tests.clients import run
+from tests.clients import html_of, run
 from tests.factories import OLD, archived, counts, live, names_in, plan, put, sync
 from tests.pages import page
 
 pytestmark = pytest.mark.django_db
 
-PAGE = "/admin/sessions_app/sessiondirectory/{}/change/"
-ACCEPT = "/admin/sessions_app/sessiondirectory/{}/accept/"
+DIRECTORIES = "/admin/sessions_app/sessiondirectory/"
 
 
 @pytest.fixture
 def theirs(folder: Path) -> Path:
-    """Another folder, with a document of the same name and another one."""
+    """Another folder, with one document of the same name and one more."""
     theirs = folder.parent / "theirs"
     theirs.mkdir()
     put(theirs, "old", **OLD)
@@ -92,30 +91,31 @@ def test_another_folder_in_the_place_is_neither_read_nor_unlinked(
     assert names_in(folder) == ["old", "secret"]
 
 
-def test_a_person_can_accept_the_folder_that_is_there(
+def test_a_user_can_accept_the_other_folder(
     client: Client, operator: User, viewer: User, directory: SessionDirectory, folder: Path, theirs: Path
 ) -> None:
     put(folder, "old", **OLD)
     sync(directory)
     swap(folder, theirs)
+    own = f"{DIRECTORIES}{directory.pk}/"
     client.force_login(viewer)
-    shown = client.get(PAGE.format(directory.pk)).content.decode()
+    shown = html_of(client, f"{own}change/")
     assert "This is not the folder that was registered" in shown
     assert "Accept the folder" not in shown
-    assert client.post(ACCEPT.format(directory.pk)).status_code == 403
+    assert client.post(f"{own}accept/").status_code == 403
     client.force_login(operator)
-    assert "Accept the folder that is there now" in client.get(PAGE.format(directory.pk)).content.decode()
-    assert client.get(ACCEPT.format(directory.pk)).status_code == 405
-    client.post(f"/admin/sessions_app/sessiondirectory/{directory.pk}/sync/")
-    assert "not the folder that was registered" in client.get("/admin/").content.decode()
+    assert "Accept the folder that is there now" in html_of(client, f"{own}change/")
+    assert client.get(f"{own}accept/").status_code == 405
+    client.post(f"{own}sync/")
+    assert "not the folder that was registered" in html_of(client, "/admin/")
     assert live() == ["old"]
-    client.post(ACCEPT.format(directory.pk))
+    client.post(f"{own}accept/")
     assert live() == ["old", "secret"]
     directory.refresh_from_db()
     assert directory.error == ""
 
 
-def test_the_command_accepts_the_folder_that_is_there(
+def test_the_command_accepts_the_other_folder(
     directory: SessionDirectory, folder: Path, theirs: Path
 ) -> None:
     swap(folder, theirs)
@@ -125,7 +125,7 @@ def test_the_command_accepts_the_folder_that_is_there(
     assert run("sync_directories", "--accept-folder").status == 2
 
 
-def test_a_device_number_that_changed_at_a_restart_is_taken_over(
+def test_a_device_number_that_changed_at_a_restart_is_updated(
     directory: SessionDirectory, folder: Path
 ) -> None:
     put(folder, "a")
@@ -146,7 +146,7 @@ def test_another_device_without_known_files_is_refused(directory: SessionDirecto
     assert live() == ["a"]
 
 
-def test_a_directory_of_an_earlier_version_is_filled_in_at_its_next_sync(
+def test_the_next_sync_records_the_folder_of_a_directory_of_an_earlier_version(
     directory: SessionDirectory, folder: Path
 ) -> None:
     put(folder, "a")
@@ -156,7 +156,7 @@ def test_a_directory_of_an_earlier_version_is_filled_in_at_its_next_sync(
     assert SessionDirectory.objects.get().inode == folder.stat().st_ino
 
 
-def test_a_folder_that_a_test_suite_makes_anew_is_its_managers(folder: Path) -> None:
+def test_a_manager_accepts_a_folder_that_its_test_suite_recreated(folder: Path) -> None:
     manager = SessionManager(storage_dir=folder)
     manager.save_session(page(), "cart")
     (folder.parent / "keeps-the-inode").mkdir()

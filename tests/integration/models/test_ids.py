@@ -1,4 +1,4 @@
-"""The id of a session is never given to another one, whatever an upgrade does to the tables."""
+"""The id of a session is never reused, even if an upgrade rebuilds the tables."""
 
 from __future__ import annotations
 
@@ -22,11 +22,22 @@ from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, BrowserSession, PlannedSessions, SessionDirectory
 from sessions_app.models.clock import database_now
 from sessions_app.models.ids import repair_after_migration
-from tests.factories import OLD, archived, live, make_session, make_sessions, names_in, plan, put, swept, sync
+from tests.factories import (
+    OLD,
+    PROJECT_DIR,
+    archived,
+    live,
+    make_session,
+    make_sessions,
+    names_in,
+    plan,
+    put,
+    swept,
+    sync,
+)
 
 pytestmark = pytest.mark.django_db
 
-PROJECT_DIR = Path(__file__).resolve().parents[2]
 UPGRADE = """
 import json, sys, django
 django.setup()
@@ -61,7 +72,7 @@ print(json.dumps(found))
 
 
 def upgraded(folder: Path, *arguments: str) -> dict[str, object]:
-    """Migrate a SQLite database of its own there and back, with sessions in its archive."""
+    """Migrate a new SQLite database back and forward, with sessions in its archive."""
     environment = {
         **os.environ,
         "RAPTOR_VAR_DIR": str(folder),
@@ -81,7 +92,7 @@ def upgraded(folder: Path, *arguments: str) -> dict[str, object]:
     return found
 
 
-def test_an_upgrade_gives_no_id_again_that_the_archive_holds(tmp_path: Path) -> None:
+def test_an_upgrade_does_not_reuse_the_id_of_an_archived_session(tmp_path: Path) -> None:
     assert upgraded(tmp_path) == {
         "new id": 6,
         "removed": 1,
@@ -90,7 +101,7 @@ def test_an_upgrade_gives_no_id_again_that_the_archive_holds(tmp_path: Path) -> 
     }
 
 
-def test_an_upgrade_gives_no_id_again_that_was_deleted_from_the_archive(tmp_path: Path) -> None:
+def test_an_upgrade_does_not_reuse_the_id_of_a_session_deleted_from_the_archive(tmp_path: Path) -> None:
     found = upgraded(tmp_path, "emptied")
     assert (found["new id"], found["live"]) == (6, ["a", "b", "c", "new"])
 
@@ -120,7 +131,7 @@ def test_a_sequence_that_is_behind_is_raised(is_by_worker: bool) -> None:
     assert make_session("new").pk > gone[1]
 
 
-def test_the_ids_of_deleted_sessions_are_known_by_the_runs_that_removed_them() -> None:
+def test_the_ids_of_deleted_sessions_are_not_reused() -> None:
     gone = [make_session(name, **OLD).pk for name in ("a", "b")]
     swept()
     empty_archive(database_now() + timedelta(days=1))
@@ -129,7 +140,7 @@ def test_the_ids_of_deleted_sessions_are_known_by_the_runs_that_removed_them() -
     assert make_session("new").pk > gone[1]
 
 
-def test_the_ids_of_a_plan_are_known() -> None:
+def test_the_ids_of_a_plan_are_not_reused() -> None:
     make_session("old", **OLD)
     listed = plan(expired=True)
     PlannedSessions.objects.filter(run=listed).update(ids_json=[3, 700_000])
@@ -137,14 +148,14 @@ def test_the_ids_of_a_plan_are_known() -> None:
     assert make_session("new").pk == 700_001
 
 
-def test_a_sequence_in_order_is_left_alone() -> None:
+def test_a_correct_sequence_is_not_changed() -> None:
     last = make_session("last").pk
     repair_after_migration("default")
     assert make_session("new").pk == last + 1
 
 
 def make_twin(pk: int) -> BrowserSession:
-    """Give an id to a new session that the archive holds already, as an upgrade did before."""
+    """Make a session with the id of an archived one, as an upgrade once could."""
     twin = make_session("twin", **OLD)
     BrowserSession.objects.filter(pk=twin.pk).update(id=pk, updated_at=database_now())
     return BrowserSession.objects.get(pk=pk)
@@ -161,7 +172,7 @@ def test_sessions_that_share_an_id_are_separated_and_nothing_is_lost() -> None:
     assert moved.pk > newest
     assert BrowserSession.objects.get(pk=twin.pk).name == "twin"
     assert make_session("next").pk > moved.pk
-    # Both go and come back by their own runs.
+    # Each is removed and restored by its own run.
     second = swept()
     assert archived() == ["old", "twin"]
     undo_cleanup(first)
@@ -172,7 +183,7 @@ def test_sessions_that_share_an_id_are_separated_and_nothing_is_lost() -> None:
     assert BrowserSession.objects.get(name="old").pk == moved.pk
 
 
-def test_a_run_that_was_interrupted_goes_on_after_its_sessions_were_given_new_ids() -> None:
+def test_an_interrupted_run_resumes_after_its_sessions_have_new_ids() -> None:
     make_sessions(4, **OLD)
     run = run_cleanup(plan(expired=True), deadline=Deadline(0), batch_size=2)
     pair = ArchivedSession.objects.order_by("pk").values_list("pk", flat=True)[0]
@@ -186,7 +197,7 @@ def test_a_run_that_was_interrupted_goes_on_after_its_sessions_were_given_new_id
     assert undo_cleanup(run).restored_count == 4
 
 
-def test_a_plan_that_was_made_of_the_live_one_keeps_its_id() -> None:
+def test_a_plan_of_the_live_session_keeps_its_id() -> None:
     old = make_session("old", **OLD)
     swept()
     make_twin(old.pk)
@@ -195,7 +206,7 @@ def test_a_plan_that_was_made_of_the_live_one_keeps_its_id() -> None:
     assert PlannedSessions.objects.get(run=later).ids_json == [old.pk]
 
 
-def test_the_history_of_each_stays_its_own(root: User) -> None:
+def test_each_session_keeps_its_own_history(root: User) -> None:
     old = make_session("old", **OLD)
     kind = ContentType.objects.get_for_model(BrowserSession)
     entries = LogEntry.objects.filter(content_type=kind)
@@ -212,7 +223,7 @@ def test_the_history_of_each_stays_its_own(root: User) -> None:
     assert entries.exclude(action_time=pinned_at).get().object_id == str(old.pk)
 
 
-def test_a_removal_that_was_cut_off_is_ended_under_the_new_id(
+def test_an_interrupted_removal_of_a_file_is_finished_under_the_new_id(
     folder: Path, directory: SessionDirectory
 ) -> None:
     put(folder, "old", **OLD)
@@ -223,6 +234,6 @@ def test_a_removal_that_was_cut_off_is_ended_under_the_new_id(
     make_twin(old)
     repair_after_migration("default")
     assert names_in(folder) == [f".removing-{ArchivedSession.objects.get().pk}"]
-    # Not the file that was judged: it is put back, and comes in as a session of its own.
+    # It is not the file that was archived, so it is put back and read as a new session.
     sync(directory)
     assert ".removing" not in " ".join(names_in(folder))

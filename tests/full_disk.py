@@ -1,16 +1,20 @@
-"""A small disk of its own for the database of a test, and ways to fill it."""
+"""A small disk for the database of a test, and ways to fill it."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from django.db import connection
+
+from tests.places import IS_ROOT
 
 MB = 1024 * 1024
 _FILL_BYTES = 4096
@@ -18,7 +22,7 @@ _FILL_BYTES = 4096
 
 @dataclass
 class Disk:
-    """A mounted file system; ``fill`` leaves not one block free."""
+    """A mounted file system."""
 
     path: Path
 
@@ -32,6 +36,7 @@ class Disk:
         return status.f_bavail * status.f_frsize
 
     def fill(self) -> None:
+        """Fill the disk to its last block."""
         block = b"x" * _FILL_BYTES
         with self.filler.open("ab", buffering=0) as filler:
             while self.free_bytes:
@@ -42,27 +47,21 @@ class Disk:
 
 
 @contextmanager
-def mounted(path: Path, *, size_bytes: int) -> Iterator[Disk | None]:
-    """Mount a disk in memory; gives None where this user or this system cannot."""
+def mounted(path: Path, *, size_bytes: int) -> Iterator[Disk]:
+    """Mount a disk in memory; skip the test if this user or this system cannot."""
     path.mkdir()
-    mount = shutil.which("mount")
-    command = [mount or "mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(path)]
-    if (
-        os.geteuid() != 0
-        or mount is None
-        or subprocess.run(command, check=False, capture_output=True).returncode
-    ):
-        yield None
-        return
+    command = ("mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(path))
+    if not IS_ROOT or sys.platform != "linux" or subprocess.run(command, check=False).returncode:
+        pytest.skip("a disk can be mounted only by root on Linux")
     try:
         yield Disk(path)
     finally:
-        subprocess.run(["umount", "-l", str(path)], check=True)
+        subprocess.run(("umount", "-l", str(path)), check=True)
 
 
 @contextmanager
 def database_in(folder: Path) -> Iterator[Path]:
-    """Move the test's SQLite database to a folder."""
+    """Move the SQLite database of the test to a folder."""
     original = connection.settings_dict["NAME"]
     connection.close()
     moved = folder / "raptor.sqlite3"
@@ -77,7 +76,7 @@ def database_in(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def limited_pages(spare: int) -> Iterator[None]:
-    """Let the database grow by a few pages only: SQLite reports more as a full disk."""
+    """Let the database grow by a few pages only; SQLite reports further growth as a full disk."""
     with connection.cursor() as cursor:
         cursor.execute("VACUUM")
         pages = cursor.execute("PRAGMA page_count").fetchone()[0]

@@ -1,4 +1,4 @@
-"""A worker renews its claim on a directory while it works; the claim of a killed one lapses."""
+"""A worker renews its claim on a directory while it works; the claim of a killed worker lapses."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from sessions_app.session.files import SessionFolder
 from tests.factories import live, put
 from tests.integration.mirror.test_crashes import environment
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_settle_time")]
 
 PATIENCE_SECONDS = 60
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another thread or process is about to do."""
+    """Wait until another thread or process has met a condition."""
     last = time.monotonic() + PATIENCE_SECONDS
     while not condition():
-        assert time.monotonic() < last, "waited in vain"
+        assert time.monotonic() < last, "the condition was not met in time"
         threading.Event().wait(0.01)
 
 
 class SlowListing:
-    """A folder whose listing blocks until it is let go."""
+    """A folder whose listing blocks until ``may_end`` is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.has_begun, self.may_end = threading.Event(), threading.Event()
@@ -64,7 +64,7 @@ def slow(monkeypatch: pytest.MonkeyPatch, settings: Any) -> SlowListing:
 
 
 class Worker(threading.Thread):
-    """Syncs a directory once."""
+    """A thread that syncs a directory once."""
 
     def __init__(self, pk: int) -> None:
         super().__init__(daemon=True)
@@ -130,7 +130,7 @@ def test_a_locked_database_does_not_end_the_renewals(
     assert worker.outcome.added == 0
 
 
-def test_nothing_is_renewed_after_the_end_and_no_thread_is_left(
+def test_a_sync_that_has_ended_renews_nothing_and_leaves_no_thread(
     directory: SessionDirectory, folder: Path, slow: SlowListing
 ) -> None:
     slow.may_end.set()

@@ -1,4 +1,4 @@
-"""Two names that look alike are distinguishable wherever people read them."""
+"""Names that look alike are marked on pages and in the text of commands."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
 
 from sessions_app.models import ArchivedSession, BrowserSession, SessionDirectory
-from tests.clients import run
+from tests.clients import ARCHIVE, LIST, RUNS, html_of, run
 from tests.factories import plan, put, swept, sync
 
 pytestmark = pytest.mark.django_db
@@ -29,29 +28,27 @@ def both(directory: SessionDirectory, folder: Path) -> None:
     assert set(BrowserSession.objects.values_list("name", flat=True)) == {COMPOSED, DECOMPOSED}
 
 
-def test_the_pages_of_live_sessions_tell_them_apart(client: Client, root: User) -> None:
-    client.force_login(root)
-    assert client.get("/admin/sessions_app/browsersession/").content.decode().count(MARK) == 1
+def test_the_pages_of_live_sessions_mark_them(as_root: Client) -> None:
+    assert html_of(as_root, LIST).count(MARK) == 1
     for name, marks in ((COMPOSED, 0), (DECOMPOSED, 1)):
         pk = BrowserSession.objects.get(name=name).pk
-        page = client.get(f"/admin/sessions_app/browsersession/{pk}/change/").content.decode()
+        page = html_of(as_root, f"{LIST}{pk}/change/")
         assert page.count(MARK) == marks
     planned = plan(all=True)
-    page = client.get(f"/admin/sessions_app/cleanuprun/{planned.pk}/plan/").content.decode()
+    page = html_of(as_root, f"{RUNS}{planned.pk}/plan/")
     assert page.count(MARK) == 1
 
 
-def test_the_pages_of_archived_sessions_tell_them_apart(client: Client, root: User) -> None:
-    client.force_login(root)
-    taken = swept(all=True)
-    assert client.get("/admin/sessions_app/archivedsession/").content.decode().count(MARK) == 1
-    page = client.get(f"/admin/sessions_app/cleanuprun/{taken.pk}/change/").content.decode()
+def test_the_pages_of_archived_sessions_mark_them(as_root: Client) -> None:
+    removed = swept(all=True)
+    assert html_of(as_root, ARCHIVE).count(MARK) == 1
+    page = html_of(as_root, f"{RUNS}{removed.pk}/change/")
     assert page.count(MARK) == 1
     pk = ArchivedSession.objects.get(name=DECOMPOSED).pk
-    assert MARK in client.get(f"/admin/sessions_app/archivedsession/{pk}/change/").content.decode()
+    assert MARK in html_of(as_root, f"{ARCHIVE}{pk}/change/")
 
 
-def test_the_text_of_the_commands_tells_them_apart_and_json_has_the_names() -> None:
+def test_commands_mark_them_in_text_and_not_in_json() -> None:
     assert run("list_sessions").out.count(r"(shop/e\u0301)") == 1
     assert r"(shop/e\u0301)" in run("session_info", DECOMPOSED, "--namespace", "shop").out
     listed = json.loads(run("list_sessions", "--format", "json").out)["sessions"]

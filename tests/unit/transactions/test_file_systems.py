@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from sessions_app import checks
+from sessions_app.transactions import disk
 from sessions_app.transactions.file_systems import (
     MOUNTS,
     file_system_of,
@@ -45,7 +46,7 @@ def test_the_longest_mount_point_decides(path: str, kind: str) -> None:
     assert type_at(path, parse_mountinfo(MOUNTINFO)) == kind
 
 
-def test_mounts_of_macos_are_read() -> None:
+def test_mounts_of_macos_are_parsed() -> None:
     assert type_at("/Volumes/Team data/var", parse_macos_mounts(MACOS)) == "smbfs"
     assert type_at("/Users/ci", parse_macos_mounts(MACOS)) == "apfs"
 
@@ -82,8 +83,6 @@ def test_sqlite_on_a_network_is_an_error(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_database_server_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sessions_app.transactions import disk
-
     connection = SimpleNamespace(vendor="postgresql", settings_dict={"NAME": "raptor"})
     monkeypatch.setattr("django.db.connection", connection)
     assert disk.database_folder() is None

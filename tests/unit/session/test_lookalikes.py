@@ -10,7 +10,7 @@ DECOMPOSED = unicodedata.normalize("NFD", "é")
 
 
 @pytest.mark.parametrize("name", ["", "a b", "checkout", "ünïcode", "日本語", "é", "😀", "Ω", "שלום", "한글"])
-def test_an_ordinary_name_has_nothing_to_reveal(name: str) -> None:
+def test_an_ordinary_name_is_not_escaped(name: str) -> None:
     assert reveal(name) == ""
 
 
@@ -33,5 +33,5 @@ def test_an_ordinary_name_has_nothing_to_reveal(name: str) -> None:
         (unicodedata.normalize("NFD", "한"), r"\u1112\u1161\u11ab"),
     ],
 )
-def test_what_cannot_be_seen_or_told_apart_is_escaped(name: str, shown: str) -> None:
+def test_invisible_and_lookalike_characters_are_escaped(name: str, shown: str) -> None:
     assert reveal(name) == shown

@@ -1,4 +1,4 @@
-"""The reserve on the disk of the database, and batches that shrink; no disk is mounted for these tests."""
+"""The reserve file beside the database, and batches that shrink. These tests mount no disk."""
 
 from __future__ import annotations
 
@@ -11,51 +11,50 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 
 from sessions_app import tasks
-from sessions_app.cleanup import empty_archive, run_cleanup, undo_cleanup
+from sessions_app.cleanup import batches, empty_archive, plans, run_cleanup, undo_cleanup
 from sessions_app.cleanup.batches import BatchSize, run_fitting
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
 from sessions_app.transactions import disk
-from sessions_app.transactions import reserve as room
-from tests.factories import PROJECT_DIR, make_sessions, plan, put, sync
-from tests.integration.full_disk import MB, limited_pages
+from sessions_app.transactions import reserve as disk_reserve
+from tests.factories import OLD, PROJECT_DIR, make_sessions, plan, put, sync
+from tests.full_disk import MB, limited_pages
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif("connection.vendor != 'sqlite'", reason="a database server has no reserve of ours"),
+    pytest.mark.skipif("connection.vendor != 'sqlite'", reason="only SQLite databases have a reserve"),
 ]
 
-OLD = {"last_accessed": "2026-10-01T11:00:00+00:00"}
 SIZE = 2 * MB
 
 
 @pytest.fixture
 def reserve(settings: Any) -> Iterator[Path]:
-    """Where the reserve of the test's database is; it is 2 MB large."""
+    """The path of the reserve of the test database, which is enabled with 2 MB."""
     settings.RAPTOR_RESERVE_BYTES = SIZE
     folder = disk.database_folder()
     assert folder is not None
-    path = folder / room.RESERVE_NAME
+    path = folder / disk_reserve.RESERVE_NAME
     yield path
     path.unlink(missing_ok=True)
 
 
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Set the bytes that are free on the disk of the database."""
+    """A function that sets the free bytes of the database's disk."""
 
     def set_free(size_bytes: int) -> None:
-        for module in (disk, room):
+        for module in (disk, disk_reserve):
             monkeypatch.setattr(module, "free_bytes", lambda folder: size_bytes)
 
     return set_free
 
 
-def test_the_reserve_has_real_blocks_and_is_for_its_owner(reserve: Path) -> None:
-    assert room.allocate_reserve()
+def test_the_reserve_has_real_blocks_and_is_private(reserve: Path) -> None:
+    assert disk_reserve.allocate_reserve()
     status = reserve.stat()
     assert status.st_size == SIZE
     assert status.st_blocks * 512 >= SIZE
@@ -66,32 +65,32 @@ def test_the_reserve_is_written_where_blocks_cannot_be_allocated(
     reserve: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(os, "posix_fallocate", raising=False)
-    assert room.allocate_reserve()
+    assert disk_reserve.allocate_reserve()
     assert reserve.stat().st_blocks * 512 >= SIZE
 
 
 def test_a_second_start_leaves_the_reserve_as_it_is(reserve: Path) -> None:
-    room.allocate_reserve()
+    disk_reserve.allocate_reserve()
     before = reserve.stat()
-    assert room.allocate_reserve()
+    assert disk_reserve.allocate_reserve()
     assert reserve.stat() == before
 
 
 def test_a_small_disk_is_not_filled_by_the_reserve(reserve: Path, free: Any) -> None:
     free(4 * MB)
-    assert not room.allocate_reserve()
+    assert not disk_reserve.allocate_reserve()
     assert not reserve.exists()
     free(8 * MB)
-    assert room.allocate_reserve()
+    assert disk_reserve.allocate_reserve()
     assert reserve.stat().st_size == MB
     free(500 * MB)
-    assert room.allocate_reserve()
+    assert disk_reserve.allocate_reserve()
     assert reserve.stat().st_size == SIZE
 
 
-def test_no_reserve_is_taken_where_it_is_switched_off(reserve: Path, settings: Any) -> None:
+def test_no_reserve_is_taken_if_it_is_disabled(reserve: Path, settings: Any) -> None:
     settings.RAPTOR_RESERVE_BYTES = 0
-    assert not room.allocate_reserve()
+    assert not disk_reserve.allocate_reserve()
     assert not reserve.exists()
 
 
@@ -100,10 +99,12 @@ def test_test_projects_take_no_reserve() -> None:
     assert "RAPTOR_RESERVE_BYTES = 0" in text
 
 
-def test_many_may_give_up_the_reserve_at_once(reserve: Path) -> None:
-    room.allocate_reserve()
+def test_many_threads_may_give_up_the_reserve_at_once(reserve: Path) -> None:
+    disk_reserve.allocate_reserve()
     given_up: list[bool] = []
-    threads = [threading.Thread(target=lambda: given_up.append(room.release_reserve())) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: given_up.append(disk_reserve.release_reserve())) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -113,8 +114,8 @@ def test_many_may_give_up_the_reserve_at_once(reserve: Path) -> None:
 
 
 def test_tidying_up_takes_the_reserve_again_when_there_is_room(reserve: Path, free: Any) -> None:
-    room.allocate_reserve()
-    room.release_reserve()
+    disk_reserve.allocate_reserve()
+    disk_reserve.release_reserve()
     free(MB)
     tasks.tidy_up()
     assert reserve.stat().st_size == 0
@@ -123,12 +124,12 @@ def test_tidying_up_takes_the_reserve_again_when_there_is_room(reserve: Path, fr
     assert reserve.stat().st_size == SIZE
 
 
-def test_a_sync_leaves_the_last_space_to_cleanups(
+def test_a_sync_imports_nothing_while_the_reserve_is_given_up(
     reserve: Path, free: Any, directory: SessionDirectory, folder: Path
 ) -> None:
     put(folder, "new")
-    room.allocate_reserve()
-    room.release_reserve()
+    disk_reserve.allocate_reserve()
+    disk_reserve.release_reserve()
     free(MB)
     with pytest.raises(disk.NoRoom):
         sync(directory)
@@ -141,7 +142,7 @@ def test_a_sync_leaves_the_last_space_to_cleanups(
 def test_a_cleanup_and_its_undo_shrink_their_batches_until_they_fit(settings: Any) -> None:
     make_sessions(120, **OLD, metadata={"state": "x" * 8_000})
     made = plan(expired=True)
-    # Far from enough for all: what one batch frees, the next one uses.
+    # Far from enough for all: each batch uses what the one before has freed.
     with limited_pages(40):
         run_cleanup(made)
         assert (made.state, made.removed_count, BrowserSession.objects.count()) == ("succeeded", 120, 0)
@@ -149,7 +150,7 @@ def test_a_cleanup_and_its_undo_shrink_their_batches_until_they_fit(settings: An
         assert (made.state, made.restored_count, ArchivedSession.objects.count()) == ("undone", 120, 0)
 
 
-def test_a_run_whose_single_row_does_not_fit_fails_with_the_message(settings: Any) -> None:
+def test_a_run_fails_if_not_even_one_row_fits(settings: Any) -> None:
     make_sessions(3, **OLD, metadata={"state": "x" * 2_000_000})
     made = plan(expired=True)
     with limited_pages(100), pytest.raises(OperationalError):
@@ -181,8 +182,6 @@ def test_a_batch_is_halved_down_to_one_row_and_grows_again() -> None:
 
 
 def test_a_batch_of_a_full_disk_within_the_callers_transaction_is_not_repeated() -> None:
-    from django.db import transaction
-
     tried = []
 
     def take() -> None:
@@ -195,8 +194,6 @@ def test_a_batch_of_a_full_disk_within_the_callers_transaction_is_not_repeated()
 
 
 def test_little_space_bounds_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sessions_app.cleanup import batches
-
     monkeypatch.setattr(batches, "free_bytes", lambda folder: 8 * MB)
     assert BatchSize().bound() == (32, 2 * MB)
     monkeypatch.setattr(batches, "free_bytes", lambda folder: 0)
@@ -205,19 +202,17 @@ def test_little_space_bounds_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert BatchSize().bound() == (batches.FIRST_ROWS, batches.BATCH_BYTES)
 
 
-def test_the_log_is_cut_at_a_stop(tmp_path: Path) -> None:
+def test_the_log_is_truncated_at_a_stop(tmp_path: Path) -> None:
     make_sessions(20)
     file = disk.database_file()
     assert file is not None
     log = file.with_name(f"{file.name}-wal")
     assert log.stat().st_size
-    room.truncate_log_at_stop()
+    disk_reserve.truncate_log_at_stop()
     assert log.stat().st_size == 0
 
 
 def test_a_full_disk_is_never_called_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sessions_app.cleanup import plans
-
     def full() -> None:
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA page_count")

@@ -1,4 +1,4 @@
-"""A pin outlives its file, whatever happens before the file is back."""
+"""A pin survives the loss of its file until the file is back."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def lost(directory: SessionDirectory, folder: Path) -> Path:
-    """A pinned session and another one whose files are gone, and a third one that stays."""
+    """A pinned and an unpinned session whose files are gone; return the file of the pinned one."""
     for name in ("other", "pinned", "stays"):
         put(folder, name)
     sync(directory)
@@ -57,15 +57,15 @@ def test_emptying_the_archive_keeps_a_pin_until_its_file_is_back(
     lost.rename(folder / "pinned.json")
     sync(directory)
     assert pinned() == ["pinned"]
-    # Its pin is with the live session now, so the old one can go.
+    # The live session has the pin now, so the archived one can be deleted.
     assert empty_archive(tomorrow())[0] == 1
     assert archived() == []
 
 
-def test_emptying_reports_how_many_stayed_for_their_pins(lost: Path) -> None:
+def test_emptying_reports_the_number_of_pinned_sessions_kept(lost: Path) -> None:
     report = json.loads(run("empty_archive", "--days", "0", "--format", "json").out)
     assert (report["deleted"], report["pinned_kept"]) == (1, 1)
-    assert "1 pinned session stayed" in run("empty_archive", "--days", "0").out
+    assert "1 pinned session kept" in run("empty_archive", "--days", "0").out
     lost.unlink()
 
 
@@ -75,13 +75,13 @@ def test_a_session_that_is_saved_again_while_its_file_is_gone_keeps_its_pin(fold
     assert pinned() == ["pinned"]
 
 
-def test_a_session_that_is_saved_by_its_namespace_keeps_its_pin(lost: Path) -> None:
+def test_a_session_saved_by_a_manager_of_its_namespace_keeps_its_pin(lost: Path) -> None:
     SessionManager(namespace="shop").save_session(page(), "pinned")
     SessionManager(namespace="shop").save_session(page(), "other")
     assert pinned() == ["pinned"]
 
 
-def test_a_pin_that_was_taken_off_does_not_come_back(
+def test_a_session_that_was_unpinned_is_not_pinned_again(
     directory: SessionDirectory, folder: Path, lost: Path
 ) -> None:
     path = folder / "pinned.json"
@@ -118,7 +118,7 @@ def test_a_pin_comes_back_with_its_session(
     assert (folder / "pinned.json").exists()
 
 
-def test_a_pin_outlives_an_approved_loss_and_an_emptied_archive(
+def test_a_pin_survives_an_approved_loss_and_an_emptied_archive(
     directory: SessionDirectory, folder: Path
 ) -> None:
     put(folder, "pinned")
@@ -139,7 +139,7 @@ def test_a_pin_outlives_an_approved_loss_and_an_emptied_archive(
     assert pinned() == ["pinned"]
 
 
-def test_a_pinned_session_whose_place_another_file_takes_stays_pinned(
+def test_a_pinned_session_stays_pinned_if_another_file_takes_its_name(
     directory: SessionDirectory, folder: Path, lost: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sessions_app.cleanup.undo._write_files", lambda directories: None)

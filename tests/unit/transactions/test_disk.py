@@ -34,7 +34,7 @@ def wrapped(cause: Exception) -> Exception:
 
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Set the free bytes of the database's disk, and of all others."""
+    """A function that sets the free bytes of the database's disk and of all others."""
 
     def set_free(of_database: int, others: int = 500 * MB, *, inodes: int = 1000) -> None:
         def statvfs(folder: Any) -> _Status:
@@ -58,7 +58,7 @@ def test_other_errors_are_not_a_full_disk(free: Any) -> None:
         assert not disk.is_disk_full(error)
 
 
-def test_sqlites_full_is_recognized_through_djangos_wrapper() -> None:
+def test_a_full_disk_of_sqlite_is_recognized_in_an_error_of_django() -> None:
     assert disk.is_disk_full(wrapped(sqlite_error(13, "database or disk is full")))
 
 
@@ -69,13 +69,13 @@ def raised_while_handling_a_full_disk(*, is_hidden: bool) -> Exception:
     return error
 
 
-def test_a_cause_deep_below_is_recognized_unless_it_is_hidden() -> None:
+def test_an_indirect_cause_is_recognized_unless_it_is_suppressed() -> None:
     assert disk.is_disk_full(raised_while_handling_a_full_disk(is_hidden=False))
     assert not disk.is_disk_full(raised_while_handling_a_full_disk(is_hidden=True))
 
 
 @pytest.mark.parametrize("code", [10, 778, 1034, 4874, 14])
-def test_io_errors_are_a_full_disk_only_where_nothing_is_free(free: Any, code: int) -> None:
+def test_io_errors_are_a_full_disk_only_if_nothing_is_free(free: Any, code: int) -> None:
     error = wrapped(sqlite_error(code, "disk I/O error"))
     assert disk.is_disk_full(error)
     free(500 * MB)
@@ -85,7 +85,7 @@ def test_io_errors_are_a_full_disk_only_where_nothing_is_free(free: Any, code: i
 
 
 @pytest.mark.parametrize("code", [5, 517, 6, 262])
-def test_busy_is_a_lock_and_never_a_full_disk(free: Any, code: int) -> None:
+def test_a_lock_is_busy_and_not_a_full_disk(free: Any, code: int) -> None:
     error = wrapped(sqlite_error(code, "database is locked"))
     assert is_busy(error)
     assert not disk.is_disk_full(error)
@@ -93,7 +93,7 @@ def test_busy_is_a_lock_and_never_a_full_disk(free: Any, code: int) -> None:
     assert not is_busy(wrapped(sqlite_error(10, "disk I/O error")))
 
 
-def test_errors_of_postgresql_are_told_apart() -> None:
+def test_errors_of_postgresql_are_distinguished() -> None:
     assert disk.is_disk_full(wrapped(psycopg.errors.DiskFull("could not extend file")))
     assert is_busy(wrapped(psycopg.errors.LockNotAvailable("canceling statement")))
     assert not is_busy(wrapped(psycopg.errors.DiskFull("could not extend file")))
@@ -124,11 +124,11 @@ def test_a_full_disk_of_temporary_files_is_named(free: Any, monkeypatch: pytest.
     assert message.startswith("The disk is full: /scratch (0 MB free).")
 
 
-def test_the_message_of_a_server_names_the_server() -> None:
+def test_the_message_names_the_database_server() -> None:
     message = disk.disk_full_message(wrapped(psycopg.errors.DiskFull("could not extend file")))
     assert message.startswith("The disk is full: database server ")
 
 
-def test_there_is_no_message_for_other_errors(free: Any) -> None:
+def test_other_errors_have_no_message(free: Any) -> None:
     assert disk.disk_full_message(wrapped(sqlite_error(5, "database is locked"))) == ""
     assert disk.disk_full_message(None) == ""
