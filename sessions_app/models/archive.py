@@ -16,11 +16,9 @@ class ArchivedSession(StoredSession):
     run: models.ForeignKey[CleanupRun, CleanupRun] = models.ForeignKey(
         CleanupRun, on_delete=models.PROTECT, related_name="archived_sessions", db_index=False
     )
-    reasons = models.IntegerField(help_text="Why it was removed, as a sum of bits (sessions_app.criteria).")
+    reasons = models.IntegerField(help_text="Why it was removed, as a sum of bits (session.criteria).")
     removed_at = models.DateTimeField("removed")
-    has_vanished = models.BooleanField(
-        default=False, help_text="Its file was gone before; one that comes back is a new session."
-    )
+    has_vanished = models.BooleanField(default=False, help_text="Its file was gone before the removal.")
 
     class Meta:
         ordering = ("-removed_at", "-id")

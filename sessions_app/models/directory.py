@@ -23,7 +23,7 @@ class SessionDirectory(models.Model):
     device = models.BigIntegerField(null=True, editable=False)
     inode = models.BigIntegerField(null=True, editable=False)
     is_enabled = models.BooleanField(
-        "enabled", default=True, help_text="Whether the schedule mirrors it, once a minute."
+        "enabled", default=True, help_text="Whether the schedule mirrors it each minute."
     )
     added_at = models.DateTimeField("added", auto_now_add=True)
     synced_at = models.DateTimeField("last synced", null=True, editable=False)
@@ -35,13 +35,13 @@ class SessionDirectory(models.Model):
         blank=True,
         default="",
         editable=False,
-        help_text="Why files of sessions that came back could not be written the last time.",
+        help_text="Why files of restored sessions could not be written the last time.",
     )
     swept_from = models.DateTimeField(
         null=True, editable=False, help_text="Scheduled sweeps leave its sessions alone before this instant."
     )
     report: models.JSONField[dict[str, Any], dict[str, Any]] = models.JSONField(
-        default=dict, editable=False, help_text="Counts of the last sync, and the files that it skipped."
+        default=dict, editable=False, help_text="Counts of the last sync, and its skipped files."
     )
 
     class Meta:
@@ -68,13 +68,11 @@ class UnsettledFile(models.Model):
     size_bytes = models.BigIntegerField()
     modified_ns = models.BigIntegerField()
     changed_ns = models.BigIntegerField()
-    seen_at = models.DateTimeField(
-        db_default=DatabaseClock(), help_text="When this stamp was seen for the first time."
-    )
+    seen_at = models.DateTimeField(db_default=DatabaseClock(), help_text="When this stamp was first seen.")
     broken_digest = models.CharField(
-        max_length=64, blank=True, default="", help_text="SHA-256 of its bytes, where these have a problem."
+        max_length=64, blank=True, default="", help_text="SHA-256 of its bytes if they have a problem."
     )
-    broken_since = models.DateTimeField(null=True, help_text="When these bytes were read first.")
+    broken_since = models.DateTimeField(null=True, help_text="When these bytes were first read.")
 
     class Meta:
         constraints = (

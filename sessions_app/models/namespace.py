@@ -11,7 +11,7 @@ class LimitedNamespace(models.Model):
     namespace = models.CharField(
         max_length=NAMESPACE_LENGTH,
         unique=True,
-        help_text="It need not have sessions yet. Written exactly as sessions and directories have it.",
+        help_text="Exactly as sessions and directories have it. It need not have sessions yet.",
     )
     # Not a relation, because test projects may use the tables without django.contrib.auth.
     group_ids: models.JSONField[list[int], list[int]] = models.JSONField(

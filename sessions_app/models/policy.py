@@ -15,45 +15,50 @@ class CleanupPolicy(models.Model):
     """An ordered list of cleanups, with conditions for starting them and safety limits."""
 
     name = models.CharField(max_length=100, unique=True)
-    description = models.CharField(max_length=255, blank=True, default="", help_text="What it is for.")
+    description = models.CharField(max_length=255, blank=True, default="", help_text="Purpose of the policy.")
     namespace = models.CharField(
-        max_length=NAMESPACE_LENGTH, blank=True, default="", help_text="Its scope. Blank: all namespaces."
+        max_length=NAMESPACE_LENGTH,
+        blank=True,
+        default="",
+        help_text="Scope. Blank: all namespaces.",
     )
     schedule = models.CharField(
         max_length=100,
         blank=True,
         default="",
-        help_text="When it starts: minute, hour, day, month and day of the week, as cron has them, in the "
-        "time zone of the panel. “0 2 * * *” is 02:00 each day. Blank: by hand only.",
+        help_text="Cron expression: minute, hour, day, month and day of the week, in the time zone of the "
+        "panel. “0 2 * * *” is 02:00 each day. Blank: manual start only.",
     )
     is_enabled = models.BooleanField(
-        "enabled", default=False, help_text="Whether its schedule starts it. By hand it can always be run."
+        "enabled",
+        default=False,
+        help_text="Whether its schedule starts it. It can always be run manually.",
     )
     over_count = models.BigIntegerField(
         "only over … sessions",
         null=True,
         blank=True,
-        help_text="A step is taken only while its scope holds more sessions than this. Blank: always.",
+        help_text="A step runs only while its scope has more sessions than this. Blank: always.",
     )
     over_bytes = models.BigIntegerField(
         "only over … bytes",
         null=True,
         blank=True,
-        help_text="A step is taken only while the documents in its scope hold more. Blank: always.",
+        help_text="A step runs only while the documents in its scope have more bytes. Blank: always.",
     )
     brake_count = models.BigIntegerField(
         "at most … sessions",
         null=True,
         blank=True,
-        help_text="What would take more waits for a person. Blank: no such brake.",
+        help_text="A step that would remove more needs approval. Blank: no such limit.",
     )
     brake_percent = models.FloatField(
         "at most … percent",
         null=True,
         blank=True,
         default=50,
-        help_text="What would take more of its scope waits for a person, once the scope holds over "
-        "100 sessions. Blank: no such brake.",
+        help_text="A step that would remove a larger share of a scope of over 100 sessions needs approval. "
+        "Blank: no such limit.",
     )
     next_run_at = models.DateTimeField("next run", null=True, editable=False)
 
@@ -92,13 +97,13 @@ class CleanupStep(models.Model):
         ALL = "all", "All sessions, pinned ones included"
 
     policy = models.ForeignKey(CleanupPolicy, on_delete=models.CASCADE, related_name="steps", db_index=False)
-    position = models.PositiveSmallIntegerField("order", default=1, help_text="Lower ones first.")
+    position = models.PositiveSmallIntegerField("order", default=1, help_text="Steps run in ascending order.")
     criterion = models.CharField("removes", max_length=20, choices=Criterion)
     max_age_days = models.FloatField(
         "maximum age in days",
         null=True,
         blank=True,
-        help_text="Of expired sessions. Blank: RAPTOR_MAX_AGE_DAYS.",
+        help_text="Age of expired sessions. Blank: RAPTOR_MAX_AGE_DAYS.",
     )
 
     class Meta:

@@ -48,8 +48,8 @@ class CleanupRun(models.Model):
     actor = models.CharField(max_length=150, blank=True, default="", help_text="Who or what started it.")
     state = models.CharField(max_length=20, choices=State, default=State.PLANNED)
     criteria_json: models.JSONField[dict[str, Any], dict[str, Any]] = models.JSONField("criteria")
-    as_of = models.DateTimeField(help_text="The instant at which the sessions are judged.")
-    sealed_at = models.DateTimeField(help_text="What is written from this instant on is not taken.")
+    as_of = models.DateTimeField(help_text="The instant at which sessions are evaluated.")
+    sealed_at = models.DateTimeField(help_text="Sessions that change from this instant on are kept.")
 
     # The policy, the instant at which it was due, and the position of its step.
     policy = models.ForeignKey(
@@ -62,7 +62,7 @@ class CleanupRun(models.Model):
     matched_bytes = models.BigIntegerField(default=0)
     matched_reasons: models.JSONField[dict[str, int], dict[str, int]] = models.JSONField(default=dict)
     matched_pinned_count = models.BigIntegerField(
-        default=0, help_text="Pinned sessions among the matched ones: only “all” takes them."
+        default=0, help_text="Pinned sessions among the matched ones; only “all” removes them."
     )
     # All sessions in the scope, removed or not, before and after the run.
     before_count = models.BigIntegerField(null=True)
@@ -81,7 +81,7 @@ class CleanupRun(models.Model):
     held_because = models.TextField(blank=True, default="")
     approved_by = models.CharField(max_length=150, blank=True, default="")
     approved_at = models.DateTimeField(null=True)
-    queued_at = models.DateTimeField(null=True, help_text="Since when it waits for the worker.")
+    queued_at = models.DateTimeField(null=True, help_text="When it was queued for the worker.")
     closed_by = models.CharField(max_length=150, blank=True, default="")
     closed_at = models.DateTimeField(null=True)
 
@@ -98,10 +98,10 @@ class CleanupRun(models.Model):
     undo_position = models.BigIntegerField(default=0)
     changed_access: models.JSONField[dict[str, int], dict[str, int]] = models.JSONField(
         default=dict,
-        help_text="Files that came back with another owner, group or mode than before: how many of each.",
+        help_text="Number of files restored with another owner, group or mode.",
     )
     keeps_archive = models.BooleanField(
-        default=True, help_text="Off: what it removes is deleted for good, and cannot be undone."
+        default=True, help_text="Off: it deletes permanently and cannot be undone."
     )
     is_protected = models.BooleanField(
         "protected", default=False, help_text="Its sessions stay when the archive is emptied."
@@ -114,10 +114,8 @@ class CleanupRun(models.Model):
     heartbeat_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField("finished", null=True)
     error = models.TextField(blank=True, default="")
-    earlier_errors = models.TextField(blank=True, default="", help_text="Of attempts before the last one.")
-    resumed_by = models.CharField(
-        max_length=150, blank=True, default="", help_text="Who went on with it last, after it had stopped."
-    )
+    earlier_errors = models.TextField(blank=True, default="", help_text="Errors of earlier attempts.")
+    resumed_by = models.CharField(max_length=150, blank=True, default="", help_text="Who resumed it last.")
 
     class Meta:
         ordering = ("-id",)

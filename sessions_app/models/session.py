@@ -26,31 +26,31 @@ class StoredSession(models.Model):
         "endpoint",
         blank=True,
         default="",
-        help_text="The CDP address. Whoever has it controls the browser.",
+        help_text="The CDP address. Anyone who has it controls the browser.",
     )
     browser_type = models.CharField(max_length=TEXT_LENGTH, blank=True, default="")
     created_at = models.DateTimeField("created", null=True, blank=True)
     last_accessed = models.DateTimeField(null=True, blank=True)
     is_corrupted = models.BooleanField("corrupted", default=False)
     metadata_text = models.TextField(
-        blank=True, default="", db_default="", help_text="The values in its metadata, to be searched."
+        blank=True, default="", db_default="", help_text="Values in its metadata, for the search."
     )
     is_pinned = models.BooleanField(
         "pinned",
         default=False,
         db_default=False,
-        help_text="Never removed by an expiry, invalid or size cleanup.",
+        help_text="Kept by cleanups of expired and invalid sessions.",
     )
     added_at = models.DateTimeField("added", db_default=DatabaseClock(), editable=False)
     updated_at = ChangedAtField("changed", db_default=DatabaseClock(), editable=False)
     # The history of the session. A separate row for each event would double the work of a run.
     restored_at = models.DateTimeField(
-        null=True, editable=False, help_text="When it last came back from the archive."
+        null=True, editable=False, help_text="When it was last restored from the archive."
     )
     past_runs: models.JSONField[list[int] | None, list[int] | None] = models.JSONField(
         null=True,
         editable=False,
-        help_text="The runs that removed it, and of which it came back, by their numbers.",
+        help_text="Numbers of the runs that removed it and from which it was restored.",
     )
 
     directory = models.ForeignKey(
@@ -71,7 +71,7 @@ class StoredSession(models.Model):
     last_good_document = models.BinaryField(
         null=True,
         editable=False,
-        help_text="The last document without a problem, kept beside one that a sync found broken.",
+        help_text="The last document without a problem, kept beside a broken one.",
     )
 
     problems = models.GeneratedField(

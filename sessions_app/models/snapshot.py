@@ -21,10 +21,10 @@ class StorageSnapshot(models.Model):
     archived_bytes = models.BigIntegerField()
     disk_bytes = models.BigIntegerField()
     of_limited: models.JSONField[dict[str, dict[str, int]], dict[str, dict[str, int]]] = models.JSONField(
-        default=dict, help_text="What of the numbers is of each limited namespace, for who does not see it."
+        default=dict, help_text="The part of each limited namespace, for users who cannot see it."
     )
     report: models.JSONField[dict[str, Any] | None, dict[str, Any] | None] = models.JSONField(
-        null=True, encoder=DjangoJSONEncoder, help_text="All of the report; of the latest snapshot only."
+        null=True, encoder=DjangoJSONEncoder, help_text="The whole report; kept for the latest snapshot only."
     )
 
     class Meta:

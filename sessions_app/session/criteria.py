@@ -25,7 +25,7 @@ class Reason(CodedFlag):
 
     EXPIRED = 1 << 8, "Last accessed too long ago, or its age cannot be read."
     SELECTED = 1 << 9, "Selected manually."
-    ALL = 1 << 10, "Every session in the scope was removed."
+    ALL = 1 << 10, "All sessions in the scope were selected."
     VANISHED = 1 << 11, "Its file is gone from the session directory."
 
 

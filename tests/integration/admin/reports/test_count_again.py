@@ -118,15 +118,13 @@ def test_what_is_asked_once_is_forgotten(see: Callable[..., str]) -> None:
         "9" * 5_000,
     ],
 )
-def test_an_address_that_was_written_by_hand_is_no_wait(
-    client: Client, see: Callable[..., str], text: str
-) -> None:
+def test_an_invalid_url_does_not_wait(client: Client, see: Callable[..., str], text: str) -> None:
     for page in (REPORT, "admin:index"):
         assert 'id="poll"' not in see(f"{reverse(page)}?asked_at={quote(text)}")
     assert client.get(f"{reverse(COUNTED)}?asked_at={quote(text)}").status_code == 400
 
 
-def test_an_instant_without_a_zone_or_to_come_is_none(client: Client, see: Callable[..., str]) -> None:
+def test_a_naive_or_future_instant_does_not_wait(client: Client, see: Callable[..., str]) -> None:
     see()
     now = database_now()
     for instant in (now.replace(tzinfo=None), now + timedelta(minutes=1)):
@@ -135,7 +133,7 @@ def test_an_instant_without_a_zone_or_to_come_is_none(client: Client, see: Calla
     assert client.get(f"{reverse(COUNTED)}?asked_at={quote(in_another_zone.isoformat())}").status_code == 200
 
 
-def test_only_who_sees_the_report_is_told(client: Client, outsider: User) -> None:
+def test_only_users_of_the_report_are_answered(client: Client, outsider: User) -> None:
     User.objects.filter(pk=outsider.pk).update(is_staff=True)
     client.force_login(outsider)
     assert client.get(asked(timedelta(0), COUNTED)).status_code == 403
@@ -143,6 +141,6 @@ def test_only_who_sees_the_report_is_told(client: Client, outsider: User) -> Non
     assert client.get(asked(timedelta(0), COUNTED)).status_code == 302
 
 
-def test_a_small_panel_waits_for_nothing(see: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_panel_does_not_wait(see: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "SMALL_COUNT", 20)
     assert 'id="poll"' not in see(asked(timedelta(seconds=1)))
