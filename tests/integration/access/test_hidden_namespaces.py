@@ -54,7 +54,7 @@ def test_directories_of_a_hidden_namespace_are_not_found(
     folder = tmp_path / "another"
     folder.mkdir()
     html = as_other.post(f"{screen}add/", {"path": str(folder), "namespace": "payments"}).content.decode()
-    assert "limited to others" in html
+    assert "limited to other groups" in html
     html = as_other.post(f"{screen}add/", {"path": str(tmp_path), "namespace": "shop"}).content.decode()
     assert "already exists" in html
     assert "payments" not in html

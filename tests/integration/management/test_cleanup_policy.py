@@ -94,7 +94,7 @@ class TestPolicy:
         outcome = run("cleanup_sessions", "--policy", "Tidy", "--dry-run")
         assert "1. Expired sessions, over 7 days: 1 session" in outcome.out
         assert "2. Invalid sessions: 1 session" in outcome.out
-        assert "Would need approval: It would take 2 sessions; the brake is at 1." in outcome.out
+        assert "Would need approval: This would remove 2 sessions; the safety limit is 1." in outcome.out
         report = run("cleanup_sessions", "--policy", "Tidy", "--dry-run", "--format", "json").json
         assert [step["matched"] for step in report["steps"]] == [1, 1]
         assert not CleanupRun.objects.exists()

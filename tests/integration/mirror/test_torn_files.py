@@ -26,7 +26,7 @@ class TestReading:
     ) -> None:
         result = sync(directory)
         assert counts(result) == (0, 0, 0, 0)
-        assert result.skipped == [("a.json", "is being written right now; the next sync tries again")]
+        assert result.skipped == [("a.json", "is being written; the next sync tries again")]
         assert document_of("a") == GOOD
         torn.write(b"x")
         torn.close()
