@@ -25,7 +25,7 @@ class SyncResult:
     written: int = 0
     """Files of sessions that came back."""
     notes: list[str] = field(default_factory=list)
-    """What else somebody should know, in sentences."""
+    """Further sentences for the user."""
     held: int = 0
     held_run: int | None = None
     kept: int = 0
