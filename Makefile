@@ -5,7 +5,7 @@ TEST_DATABASE_URL = $(or $(RAPTOR_TEST_DATABASE_URL),postgres://postgres@127.0.0
 LINT_ENVIRONMENT = DJANGO_SETTINGS_MODULE=raptor_admin.settings RAPTOR_VAR_DIR=.mypy_cache/var RAPTOR_HTTPS=on RAPTOR_DATABASE_URL=
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-fast test-postgres stress lint bench requirements environment environment-dev
+.PHONY: help up demo test test-fast coverage test-postgres stress lint bench requirements environment environment-dev
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,11 @@ test-fast: export RAPTOR_TEST_DATABASE_URL =
 test-fast: environment-dev ## Run the unit and integration tests on SQLite
 	@$(PYTHON) -m pytest -q tests/unit tests/integration/admin & \
 	$(PYTHON) -m pytest -q tests/integration --ignore tests/integration/admin; status=$$?; wait $$! && exit $$status
+
+coverage: export RAPTOR_TEST_DATABASE_URL =
+coverage: environment-dev ## Measure the coverage of the unit and integration tests on SQLite
+	@$(PYTHON) -m coverage run -m pytest -q tests/unit tests/integration
+	@$(PYTHON) -m coverage report
 
 test-postgres: environment-dev ## Run the integration tests on PostgreSQL (RAPTOR_TEST_DATABASE_URL)
 	@RAPTOR_TEST_DATABASE_URL='$(TEST_DATABASE_URL)' $(PYTHON) -m pytest tests/integration tests/stress
