@@ -96,6 +96,16 @@ async def locked(profile_dir: Path) -> AsyncIterator[None]:
         yield
 
 
+def _command(program: str, profile_dir: Path, *, headless: bool) -> list[str]:
+    command = [program, *ARGUMENTS, f"--user-data-dir={profile_dir}"]
+    if headless:
+        command.append("--headless=new")
+    if os.geteuid() == 0:
+        # Chromium's sandbox does not start as root.
+        command.append("--no-sandbox")
+    return [*command, "about:blank"]
+
+
 def start(program: str, profile_dir: Path, *, headless: bool) -> OpenChromium:
     """Start a Chromium in its own process group, and wait until it listens.
 
@@ -107,13 +117,7 @@ def start(program: str, profile_dir: Path, *, headless: bool) -> OpenChromium:
     port_file = profile_dir / PORT_FILE
     # Remove the stale port file of a killed browser.
     port_file.unlink(missing_ok=True)
-    command = [program, *ARGUMENTS, f"--user-data-dir={profile_dir}"]
-    if headless:
-        command.append("--headless=new")
-    if os.geteuid() == 0:
-        # Chromium's sandbox does not start as root.
-        command.append("--no-sandbox")
-    command.append("about:blank")
+    command = _command(program, profile_dir, headless=headless)
     _started[:] = [earlier for earlier in _started if earlier.poll() is None]
     with (profile_dir / LOG_FILE).open("wb") as log:
         try:
