@@ -10,10 +10,10 @@ from django.utils import timezone
 
 from sessions_app.cleanup.folders import open_folder
 from sessions_app.exceptions import SessionException
-from sessions_app.mirror.observations import is_good
 from sessions_app.models import BrowserSession
 from sessions_app.session.document import parse_document, write_document
 from sessions_app.session.files import BusyFile, SkippedFile, access_of, stamp_of
+from sessions_app.session.problems import is_good
 from sessions_app.transactions.disk import disk_full_message
 
 

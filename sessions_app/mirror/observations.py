@@ -17,9 +17,7 @@ from django.db.models import QuerySet
 
 from sessions_app.models import SessionDirectory, UnsettledFile
 from sessions_app.models.clock import database_now
-from sessions_app.session.document import DocumentFields
 from sessions_app.session.files import FileStamp
-from sessions_app.session.problems import BROWSER_TYPES
 from sessions_app.transactions import repeatable_transaction, retried_when_busy
 
 BROKEN_TIME = timedelta(minutes=10)
@@ -127,13 +125,6 @@ class Observations:
         if files:
             # Delete by name, because older versions of SQLite do not return the keys of new rows.
             self._rows().filter(file_name__in=[file.file_name for file in files]).delete()
-
-
-def is_good(fields: DocumentFields) -> bool:
-    """Check whether a document has no problems by the rules of the database (``problems.RULES``)."""
-    has_texts = bool(fields.session_id and fields.cdp_url)
-    has_times = fields.created_at is not None and fields.last_accessed is not None
-    return not fields.is_corrupted and has_texts and has_times and fields.browser_type in BROWSER_TYPES
 
 
 def _stamp(seen: UnsettledFile) -> FileStamp:

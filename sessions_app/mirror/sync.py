@@ -23,7 +23,7 @@ from sessions_app.cleanup import (
 from sessions_app.deadline import Deadline
 from sessions_app.mirror.bulk_insert import Row, document_writer, insert_sessions
 from sessions_app.mirror.leftovers import finish_interrupted_removals, finish_killed_removals
-from sessions_app.mirror.observations import Observations, is_good
+from sessions_app.mirror.observations import Observations
 from sessions_app.mirror.reading import File, FileReader
 from sessions_app.mirror.vanished import Loss, release_loss
 from sessions_app.models import BrowserSession, CleanupRun, DatabaseClock, SessionDirectory
@@ -36,6 +36,7 @@ from sessions_app.session.files import (
     SessionFolder,
     stamp_values,
 )
+from sessions_app.session.problems import is_good
 from sessions_app.session.sync_result import SyncResult
 from sessions_app.transactions import repeatable_transaction, retried_when_busy
 

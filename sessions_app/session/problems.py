@@ -18,6 +18,7 @@ from django.db.models.fields import IntegerField
 from django.db.models.functions import Trim
 from django.db.models.lookups import Exact
 
+from sessions_app.session.document import DocumentFields
 from sessions_app.session.endpoint import ENDPOINT_SCHEMES, Endpoint, is_allowed_host
 
 BROWSER_TYPES = ("chromium", "firefox", "webkit")
@@ -121,6 +122,13 @@ RULES: dict[Problem, Q] = {
     Problem.INVALID_BROWSER_TYPE: _in_a_readable_document(~Q(browser_type__in=BROWSER_TYPES)),
     Problem.CORRUPTED_DOCUMENT: Q(is_corrupted=True),
 }
+
+
+def is_good(fields: DocumentFields) -> bool:
+    """Check whether a document breaks none of ``RULES``, before it is stored."""
+    has_texts = bool(fields.session_id and fields.cdp_url)
+    has_times = fields.created_at is not None and fields.last_accessed is not None
+    return not fields.is_corrupted and has_texts and has_times and fields.browser_type in BROWSER_TYPES
 
 
 def problems_expression() -> CombinedExpression:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from sessions_app.cleanup import run_cleanup, undo_cleanup
-from sessions_app.mirror.observations import is_good
 from sessions_app.models import ArchivedSession, BrowserSession, SessionDirectory, UnsettledFile
 from sessions_app.session.document import parse_document
+from sessions_app.session.problems import is_good
 from tests.clients import page_of
 from tests.factories import OLD, SECRET, document_bytes, make_session, plan, put, sync
 from tests.integration.mirror.torn import GOOD, TORN, document_of, pass_time, sync_on_schedule
