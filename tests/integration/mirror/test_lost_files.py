@@ -40,6 +40,15 @@ def find(folder: Path, names: list[str]) -> None:
         (folder.with_name("lost") / f"{name}.json").rename(folder / f"{name}.json")
 
 
+def hold_loss(directory: SessionDirectory, folder: Path, count: int) -> list[str]:
+    """Mirror some files, lose all of them, and sync; return the names of their sessions."""
+    names = fill(folder, count)
+    sync(directory)
+    lose(folder, names)
+    sync(directory)
+    return names
+
+
 def held() -> CleanupRun:
     return CleanupRun.objects.get(state=State.HELD)
 
@@ -96,10 +105,7 @@ def test_the_loss_is_counted_before_it_is_split_into_batches(
 
 
 def test_files_that_come_back_close_the_run(directory: SessionDirectory, folder: Path) -> None:
-    names = fill(folder, 30)
-    sync(directory)
-    lose(folder, names)
-    sync(directory)
+    names = hold_loss(directory, folder, 30)
     find(folder, names[:14])
     assert sync(directory).held == 16
     find(folder, names[14:29])
@@ -114,10 +120,7 @@ def test_files_that_come_back_close_the_run(directory: SessionDirectory, folder:
 
 
 def test_an_approved_run_keeps_sessions_with_files(directory: SessionDirectory, folder: Path) -> None:
-    names = fill(folder, 5)
-    sync(directory)
-    lose(folder, names)
-    sync(directory)
+    names = hold_loss(directory, folder, 5)
     find(folder, names[:2])
     approved = approve(held())
     assert (live(), archived()) == (names[:2], names[2:])
@@ -129,10 +132,7 @@ def test_an_approved_run_keeps_sessions_with_files(directory: SessionDirectory, 
 def test_an_approved_run_removes_nothing_if_its_folder_cannot_be_read(
     directory: SessionDirectory, folder: Path
 ) -> None:
-    names = fill(folder, 3)
-    sync(directory)
-    lose(folder, names)
-    sync(directory)
+    names = hold_loss(directory, folder, 3)
     folder.rename(folder.with_name("away"))
     with pytest.raises(OSError, match="cannot be read"):
         approve(held())
@@ -159,10 +159,7 @@ def test_a_dismissed_loss_does_not_need_approval_again(directory: SessionDirecto
 
 
 def test_a_dismissal_ends_when_the_files_are_back(directory: SessionDirectory, folder: Path) -> None:
-    names = fill(folder, 3)
-    sync(directory)
-    lose(folder, names)
-    sync(directory)
+    names = hold_loss(directory, folder, 3)
     close_cleanup(held(), actor="root")
     sync(directory)
     find(folder, names)
@@ -187,10 +184,7 @@ def test_a_loss_that_grows_replaces_its_run(directory: SessionDirectory, folder:
 def test_an_approved_run_that_is_queued_does_not_need_approval_again(
     directory: SessionDirectory, folder: Path
 ) -> None:
-    lost = fill(folder, 3)
-    sync(directory)
-    lose(folder, lost)
-    sync(directory)
+    lost = hold_loss(directory, folder, 3)
     approved = approve_cleanup(held(), actor="root")
     sync(directory)
     assert CleanupRun.objects.count() == 1
@@ -199,10 +193,7 @@ def test_an_approved_run_that_is_queued_does_not_need_approval_again(
 
 
 def test_a_held_loss_does_not_become_outdated(directory: SessionDirectory, folder: Path) -> None:
-    lost = fill(folder, 3)
-    sync(directory)
-    lose(folder, lost)
-    sync(directory)
+    hold_loss(directory, folder, 3)
     found = held()
     CleanupRun.objects.update(planned_at=timezone.now() - timedelta(days=3))
     found.refresh_from_db()
