@@ -6,19 +6,19 @@ therefore skip them for a week, and the person who registered the folder is warn
 
 from __future__ import annotations
 
-import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import transaction
 from django.utils import timezone
 
 from sessions_app.cleanup.folders import open_folder
 from sessions_app.models import ArchivedSession, BrowserSession, SessionDirectory
 from sessions_app.models.clock import database_now
-from sessions_app.session.document import parse_document
+from sessions_app.session.document import DocumentFields, parse_document
 from sessions_app.session.files import SessionFolder, SkippedFile
+from sessions_app.session.problems import is_good
 from sessions_app.session.sync_result import SyncResult
 from sessions_app.text import count_of
 
@@ -57,7 +57,7 @@ def inspect_folder(directory: SessionDirectory) -> Inspection:
             found = _read(folder, names[:DOCUMENTS_READ])
     except OSError:
         return Inspection(0, is_foreign=False)
-    return Inspection(len(names), is_foreign=bool(found) and _are_invalid(found))
+    return Inspection(len(names), is_foreign=bool(found) and not any(map(is_good, found)))
 
 
 def protect_foreign(directory: SessionDirectory, result: SyncResult) -> None:
@@ -92,27 +92,11 @@ def sweep_from_now(directory: SessionDirectory) -> None:
     SessionDirectory.objects.filter(pk=directory.pk).update(swept_from=None)
 
 
-def _read(folder: SessionFolder, names: list[str]) -> list[bytes]:
+def _read(folder: SessionFolder, names: list[str]) -> list[DocumentFields]:
+    time_zone = timezone.get_default_timezone()
     found = []
     for name in names:
-        try:
-            found.append(folder.read(name, max_bytes=settings.RAPTOR_MAX_DOCUMENT_BYTES)[0])
-        except (SkippedFile, FileNotFoundError):
-            continue
+        with suppress(SkippedFile, FileNotFoundError):
+            content = folder.read(name, max_bytes=settings.RAPTOR_MAX_DOCUMENT_BYTES)
+            found.append(parse_document(content.data, time_zone=time_zone))
     return found
-
-
-def _are_invalid(found: list[bytes]) -> bool:
-    """Check whether the database evaluates all documents as invalid; store none of them."""
-    namespace = f"inspected-{secrets.token_hex(16)}"
-    time_zone = timezone.get_default_timezone()
-    with transaction.atomic():
-        BrowserSession.objects.bulk_create(
-            BrowserSession(
-                namespace=namespace, name=str(number), **parse_document(data, time_zone=time_zone)._asdict()
-            )
-            for number, data in enumerate(found)
-        )
-        is_any_valid = BrowserSession.objects.filter(namespace=namespace, problems=0).exists()
-        transaction.set_rollback(True)
-    return not is_any_valid
