@@ -141,11 +141,12 @@ def close_cleanup(run: CleanupRun, *, actor: str = "", reason: str = "") -> Clea
         closed_at=DatabaseClock(),
         **({"error": reason} if reason else {}),
     )
-    retry_when_busy(PlannedSessions.objects.filter(run=run).delete)
     criteria = run.criteria
     if actor and criteria.has_vanished and criteria.directory is not None:
         # Keeps the next sync from holding the same loss again; see sessions_app.mirror.vanished.
-        PlannedSessions.objects.create(run=run, ids_json=list(criteria.session_ids or ()))
+        retry_when_busy(PlannedSessions(run=run, ids_json=list(criteria.session_ids or ())).save)
+    else:
+        retry_when_busy(PlannedSessions.objects.filter(run=run).delete)
     return run
 
 
