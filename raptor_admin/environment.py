@@ -81,6 +81,12 @@ class Environment:
         meaning="Redis that carries the tasks: `redis://HOST:PORT/NUMBER`.",
         is_secret=True,
     )
+    machine: str = _variable(
+        readers.read_machine,
+        default_note="the host name",
+        meaning="Name of this machine, unique among those that share the database. Set it in containers, "
+        "whose host name changes with each start.",
+    )
     secret_key: str = _variable(
         readers.read_secret_key,
         default_note="generated into `RAPTOR_VAR_DIR/secret-key`",

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from raptor_admin import settings
+from raptor_admin.processes import end_with_supervisor
 from raptor_admin.readers import SQLITE
 from sessions_app.transactions.reserve import truncate_log_at_stop
 
@@ -17,6 +18,11 @@ graceful_timeout = 3
 control_socket_disable = True
 accesslog = None
 loglevel = "warning"
+
+
+def on_starting(server: Any) -> None:
+    """End with the supervisor, if there is one."""
+    end_with_supervisor()
 
 
 def on_exit(server: Any) -> None:

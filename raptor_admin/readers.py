@@ -4,6 +4,7 @@ import ipaddress
 import math
 import os
 import re
+import socket
 import zoneinfo
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from sessions_app.session.criteria import MAX_AGE_LIMIT_DAYS
 
 HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?", re.IGNORECASE)
 SECRET_KEY_LENGTH = 32
+MACHINE_LENGTH = 64
 NAMESPACE_LENGTH = 100
 ON = ("on", "true", "yes", "1")
 OFF = ("off", "false", "no", "0")
@@ -138,6 +140,15 @@ def find_machine_time_zone(tz: str, localtime: Path) -> str:
         if name and _is_time_zone(name):
             return name
     return "UTC"
+
+
+def read_machine(text: str, project_dir: Path) -> str:
+    """Read the name of a machine; the host name if none is given."""
+    if not text:
+        return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:MACHINE_LENGTH] or "localhost"
+    if len(text) > MACHINE_LENGTH or not re.fullmatch(r"[A-Za-z0-9._-]+", text):
+        raise Mistake(f"must have at most {MACHINE_LENGTH} letters, digits, dots, hyphens and underscores.")
+    return text
 
 
 def read_namespace(text: str, project_dir: Path) -> str:

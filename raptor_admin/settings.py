@@ -24,6 +24,7 @@ ALLOWED_HOSTS = _environment.allowed_hosts
 
 RAPTOR_VAR_DIR = _environment.var_dir
 RAPTOR_BIND = _environment.bind
+RAPTOR_MACHINE = _environment.machine
 RAPTOR_NAMESPACE = _environment.namespace
 RAPTOR_MAX_AGE_DAYS = _environment.max_age_days
 RAPTOR_ARCHIVE_DAYS = _environment.archive_days
@@ -36,6 +37,7 @@ RAPTOR_TASK_DEADLINE_SECONDS: int = DEFAULTS["RAPTOR_TASK_DEADLINE_SECONDS"]
 RAPTOR_RESERVE_BYTES = 32 * 1024 * 1024
 
 INSTALLED_APPS = [
+    "raptor_admin.apps.ProjectConfig",
     "raptor_admin.apps.RaptorAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -121,14 +123,15 @@ Q_CLUSTER: dict[str, Any] = {
     # A task has one attempt. The next schedule is its retry.
     "max_attempts": 1,
     "ack_failures": True,
-    "catch_up": False,
-    # Per function, so that the sync of every minute does not push the nightly sweeps out of the history.
-    "save_limit": 100,
-    "save_limit_per": "func",
+    # sessions_app.queue.schedules starts what is due.
+    "scheduler": False,
+    # Results are in QueuedTask. Those of django-q2 would be unsigned pickles in a table; this puts them into
+    # the process's own cache instead, for a second.
+    "cached": 1,
     "guard_cycle": 0.5,
     "label": "Task queue",
     **(
-        {"redis": _environment.redis_url}
+        {"redis": _environment.redis_url, "broker_class": "sessions_app.queue.broker.RedisBroker"}
         if _environment.redis_url
         else {"orm": "default", "broker_class": "sessions_app.queue.broker.DatabaseBroker"}
     ),

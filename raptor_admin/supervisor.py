@@ -6,14 +6,13 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from raptor_admin.processes import end_groups, kill_group
+from raptor_admin.processes import SUPERVISOR_VARIABLE, end_groups, kill_group
 
 logger = logging.getLogger(__name__)
 
@@ -25,40 +24,6 @@ LONGEST_DELAY_SECONDS = 30.0
 # After a program has run this long, its next restart is delayed by FIRST_DELAY_SECONDS again.
 STEADY_SECONDS = 60.0
 IDLE_SECONDS = 5.0
-
-
-class Watchdog:
-    """The process that ends the groups if the supervisor is killed. It is restarted if it exits."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def guard(self, groups: Sequence[int]) -> None:
-        """Start a watchdog that knows the groups, unless one is running."""
-        if self._process is not None and self._process.poll() is None:
-            return
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "raptor_admin.watchdog"],
-            cwd=self._directory,
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
-        for group in groups:
-            self.send("+", group)
-
-    def send(self, sign: str, group: int) -> None:
-        """Register (+) or unregister (-) a group."""
-        if self._process is not None and self._process.stdin is not None:
-            with suppress(BrokenPipeError):
-                os.write(self._process.stdin.fileno(), f"{sign}{group}\n".encode())
-
-    def end(self) -> None:
-        """Close the pipe and wait for the watchdog to exit; no group is left for it to end."""
-        if self._process is not None and self._process.stdin is not None:
-            with suppress(BrokenPipeError):
-                self._process.stdin.close()
-            self._process.wait()
 
 
 class Program:
@@ -77,23 +42,22 @@ class Program:
         self._delay_seconds = FIRST_DELAY_SECONDS
         self._started_at = 0.0
 
-    def start(self, watchdog: Watchdog) -> None:
-        """Start the program. The child registers its group before it executes, so it is never unguarded."""
+    def start(self) -> None:
+        """Start the program, which ends by itself if the supervisor is killed."""
         self._started_at = time.monotonic()
         self.process = subprocess.Popen(
             self._command,
             cwd=self._directory,
+            env={**os.environ, SUPERVISOR_VARIABLE: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=lambda: watchdog.send("+", os.getpid()),  # this process has one thread
         )
 
-    def collect(self, watchdog: Watchdog) -> None:
+    def collect(self) -> None:
         """If the program has exited, kill what remains of its group and schedule its restart."""
         if self.process is None or self.process.poll() is None:
             return
         kill_group(self.process.pid)
-        watchdog.send("-", self.process.pid)
         now = time.monotonic()
         if now - self._started_at > STEADY_SECONDS:
             self._delay_seconds = FIRST_DELAY_SECONDS
@@ -109,31 +73,23 @@ class Supervisor:
 
     def __init__(self, commands: Mapping[str, Sequence[str]], *, directory: Path) -> None:
         self._programs = [Program(name, command, directory) for name, command in commands.items()]
-        self._watchdog = Watchdog(directory)
         self._is_stopping = False
 
     def run(self) -> None:
         """Run until SIGTERM, SIGINT or SIGHUP, then end everything within 5 seconds."""
         with self._catch_signals() as wakeup:
             while not self._is_stopping:
-                self._watchdog.guard(self._groups())
                 for program in self._programs:
-                    program.collect(self._watchdog)
+                    program.collect()
                     if program.process is None and time.monotonic() >= program.start_at:
-                        program.start(self._watchdog)
+                        program.start()
                 self._sleep(wakeup)
             self._end()
 
-    def _groups(self) -> list[int]:
-        return [program.process.pid for program in self._programs if program.process is not None]
-
     def _end(self) -> None:
         logger.info("Stopping.")
-        groups = self._groups()
+        groups = [program.process.pid for program in self._programs if program.process is not None]
         end_groups(groups, grace_seconds=GRACE_SECONDS, reap=self._reap)
-        for group in groups:
-            self._watchdog.send("-", group)
-        self._watchdog.end()
         logger.info("Stopped.")
 
     def _reap(self) -> None:

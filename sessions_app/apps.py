@@ -1,3 +1,4 @@
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -5,6 +6,7 @@ from django.apps import AppConfig
 
 DEFAULTS: dict[str, Any] = {
     "RAPTOR_VAR_DIR": Path.home() / ".raptor" / "var",
+    "RAPTOR_MACHINE": socket.gethostname(),
     "RAPTOR_NAMESPACE": "default",
     "RAPTOR_MAX_AGE_DAYS": 7.0,
     "RAPTOR_ARCHIVE_DAYS": 14.0,

@@ -32,31 +32,17 @@ def check_task_times(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register()
-def check_missed_schedules(**kwargs: Any) -> list[CheckMessage]:
-    """Check that a worker that was off for a day does not repeat the sync for 1,440 missed minutes."""
-    # The default of django-q2 is to catch up.
-    if not settings.Q_CLUSTER.get("catch_up", True):
-        return []
+def check_queue(**kwargs: Any) -> list[CheckMessage]:
+    """Check that django-q2 neither runs schedules of its own, nor repeats tasks, nor stores their results."""
+    required = {"scheduler": False, "cached": 1, "max_attempts": 1, "ack_failures": True}
+    wrong = [name for name, value in required.items() if settings.Q_CLUSTER.get(name) != value]
     return [
         Error(
-            "Q_CLUSTER's catch_up is on.",
-            hint="Set it to False. Otherwise a worker that was off runs each schedule for every missed time.",
+            f"Q_CLUSTER's {name} must be {required[name]}.",
+            hint="The panel's own schedule, attempts and results replace those of django-q2.",
             id="sessions_app.E002",
         )
-    ]
-
-
-@register()
-def check_task_attempts(**kwargs: Any) -> list[CheckMessage]:
-    """Check that a failed task is not delivered again forever; the next schedule is its retry."""
-    if settings.Q_CLUSTER.get("max_attempts") == 1 and settings.Q_CLUSTER.get("ack_failures"):
-        return []
-    return [
-        Error(
-            "Q_CLUSTER must have max_attempts 1 and ack_failures True.",
-            hint="Otherwise a failed sweep is delivered again and again. The next schedule is its retry.",
-            id="sessions_app.E003",
-        )
+        for name in wrong
     ]
 
 

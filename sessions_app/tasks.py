@@ -1,7 +1,7 @@
-"""The tasks that django-q2 runs. Each calls a service and returns a sentence, which the queue stores.
+"""The tasks that django-q2 runs. Each calls a service and returns a sentence, which ``QueuedTask`` stores.
 
 Delivery is at least once, so any task may run again at any time. Tasks take no endpoints as arguments, and
-``_masked`` keeps endpoints in exceptions out of the queue's tables.
+``_task`` keeps endpoints in exceptions out of the queue's tables.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import traceback
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 from django.conf import settings
 
@@ -21,8 +21,9 @@ from sessions_app.mirror import registry
 from sessions_app.models import CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.models.ids import repair_sequence
-from sessions_app.queue import schedules
-from sessions_app.queue.enqueue import Task, enqueue
+from sessions_app.queue import outbox, schedules
+from sessions_app.queue.enqueue import Task
+from sessions_app.queue.outbox import enqueue
 from sessions_app.session.endpoint import mask_endpoints
 from sessions_app.session.masking import safe_message
 from sessions_app.text import count_of
@@ -35,36 +36,42 @@ _P = ParamSpec("_P")
 
 
 class TaskFailed(Exception):
-    """A task failed. The queue stores the message, so it contains no endpoint."""
+    """A task failed. The message is stored, so it contains no endpoint."""
 
 
-def _masked(task: Callable[_P, str]) -> Callable[_P, str]:
-    """Mask endpoints in the log and in the failure that the queue stores."""
+def _task(function: Callable[_P, str]) -> Callable[..., str]:
+    """Mask endpoints in the log and in the failure, and store the result of a task that was queued."""
 
-    @functools.wraps(task)
-    def run(*args: _P.args, **kwargs: _P.kwargs) -> str:
-        try:
-            # A task may be run again at any time, so it may when there is room again.
-            return retry_with_room(task)(*args, **kwargs)
-        except Exception as error:
-            if message := disk_full_message(error):
-                logger.error("%s failed. %s", task.__name__, message)
-                raise TaskFailed(message) from None
-            logger.error("%s failed.\n%s", task.__name__, mask_endpoints(traceback.format_exc()))
-            raise TaskFailed(safe_message(error)) from None
+    @functools.wraps(function)
+    def run(*args: Any, queued_task: int | None = None, **kwargs: Any) -> str:
+        def attempt() -> str:
+            try:
+                # A task may be run again at any time, so it may when there is room again.
+                return retry_with_room(function)(*args, **kwargs)
+            except Exception as error:
+                if message := disk_full_message(error):
+                    logger.error("%s failed. %s", function.__name__, message)
+                    raise TaskFailed(message) from None
+                logger.error("%s failed.\n%s", function.__name__, mask_endpoints(traceback.format_exc()))
+                raise TaskFailed(safe_message(error)) from None
+
+        return attempt() if queued_task is None else outbox.perform(queued_task, attempt)
 
     return run
 
 
-@_masked
-def start_sweeps() -> str:
-    """Start the sweeps of the policies that are due."""
-    started = policies.start_due(database_now())
-    names = ", ".join(f"“{policy}”" for policy in started)
-    return f"{len(started):,} started{': ' * bool(started)}{names}."
+@_task
+def tick() -> str:
+    """Queue what is due, and what the queue or a worker has lost. The schedule runs this each minute."""
+    now = database_now()
+    sent = outbox.send_lost(now)
+    jobs = schedules.queue_due_jobs(now)
+    started = policies.start_due(now)
+    counts = (count_of(sent, "lost task"), count_of(len(jobs), "job"), count_of(len(started), "sweep"))
+    return f"{', '.join(counts)} queued."
 
 
-@_masked
+@_task
 def sweep(policy_pk: int, due_at: str, trigger: str = "schedule", actor: str = "") -> str:
     """Run the steps of a policy; a sweep that reaches its deadline continues in a new task."""
     policy = CleanupPolicy.objects.filter(pk=policy_pk).first()
@@ -75,19 +82,19 @@ def sweep(policy_pk: int, due_at: str, trigger: str = "schedule", actor: str = "
     return _sweep(policy, datetime.fromisoformat(due_at), trigger, actor, _deadline())
 
 
-@_masked
+@_task
 def continue_cleanup(run_pk: int) -> str:
     """Resume a run and the sweep that it belongs to; leave a running or finished run alone."""
     return _run(CleanupRun.objects.get(pk=run_pk))
 
 
-@_masked
+@_task
 def run_planned(run_pk: int, trigger: str, actor: str) -> str:
     """Run a plan that a person confirmed; the run records this person as its actor."""
     return _run(CleanupRun.objects.get(pk=run_pk), trigger=trigger, actor=actor)
 
 
-@_masked
+@_task
 def sync_directories() -> str:
     """Mirror all enabled session directories; a failure does not stop the others."""
     synced, failures = registry.sync_enabled(
@@ -102,20 +109,20 @@ def sync_directories() -> str:
     return " ".join((f"{message}.", *notes, *unwritten, *failures))
 
 
-@_masked
+@_task
 def undo_run(run_pk: int, actor: str) -> str:
     """Restore the sessions that a run removed."""
     return _undo(CleanupRun.objects.get(pk=run_pk), actor)
 
 
-@_masked
+@_task
 def continue_undo(run_pk: int) -> str:
     """Resume an undo that reached its deadline."""
     run = CleanupRun.objects.get(pk=run_pk)
     return _undo(run, run.undone_by)
 
 
-@_masked
+@_task
 def empty_archive() -> str:
     """Delete sessions permanently after they have been in the archive for ``RAPTOR_ARCHIVE_DAYS``."""
     before = database_now() - timedelta(days=settings.RAPTOR_ARCHIVE_DAYS)
@@ -125,7 +132,7 @@ def empty_archive() -> str:
     return f"{count_of(deleted, 'session')} deleted from the archive, {size_bytes:,} bytes.{stayed}"
 
 
-@_masked
+@_task
 def take_snapshot(requested_at: str = "") -> str:
     """Count all sessions for the screens; simultaneous requests share one snapshot."""
     if requested_at and reports.has_snapshot_since(datetime.fromisoformat(requested_at)):
@@ -134,9 +141,9 @@ def take_snapshot(requested_at: str = "") -> str:
     return f"{count_of(taken.session_count, 'session')} counted, {taken.size_bytes:,} bytes."
 
 
-@_masked
+@_task
 def tidy_up() -> str:
-    """Mark stalled runs and resume their sweeps, drop abandoned plans, and update the schedules.
+    """Mark stalled runs and resume their sweeps, and drop abandoned plans and old results.
 
     The reserve that a full disk took is allocated again as soon as there is room.
     """
@@ -150,9 +157,8 @@ def tidy_up() -> str:
         else:
             enqueue(Task.CONTINUE_CLEANUP, run.pk)
     cleanup.drop_old_plans(as_of=now)
-    changed = schedules.sync_schedules(now=now).changed
-    policies.plan_next_runs(now)
-    return f"{count_of(len(stalled), 'stalled run')} marked, {count_of(len(changed), 'schedule')} corrected."
+    outbox.drop_old_results()
+    return f"{count_of(len(stalled), 'stalled run')} marked."
 
 
 def _run(run: CleanupRun, *, trigger: str = "", actor: str = "") -> str:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from sessions_app.cleanup import plan_cleanup, run_cleanup
 from sessions_app.mirror.registry import register_directory, sync_directory
-from sessions_app.models import ArchivedSession, BrowserSession, CleanupPolicy, CleanupRun, SessionDirectory
+from sessions_app.models import (
+    ArchivedSession,
+    BrowserSession,
+    CleanupPolicy,
+    CleanupRun,
+    QueuedTask,
+    SessionDirectory,
+)
 from sessions_app.policies import SweepResult, sweep
 from sessions_app.session.criteria import Criteria
 from sessions_app.session.document import parse_document, write_document
@@ -199,3 +207,21 @@ def copy_session_files(folder: Path) -> Path:
     """Copy the files of the truth table to a place where they may be removed."""
     shutil.copytree(SESSION_FILES / "sessions", folder)
     return folder
+
+
+class Queued(Sequence[tuple[Any, ...]]):
+    """The tasks that were stored for the worker, as (name, argument, …), read anew on each access."""
+
+    def _read(self) -> list[tuple[Any, ...]]:
+        return [(row.task, *row.arguments) for row in QueuedTask.objects.order_by("pk")]
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._read()[index]
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def __eq__(self, other: object) -> bool:
+        return self._read() == other
+
+    __hash__ = None  # type: ignore[assignment]

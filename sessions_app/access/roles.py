@@ -25,6 +25,7 @@ ADMINISTRATOR = (
     "clean_up_all_sessions",
     *(f"{action}_cleanuppolicy" for action in ("add", "change", "delete")),
     *(f"{action}_sessiondirectory" for action in ("add", "change", "delete")),
+    "view_queuedtask",
 )
 ROLES = {"Viewer": VIEWER, "Operator": OPERATOR, "Administrator": ADMINISTRATOR}
 

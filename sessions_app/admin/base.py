@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin import helpers
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import Model, QuerySet
@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from sessions_app.access.permissions import may_clean_up
 from sessions_app.access.visibility import refuse_hidden, visible_runs
 from sessions_app.models import CleanupRun
+from sessions_app.queue.broker import is_reachable
 
 LARGEST_ID_DIGITS = 19
 """Number of digits of the largest 64-bit integer."""
@@ -153,3 +154,12 @@ def get_run(screen: RaptorAdmin, request: HttpRequest, run_id: int, *, to_act: b
     if to_act:
         refuse_hidden(request.user, run)
     return run
+
+
+def show_queued(request: HttpRequest, message: str) -> None:
+    """Confirm that work was queued for the worker, also while the queue is away."""
+    if is_reachable():
+        messages.success(request, message)
+    else:
+        away = "The task queue cannot be reached now. Nothing is lost: this starts when it answers again."
+        messages.warning(request, f"{message} {away}")

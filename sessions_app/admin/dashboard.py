@@ -21,6 +21,7 @@ from sessions_app.admin.reports.admin import DEFAULT_DAYS, as_of_context, curren
 from sessions_app.admin.reports.tables import list_link
 from sessions_app.admin.runs.progress import is_waiting
 from sessions_app.models import CleanupPolicy, CleanupRun, SessionDirectory
+from sessions_app.models.clock import database_now
 from sessions_app.queue.worker import Worker, WorkerState, worker_state
 from sessions_app.reports import Figures, history
 
@@ -56,7 +57,8 @@ def dashboard_context(request: HttpRequest) -> dict[str, Any]:
     now = formatting.request_time(request)
     context: dict[str, Any] = {"shows_dashboard": any(sees.values())}
     if any(sees.values()):
-        context |= _worker(worker_state(now), now)
+        database_time = database_now()
+        context |= _worker(worker_state(database_time), database_time)
     if sees["browsersession"]:
         context |= _sessions(request)
     if sees["cleanuppolicy"]:

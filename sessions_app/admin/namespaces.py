@@ -14,7 +14,8 @@ from sessions_app.access.namespaces import has_namespace
 from sessions_app.admin import formatting
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.models import LimitedNamespace
-from sessions_app.queue.enqueue import Task, enqueue
+from sessions_app.queue.enqueue import Task
+from sessions_app.queue.outbox import enqueue
 
 if TYPE_CHECKING:
     _Form = forms.ModelForm[LimitedNamespace]

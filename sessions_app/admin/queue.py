@@ -1,106 +1,155 @@
-"""The screens of the task queue, which are read-only.
+"""The screen of the task queue, which is read-only.
 
-With django-q2's own pages, users who can edit a schedule can run any function, and users who can view a
-task can run it again.
+It reads ``QueuedTask`` alone. The tables of django-q2 hold pickles. With its own pages, users who can edit a
+schedule can run any function, and users who can view a task can run it again.
 """
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
+# Registers the pages that are removed below.
+import django_q.admin  # noqa: F401
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
-from django_q.models import Failure, OrmQ, Schedule, Success, Task
+from django.utils.safestring import SafeString
+from django_q.models import Failure, OrmQ, Schedule, Success
 
 from sessions_app.admin import badges, formatting
 from sessions_app.admin.base import ReadOnlyAdmin
+from sessions_app.admin.filters import ConditionFilter
+from sessions_app.models import Machine, QueuedTask
+from sessions_app.models.clock import database_now
+from sessions_app.queue.enqueue import Task
+from sessions_app.queue.schedules import JOBS, Job, describe_cron
+from sessions_app.queue.worker import MAX_SKEW_SECONDS, SILENT_AFTER, worker_state
 from sessions_app.session.endpoint import mask_endpoints
 
 for _model in (Schedule, Success, Failure, OrmQ):
     if admin.site.is_registered(_model):
         admin.site.unregister(_model)
 
+TITLES = {
+    Task.TICK.value: "Start what is due",
+    Task.SWEEP.value: "Sweep of a policy",
+    Task.CONTINUE_CLEANUP.value: "Continue a cleanup",
+    Task.RUN_PLANNED.value: "Cleanup",
+    Task.SYNC_DIRECTORIES.value: "Sync the session directories",
+    Task.UNDO_RUN.value: "Undo of a cleanup",
+    Task.CONTINUE_UNDO.value: "Continue an undo",
+    Task.EMPTY_ARCHIVE.value: "Empty the archive",
+    Task.TAKE_SNAPSHOT.value: "Count sessions",
+    Task.TIDY_UP.value: "Tidy up",
+}
 
-@admin.register(Schedule)
-class ScheduleAdmin(ReadOnlyAdmin):
-    list_display = ("title", "func", "frequency", "next_run_at", "last_result")
+
+class StateFilter(ConditionFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def conditions(self, request: HttpRequest) -> dict[str, tuple[str, Q]]:
+        return {
+            "failed": ("Failed", Q(has_failed=True)),
+            "open": ("Not finished", Q(finished_at=None)),
+        }
+
+
+class TaskFilter(ConditionFilter):
+    title = "task"
+    parameter_name = "task"
+
+    def conditions(self, request: HttpRequest) -> dict[str, tuple[str, Q]]:
+        return {Task(task).name.lower(): (title, Q(task=task)) for task, title in TITLES.items()}
+
+
+@admin.register(QueuedTask)
+class QueuedTaskAdmin(ReadOnlyAdmin):
+    change_list_template = "admin/sessions_app/queuedtask/change_list.html"
+    list_display = ("title", "state", "queued", "took", "result")
     list_display_links = ("title",)
-    fields = ("title", "func", "frequency", "next_run_at", "last_result")
+    list_filter = (StateFilter, TaskFilter)
+    fields = ("title", "state", "machine", "queued", "started", "took", "result")
     readonly_fields = fields
-    ordering = ("next_run",)
+    ordering = ("-id",)
+    sortable_by = ()
     show_full_result_count = False
+    list_per_page = formatting.ROWS_PER_PAGE
 
-    @admin.display(description="Name", ordering="name")
-    def title(self, schedule: Any) -> str:
-        return schedule.name or f"Schedule {schedule.pk}"
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        now = database_now()
+        worker = worker_state(now)
+        context = {
+            "title": "Task queue",
+            "jobs": [_describe_job(job, now) for job in JOBS],
+            "machines": [_describe_machine(machine, now) for machine in Machine.objects.order_by("name")],
+            "worker": worker,
+            "worker_since": formatting.clock(worker.since, now),
+        }
+        return super().changelist_view(request, {**context, **(extra_context or {})})
 
-    @admin.display(description="Runs")
-    def frequency(self, schedule: Any) -> str:
-        if schedule.schedule_type == Schedule.MINUTES:
-            return "Every minute" if schedule.minutes == 1 else f"Every {schedule.minutes} minutes"
-        if schedule.cron:
-            return f"{schedule.get_schedule_type_display()}: {schedule.cron} (UTC)"
-        return str(schedule.get_schedule_type_display())
+    @admin.display(description="Task")
+    def title(self, task: QueuedTask) -> str:
+        return title_of(task.task)
 
-    @admin.display(description="Next run", ordering="next_run")
-    def next_run_at(self, schedule: Any) -> str:
-        return formatting.moment(schedule.next_run)
+    @admin.display(description="State")
+    def state(self, task: QueuedTask) -> SafeString:
+        return _state_badge(task)
 
-    @admin.display(description="Last result")
-    def last_result(self, schedule: Any) -> str:
-        if schedule.task is None:
-            return "Has not run yet"
-        task = Task.objects.filter(id=schedule.task).only("success", "stopped").first()
-        if task is None:
-            return "No longer kept"
-        mark = badges.badge("good", "Succeeded") if task.success else badges.badge("bad", "Failed")
-        return format_html("{} {}", mark, formatting.moment(task.stopped))
+    @admin.display(description="Queued")
+    def queued(self, task: QueuedTask) -> str:
+        return formatting.moment(task.queued_at)
 
-
-class TaskAdmin(ReadOnlyAdmin):
-    list_display = ("name", "func", "started_at", "took", "short_result")
-    fields = ("name", "func", "started_at", "took", "full_result")
-    readonly_fields = fields
-    list_filter = ("func",)
-    allowed_lookups = frozenset({"func", "func__exact"})
-    show_facets = admin.ShowFacets.NEVER
-    search_fields = ("name", "func")
-    ordering = ("-started",)
-    show_full_result_count = False
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).defer("args", "kwargs", "hook")
-
-    @admin.display(description="Started", ordering="started")
-    def started_at(self, task: Any) -> str:
-        return formatting.moment(task.started)
+    @admin.display(description="Started")
+    def started(self, task: QueuedTask) -> str:
+        return formatting.moment(task.started_at)
 
     @admin.display(description="Took")
-    def took(self, task: Any) -> str:
-        return formatting.duration(task.stopped - task.started)
+    def took(self, task: QueuedTask) -> str:
+        if task.started_at is None or task.finished_at is None:
+            return formatting.NONE
+        return formatting.duration(task.finished_at - task.started_at)
 
     @admin.display(description="Result")
-    def short_result(self, task: Any) -> str:
-        # The last line of a traceback has the error.
-        lines = _readable(task.result).strip().splitlines()
-        return lines[-1][:200] if lines else formatting.NONE
-
-    @admin.display(description="Result")
-    def full_result(self, task: Any) -> str:
-        return format_html('<pre class="raptor-document">{}</pre>', _readable(task.result) or formatting.NONE)
+    def result(self, task: QueuedTask) -> str:
+        return mask_endpoints(task.message) or formatting.NONE
 
 
-def _readable(result: Any) -> str:
-    return "" if result is None else mask_endpoints(str(result))
+def title_of(task: str) -> str:
+    """Return what a task does in words."""
+    return TITLES.get(task, task)
 
 
-@admin.register(Success)
-class SuccessAdmin(TaskAdmin):
-    pass
+def _state_badge(task: QueuedTask) -> SafeString:
+    if task.finished_at is not None:
+        return badges.badge("bad", "Failed") if task.has_failed else badges.badge("good", "Succeeded")
+    if task.started_at is not None:
+        return badges.badge("quiet", "Running")
+    return badges.badge("quiet", "Waiting") if task.sent_at else badges.badge("stale", "Not sent yet")
 
 
-@admin.register(Failure)
-class FailureAdmin(TaskAdmin):
-    pass
+def _describe_job(job: Job, now: datetime) -> dict[str, Any]:
+    last = QueuedTask.objects.filter(task=job.task.value).exclude(due_at=None).order_by("-due_at").first()
+    next_run_at = job.next_run_at(last.due_at if last else None)
+    return {
+        "title": title_of(job.task),
+        "schedule": describe_cron(job.cron),
+        "next_run": formatting.moment(next_run_at) if next_run_at else "When the worker starts",
+        "last": format_html("{} {}", _state_badge(last), formatting.moment(last.due_at)) if last else "",
+    }
+
+
+def _describe_machine(machine: Machine, now: datetime) -> dict[str, Any]:
+    skew = timedelta(seconds=machine.clock_skew_seconds)
+    direction = "ahead of" if skew > timedelta() else "behind"
+    is_wrong = abs(skew.total_seconds()) > MAX_SKEW_SECONDS
+    return {
+        "name": machine.name,
+        "heard": formatting.age(machine.heartbeat_at, now),
+        "is_silent": machine.heartbeat_at < now - SILENT_AFTER,
+        "clock": f"{formatting.duration(skew)} {direction} the database" if is_wrong else "",
+    }

@@ -1,8 +1,10 @@
 from sessions_app.models.archive import ArchivedSession
 from sessions_app.models.clock import DatabaseClock
 from sessions_app.models.directory import SessionDirectory, UnsettledFile
+from sessions_app.models.machine import Machine
 from sessions_app.models.namespace import LimitedNamespace
 from sessions_app.models.policy import CleanupPolicy, CleanupStep, PolicyChange
+from sessions_app.models.queued_task import QueuedTask
 from sessions_app.models.run import CleanupRun, PlannedSessions
 from sessions_app.models.session import (
     BrowserSession,
@@ -21,8 +23,10 @@ __all__ = [
     "DatabaseClock",
     "LastRun",
     "LimitedNamespace",
+    "Machine",
     "PlannedSessions",
     "PolicyChange",
+    "QueuedTask",
     "SessionDirectory",
     "SessionQuerySet",
     "StorageSnapshot",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sessions_app.session.document import TEXT_LENGTH
 from sessions_app.session.names import NAME_LENGTH
 
+MACHINE_LENGTH = 64
 NAMESPACE_LENGTH = 100
 PATH_LENGTH = 1024
 
-__all__ = ["NAMESPACE_LENGTH", "NAME_LENGTH", "PATH_LENGTH", "TEXT_LENGTH"]
+__all__ = ["MACHINE_LENGTH", "NAMESPACE_LENGTH", "NAME_LENGTH", "PATH_LENGTH", "TEXT_LENGTH"]

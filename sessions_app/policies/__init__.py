@@ -13,7 +13,6 @@ from sessions_app.policies.changes import (
 )
 from sessions_app.policies.previews import Preview, StepPreview, preview
 from sessions_app.policies.schedule import (
-    describe_schedule,
     next_run,
     plan_next_runs,
     postpone,
@@ -28,7 +27,6 @@ __all__ = [
     "StepPreview",
     "SweepResult",
     "conditions_hold",
-    "describe_schedule",
     "differences",
     "fingerprint_of",
     "has_policy_changed",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from cronsim import CronSim, CronSimError
+from cronsim import CronSimError
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from sessions_app.models import CleanupPolicy, CleanupRun
-from sessions_app.queue.enqueue import Task, enqueue
+from sessions_app.queue.enqueue import Task
+from sessions_app.queue.outbox import enqueue
+from sessions_app.queue.schedules import next_instant
 from sessions_app.transactions import retried_when_busy
 
 FIELD_COUNT = 5
@@ -25,15 +27,11 @@ logger = logging.getLogger(__name__)
 
 
 def next_run(policy: CleanupPolicy, *, after: datetime) -> datetime | None:
-    """Return when a policy is due next; None if it has no schedule or is disabled.
-
-    Like Debian's cron, this runs a time of day that the clocks skip right after the change, and a time that
-    occurs twice only once.
-    """
+    """Return when a policy is due next; None if it has no schedule or is disabled."""
     if not policy.is_enabled or not policy.schedule:
         return None
     try:
-        return _next(policy.schedule, after)
+        return next_instant(policy.schedule, after)
     except CronSimError:
         # The form refuses such a schedule, so it was written directly into the database.
         logger.warning("The schedule of policy “%s” cannot be read: %s", policy, policy.schedule)
@@ -54,20 +52,12 @@ def validate_schedule(text: str) -> None:
             f"This has {len(fields)}."
         )
     try:
-        is_possible = _next(text, timezone.now()) is not None
+        is_possible = next_instant(text, timezone.now()) is not None
     except CronSimError as error:
         reason = str(error).replace("Bad ", "").replace("-", " ")
         raise ValidationError(f"The {reason} cannot be read. Write a cron expression, {EXAMPLE}.") from None
     if not is_possible:
         raise ValidationError(f"This time never occurs. Write a cron expression, {EXAMPLE}.")
-
-
-def describe_schedule(schedule: str) -> str:
-    """Describe a schedule in words; return it unchanged if it cannot be read."""
-    try:
-        return str(CronSim(schedule, timezone.now()).explain())
-    except CronSimError:
-        return schedule
 
 
 def start_due(now: datetime) -> list[CleanupPolicy]:
@@ -87,8 +77,8 @@ def start_due(now: datetime) -> list[CleanupPolicy]:
 
 @retried_when_busy
 def _start(policy: CleanupPolicy, due_at: datetime, next_run_at: datetime | None) -> None:
-    # If the database is the queue, one transaction makes both visible together. A sweep that is
-    # refused at once then finds the advanced policy and can move it back.
+    # One transaction makes both visible together. A sweep that is refused at once then finds the advanced
+    # policy and can move it back.
     with transaction.atomic():
         enqueue(Task.SWEEP, policy.pk, due_at.isoformat())
         _move(policy, next_run_at)
@@ -142,9 +132,3 @@ def _move(policy: CleanupPolicy, next_run_at: datetime | None) -> int:
     """Store the next run of a policy unless it was changed in the meantime."""
     unmoved = CleanupPolicy.objects.filter(pk=policy.pk, next_run_at=policy.next_run_at)
     return unmoved.update(next_run_at=next_run_at)
-
-
-def _next(schedule: str, after: datetime) -> datetime | None:
-    instants = CronSim(schedule, timezone.localtime(after, timezone.get_default_timezone()))
-    # In the hour that the clocks repeat, the first instant found may belong to its first pass.
-    return next((utc for utc in (instant.astimezone(UTC) for instant in instants) if utc > after), None)

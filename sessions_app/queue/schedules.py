@@ -1,90 +1,56 @@
-"""The schedules of the panel's tasks in django-q2.
+"""The schedule: one tick each minute, which starts the jobs and the policies that are due.
 
-Schedule names are not unique in django-q2, so the panel's schedules are identified by name and function.
-Duplicates of them are removed; other schedules are left alone.
+django-q2's own scheduler is switched off. It uses the worker's clock and calls any function that a row names,
+and arguments that it cannot parse stop all schedules. Only the row of the tick is used here.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, time, timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
-from django.db import connection, transaction
+from cronsim import CronSim, CronSimError
 from django.utils import timezone
 from django_q.models import Schedule
 
-from sessions_app.transactions import retried_when_busy
+from sessions_app.models import QueuedTask
+from sessions_app.models.clock import database_now
+from sessions_app.queue.enqueue import Task, send
+from sessions_app.queue.outbox import enqueue
+from sessions_app.transactions import retried_when_busy, retry_when_busy
 
-ARCHIVE_TIME = time(3, 0)
-FIRST_DELAY = timedelta(minutes=1)
-"""Delay of the first run of a task that runs every few minutes."""
-# Fields that a person may have changed so that a task fails or runs too often.
-_DEFAULTS: dict[str, Any] = {
-    "hook": None,
-    "args": None,
-    "kwargs": None,
-    "repeats": -1,
-    "cron": None,
-    "cluster": None,
-    "intended_date_kwarg": None,
-}
+MINUTE = timedelta(minutes=1)
+MAX_WAIT = timedelta(minutes=2)
+"""The tick was set ahead, for example by a clock that was wrong, if it is due later than this."""
 
 
 @dataclass(frozen=True)
-class PlannedTask:
-    """A task of ``sessions_app.tasks``, run at an interval in minutes or daily at a time in ``TIME_ZONE``."""
+class Job:
+    """A task that runs at the instants of a cron expression in ``TIME_ZONE``."""
 
-    name: str
-    minutes: int | None = None
-    daily_at: time | None = None
+    task: Task
+    cron: str
 
-    @property
-    def func(self) -> str:
-        return f"sessions_app.tasks.{self.name}"
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        kind = Schedule.DAILY if self.daily_at else Schedule.MINUTES
-        return {**_DEFAULTS, "schedule_type": kind, "minutes": self.minutes}
-
-    def first_run(self, now: datetime) -> datetime:
-        return _next(self.daily_at, now) if self.daily_at else now + FIRST_DELAY
-
-    def keep(self, next_run: datetime | None, now: datetime) -> datetime:
-        """Return when a schedule should run next, given its stored next run.
-
-        django-q2 keeps the time of day when the clocks change, except in the night in which that time does
-        not exist: from then on it runs an hour early. The time of day is therefore corrected here. A schedule
-        that is due stays due.
-        """
-        if next_run is None:
-            return self.first_run(now)
-        if self.daily_at is None or next_run <= now:
-            return next_run
-        corrected = _at(self.daily_at, next_run)
-        return corrected if corrected > now else _next(self.daily_at, now)
+    def next_run_at(self, last_due_at: datetime | None) -> datetime | None:
+        """Return when the job is due next; None if it has never run, so that it is due now."""
+        return None if last_due_at is None else next_instant(self.cron, last_due_at)
 
 
-PLANNED_TASKS = (
-    PlannedTask("sync_directories", minutes=1),
-    PlannedTask("start_sweeps", minutes=1),
-    PlannedTask("tidy_up", minutes=5),
-    PlannedTask("take_snapshot", minutes=15),
-    PlannedTask("empty_archive", daily_at=ARCHIVE_TIME),
+JOBS = (
+    Job(Task.SYNC_DIRECTORIES, "* * * * *"),
+    Job(Task.TIDY_UP, "*/5 * * * *"),
+    Job(Task.TAKE_SNAPSHOT, "*/15 * * * *"),
+    Job(Task.EMPTY_ARCHIVE, "0 3 * * *"),
 )
-# Policies replace these tasks.
-RETIRED = (PlannedTask("sweep_expired"), PlannedTask("sweep_invalid"))
 
 
 @dataclass
 class SchedulesResult:
-    """Names of the schedules that ``sync_schedules`` handled; it removes duplicates and retired tasks."""
+    """What ``sync_schedules`` did with the tick: its name is in one of the lists."""
 
     added: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, list[str]]:
         return asdict(self)
@@ -92,53 +58,69 @@ class SchedulesResult:
 
 @retried_when_busy
 def sync_schedules(*, now: datetime) -> SchedulesResult:
-    """Update the schedules of the panel's tasks; a second call changes nothing."""
-    result = SchedulesResult()
-    with transaction.atomic():
-        if connection.vendor == "postgresql":
-            # Two machines that start together and the running scheduler must not do this concurrently.
-            with connection.cursor() as cursor:
-                cursor.execute(f"LOCK TABLE {Schedule._meta.db_table} IN EXCLUSIVE MODE")
-        for task in PLANNED_TASKS:
-            _sync_task(task, now, result)
-        for task in RETIRED:
-            _, deleted = Schedule.objects.filter(name=task.name, func=task.func).delete()
-            result.removed += [task.name] * deleted.get(Schedule._meta.label, 0)
-    return result
+    """Install the tick, and put it right if it is due too late; a second call changes nothing."""
+    ticks = Schedule.objects.filter(func=Task.TICK)
+    if not ticks.exists():
+        Schedule.objects.create(
+            name="tick", func=Task.TICK.value, schedule_type=Schedule.MINUTES, minutes=1, next_run=now
+        )
+        return SchedulesResult(added=["tick"])
+    late = ticks.filter(next_run__gt=now + MAX_WAIT) | ticks.filter(next_run=None)
+    is_changed = late.update(next_run=now)
+    return SchedulesResult(changed=["tick"]) if is_changed else SchedulesResult(unchanged=["tick"])
 
 
-def _sync_task(task: PlannedTask, now: datetime, result: SchedulesResult) -> None:
-    schedules = list(Schedule.objects.filter(name=task.name, func=task.func).order_by("pk"))
-    if not schedules:
-        Schedule.objects.create(name=task.name, func=task.func, next_run=task.first_run(now), **task.fields)
-        result.added.append(task.name)
-        return
-    kept, *duplicates = schedules
-    for duplicate in duplicates:
-        duplicate.delete()
-        result.removed.append(task.name)
-    wanted = {**task.fields, "next_run": task.keep(kept.next_run, now)}
-    changes = {name: value for name, value in wanted.items() if _differs(getattr(kept, name), value)}
-    if changes:
-        Schedule.objects.filter(pk=kept.pk).update(**changes)
-        result.changed.append(task.name)
-    else:
-        result.unchanged.append(task.name)
+def send_due_tick() -> bool:
+    """Send the tick if it is due, once for each minute on all machines; return whether this call did.
+
+    Raises: QueueUnreachable.
+    """
+    now = database_now()
+    due = Schedule.objects.filter(func=Task.TICK, next_run__lte=now)
+    # SQLite locks the database for an update that changes nothing.
+    if not due.exists():
+        return False
+    next_run = now.replace(second=0, microsecond=0) + MINUTE
+    if not retry_when_busy(lambda: due.update(next_run=next_run)):
+        return False
+    send(Task.TICK)
+    return True
 
 
-def _differs(value: Any, wanted: Any) -> bool:
-    # django-q2's admin stores an empty string where the code stores None.
-    return (value or None) != (wanted or None)
+def queue_due_jobs(now: datetime) -> list[Job]:
+    """Queue the jobs that are due; one run replaces all that were missed while no worker ran."""
+    queued = []
+    for job in JOBS:
+        next_run_at = job.next_run_at(last_due_at(job))
+        if next_run_at is None or next_run_at <= now:
+            due_at = now.replace(second=0, microsecond=0)
+            if enqueue(job.task, due_at=due_at):
+                queued.append(job)
+    return queued
 
 
-def _next(time_of_day: time, now: datetime) -> datetime:
-    """Return the next instant with a time of day in ``TIME_ZONE``."""
-    today = _at(time_of_day, now)
-    return today if today > now else _at(time_of_day, now, days_later=1)
+def last_due_at(job: Job) -> datetime | None:
+    """Return the instant for which a job was queued last."""
+    due = QueuedTask.objects.filter(task=job.task.value).exclude(due_at=None)
+    return due.order_by("-due_at").values_list("due_at", flat=True).first()
 
 
-def _at(time_of_day: time, instant: datetime, *, days_later: int = 0) -> datetime:
-    """Return a time of day on the date that an instant has in ``TIME_ZONE``."""
-    zone = timezone.get_default_timezone()
-    date = instant.astimezone(zone).date() + timedelta(days=days_later)
-    return datetime.combine(date, time_of_day, tzinfo=zone).astimezone(UTC)
+def next_instant(cron: str, after: datetime) -> datetime | None:
+    """Return the next instant of a cron expression in ``TIME_ZONE``; None if it never occurs.
+
+    Like Debian's cron, this runs a time of day that the clocks skip right after the change, and a time that
+    occurs twice only once.
+
+    Raises: CronSimError.
+    """
+    instants = CronSim(cron, timezone.localtime(after, timezone.get_default_timezone()))
+    # In the hour that the clocks repeat, the first instant found may belong to its first pass.
+    return next((utc for utc in (instant.astimezone(UTC) for instant in instants) if utc > after), None)
+
+
+def describe_cron(cron: str) -> str:
+    """Describe a cron expression in words; return it unchanged if it cannot be read."""
+    try:
+        return str(CronSim(cron, timezone.now()).explain())
+    except CronSimError:
+        return cron

@@ -1,24 +1,25 @@
-"""The state of the worker, as far as the database shows it; read-only.
-
-The queue keeps its own statistics in process memory. Its scheduler advances each schedule after queueing the
-task, however, and each finished task stores its result.
-"""
+"""The state of the workers, evaluated by the database's clock; read-only except for ``announce``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from django_q.models import Schedule, Task
+from django.db.models import Max, Min
 
-from sessions_app.queue.schedules import PLANNED_TASKS
+from sessions_app.models import Machine, QueuedTask
+from sessions_app.models.clock import database_now
+from sessions_app.queue.broker import is_reachable
+from sessions_app.queue.schedules import JOBS
+from sessions_app.transactions import retry_when_busy
 
-LATE_AFTER = timedelta(minutes=2)
-"""The scheduler runs twice a minute."""
-
+SILENT_AFTER = timedelta(minutes=2)
+"""A worker announces its machine twice a minute."""
 BEHIND_AFTER = timedelta(minutes=10)
 """A task ends within five minutes."""
+FORGOTTEN_AFTER = timedelta(days=7)
+MAX_SKEW_SECONDS = 30.0
 
 
 class WorkerState(StrEnum):
@@ -31,36 +32,66 @@ class WorkerState(StrEnum):
 
 @dataclass(frozen=True)
 class Worker:
-    """The state of the worker, since when it is late, and when it last finished a task.
+    """The state of the workers, since when they are late, and when one last finished a task.
 
-    ``failed`` lists the schedules whose last task failed.
+    ``failed`` lists the jobs whose last run failed, ``skewed`` the machines whose clock differs from the
+    database's by over ``MAX_SKEW_SECONDS``, with the difference in seconds.
     """
 
     state: WorkerState
     since: datetime | None = None
     ended_at: datetime | None = None
     failed: tuple[str, ...] = ()
+    skewed: tuple[tuple[str, float], ...] = ()
+    is_queue_reachable: bool = True
 
     @property
     def is_away(self) -> bool:
         return self.state in (WorkerState.STOPPED, WorkerState.NEVER)
 
 
+def announce(machine: str) -> None:
+    """Store that a worker of a machine is alive, and how far its clock is from the database's."""
+    now = database_now()
+    values = {"heartbeat_at": now, "clock_skew_seconds": (datetime.now(UTC) - now).total_seconds()}
+    retry_when_busy(lambda: Machine.objects.update_or_create(name=machine, defaults=values))
+    retry_when_busy(Machine.objects.filter(heartbeat_at__lt=now - FORGOTTEN_AFTER).delete)
+
+
 def worker_state(now: datetime) -> Worker:
-    """Return whether tasks are queued and finished; this takes two queries."""
-    functions = [task.func for task in PLANNED_TASKS]
-    schedules = Schedule.objects.filter(func__in=functions).values_list("name", "minutes", "next_run", "task")
-    scheduled = {name: (minutes, next_run, task) for name, minutes, next_run, task in schedules}
-    if not scheduled:
-        return Worker(WorkerState.NEVER)
-    tasks = {task: name for name, (_, _, task) in scheduled.items() if task}
-    results = list(Task.objects.filter(pk__in=tasks).values_list("pk", "success", "stopped"))
-    ended_at = max((stopped for _, _, stopped in results), default=None)
-    failed = tuple(sorted(tasks[key] for key, success, _ in results if not success))
-    due_at = min((next_run for minutes, next_run, _ in scheduled.values() if minutes == 1), default=now)
-    if due_at < now - LATE_AFTER:
-        return Worker(WorkerState.STOPPED, since=due_at, ended_at=ended_at, failed=failed)
-    if ended_at is None:
-        return Worker(WorkerState.STARTING)
-    state = WorkerState.BEHIND if ended_at < now - BEHIND_AFTER else WorkerState.RUNNING
-    return Worker(state, since=ended_at, ended_at=ended_at, failed=failed)
+    """Return whether workers are alive and finish tasks; the number of queries is fixed."""
+    machines = list(Machine.objects.order_by("name"))
+    heard_at = max((machine.heartbeat_at for machine in machines), default=None)
+    if heard_at is None:
+        return Worker(WorkerState.NEVER, is_queue_reachable=is_reachable())
+    ended_at = QueuedTask.objects.aggregate(at=Max("finished_at"))["at"]
+    waiting = QueuedTask.objects.filter(finished_at=None, started_at=None)
+    waiting_since = waiting.aggregate(at=Min("queued_at"))["at"]
+    alive = [machine for machine in machines if machine.heartbeat_at >= now - SILENT_AFTER]
+    state, since = WorkerState.RUNNING, ended_at
+    if not alive:
+        state, since = WorkerState.STOPPED, heard_at
+    elif waiting_since is not None and waiting_since < now - BEHIND_AFTER:
+        state, since = WorkerState.BEHIND, waiting_since
+    elif ended_at is None:
+        state = WorkerState.STARTING
+    return Worker(
+        state,
+        since=since,
+        ended_at=ended_at,
+        failed=_failed_jobs(),
+        skewed=tuple(
+            (machine.name, machine.clock_skew_seconds)
+            for machine in alive
+            if abs(machine.clock_skew_seconds) > MAX_SKEW_SECONDS
+        ),
+        is_queue_reachable=is_reachable(),
+    )
+
+
+def _failed_jobs() -> tuple[str, ...]:
+    """Return the names of the jobs whose last run failed."""
+    jobs = QueuedTask.objects.filter(task__in=[job.task for job in JOBS]).exclude(finished_at=None)
+    last = jobs.values("task").annotate(last=Max("pk")).values("last")
+    failed = QueuedTask.objects.filter(pk__in=last, has_failed=True).values_list("task", flat=True)
+    return tuple(sorted(task.rpartition(".")[2] for task in failed))

@@ -50,9 +50,7 @@ PAGES = (
     "sessions_app/sessiondirectory/",
     "sessions_app/sessiondirectory/add/",
     "sessions_app/sessiondirectory/1/change/",
-    "django_q/schedule/",
-    "django_q/success/",
-    "django_q/failure/",
+    "sessions_app/queuedtask/",
 )
 
 
@@ -137,7 +135,7 @@ def test_a_due_sweep_runs_and_is_shown(admin: Page, panel: Panel) -> None:
         "from django.utils import timezone; from django_q.models import Schedule; "
         "from sessions_app.models import CleanupPolicy; "
         "assert CleanupPolicy.objects.filter(is_enabled=True).update(next_run_at=timezone.now()) == 1; "
-        "assert Schedule.objects.filter(name='start_sweeps').update(next_run=timezone.now()) == 1"
+        "assert Schedule.objects.filter(name='tick').update(next_run=timezone.now()) == 1"
     )
     run = admin.get_by_role("row", name=re.compile(r"Succeeded.*Schedule.*expired"))
     for _ in range(SWEEP_MILLISECONDS // 1_000):
@@ -303,8 +301,8 @@ def test_the_report_is_printed_with_its_tables_open(admin: Page, panel: Panel) -
 def test_the_worker_takes_a_snapshot_and_is_shown_as_running(admin: Page, panel: Panel) -> None:
     before = int(panel.shell(COUNT_SNAPSHOTS))
     panel.shell(
-        "from django.utils import timezone; from django_q.models import Schedule; "
-        "assert Schedule.objects.filter(name='take_snapshot').update(next_run=timezone.now()) == 1"
+        "from sessions_app.queue.enqueue import Task; from sessions_app.queue.outbox import enqueue; "
+        "enqueue(Task.TAKE_SNAPSHOT)"
     )
     for _ in range(SWEEP_MILLISECONDS // 1_000):
         if int(panel.shell(COUNT_SNAPSHOTS)) > before:

@@ -30,8 +30,10 @@ MANY = (
 ONE_MORE = MANY.replace("many-{n}", "more-{now}").replace("20100", "1")
 # The tests start each count themselves.
 NO_SCHEDULE = (
-    "from django_q.models import Schedule as S; from datetime import datetime, timedelta, UTC; "
-    "S.objects.filter(name='take_snapshot').update(next_run=datetime.now(UTC) + timedelta(days=1))"
+    "from sessions_app.models import QueuedTask; from datetime import timedelta; "
+    "from sessions_app.models.clock import database_now; now = database_now(); "
+    "QueuedTask.objects.create(task='sessions_app.tasks.take_snapshot', arguments=['none'], "
+    "due_at=now + timedelta(days=1), finished_at=now)"
 )
 COUNT = (
     "from sessions_app.reports import take_snapshot; from sessions_app.models.clock import database_now; "

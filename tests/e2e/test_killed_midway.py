@@ -82,7 +82,7 @@ def test_the_worker_is_killed_in_a_sweep(panel: Panel, folder: Path) -> None:
         "from sessions_app.models import CleanupPolicy; "
         "due = CleanupPolicy.objects.filter(is_enabled=True); "
         "due.update(brake_percent=None, next_run_at=timezone.now()); "
-        "Schedule.objects.filter(name='start_sweeps').update(next_run=timezone.now())"
+        "Schedule.objects.filter(name='tick').update(next_run=timezone.now())"
     )
     panel.shell(REMOVED_SO_FAR)
     kill(panel, "qcluster")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from django.test import Client
 
     from sessions_app.models import CleanupPolicy, LimitedNamespace, SessionDirectory
+    from tests.factories import Queued
 
 
 @pytest.fixture
@@ -143,3 +144,10 @@ def as_member(root: User, team: Group) -> Client:
     client = Client()
     client.force_login(member)
     return client
+
+
+@pytest.fixture
+def queued(db: None) -> Queued:
+    from tests.factories import Queued
+
+    return Queued()

@@ -11,9 +11,10 @@ import pytest
 from sessions_app import cleanup, tasks
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
+from sessions_app.policies import start_due
 from sessions_app.session.criteria import Criteria
 from tests.clients import run
-from tests.factories import DUE, names_in, put, sync_three_sessions
+from tests.factories import DUE, Queued, names_in, put, sync_three_sessions
 
 pytestmark = pytest.mark.django_db
 
@@ -23,14 +24,6 @@ def folder(tmp_path: Path, settings: Any) -> Path:
     """Three documents that the schedule need not wait for."""
     settings.RAPTOR_SETTLE_SECONDS = 0
     return sync_three_sessions(tmp_path / "sessions")
-
-
-@pytest.fixture
-def queued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """The tasks that were queued."""
-    calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("sessions_app.queue.enqueue.async_task", lambda *args: calls.append(args))
-    return calls
 
 
 @pytest.fixture
@@ -50,7 +43,7 @@ def test_a_second_delivery_of_a_sweep_changes_nothing(folder: Path, nightly: Cle
 
 @pytest.mark.usefixtures("small_batches")
 def test_a_sweep_past_its_deadline_continues_in_a_new_task(
-    tmp_path: Path, settings: Any, queued: list[tuple[Any, ...]], nightly: CleanupPolicy
+    tmp_path: Path, settings: Any, queued: Queued, nightly: CleanupPolicy
 ) -> None:
     CleanupPolicy.objects.update(brake_percent=None)
     run("demo_sessions", tmp_path / "demo", "--count", "12", "--as-of", "2025-01-01")
@@ -69,7 +62,7 @@ def test_a_sweep_past_its_deadline_continues_in_a_new_task(
 
 @pytest.mark.usefixtures("small_batches")
 def test_a_plan_confirmed_in_the_admin_runs_and_continues_in_the_worker(
-    tmp_path: Path, settings: Any, queued: list[tuple[Any, ...]]
+    tmp_path: Path, settings: Any, queued: Queued
 ) -> None:
     run("demo_sessions", tmp_path / "demo", "--count", "12", "--as-of", "2025-01-01")
     run("sync_directories", tmp_path / "demo")
@@ -101,7 +94,7 @@ def test_a_refused_task_returns_the_reason_and_is_not_queued_again(folder: Path)
 
 @pytest.mark.parametrize("state", [CleanupRun.State.RUNNING, CleanupRun.State.SUCCEEDED])
 def test_a_continuation_delivered_twice_leaves_the_run_alone(
-    folder: Path, state: str, queued: list[tuple[Any, ...]]
+    folder: Path, state: str, queued: Queued
 ) -> None:
     ledger = cleanup.plan_cleanup(Criteria(all=True), trigger="schedule")
     CleanupRun.objects.filter(pk=ledger.pk).update(state=state)
@@ -111,7 +104,7 @@ def test_a_continuation_delivered_twice_leaves_the_run_alone(
 
 
 def test_a_sweep_whose_worker_was_killed_resumes_by_itself(
-    folder: Path, nightly: CleanupPolicy, queued: list[tuple[Any, ...]]
+    folder: Path, nightly: CleanupPolicy, queued: Queued
 ) -> None:
     step = nightly.steps.get(position=1)
     due_at = DUE
@@ -130,7 +123,7 @@ def test_a_sweep_whose_worker_was_killed_resumes_by_itself(
 
 
 def test_a_stalled_sweep_marked_by_another_process_resumes(
-    folder: Path, nightly: CleanupPolicy, queued: list[tuple[Any, ...]]
+    folder: Path, nightly: CleanupPolicy, queued: Queued
 ) -> None:
     now, due_at = database_now(), DUE
     steps = {step.position: step for step in nightly.steps.all()}
@@ -165,23 +158,21 @@ class TestRefused:
         self,
         nightly: CleanupPolicy,
         other: CleanupRun,
-        monkeypatch: pytest.MonkeyPatch,
+        queued: Queued,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        calls: list[tuple[Any, ...]] = []
-        monkeypatch.setattr("sessions_app.queue.enqueue.async_task", lambda *args: calls.append(args))
         due_at = database_now() - timedelta(minutes=10)
         CleanupPolicy.objects.filter(pk=nightly.pk).update(next_run_at=due_at)
         for _ in range(2):
-            assert tasks.start_sweeps() == "1 started: “Nightly sweep”."
-            assert "retried in a minute" in tasks.sweep(*calls[-1][1:])
-        assert calls[0] == calls[1]
+            assert start_due(database_now()) == [nightly]
+            assert "retried in a minute" in tasks.sweep(*queued[-1][1:])
+        assert len(queued) == 1
         assert "is already running" in caplog.text
         CleanupRun.objects.filter(pk=other.pk).update(state="closed")
-        tasks.start_sweeps()
-        tasks.sweep(*calls[-1][1:])
+        start_due(database_now())
+        tasks.sweep(*queued[-1][1:])
         assert CleanupRun.objects.filter(due_at=due_at, state="succeeded").count() == 2
-        assert tasks.start_sweeps() == "0 started."
+        assert start_due(database_now()) == []
 
     def test_old_and_manual_sweeps_are_not_retried(self, nightly: CleanupPolicy, other: CleanupRun) -> None:
         tomorrow = database_now() + timedelta(days=1)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django_q.models import Schedule
 
 from sessions_app import cleanup, tasks
 from sessions_app.mirror import registry
@@ -15,7 +14,7 @@ from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, Sessi
 from sessions_app.models.clock import database_now
 from sessions_app.session.criteria import Criteria
 from tests.clients import run
-from tests.factories import DUE, SECRET, names_in, put, sync_three_sessions
+from tests.factories import DUE, SECRET, Queued, names_in, put, sync_three_sessions
 
 pytestmark = pytest.mark.django_db
 
@@ -50,17 +49,13 @@ def test_a_disabled_or_deleted_policy_is_not_swept(folder: Path, nightly: Cleanu
     assert set(CleanupRun.objects.values_list("trigger", "actor")) == {("admin", "root")}
 
 
-def test_a_due_policy_is_started_and_swept_once(
-    folder: Path, nightly: CleanupPolicy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("sessions_app.queue.enqueue.async_task", lambda *args: calls.append(args))
+def test_a_due_policy_is_started_and_swept_once(folder: Path, nightly: CleanupPolicy, queued: Queued) -> None:
     due_at = database_now() - timedelta(hours=3)
     CleanupPolicy.objects.filter(pk=nightly.pk).update(next_run_at=due_at)
-    assert tasks.start_sweeps() == "1 started: “Nightly sweep”."
-    assert tasks.start_sweeps() == "0 started."
-    assert calls == [("sessions_app.tasks.sweep", nightly.pk, due_at.isoformat())]
-    tasks.sweep(*calls[0][1:])
+    assert tasks.tick() == "0 lost tasks, 4 jobs, 1 sweep queued."
+    assert "0 sweeps queued" in tasks.tick()
+    assert queued[-1] == ("sessions_app.tasks.sweep", nightly.pk, due_at.isoformat())
+    tasks.sweep(*queued[-1][1:])
     assert set(CleanupRun.objects.values_list("due_at", flat=True)) == {due_at}
 
 
@@ -127,13 +122,11 @@ def test_directories_left_at_the_deadline_come_first_the_next_time(
         assert SessionDirectory.objects.filter(pk=directory.pk, synced_at__gt=hour_ago).exists()
 
 
-def test_stalled_runs_are_marked_and_schedules_corrected(folder: Path) -> None:
+def test_stalled_runs_are_marked(folder: Path) -> None:
     ledger = cleanup.plan_cleanup(Criteria(all=True), trigger="admin")
     long_ago = database_now() - timedelta(minutes=10)
     CleanupRun.objects.filter(pk=ledger.pk).update(state=CleanupRun.State.RUNNING, heartbeat_at=long_ago)
-    run("sync_schedules")
-    Schedule.objects.filter(name="sync_directories").update(minutes=5)
-    assert tasks.tidy_up() == "1 stalled run marked, 1 schedule corrected."
+    assert tasks.tidy_up() == "1 stalled run marked."
     ledger.refresh_from_db()
     assert ledger.state == CleanupRun.State.INTERRUPTED
 

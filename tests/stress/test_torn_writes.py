@@ -5,30 +5,26 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django_q.models import OrmQ
-from django_q.tasks import async_task
 
-from raptor_admin.environment import PREFIX
 from sessions_app.mirror.registry import register_directory
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
+from sessions_app.queue.enqueue import Task, send
 from sessions_app.session.file_leases import is_open_for_writing
 from tests.stress.census import NAMESPACE, reset
 from tests.stress.effort import CHECKS, IS_FULL, TORN_WRITES
-from tests.stress.programs import PROJECT_DIR, database_url
+from tests.stress.task_queue import worker
 
 WRITERS = 4
 THREADS = 24 if IS_FULL else 8
@@ -55,40 +51,6 @@ print(json.dumps([count, *longest.values()]))
 """
 
 
-@contextmanager
-def worker(folder: Path) -> Iterator[None]:
-    """Run the task queue as ``make up`` does."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    kept.pop("DJANGO_SETTINGS_MODULE", None)
-    environment = {
-        **kept,
-        "RAPTOR_VAR_DIR": str(folder),
-        "RAPTOR_DATABASE_URL": database_url(),
-        "RAPTOR_SECRET_KEY": settings.SECRET_KEY,
-        "RAPTOR_SETTLE_SECONDS": str(SETTLE_SECONDS),
-    }
-    log = folder.with_suffix(".log")
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "manage.py", "qcluster"],
-            cwd=PROJECT_DIR,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield
-        assert process.poll() is None, log.read_text()
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
 class Sweeps:
     """Queues the scheduled tasks every few seconds and records the documents that the sessions had."""
 
@@ -99,9 +61,9 @@ class Sweeps:
 
     def do_round(self) -> None:
         """Queue a sync and a sweep, and wait until both are done."""
-        # The scheduler of django-q2 would queue them only once a minute.
-        async_task("sessions_app.tasks.sync_directories")
-        async_task("sessions_app.tasks.sweep", self.policy.pk, database_now().isoformat())
+        # The schedule would queue them only once a minute.
+        send(Task.SYNC_DIRECTORIES)
+        send(Task.SWEEP, self.policy.pk, database_now().isoformat())
         until = time.monotonic() + 60
         while OrmQ.objects.exists():
             assert time.monotonic() < until, "the worker did not empty the queue in time"
@@ -184,7 +146,7 @@ def test_no_byte_is_lost_and_no_torn_content_replaces_good_content(
         policy.steps.create(position=position, criterion=criterion)
     sweeps, has_ended, reports = Sweeps(policy), threading.Event(), list[dict[str, Any]]()
     writing = threading.Thread(target=lambda: reports.extend(write_all(folder, chance, has_ended)))
-    with worker(tmp_path / "var"):
+    with worker(tmp_path / "var", RAPTOR_SETTLE_SECONDS=str(SETTLE_SECONDS)):
         sweeps.do_round()
         writing.start()
         while not has_ended.wait(SWEEP_EVERY_SECONDS):

@@ -24,8 +24,7 @@ def cluster(settings: Any) -> dict[str, Any]:
 def test_the_default_settings_pass() -> None:
     for check in (
         checks.check_task_times,
-        checks.check_missed_schedules,
-        checks.check_task_attempts,
+        checks.check_queue,
         checks.check_workers_on_sqlite,
     ):
         assert check() == []
@@ -37,18 +36,24 @@ def test_times_out_of_order_are_an_error(cluster: dict[str, Any], timeout: int, 
     assert ids(*checks.check_task_times()) == ["sessions_app.E001"]
 
 
-@pytest.mark.parametrize("value", [True, None])
-def test_replaying_missed_schedules_is_an_error(cluster: dict[str, Any], value: bool | None) -> None:
-    cluster.pop("catch_up")
-    if value is not None:
-        cluster["catch_up"] = value
-    assert ids(*checks.check_missed_schedules()) == ["sessions_app.E002"]
-
-
-@pytest.mark.parametrize("changes", [{"max_attempts": 0}, {"max_attempts": 3}, {"ack_failures": False}])
-def test_more_than_one_attempt_is_an_error(cluster: dict[str, Any], changes: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scheduler": True},
+        {"cached": False},
+        {"max_attempts": 0},
+        {"max_attempts": 3},
+        {"ack_failures": False},
+    ],
+)
+def test_schedules_attempts_and_results_of_django_q_are_an_error(
+    cluster: dict[str, Any], changes: dict[str, Any]
+) -> None:
     cluster |= changes
-    assert ids(*checks.check_task_attempts()) == ["sessions_app.E003"]
+    assert ids(*checks.check_queue()) == ["sessions_app.E002"]
+    for name in changes:
+        del cluster[name]
+    assert ids(*checks.check_queue()) == ["sessions_app.E002"]
 
 
 def test_several_workers_are_a_warning_on_sqlite_only(

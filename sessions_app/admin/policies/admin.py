@@ -16,13 +16,15 @@ from sessions_app import policies
 from sessions_app.access.permissions import may_clean_up
 from sessions_app.access.visibility import hidden_from, visible, visible_changes, visible_runs
 from sessions_app.admin import badges, formatting
-from sessions_app.admin.base import RaptorAdmin
+from sessions_app.admin.base import RaptorAdmin, show_queued
 from sessions_app.admin.policies.changes import describe_change
 from sessions_app.admin.policies.form import PolicyForm, StepInline
 from sessions_app.cleanup import busy_reason
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, PolicyChange
 from sessions_app.models.clock import database_now
-from sessions_app.queue.enqueue import Task, enqueue
+from sessions_app.queue.enqueue import Task
+from sessions_app.queue.outbox import enqueue
+from sessions_app.queue.schedules import describe_cron
 
 LATEST_COUNT = 10
 PREVIEW_LIFETIME = timedelta(days=1)
@@ -100,7 +102,7 @@ class CleanupPolicyAdmin(RaptorAdmin):
     def frequency(self, policy: CleanupPolicy) -> str:
         if not policy.schedule:
             return "Manual"
-        text = policies.describe_schedule(policy.schedule)
+        text = describe_cron(policy.schedule)
         return format_html('<span title="{}">{}</span>', policy.schedule, text)
 
     @admin.display(description="Scope", ordering="namespace")
@@ -206,13 +208,13 @@ class CleanupPolicyAdmin(RaptorAdmin):
 
     def _start(self, request: HttpRequest, policy: CleanupPolicy) -> HttpResponse:
         now, due_at = database_now(), _instant(request.POST.get("due_at", ""))
-        message, level = "", messages.WARNING
+        message = ""
         if due_at is None or not now - PREVIEW_LIFETIME <= due_at <= now:
             message = "This preview is over a day old. Check the new one."
         elif request.POST.get("policy") != policies.fingerprint_of(policy):
             message = "The policy was changed in the meantime. Check the new preview."
         if message or due_at is None:
-            self.message_user(request, message, level)
+            self.message_user(request, message, messages.WARNING)
             return HttpResponseRedirect(reverse("admin:sessions_app_cleanuppolicy_run", args=[policy.pk]))
         message = busy_reason(policy)
         if not message:
@@ -220,8 +222,9 @@ class CleanupPolicyAdmin(RaptorAdmin):
             actor = request.user.get_username()
             enqueue(Task.SWEEP, policy.pk, due_at.isoformat(), "admin", actor)
             message = f"“{policy}” was queued for the worker. Its runs appear on this page once they start."
-            level = messages.SUCCESS
-        self.message_user(request, message, level)
+            show_queued(request, message)
+        else:
+            self.message_user(request, message, messages.WARNING)
         return HttpResponseRedirect(reverse("admin:sessions_app_cleanuppolicy_change", args=[policy.pk]))
 
 

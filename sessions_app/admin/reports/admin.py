@@ -26,7 +26,8 @@ from sessions_app.admin.reports import charts, tables
 from sessions_app.admin.streaming import escape_formula
 from sessions_app.models import CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
-from sessions_app.queue.enqueue import Task, enqueue
+from sessions_app.queue.enqueue import Task
+from sessions_app.queue.outbox import enqueue
 from sessions_app.reports import (
     SMALL_COUNT,
     Figures,

@@ -18,7 +18,7 @@ from django.urls import reverse
 
 from sessions_app.access.permissions import may_clean_up, may_clean_up_all
 from sessions_app.access.visibility import limit_to_visible
-from sessions_app.admin.base import RaptorAdmin, get_run
+from sessions_app.admin.base import RaptorAdmin, get_run, show_queued
 from sessions_app.admin.polling import LATE_AFTER
 from sessions_app.admin.runs.progress import last_worked_at
 from sessions_app.cleanup import (
@@ -38,7 +38,8 @@ from sessions_app.cleanup import (
 from sessions_app.deadline import Deadline
 from sessions_app.models import CleanupRun
 from sessions_app.models.clock import database_now
-from sessions_app.queue.enqueue import Task, enqueue
+from sessions_app.queue.enqueue import Task
+from sessions_app.queue.outbox import enqueue
 from sessions_app.session.criteria import Criteria
 from sessions_app.session.endpoint import mask_endpoints
 from sessions_app.transactions import retry_when_busy
@@ -97,7 +98,7 @@ def run_or_queue(request: HttpRequest, run: CleanupRun) -> HttpResponse:
         return _run_now(request, run)
     trigger = CleanupRun.Trigger.ADMIN.value
     if queue_run(run, Task.RUN_PLANNED, trigger, request.user.get_username()):
-        messages.success(request, f"The worker will clean up {left_count:,} sessions.")
+        show_queued(request, f"The worker will clean up {left_count:,} sessions.")
     return redirect_to_run(run)
 
 
@@ -115,7 +116,6 @@ def queue_run(run: CleanupRun, task: Task, *args: Any) -> bool:
     unclaimed = CleanupRun.objects.filter(free, pk=run.pk, state=run.state, attempt=run.attempt)
 
     def queue() -> bool:
-        # If the queue is in the database, the mark and the task commit together.
         with transaction.atomic():
             is_queued = unclaimed.update(queued_at=now) == 1
             if is_queued:
@@ -210,7 +210,7 @@ def _undo(request: HttpRequest, run: CleanupRun) -> HttpResponse:
     is_large = run.removed_count > REQUEST_SESSIONS and run.is_undoable
     if is_large and run.archived_sessions.exists():
         if queue_run(run, Task.UNDO_RUN, actor):
-            messages.success(request, f"The worker will restore the sessions of run {run.pk}.")
+            show_queued(request, f"The worker will restore the sessions of run {run.pk}.")
         return redirect_to_run(run)
     try:
         run = undo_cleanup(run, actor=actor, deadline=Deadline.after(REQUEST_SECONDS))

@@ -19,6 +19,7 @@ from sessions_app.admin.runs.progress import progress_of
 from sessions_app.cleanup import UnwrittenFiles, describe_access, sessions_missing_files_of, unwritten_files
 from sessions_app.models import ArchivedSession, CleanupRun, PlannedSessions
 from sessions_app.models.clock import database_now
+from sessions_app.queue.worker import worker_state
 
 SKIPPED_ROWS = 100
 
@@ -27,12 +28,14 @@ _Facts = list[tuple[str, str]]
 
 
 def run_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
-    progress = progress_of(run, database_now())
+    now = database_now()
+    progress = progress_of(run, now)
     is_done = progress.phase is Phase.DONE
     context: dict[str, Any] = {
         "run": run,
         "state": badges.state_badge(run, is_queued=progress.phase in (Phase.WAITING, Phase.LATE)),
         "progress": progress,
+        "worker": worker_state(now) if progress.phase is Phase.LATE else None,
         "last_seen": run.heartbeat_at and timezone.localtime(run.heartbeat_at).strftime("%H:%M:%S"),
         "facts": _facts(run),
         "reasons": formatting.reason_counts(run.removed_reasons or run.matched_reasons),

@@ -9,7 +9,7 @@ from sessions_app.queue.schedules import sync_schedules
 
 
 class Command(ReportingCommand):
-    help = "Install the schedules of the worker, and plan when policies are due. Safe to repeat."
+    help = "Install the tick of the worker, and plan when policies are due. Safe to repeat."
 
     def handle(self, *args: Any, **options: Any) -> None:
         now = database_now()

@@ -12,12 +12,11 @@ from django.contrib.auth.models import Permission, User
 from django.template.defaultfilters import filesizeformat
 from django.test import Client
 from django.urls import reverse
-from django_q.models import Schedule, Success
 
 from sessions_app import cleanup, reports
-from sessions_app.models import CleanupPolicy, SessionDirectory
+from sessions_app.models import CleanupPolicy, Machine, QueuedTask, SessionDirectory
 from sessions_app.policies import plan_next_runs
-from sessions_app.queue.schedules import sync_schedules
+from sessions_app.queue.enqueue import Task
 from sessions_app.queue.worker import WorkerState, worker_state
 from sessions_app.reports import snapshots
 from sessions_app.session.criteria import Criteria
@@ -148,58 +147,83 @@ class TestFirstUse:
 
 
 class TestWorker:
-    def ended(self, name: str, at: datetime, *, success: bool = True) -> None:
-        key = f"{name}{at:%H%M}"
-        Success.objects.create(
-            id=key, name=key, func=f"sessions_app.tasks.{name}", started=at, stopped=at, success=success
-        )
-        Schedule.objects.filter(name=name).update(task=key)
+    def heard(self, at: datetime = AS_OF, *, skew_seconds: float = 0, name: str = "runner") -> None:
+        Machine.objects.create(name=name, heartbeat_at=at, clock_skew_seconds=skew_seconds)
 
-    def test_a_worker_that_was_never_set_up(self, see: Callable[..., str]) -> None:
+    def ended(self, task: Task, at: datetime, *, has_failed: bool = False) -> None:
+        QueuedTask.objects.create(task=task.value, started_at=at, finished_at=at, has_failed=has_failed)
+
+    def see_at_noon(self, see: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> str:
+        monkeypatch.setattr("sessions_app.admin.dashboard.database_now", lambda: AS_OF)
+        return see(INDEX)
+
+    def test_a_worker_that_was_never_started(self, see: Callable[..., str]) -> None:
         assert worker_state(AS_OF).state == WorkerState.NEVER
-        assert "manage.py sync_schedules" in see(INDEX)
+        assert "No worker has been started yet" in see(INDEX)
 
-    def test_a_worker_that_starts(self, see: Callable[..., str]) -> None:
-        sync_schedules(now=AS_OF)
+    def test_a_worker_that_starts(self, see: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.heard()
         assert worker_state(AS_OF).state == WorkerState.STARTING
-        assert "Starting" in see(INDEX)
+        assert "Starting" in self.see_at_noon(see, monkeypatch)
 
-    def test_a_worker_that_runs(self, see: Callable[..., str]) -> None:
-        sync_schedules(now=AS_OF)
-        self.ended("start_sweeps", AS_OF - timedelta(minutes=1))
+    def test_a_worker_that_runs(self, see: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.heard(AS_OF - timedelta(seconds=90))
+        self.ended(Task.SYNC_DIRECTORIES, AS_OF - timedelta(minutes=1))
         assert worker_state(AS_OF).state == WorkerState.RUNNING
-        page = see(INDEX)
+        page = self.see_at_noon(see, monkeypatch)
         assert ">Running</span>" in page
         assert "make up" not in page
 
-    def test_a_worker_that_has_stopped(self, see: Callable[..., str]) -> None:
-        sync_schedules(now=AS_OF - timedelta(minutes=4))
-        self.ended("start_sweeps", AS_OF - timedelta(minutes=5))
+    def test_a_worker_that_has_stopped(
+        self, see: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.heard(AS_OF - timedelta(minutes=3))
+        self.ended(Task.SYNC_DIRECTORIES, AS_OF - timedelta(minutes=5))
         assert worker_state(AS_OF).state == WorkerState.STOPPED
-        page = see(INDEX)
-        assert "nothing has been started since 11:57" in page
+        page = self.see_at_noon(see, monkeypatch)
+        assert "none was heard from since 11:57" in page
         assert "make up" in page
 
-    def test_a_worker_whose_tasks_do_not_end(self, see: Callable[..., str]) -> None:
-        sync_schedules(now=AS_OF)
-        self.ended("take_snapshot", AS_OF - timedelta(minutes=11))
+    def test_a_task_that_waits_too_long(
+        self, see: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.heard()
+        self.ended(Task.SYNC_DIRECTORIES, AS_OF)
+        QueuedTask.objects.create(task=Task.TAKE_SNAPSHOT.value, queued_at=AS_OF - timedelta(minutes=11))
         assert worker_state(AS_OF).state == WorkerState.BEHIND
-        assert "has ended since 11:49" in see(INDEX)
+        assert "has waited since 11:49" in self.see_at_noon(see, monkeypatch)
 
-    def test_a_task_that_fails_is_named(self, see: Callable[..., str]) -> None:
-        sync_schedules(now=AS_OF)
-        self.ended("tidy_up", AS_OF - timedelta(minutes=1), success=False)
-        assert "The last <code>tidy_up</code> failed." in see(INDEX)
+    def test_a_job_whose_last_run_failed_is_named(
+        self, see: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.heard()
+        self.ended(Task.TIDY_UP, AS_OF, has_failed=True)
+        assert "The last <code>tidy_up</code> failed." in self.see_at_noon(see, monkeypatch)
+        self.ended(Task.TIDY_UP, AS_OF)
+        assert "failed." not in self.see_at_noon(see, monkeypatch)
 
-    def test_schedules_of_other_apps_are_ignored(self) -> None:
-        Schedule.objects.create(name="theirs", func="os.getpid", schedule_type=Schedule.HOURLY)
-        assert worker_state(AS_OF).state == WorkerState.NEVER
+    def test_a_clock_that_is_wrong_is_shown_without_an_alarm_about_the_worker(
+        self, see: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.heard(skew_seconds=-600, name="slow")
+        self.heard(skew_seconds=29, name="good")
+        self.ended(Task.SYNC_DIRECTORIES, AS_OF)
+        page = self.see_at_noon(see, monkeypatch)
+        assert "The clock of slow is wrong" in page
+        assert "The clock of good" not in page
+        assert ">Running</span>" in page
+
+    def test_a_queue_that_cannot_be_reached_is_shown(
+        self, see: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("sessions_app.queue.worker.is_reachable", lambda: False)
+        self.heard()
+        assert "The task queue cannot be reached." in self.see_at_noon(see, monkeypatch)
 
 
 class TestPermissions:
     @pytest.fixture(autouse=True)
     def rows_of_each_kind(self, nightly: CleanupPolicy) -> None:
-        sync_schedules(now=AS_OF)
         make_session("bad", session_id="")
         swept(invalid=True)
         make_session("bad", session_id="")
@@ -242,11 +266,11 @@ class TestPermissions:
 
 
 class TestQueries:
-    LIMIT = 20
+    LIMIT = 22
 
     @pytest.fixture(autouse=True)
-    def schedules(self, nightly: CleanupPolicy) -> None:
-        sync_schedules(now=AS_OF)
+    def rows(self, nightly: CleanupPolicy) -> None:
+        Machine.objects.create(name="runner", heartbeat_at=AS_OF)
 
     def test_the_number_of_queries_does_not_depend_on_the_number_of_rows(
         self, see: Callable[..., str], django_assert_max_num_queries: Any

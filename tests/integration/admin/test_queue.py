@@ -1,67 +1,84 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.test import Client
-from django.utils import timezone
-from django_q.models import OrmQ, Schedule, Success, Task
 
-from tests.factories import ENDPOINT
+from sessions_app.models import Machine, QueuedTask
+from sessions_app.models.clock import database_now
+from sessions_app.queue.enqueue import Task
+from tests.clients import Page
+from tests.factories import ENDPOINT, Queued
 
-QUEUE = "/admin/django_q/"
+QUEUE = "/admin/sessions_app/queuedtask/"
+
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def schedule(db: None) -> Schedule:
-    now = timezone.now()
-    task = Task.objects.create(
-        id="a" * 32, name="nightly", func="sessions_app.tasks.sweep_expired", started=now,
-        stopped=now + timedelta(seconds=3), success=True, result="3 expired", args=(), kwargs={},
-    )  # fmt: skip
-    return Schedule.objects.create(
-        name="sweep_expired",
-        func="sessions_app.tasks.sweep_expired",
-        schedule_type=Schedule.DAILY,
-        task=task.id,
+def task() -> QueuedTask:
+    now = database_now()
+    Machine.objects.create(name="runner", heartbeat_at=now)
+    return QueuedTask.objects.create(
+        task=Task.TAKE_SNAPSHOT.value,
+        due_at=now - timedelta(minutes=1),
+        started_at=now - timedelta(seconds=3),
+        finished_at=now,
+        message="3 sessions counted, 12 bytes.",
     )
 
 
-def test_schedules_and_results_can_be_read(client: Client, root: User, schedule: Schedule) -> None:
-    client.force_login(root)
-    html = client.get(f"{QUEUE}schedule/").content.decode()
-    assert "sweep_expired" in html
-    assert "Succeeded" in html
-    assert "Daily" in html
-    assert "sweep_expired" in client.get(f"{QUEUE}schedule/{schedule.pk}/change/").content.decode()
-    assert "3 expired" in client.get(f"{QUEUE}success/").content.decode()
-    assert "3 expired" in client.get(f"{QUEUE}success/{'a' * 32}/change/").content.decode()
+def test_jobs_machines_and_results_are_shown_in_words(as_root: Client, task: QueuedTask) -> None:
+    html = as_root.get(QUEUE).content.decode()
+    for text in ("Count sessions", "Every 15th minute", "3 sessions counted", "3 seconds", "runner"):
+        assert text in html
+    assert "3 sessions counted" in as_root.get(f"{QUEUE}{task.pk}/change/").content.decode()
 
 
-def test_a_failure_shows_its_last_line_and_no_endpoint(
-    client: Client, root: User, schedule: Schedule
-) -> None:
-    Task.objects.update(success=False, result=f"Traceback …\n  at {ENDPOINT}\nValueError: no {ENDPOINT}")
-    client.force_login(root)
-    for address in (f"{QUEUE}failure/", f"{QUEUE}failure/{'a' * 32}/change/"):
-        html = client.get(address).content.decode()
-        assert "ValueError: no" in html
+def test_a_failure_shows_no_endpoint(as_root: Client, task: QueuedTask) -> None:
+    QueuedTask.objects.update(has_failed=True, message=f"ValueError: not at {ENDPOINT}")
+    for address in (f"{QUEUE}?state=failed", f"{QUEUE}{task.pk}/change/"):
+        html = as_root.get(address).content.decode()
+        assert "ValueError: not at" in html
         assert "secret" not in html
 
 
-def test_nothing_can_be_run_from_the_queue(client: Client, root: User, schedule: Schedule) -> None:
-    client.force_login(root)
-    assert client.get(f"{QUEUE}schedule/add/").status_code == 403
-    assert client.get(f"{QUEUE}ormq/").status_code == 404
-    for model, pk in (("schedule", schedule.pk), ("success", "a" * 32)):
-        assert client.post(f"{QUEUE}{model}/{pk}/change/", {"func": "os.system"}).status_code == 403
-        assert client.post(f"{QUEUE}{model}/{pk}/delete/", {"post": "yes"}).status_code == 403
-        client.post(f"{QUEUE}{model}/", {"action": "resubmit_task", "_selected_action": [pk]})
-        html = client.get(f"{QUEUE}{model}/").content.decode()
-        assert "resubmit" not in html
-        assert "action-select" not in html
-    schedule.refresh_from_db()
-    assert schedule.func == "sessions_app.tasks.sweep_expired"
-    assert Success.objects.count() == 1
-    assert not OrmQ.objects.exists()
+def test_filters_find_states_and_tasks(as_root: Client, task: QueuedTask) -> None:
+    QueuedTask.objects.create(task=Task.TIDY_UP.value)
+    for query, count in (
+        ("state=open", 1),
+        ("state=failed", 0),
+        ("task=take_snapshot", 1),
+        ("task=sweep", 0),
+    ):
+        assert as_root.get(f"{QUEUE}?{query}").context["cl"].result_count == count, query
+
+
+@pytest.mark.parametrize(("role", "status"), [("Viewer", 403), ("Operator", 403), ("Administrator", 200)])
+def test_administrators_see_the_queue(client: Client, viewer: User, role: str, status: int) -> None:
+    viewer.groups.set([Group.objects.get(name=role)])
+    client.force_login(viewer)
+    assert client.get(QUEUE).status_code == status
+
+
+def test_nothing_can_be_run_from_the_queue(as_root: Client, task: QueuedTask, queued: Queued) -> None:
+    assert as_root.get(f"{QUEUE}add/").status_code == 403
+    assert as_root.post(f"{QUEUE}{task.pk}/change/", {"task": "os.system"}).status_code == 403
+    assert as_root.post(f"{QUEUE}{task.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert "action-select" not in as_root.get(QUEUE).content.decode()
+    for model in ("schedule", "success", "failure", "ormq"):
+        assert as_root.get(f"/admin/django_q/{model}/").status_code == 404
+    assert queued == [(Task.TAKE_SNAPSHOT.value,)]
+
+
+def test_the_number_of_queries_does_not_depend_on_the_number_of_tasks(
+    as_root: Client, task: QueuedTask, django_assert_max_num_queries: Any
+) -> None:
+    for number in range(20):
+        QueuedTask.objects.create(task=Task.SWEEP.value, arguments=[number])
+        Machine.objects.create(name=f"runner-{number}", heartbeat_at=database_now())
+    with django_assert_max_num_queries(20):
+        assert "Sweep of a policy" in Page(as_root.get(QUEUE).content.decode()).text

@@ -34,7 +34,7 @@ ARCHIVE = "/admin/sessions_app/archivedsession/"
         f"{RUNS}export.csv?actor__regex=(",
         f"{RUNS}export.json?policy__brake_count=1",
         f"{ARCHIVE}?run__criteria_json__x=1",
-        "/admin/django_q/failure/?func__regex=(",
+        "/admin/sessions_app/queuedtask/?task__regex=(",
     ],
 )
 def test_lookups_that_no_filter_offers_are_refused(as_root: Client, address: str) -> None:

@@ -11,20 +11,13 @@ from django.core.exceptions import ValidationError
 from sessions_app import policies
 from sessions_app.models import CleanupPolicy
 from sessions_app.policies import next_run, start_due, validate_schedule
-from tests.factories import DUE, make_policy
+from tests.factories import DUE, Queued, make_policy
 
 pytestmark = pytest.mark.django_db
 
 
 def berlin(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
-
-
-@pytest.fixture
-def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("sessions_app.queue.enqueue.async_task", lambda *args: calls.append(args))
-    return calls
 
 
 class TestNextRun:
@@ -71,7 +64,7 @@ class TestNextRun:
         assert next_run(CleanupPolicy(schedule="0 2 * * *"), after=DUE) is None
 
     def test_of_an_unreadable_schedule_is_none_and_does_not_stop_others(
-        self, caplog: pytest.LogCaptureFixture, enqueued: list[tuple[Any, ...]]
+        self, caplog: pytest.LogCaptureFixture, queued: Queued
     ) -> None:
         CleanupPolicy.objects.update(is_enabled=False)
         make_policy("A", schedule="at two", is_enabled=True, next_run_at=DUE)
@@ -101,32 +94,29 @@ class TestDue:
         return make_policy("Nightly", schedule="0 2 * * *", is_enabled=True)
 
     def test_a_new_policy_gets_its_next_run_without_starting(
-        self, policy: CleanupPolicy, enqueued: list[tuple[Any, ...]]
+        self, policy: CleanupPolicy, queued: Queued
     ) -> None:
         assert start_due(DUE - timedelta(hours=1)) == []
         policy.refresh_from_db()
-        assert (policy.next_run_at, enqueued) == (DUE, [])
+        assert policy.next_run_at == DUE
+        assert queued == []
 
-    def test_a_due_policy_is_queued_once_and_advanced(
-        self, policy: CleanupPolicy, enqueued: list[tuple[Any, ...]]
-    ) -> None:
+    def test_a_due_policy_is_queued_once_and_advanced(self, policy: CleanupPolicy, queued: Queued) -> None:
         start_due(DUE - timedelta(hours=1))
         assert start_due(DUE - timedelta(seconds=1)) == []
         assert start_due(DUE + timedelta(seconds=20)) == [policy]
         assert start_due(DUE + timedelta(seconds=80)) == []
-        assert enqueued == [("sessions_app.tasks.sweep", policy.pk, DUE.isoformat())]
+        assert queued == [("sessions_app.tasks.sweep", policy.pk, DUE.isoformat())]
         policy.refresh_from_db()
         assert policy.next_run_at == DUE + timedelta(days=1)
 
-    def test_a_worker_that_was_off_for_days_sweeps_once(
-        self, policy: CleanupPolicy, enqueued: list[tuple[Any, ...]]
-    ) -> None:
+    def test_a_worker_that_was_off_for_days_sweeps_once(self, policy: CleanupPolicy, queued: Queued) -> None:
         start_due(DUE - timedelta(hours=1))
         back = DUE + timedelta(days=3, hours=5)
         policies.plan_next_runs(back)
         assert start_due(back) == [policy]
         assert start_due(back + timedelta(minutes=1)) == []
-        assert len(enqueued) == 1
+        assert len(queued) == 1
 
     def test_a_next_run_that_was_changed_in_the_meantime_is_kept(
         self, policy: CleanupPolicy, monkeypatch: pytest.MonkeyPatch
@@ -137,21 +127,19 @@ class TestDue:
         def save_at_this_moment(*args: Any) -> None:
             CleanupPolicy.objects.filter(pk=policy.pk).update(next_run_at=noon)
 
-        monkeypatch.setattr("sessions_app.queue.enqueue.async_task", save_at_this_moment)
+        monkeypatch.setattr("sessions_app.policies.schedule.enqueue", save_at_this_moment)
         start_due(DUE)
         policy.refresh_from_db()
         assert policy.next_run_at == noon
 
-    def test_a_refused_sweep_is_retried_for_an_hour(
-        self, policy: CleanupPolicy, enqueued: list[tuple[Any, ...]]
-    ) -> None:
+    def test_a_refused_sweep_is_retried_for_an_hour(self, policy: CleanupPolicy, queued: Queued) -> None:
         start_due(DUE - timedelta(hours=1))
         for minutes in (0, 30, 60):
             now = DUE + timedelta(minutes=minutes)
             assert start_due(now) == [policy]
             assert policies.retry_in_a_minute(policy, DUE, now=now)
             assert not policies.retry_in_a_minute(policy, DUE, now=now), "it is due again already"
-        assert {due_at for _, _, due_at in enqueued} == {DUE.isoformat()}
+        assert {due_at for _, _, due_at in queued} == {DUE.isoformat()}
         start_due(now)
         assert not policies.retry_in_a_minute(policy, DUE, now=now + timedelta(minutes=1))
         CleanupPolicy.objects.update(is_enabled=False)
@@ -164,7 +152,7 @@ class TestDue:
         policy.refresh_from_db()
         assert policy.next_run_at == datetime(2026, 11, 22, 20, 30, tzinfo=UTC)
 
-    def test_disabled_and_manual_policies_are_never_due(self, enqueued: list[tuple[Any, ...]]) -> None:
+    def test_disabled_and_manual_policies_are_never_due(self, queued: Queued) -> None:
         CleanupPolicy.objects.update(is_enabled=False, next_run_at=DUE)
         make_policy("Manual", is_enabled=True, next_run_at=DUE)
         assert start_due(DUE + timedelta(hours=1)) == []

@@ -1,179 +1,174 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
-from django.utils.module_loading import import_string
-from django_q.conf import Conf
 from django_q.models import Schedule
 
-from sessions_app.models import CleanupPolicy
-from sessions_app.queue.schedules import PLANNED_TASKS, PlannedTask, sync_schedules
+from sessions_app.models import CleanupPolicy, QueuedTask
+from sessions_app.models.clock import database_now
+from sessions_app.queue import schedules
+from sessions_app.queue.enqueue import Task
+from sessions_app.queue.schedules import (
+    JOBS,
+    last_due_at,
+    next_instant,
+    queue_due_jobs,
+    send_due_tick,
+    sync_schedules,
+)
 from tests.clients import run
+from tests.factories import Queued
 
 pytestmark = pytest.mark.django_db
 
-NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-NAMES = ["sync_directories", "start_sweeps", "tidy_up", "take_snapshot", "empty_archive"]
+NOON = datetime(2026, 11, 22, 12, 0, 20, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+SYNC, TIDY_UP, SNAPSHOT, ARCHIVE = JOBS
 
 
 @pytest.fixture
-def berlin(settings: Any, monkeypatch: pytest.MonkeyPatch) -> ZoneInfo:
-    settings.TIME_ZONE = "Europe/Berlin"
-    monkeypatch.setattr(Conf, "TIME_ZONE", "Europe/Berlin")
-    return ZoneInfo("Europe/Berlin")
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[Task]:
+    """The tasks that were sent without a row."""
+    tasks: list[Task] = []
+    monkeypatch.setattr(schedules, "send", tasks.append)
+    return tasks
 
 
-def next_run(name: str) -> datetime:
-    instant = Schedule.objects.get(name=name).next_run
-    assert isinstance(instant, datetime)
-    return instant
+def finish_all() -> None:
+    QueuedTask.objects.update(finished_at=database_now())
 
 
-def test_the_archive_is_emptied_daily_and_due_policies_are_checked_every_minute() -> None:
-    assert sync_schedules(now=NOW).added == NAMES
-    schedule = Schedule.objects.get(name="empty_archive")
-    assert (schedule.schedule_type, schedule.repeats) == (Schedule.DAILY, -1)
-    assert schedule.next_run == datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
-    for name in ("sync_directories", "start_sweeps"):
-        each_minute = Schedule.objects.get(name=name)
-        assert (each_minute.schedule_type, each_minute.minutes) == (Schedule.MINUTES, 1)
-        assert each_minute.next_run == NOW + timedelta(minutes=1)
+class TestTick:
+    def test_one_schedule_is_installed(self) -> None:
+        assert run("sync_schedules").out == "Added: tick.\n"
+        assert run("sync_schedules").out == "Unchanged: tick.\n"
+        assert run("sync_schedules", "--format", "json").json == {
+            "added": [],
+            "changed": [],
+            "unchanged": ["tick"],
+        }
+        schedule = Schedule.objects.get()
+        assert (schedule.func, schedule.schedule_type, schedule.minutes) == (Task.TICK, Schedule.MINUTES, 1)
 
-
-def test_retired_schedules_are_removed() -> None:
-    for name in ("sweep_expired", "sweep_invalid"):
-        Schedule.objects.create(name=name, func=f"sessions_app.tasks.{name}", schedule_type=Schedule.DAILY)
-    result = sync_schedules(now=NOW)
-    assert (result.added, result.removed) == (NAMES, ["sweep_expired", "sweep_invalid"])
-    assert sorted(Schedule.objects.values_list("name", flat=True)) == sorted(NAMES)
-
-
-def test_the_command_calculates_when_policies_are_due() -> None:
-    run("sync_schedules")
-    nightly = CleanupPolicy.objects.get(name="Nightly sweep")
-    assert nightly.next_run_at is not None
-    assert (nightly.next_run_at.hour, nightly.next_run_at.minute) == (2, 0)
-    assert set(CleanupPolicy.objects.exclude(pk=nightly.pk).values_list("next_run_at", flat=True)) == {None}
-
-
-@pytest.fixture(autouse=True)
-def nightly_sweep() -> None:
-    """Create a preset, because tests that flush the database remove it."""
-    CleanupPolicy.objects.get_or_create(
-        name="Nightly sweep", defaults={"schedule": "0 2 * * *", "is_enabled": True}
-    )
-
-
-def test_each_schedule_calls_an_existing_task() -> None:
-    for task in PLANNED_TASKS:
-        assert callable(import_string(task.func))
-
-
-def test_a_second_call_changes_nothing() -> None:
-    sync_schedules(now=NOW)
-    before = list(Schedule.objects.order_by("pk").values())
-    later = sync_schedules(now=NOW + timedelta(hours=1))
-    assert (later.added, later.changed, later.removed, later.unchanged) == ([], [], [], NAMES)
-    assert list(Schedule.objects.order_by("pk").values()) == before
-
-
-def test_duplicates_are_removed_and_other_schedules_stay() -> None:
-    sync_schedules(now=NOW)
-    ours = Schedule.objects.get(name="empty_archive")
-    Schedule.objects.create(name=ours.name, func=ours.func, schedule_type=Schedule.DAILY)
-    others = [
-        Schedule.objects.create(name="empty_archive", func="shop.tasks.sweep"),
-        Schedule.objects.create(name="noon", func="sessions_app.tasks.empty_archive"),
-        Schedule.objects.create(name=None, func="shop.tasks.report"),
-    ]
-    assert sync_schedules(now=NOW).removed == ["empty_archive"]
-    left = set(Schedule.objects.values_list("pk", flat=True))
-    assert left >= {ours.pk, *(other.pk for other in others)}
-    assert len(left) == len(NAMES) + len(others)
-
-
-def test_manual_changes_are_corrected() -> None:
-    sync_schedules(now=NOW)
-    Schedule.objects.filter(name="sync_directories").update(
-        args="broken(", kwargs="{'timeout': 1}", schedule_type=Schedule.HOURLY, repeats=3
-    )
-    assert sync_schedules(now=NOW).changed == ["sync_directories"]
-    schedule = Schedule.objects.get(name="sync_directories")
-    assert (schedule.args, schedule.kwargs, schedule.schedule_type, schedule.repeats) == (
-        None,
-        None,
-        Schedule.MINUTES,
-        -1,
-    )
-
-
-def test_a_schedule_that_is_due_stays_due() -> None:
-    sync_schedules(now=NOW)
-    due = NOW - timedelta(seconds=5)
-    Schedule.objects.filter(name="empty_archive").update(next_run=due)
-    assert sync_schedules(now=NOW).changed == []
-    assert next_run("empty_archive") == due
-
-
-def test_another_time_zone_moves_the_schedules_without_starting_them(settings: Any) -> None:
-    sync_schedules(now=NOW)
-    for zone, utc_hour in (
-        ("Asia/Kolkata", timedelta(hours=21, minutes=30)),
-        ("Pacific/Honolulu", timedelta(hours=13)),
-    ):
-        settings.TIME_ZONE = zone
-        sync_schedules(now=NOW)
-        instant = next_run("empty_archive")
-        assert NOW < instant <= NOW + timedelta(days=1)
-        assert instant.astimezone(ZoneInfo(zone)).hour == 3
-        assert instant - instant.replace(hour=0, minute=0) == utc_hour
-
-
-def test_the_hour_stays_over_a_year_with_clock_changes(
-    berlin: ZoneInfo, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Compare with django-q2 alone, which drifts to 01:00 on the night without 02:00 and stays there."""
-    at_two = PlannedTask("empty_archive", daily_at=time(2, 0))
-    monkeypatch.setattr("sessions_app.queue.schedules.PLANNED_TASKS", (at_two,))
-    seen: dict[str, int] = {}
-    for day in range(60):
-        if day in (0, 30):
-            # A month around each change of the clocks.
-            Schedule.objects.all().delete()
-            now = datetime(2027, 3 if day == 0 else 10, 15, 12, 0, tzinfo=UTC)
-            sync_schedules(now=now)
-        schedule = Schedule.objects.get(name="empty_archive")
-        assert schedule.next_run is not None
-        local = schedule.next_run.astimezone(berlin)
-        seen[local.date().isoformat()] = local.hour
-        # This is what the scheduler does for a due task, followed by tidy_up.
-        now = schedule.next_run + timedelta(seconds=30)
-        schedule.next_run = schedule.calculate_next_run(schedule.next_run)
-        schedule.save()
+    @pytest.mark.parametrize("wrong", [timedelta(minutes=3), timedelta(days=400), None])
+    def test_a_tick_that_is_set_ahead_is_put_right(self, wrong: timedelta | None, sent: list[Task]) -> None:
+        now = database_now()
         sync_schedules(now=now)
-    assert len(seen) == 60
-    assert seen.pop("2027-03-28") == 3
-    assert set(seen.values()) == {2}
+        Schedule.objects.update(next_run=wrong and now + wrong)
+        assert not send_due_tick()
+        assert sync_schedules(now=now).changed == ["tick"]
+        assert send_due_tick()
+
+    def test_it_is_sent_once_a_minute_however_many_workers_look(self, sent: list[Task]) -> None:
+        sync_schedules(now=database_now() - timedelta(hours=5))
+        assert [send_due_tick() for _ in range(3)] == [True, False, False]
+        next_run = Schedule.objects.get().next_run
+        assert next_run is not None
+        assert next_run.second == 0
+        assert timedelta() < next_run - database_now() <= MINUTE
+        assert sent == [Task.TICK]
+
+    def test_a_second_row_of_the_tick_changes_nothing(self, sent: list[Task]) -> None:
+        sync_schedules(now=database_now())
+        Schedule.objects.create(func=Task.TICK.value, next_run=database_now() - MINUTE)
+        assert send_due_tick()
+        assert not send_due_tick()
+        assert sent == [Task.TICK]
+
+    def test_rows_of_others_are_neither_run_nor_removed(self, sent: list[Task]) -> None:
+        planted: list[dict[str, Any]] = [
+            {"func": "os.system", "args": "'touch /tmp/planted'"},
+            {"func": "os.system", "args": "("},
+            {"func": Task.SWEEP.value, "hook": "os.system"},
+        ]
+        for fields in planted:
+            Schedule.objects.create(next_run=database_now() - MINUTE, **fields)
+        sync_schedules(now=database_now())
+        assert send_due_tick()
+        assert sent == [Task.TICK]
+        assert Schedule.objects.count() == 4
+
+    def test_the_command_calculates_when_policies_are_due(self) -> None:
+        run("sync_schedules")
+        nightly = CleanupPolicy.objects.get(name="Nightly sweep")
+        assert nightly.next_run_at is not None
+        assert (nightly.next_run_at.hour, nightly.next_run_at.minute) == (2, 0)
+        others = CleanupPolicy.objects.exclude(pk=nightly.pk)
+        assert set(others.values_list("next_run_at", flat=True)) == {None}
 
 
-def test_django_q_alone_would_drift(berlin: ZoneInfo) -> None:
-    """Show when ``PlannedTask.keep`` can be simplified: this fails once django-q2 keeps the hour itself."""
-    schedule = Schedule(schedule_type=Schedule.DAILY)
-    instant = datetime(2027, 3, 27, 2, 0, tzinfo=berlin).astimezone(UTC)
-    for _ in range(3):
-        instant = schedule.calculate_next_run(instant)
-    assert instant.astimezone(berlin).hour == 1
+class TestJobs:
+    def test_all_are_due_at_the_first_start_and_then_at_their_times(self) -> None:
+        assert queue_due_jobs(NOON) == list(JOBS)
+        finish_all()
+        assert queue_due_jobs(NOON + timedelta(seconds=30)) == []
+        assert queue_due_jobs(NOON + MINUTE) == [SYNC]
+        finish_all()
+        assert queue_due_jobs(NOON + 5 * MINUTE) == [SYNC, TIDY_UP]
+        finish_all()
+        assert queue_due_jobs(NOON + 15 * MINUTE) == [SYNC, TIDY_UP, SNAPSHOT]
+        finish_all()
+        assert ARCHIVE in queue_due_jobs(NOON + timedelta(hours=15))
+
+    def test_a_worker_that_was_off_for_days_runs_each_once(self, queued: Queued) -> None:
+        queue_due_jobs(NOON)
+        finish_all()
+        back = NOON + timedelta(days=3)
+        assert queue_due_jobs(back) == list(JOBS)
+        finish_all()
+        assert queue_due_jobs(back + timedelta(seconds=30)) == []
+        assert len(queued) == 8
+
+    def test_a_job_that_is_still_running_is_not_queued_again(self, queued: Queued) -> None:
+        queue_due_jobs(NOON)
+        QueuedTask.objects.update(started_at=NOON)
+        assert queue_due_jobs(NOON + timedelta(days=2)) == []
+        assert not QueuedTask.objects.filter(is_requested_again=True).exists()
+        finish_all()
+        assert queue_due_jobs(NOON + timedelta(days=2)) == list(JOBS)
+
+    def test_two_ticks_of_a_minute_queue_a_job_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        queue_due_jobs(NOON)
+        finish_all()
+        # The second tick has read the last instant before the first one stored its own.
+        monkeypatch.setattr(schedules, "last_due_at", lambda job: NOON - MINUTE)
+        assert queue_due_jobs(NOON) == []
+
+    def test_requests_of_people_do_not_move_a_job(self) -> None:
+        queue_due_jobs(NOON)
+        finish_all()
+        QueuedTask.objects.create(task=SNAPSHOT.task.value, arguments=["2026-11-22T12:03:00+00:00"])
+        assert last_due_at(SNAPSHOT) == NOON.replace(second=0)
+
+    @pytest.mark.parametrize(
+        ("zone", "expected"),
+        [
+            ("UTC", datetime(2026, 11, 23, 3, 0, tzinfo=UTC)),
+            ("Asia/Kolkata", datetime(2026, 11, 22, 21, 30, tzinfo=UTC)),
+            ("Pacific/Honolulu", datetime(2026, 11, 22, 13, 0, tzinfo=UTC)),
+        ],
+    )
+    def test_the_archive_is_emptied_at_three_in_the_time_zone(
+        self, settings: Any, zone: str, expected: datetime
+    ) -> None:
+        settings.TIME_ZONE = zone
+        assert ARCHIVE.next_run_at(NOON) == expected
+
+    def test_the_hour_stays_over_a_change_of_the_clocks(self, settings: Any) -> None:
+        settings.TIME_ZONE = "Europe/Berlin"
+        instant, seen = datetime(2027, 3, 15, 12, tzinfo=UTC), []
+        for _ in range(30):
+            found = next_instant("0 2 * * *", instant)
+            assert found is not None
+            instant = found
+            seen.append(instant.astimezone(settings_zone()).hour)
+        assert seen.count(3) == 1
+        assert set(seen) == {2, 3}
 
 
-def test_the_command_reports_what_it_did() -> None:
-    assert run("sync_schedules").out == f"Added: {', '.join(NAMES)}.\n"
-    assert run("sync_schedules").out == f"Unchanged: {', '.join(NAMES)}.\n"
-    assert run("sync_schedules", "--format", "json").json == {
-        "added": [],
-        "changed": [],
-        "unchanged": NAMES,
-        "removed": [],
-    }
+def settings_zone() -> Any:
+    from django.utils import timezone
+
+    return timezone.get_default_timezone()

@@ -17,7 +17,7 @@ from sessions_app import reports, tasks
 from sessions_app.models import BrowserSession, CleanupRun, StorageSnapshot
 from sessions_app.models.clock import database_now
 from sessions_app.reports import figures, freed_by_runs, history, snapshots, storage_report, take_snapshot
-from tests.factories import AS_OF, SECRET, make_session, swept
+from tests.factories import AS_OF, SECRET, Queued, make_session, swept
 
 pytestmark = pytest.mark.django_db
 PAGE = "admin:sessions_app_storage"
@@ -176,20 +176,18 @@ class TestOnTheLargePage:
             assert client.get(reverse(f"{PAGE}_{name}"))["Location"] == reverse(PAGE)
 
     def test_users_who_see_the_report_can_request_a_snapshot(
-        self, client: Client, viewer: User, monkeypatch: pytest.MonkeyPatch
+        self, client: Client, viewer: User, queued: Queued
     ) -> None:
-        asked: list[tuple[str, ...]] = []
-        monkeypatch.setattr("sessions_app.queue.enqueue.async_task", lambda *args: asked.append(args))
         client.force_login(viewer)
         address = reverse("admin:sessions_app_storage_count")
         assert client.get(address).status_code == 405
         for back, page in (("", reverse(PAGE)), ("index", reverse("admin:index"))):
             location = client.post(address, {"back": back})["Location"]
             assert location.partition("?")[0] == page
-        assert [task for task, _ in asked] == ["sessions_app.tasks.take_snapshot"] * 2
+        assert [task for task, _ in queued] == ["sessions_app.tasks.take_snapshot"] * 2
         # The first task counts for both requests.
-        assert tasks.take_snapshot(asked[0][1]).startswith("3 sessions counted")
-        assert tasks.take_snapshot(asked[1][1]) == "A newer snapshot already exists."
+        assert tasks.take_snapshot(queued[0][1]).startswith("3 sessions counted")
+        assert tasks.take_snapshot(queued[1][1]) == "A newer snapshot already exists."
         assert StorageSnapshot.objects.count() == 1
 
     def test_other_users_cannot_request_a_snapshot(self, client: Client, outsider: User) -> None:

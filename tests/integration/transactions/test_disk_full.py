@@ -42,7 +42,7 @@ PAGES = (
     "/admin/sessions_app/sessiondirectory/",
     POLICIES,
     CHANGES,
-    "/admin/django_q/schedule/",
+    "/admin/sessions_app/queuedtask/",
 )
 DOCUMENT_BYTES = 8_000
 SESSIONS = 1_500

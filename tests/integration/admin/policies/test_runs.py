@@ -14,14 +14,7 @@ from sessions_app import policies
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
 from tests.clients import CHANGES, POLICIES, policy_form, post_policy, steps_of
-from tests.factories import make_policy, make_session
-
-
-@pytest.fixture
-def queued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("sessions_app.queue.enqueue.async_task", lambda *args: calls.append(args))
-    return calls
+from tests.factories import Queued, make_policy, make_session
 
 
 def preview_fields(client: Client, policy: CleanupPolicy) -> dict[str, str]:
@@ -35,9 +28,7 @@ def start(client: Client, policy: CleanupPolicy, fields: dict[str, str]) -> str:
 
 
 class TestRunNow:
-    def test_shows_a_preview_and_queues_the_sweep(
-        self, as_root: Client, queued: list[tuple[Any, ...]]
-    ) -> None:
+    def test_shows_a_preview_and_queues_the_sweep(self, as_root: Client, queued: Queued) -> None:
         make_session("bad", session_id="")
         policy = make_policy("Team", "invalid", brake_count=0)
         html = as_root.get(f"{POLICIES}{policy.pk}/run/").content.decode()
@@ -52,9 +43,7 @@ class TestRunNow:
         run = CleanupRun.objects.get()
         assert (run.trigger, run.actor, run.state) == ("admin", "root", "held")
 
-    def test_is_refused_while_another_run_is_running(
-        self, as_root: Client, queued: list[tuple[Any, ...]]
-    ) -> None:
+    def test_is_refused_while_another_run_is_running(self, as_root: Client, queued: Queued) -> None:
         policy = make_policy("Team", "invalid")
         policies.sweep(policy, due_at=database_now(), trigger="schedule")
         CleanupRun.objects.update(state="running")
@@ -62,7 +51,7 @@ class TestRunNow:
         assert f"is already running: run {CleanupRun.objects.get().pk}." in html
         assert not queued
 
-    def test_of_all_sessions_needs_approval(self, as_root: Client, queued: list[tuple[Any, ...]]) -> None:
+    def test_of_all_sessions_needs_approval(self, as_root: Client, queued: Queued) -> None:
         for number in range(3):
             make_session(f"fresh-{number}")
         make_session("dear", is_pinned=True)
@@ -81,7 +70,7 @@ class TestRunNow:
         as_root.post(page, {"approve": "1", "number": "4"})
         assert BrowserSession.objects.count() == 0
 
-    def test_of_a_changed_policy_is_refused(self, as_root: Client, queued: list[tuple[Any, ...]]) -> None:
+    def test_of_a_changed_policy_is_refused(self, as_root: Client, queued: Queued) -> None:
         policy = make_policy("Team", "invalid")
         fields = preview_fields(as_root, policy)
         policy.steps.update(criterion="all")
@@ -89,9 +78,7 @@ class TestRunNow:
         assert not queued
 
     @pytest.mark.parametrize("due_at", ["", "soon", "2026-11-22T12:00:00", "yesterday", "tomorrow"])
-    def test_without_a_recent_preview_is_refused(
-        self, as_root: Client, queued: list[tuple[Any, ...]], due_at: str
-    ) -> None:
+    def test_without_a_recent_preview_is_refused(self, as_root: Client, queued: Queued, due_at: str) -> None:
         hours = {"yesterday": -25, "tomorrow": 1}.get(due_at)
         policy = make_policy("Team", "invalid")
         instant = due_at if hours is None else (database_now() + timedelta(hours=hours)).isoformat()
@@ -99,7 +86,7 @@ class TestRunNow:
         assert "This preview is over a day old." in html
         assert not queued
 
-    def test_sent_twice_is_one_sweep(self, as_root: Client, queued: list[tuple[Any, ...]]) -> None:
+    def test_sent_twice_is_one_sweep(self, as_root: Client, queued: Queued) -> None:
         for name in ("bad", "fine", "good"):
             make_session(name, **({"session_id": ""} if name == "bad" else {}))
         policy = make_policy("Team", "invalid", brake_count=0)
@@ -127,9 +114,7 @@ class TestRunNow:
 
 
 class TestPermissions:
-    def test_a_viewer_cannot_change_policies(
-        self, client: Client, viewer: User, queued: list[tuple[Any, ...]]
-    ) -> None:
+    def test_a_viewer_cannot_change_policies(self, client: Client, viewer: User, queued: Queued) -> None:
         client.force_login(viewer)
         policy = make_policy("Team", ("expired", 3))
         html = client.get(f"{POLICIES}{policy.pk}/change/").content.decode()
@@ -147,7 +132,7 @@ class TestPermissions:
         assert not queued
 
     def test_an_operator_can_run_a_policy_but_not_change_it(
-        self, client: Client, operator: User, queued: list[tuple[Any, ...]]
+        self, client: Client, operator: User, queued: Queued
     ) -> None:
         client.force_login(operator)
         policy = make_policy("Team")

@@ -12,13 +12,12 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
-from django_q.models import OrmQ
 
 from sessions_app import tasks
 from sessions_app.models import StorageSnapshot
 from sessions_app.models.clock import database_now
 from sessions_app.reports import snapshots, take_snapshot
-from tests.factories import make_session
+from tests.factories import Queued, make_session
 
 pytestmark = pytest.mark.django_db
 REPORT = "admin:sessions_app_storage"
@@ -53,7 +52,7 @@ def script_address(page: str) -> str:
 
 @pytest.mark.parametrize(("back", "page"), [("index", "admin:index"), ("report", REPORT)])
 def test_it_waits_until_the_worker_has_counted(
-    client: Client, see: Callable[..., str], back: str, page: str
+    client: Client, see: Callable[..., str], queued: Queued, back: str, page: str
 ) -> None:
     see(reverse(page))
     location = client.post(reverse("admin:sessions_app_storage_count"), {"back": back})["Location"]
@@ -64,9 +63,9 @@ def test_it_waits_until_the_worker_has_counted(
     assert '<a href="" id="poll-link">Reload this page</a>' in waiting
     address = script_address(waiting)
     assert client.get(address).json()["phase"] == "waiting"
-    (task,) = OrmQ.objects.all()
-    assert task.task["args"][0] == parse_qs(urlsplit(location).query)["asked_at"][0]
-    assert tasks.take_snapshot(*task.task["args"]).startswith("3 sessions counted")
+    ((_, asked_at),) = queued
+    assert asked_at == parse_qs(urlsplit(location).query)["asked_at"][0]
+    assert tasks.take_snapshot(asked_at).startswith("3 sessions counted")
     assert client.get(address).json()["phase"] == "done"
     there = see(location)
     assert OVER in there

@@ -16,7 +16,7 @@ from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
 from sessions_app.session import criteria
 from sessions_app.session.criteria import Criteria
 from tests.clients import Page, page_at
-from tests.factories import build_session, make_session
+from tests.factories import Queued, build_session, make_session
 
 LIST = "/admin/sessions_app/browsersession/"
 RUNS = "/admin/sessions_app/cleanuprun/"
@@ -131,9 +131,9 @@ def test_a_viewer_cannot_clean_up(client: Client, viewer: User) -> None:
     assert CleanupRun.objects.count() == 2
 
 
-def test_the_worker_continues_a_long_cleanup(as_operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    queued: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("sessions_app.queue.enqueue.async_task", lambda *task: queued.append(task))
+def test_the_worker_continues_a_long_cleanup(
+    as_operator: Client, queued: Queued, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(actions, "REQUEST_SECONDS", 0)
     monkeypatch.setattr(batches, "BATCH_BYTES", 1)  # so that each batch has one session
     plan = select(as_operator, make_session(), make_session())["Location"]

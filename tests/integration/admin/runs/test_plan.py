@@ -12,7 +12,6 @@ from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django_q.models import OrmQ
 
 from sessions_app.admin.runs import plan_totals
 from sessions_app.cleanup import hold, measure_scope, plan_cleanup
@@ -21,7 +20,7 @@ from sessions_app.models.clock import database_now
 from sessions_app.session.criteria import Criteria
 from sessions_app.session.selection import Selection
 from tests.clients import Page, page_at
-from tests.factories import build_session, make_session
+from tests.factories import Queued, build_session, make_session
 
 RUNS = "/admin/sessions_app/cleanuprun/"
 
@@ -267,9 +266,10 @@ def test_every_action_requires_a_csrf_token(operator: User, held: CleanupRun) ->
         assert client.post(f"{RUNS}{held.pk}/{act}/", {"approve": "1"}).status_code == 403
 
 
-def test_a_sweep_continues_after_an_approved_step(as_operator: Client, held: CleanupRun) -> None:
+def test_a_sweep_continues_after_an_approved_step(
+    as_operator: Client, held: CleanupRun, queued: Queued
+) -> None:
     CleanupRun.objects.filter(pk=held.pk).update(due_at=database_now())
     as_operator.post(page_of(held), {"approve": "1"})
-    (task,) = OrmQ.objects.all()
-    assert (task.func(), task.task["args"]) == ("sessions_app.tasks.continue_cleanup", (held.pk,))
+    assert queued == [("sessions_app.tasks.continue_cleanup", held.pk)]
     assert "Queued" not in as_operator.get(f"{RUNS}{held.pk}/change/").content.decode()

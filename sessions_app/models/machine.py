@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from django.db import models
+
+from sessions_app.models.fields import MACHINE_LENGTH
+
+
+class Machine(models.Model):
+    """A computer whose worker has announced itself."""
+
+    name = models.CharField(max_length=MACHINE_LENGTH, unique=True)
+    heartbeat_at = models.DateTimeField("last heard from")
+    clock_skew_seconds = models.FloatField(default=0, help_text="Its clock minus the database's, in seconds.")
+
+    def __str__(self) -> str:
+        return self.name
