@@ -20,7 +20,7 @@ from raptor_admin.environment import PREFIX
 from tests.e2e.panel import free_port, running_with
 from tests.stress.programs import PROJECT_DIR, database_url
 
-END_SECONDS = 30
+END_SECONDS = 10
 
 
 class TaskQueue:
@@ -69,10 +69,9 @@ class TaskQueue:
         """Stop it if it runs."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self.process.wait(END_SECONDS)
-            finally:
-                self.kill()
+        self.kill()
 
 
 @contextmanager

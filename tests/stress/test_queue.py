@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -161,15 +162,18 @@ def test_workers_that_are_killed_and_servers_that_stop_lose_and_double_nothing(
 
 def check_each_tick(servers: Servers) -> None:
     """Check that a policy that is due at each of many ticks is swept once for each."""
-    policy = make_policy("Each minute", "invalid", "expired", schedule="* * * * *", is_enabled=True)
-    CleanupPolicy.objects.exclude(pk=policy.pk).update(is_enabled=False)
-    sweeps, due = QueuedTask.objects.filter(task=Task.SWEEP.value), []
-    for _ in range(TICKS):
-        due.append(database_now())
-        CleanupPolicy.objects.filter(pk=policy.pk).update(next_run_at=due[-1])
-        wait_until(sweeps.filter(arguments__1=due[-1].isoformat()).exists, servers, TICK_SECONDS)
     CleanupPolicy.objects.update(is_enabled=False)
+    name = f"Each minute from {database_now()}"
+    policy = make_policy(name, "invalid", "expired", schedule="* * * * *", is_enabled=True)
+    sweeps, due = QueuedTask.objects.filter(task=Task.SWEEP.value, arguments__0=policy.pk), []
+    for _ in range(TICKS):
+        # A tick that is at work would plan an instant that is later than its own start anew.
+        due.append(database_now() - timedelta(seconds=2))
+        CleanupPolicy.objects.filter(pk=policy.pk).update(next_run_at=due[-1])
+        swept_now = sweeps.exclude(finished_at=None).filter(arguments__1=due[-1].isoformat())
+        wait_until(swept_now.exists, servers, TICK_SECONDS)
     wait_until(lambda: not sweeps.filter(finished_at=None).exists(), servers)
+    CleanupPolicy.objects.update(is_enabled=False)
     swept = [row.arguments[1] for row in sweeps]
     # A tick at the start of a real minute may have added an instant of its own.
     assert len(swept) == len(set(swept))

@@ -28,13 +28,14 @@ def mistakes_of(tmp_path: Path, **environ: str) -> str:
 
 
 def test_the_defaults_are_a_complete_configuration(tmp_path: Path) -> None:
-    environment = read(tmp_path, RAPTOR_TIME_ZONE="UTC")
+    environment = read(tmp_path, RAPTOR_TIME_ZONE="UTC", RAPTOR_MACHINE="runner-1")
     secret_key = (tmp_path / "var" / "secret-key").read_text().strip()
     assert environment == Environment(
         var_dir=tmp_path / "var",
         bind="127.0.0.1:8000",
         database_url=f"sqlite:///{tmp_path}/var/raptor.sqlite3",
         redis_url="",
+        machine="runner-1",
         secret_key=secret_key,
         admin_password="",
         allowed_hosts=["localhost", "127.0.0.1", "[::1]"],
@@ -49,6 +50,13 @@ def test_the_defaults_are_a_complete_configuration(tmp_path: Path) -> None:
         settle_seconds=10,
         chromium="",
     )
+
+
+def test_the_machine_is_named_after_its_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "ci runner/7")
+    assert read(tmp_path).machine == "ci-runner-7"
+    assert "letters, digits" in mistakes_of(tmp_path, RAPTOR_MACHINE="a b")
+    assert "at most 64" in mistakes_of(tmp_path, RAPTOR_MACHINE="m" * 65)
 
 
 def test_a_relative_folder_is_relative_to_the_project(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_the_key_of_the_machine_comes_first(broker: Any, settings: Any) -> None:
 
 PLANTED: dict[str, dict[str, Any]] = {
     "a function of Python": {"func": "os.system", "args": ("true",)},
-    "a function that is no task": {"func": "sessions_app.tasks._run", "args": ()},
+    "a function that is not a task": {"func": "sessions_app.tasks._run", "args": ()},
     "a callable": {"func": os.system},
     "a hook": {"func": Task.TIDY_UP.value, "hook": "os.system"},
     "a chain": {"func": Task.TIDY_UP.value, "chain": [("os.system", ("true",))]},
