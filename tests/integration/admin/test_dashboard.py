@@ -266,7 +266,7 @@ class TestPermissions:
 
 
 class TestQueries:
-    LIMIT = 22
+    LIMIT = 24
 
     @pytest.fixture(autouse=True)
     def rows(self, nightly: CleanupPolicy) -> None:
