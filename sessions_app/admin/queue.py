@@ -33,7 +33,6 @@ for _model in (Schedule, Success, Failure, OrmQ):
         admin.site.unregister(_model)
 
 TITLES = {
-    Task.TICK.value: "Start what is due",
     Task.SWEEP.value: "Sweep of a policy",
     Task.CONTINUE_CLEANUP.value: "Continue a cleanup",
     Task.RUN_PLANNED.value: "Cleanup",
@@ -76,6 +75,7 @@ class QueuedTaskAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
     sortable_by = ()
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     list_per_page = formatting.ROWS_PER_PAGE
 
     def changelist_view(
@@ -102,7 +102,7 @@ class QueuedTaskAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Queued")
     def queued(self, task: QueuedTask) -> str:
-        return formatting.moment(task.queued_at)
+        return formatting.to_the_minute(task.queued_at)
 
     @admin.display(description="Started")
     def started(self, task: QueuedTask) -> str:
@@ -138,8 +138,8 @@ def _describe_job(job: Job, now: datetime) -> dict[str, Any]:
     return {
         "title": title_of(job.task),
         "schedule": describe_cron(job.cron),
-        "next_run": formatting.moment(next_run_at) if next_run_at else "When the worker starts",
-        "last": format_html("{} {}", _state_badge(last), formatting.moment(last.due_at)) if last else "",
+        "next_run": formatting.to_the_minute(next_run_at) if next_run_at else "When the worker starts",
+        "last": format_html("{} {}", _state_badge(last), formatting.to_the_minute(last.due_at)) if last else "",
     }
 
 
