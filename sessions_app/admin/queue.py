@@ -134,7 +134,8 @@ def _state_badge(task: QueuedTask) -> SafeString:
 
 def _describe_job(job: Job, now: datetime) -> dict[str, Any]:
     last = QueuedTask.objects.filter(task=job.task.value).exclude(due_at=None).order_by("-due_at").first()
-    next_run_at = job.next_run_at(last.due_at if last else None)
+    due_at = last.due_at if last else None
+    next_run_at = job.next_run_at(due_at)
     return {
         "title": title_of(job.task),
         "schedule": describe_cron(job.cron),
