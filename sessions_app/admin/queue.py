@@ -140,8 +140,8 @@ def _describe_job(job: Job, now: datetime) -> dict[str, Any]:
         "title": title_of(job.task),
         "schedule": describe_cron(job.cron),
         "next_run": formatting.to_the_minute(next_run_at) if next_run_at else "When the worker starts",
-        "last": format_html("{} {}", _state_badge(last), formatting.to_the_minute(last.due_at))
-        if last
+        "last": format_html("{} {}", _state_badge(last), formatting.to_the_minute(due_at))
+        if last and due_at
         else "",
     }
 
