@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import signal
 import sys
 from collections.abc import Callable
@@ -60,13 +59,9 @@ def is_open_for_writing(fd: int) -> bool | None:
         fd: A descriptor of a regular file, open for reading only.
     Returns: None if unknown: not on Linux, for files of other users, and on file systems without leases.
     """
-    if _fcntl is None:
-        return None
-    try:
-        # The default signal, SIGIO, ends the process when a writer opens the file during the lease. SIGURG is
-        # ignored by default.
-        fcntl.fcntl(fd, _F_SETSIG, signal.SIGURG)
-    except OSError:
+    # The default signal, SIGIO, ends the process when a writer opens the file during the lease. SIGURG is
+    # ignored by default.
+    if _fcntl is None or _fcntl(fd, _F_SETSIG, signal.SIGURG) != 0:
         return None
     refusal = 0
     try:

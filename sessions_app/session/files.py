@@ -32,6 +32,8 @@ SUFFIX = ".json"
 ASIDE_PREFIX = ".removing-"
 _ABANDONED_AFTER_SECONDS = 3_600
 _READ_ATTEMPTS = 3
+# O_NONBLOCK, because opening a named pipe called x.json must not block the sync.
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 __all__ = [
     "ASIDE_PREFIX",
@@ -142,13 +144,13 @@ class SessionFolder:
                 data = _read_all(fd, before.st_size)
                 is_written = is_open_for_writing(fd) if self._knows_writers else None
                 # After the lease, to detect a process that has opened and closed the file in between.
-                after = os.fstat(fd)
+                facts = FileFacts.of(os.fstat(fd))
             finally:
                 os.close(fd)
             if is_written:
                 break
-            if len(data) == before.st_size and stamp_values(after) == stamp_values(before):
-                return FileContent(data, FileFacts.of(after), is_written is False)
+            if len(data) == before.st_size and facts[:4] == stamp_values(before):
+                return FileContent(data, facts, is_written is False)
         raise BusyFile
 
     def write(self, file_name: str, data: bytes, *, access: FileAccess | None = None) -> FileFacts:
@@ -252,10 +254,8 @@ class SessionFolder:
         return os.stat(file_name, dir_fd=self._fd, follow_symlinks=False)
 
     def _open(self, file_name: str) -> int:
-        # O_NONBLOCK, because opening a named pipe called x.json must not block the sync.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            return os.open(file_name, flags, dir_fd=self._fd)
+            return os.open(file_name, _READ_FLAGS, dir_fd=self._fd)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -282,9 +282,9 @@ def _check_is_document(status: os.stat_result, *, max_bytes: int) -> None:
 
 
 def _read_all(fd: int, size_bytes: int) -> bytes:
-    """Read a file to its end, but at most one byte more than its size."""
+    """Read a file up to its size, and one byte more if it has grown. Later growth changes its stamp."""
     data = os.read(fd, size_bytes + 1)
-    while len(data) <= size_bytes and (more := os.read(fd, size_bytes + 1 - len(data))):
+    while len(data) < size_bytes and (more := os.read(fd, size_bytes + 1 - len(data))):
         data += more
     return data
 
