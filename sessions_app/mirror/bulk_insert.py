@@ -97,5 +97,5 @@ def _for_sqlite(fields: DocumentFields, document: bytes) -> Row:
 
 
 def _as_sqlite_text(instant: datetime | None) -> str | None:
-    """Format an instant in UTC as Django does; Django's own conversion takes 6 µs."""
-    return None if instant is None else instant.isoformat(" ")[: -len("+00:00")]
+    """Format an instant in UTC as Django does; its own conversion takes 6 µs, and formatting the zone 0.4."""
+    return None if instant is None else datetime.combine(instant, instant.time()).isoformat(" ")

@@ -36,8 +36,9 @@ class DocumentFields(NamedTuple):
     metadata_text: str
 
 
-# json.loads checks its options at each call, a tenth of the time for a small document.
-_decode = json.JSONDecoder().decode
+# json.loads checks its options and searches white space at each call, a fifth of the time.
+_decode = json.JSONDecoder().raw_decode
+_WHITE_SPACE = " \t\n\r"
 
 # Masking text that is cut off afterwards took half of an import of large documents.
 _MASKED_LENGTH = 2 * METADATA_LENGTH
@@ -51,10 +52,11 @@ def read_document(data: bytes) -> dict[str, Any] | None:
     None means: not JSON in UTF-8, another top level, or nesting or numbers beyond what Python reads.
     """
     try:
-        content = _decode(data.removeprefix(codecs.BOM_UTF8).decode())
+        text = data.removeprefix(codecs.BOM_UTF8).decode().strip(_WHITE_SPACE)
+        content, end = _decode(text)
     except (ValueError, RecursionError):
         return None
-    return content if isinstance(content, dict) else None
+    return content if isinstance(content, dict) and end == len(text) else None
 
 
 def parse_document(data: bytes, *, time_zone: tzinfo) -> DocumentFields:
