@@ -37,12 +37,24 @@ class BrowserReplaced(SessionException):
     """Another browser now listens on the session's port."""
 
 
+class TabUnresponsive(BrowserUnreachable):
+    """The browser answers, and a tab of it does not: it hangs, is stopped, or waits in a dialog."""
+
+
 class PageNotFound(SessionException):
-    """The browser has no page."""
+    """The browser runs, and the page that was saved was closed."""
+
+
+class PageCrashed(PageNotFound):
+    """The browser runs, and the page that was saved has crashed."""
 
 
 class MissingEndpointWarning(UserWarning):
     """The saved session has no endpoint, so its browser cannot be reconnected to."""
+
+
+class SeparateContextWarning(UserWarning):
+    """The saved page has a context of its own, whose cookies other programs do not get."""
 
 
 def hide_traceback(method: _Method) -> _Method:

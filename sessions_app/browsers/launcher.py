@@ -17,6 +17,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sessions_app.browsers import surroundings
+from sessions_app.browsers.profile_lock import clear_foreign_lock
 from sessions_app.exceptions import SessionException
 from sessions_app.session.endpoint import mask_endpoints
 
@@ -40,6 +42,13 @@ ARGUMENTS = (
     "--password-store=basic",
     "--use-mock-keychain",
 )
+# Lines of Chromium's log that explain why it does not start; other lines, also later ones, are noise.
+_REASON = re.compile(
+    r"(?i)profile appears to be in use|another computer|shared librar|no usable sandbox|without --no-sandbox"
+    r"|missing x server|cannot open display|platform failed to initialize|read-only file system"
+    r"|no space left|permission denied|cannot create|fatal"
+)
+_LOG_PREFIX = re.compile(r"^\[[^]]*:(?:ERROR|FATAL|WARNING)[^]]*\] ?")
 
 # Polled at each start, so that ended browsers do not stay as zombies.
 _started: list[subprocess.Popen[bytes]] = []
@@ -103,44 +112,58 @@ def _command(program: str, profile_dir: Path, *, headless: bool) -> list[str]:
     if os.geteuid() == 0:
         # Chromium's sandbox does not start as root.
         command.append("--no-sandbox")
+    if surroundings.has_small_shared_memory():
+        # Otherwise tabs crash in containers.
+        command.append("--disable-dev-shm-usage")
     return [*command, "about:blank"]
 
 
-def start(program: str, profile_dir: Path, *, headless: bool) -> OpenChromium:
+def start(program: str, profile_dir: Path, *, headless: bool, session: str = "") -> OpenChromium:
     """Start a Chromium in its own process group, and wait until it listens.
 
-    It keeps running when this program ends.
+    It keeps running when this program ends. The caller holds the lock of the profile; see ``locked``.
 
+    Args:
+        session: Value of ``RAPTOR_SESSION`` in its environment.
     Raises: SessionException: it ends, or does not listen in time; the message quotes its log.
     """
+    profile_dir = profile_dir.absolute()
     profile_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    port_file = profile_dir / PORT_FILE
     # Remove the stale port file of a killed browser.
-    port_file.unlink(missing_ok=True)
-    command = _command(program, profile_dir, headless=headless)
-    _started[:] = [earlier for earlier in _started if earlier.poll() is None]
-    with (profile_dir / LOG_FILE).open("wb") as log:
-        try:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
-        except OSError as error:
-            raise SessionException(f"{program} cannot be started: {error.strerror}.") from None
-    _started.append(process)
+    (profile_dir / PORT_FILE).unlink(missing_ok=True)
+    clear_foreign_lock(profile_dir)
+    process = _spawn(_command(program, profile_dir, headless=headless), profile_dir, session)
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         if (endpoint := read_endpoint(profile_dir)) is not None:
             return OpenChromium(endpoint, process.pid)
         if process.poll() is not None:
             raise SessionException(
-                f"Chromium ended at once. {_last_log_line(profile_dir)}"
+                f"Chromium ended at once. {_reason(profile_dir)}"
                 + ("" if headless else " On a machine without a screen, start it with headless.")
             )
         time.sleep(POLL_SECONDS)
     os.killpg(process.pid, signal.SIGKILL)
-    raise SessionException(
-        f"Chromium did not listen within {START_SECONDS:g} s. {_last_log_line(profile_dir)}"
-    )
+    raise SessionException(f"Chromium did not listen within {START_SECONDS:g} s. {_reason(profile_dir)}")
+
+
+def _spawn(command: list[str], profile_dir: Path, session: str) -> subprocess.Popen[bytes]:
+    _started[:] = [earlier for earlier in _started if earlier.poll() is None]
+    with (profile_dir / LOG_FILE).open("wb") as log:
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=profile_dir,
+                env=surroundings.environment(os.environ, profile_dir, session),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise SessionException(f"{command[0]} cannot be started: {error.strerror}.") from None
+    _started.append(process)
+    return process
 
 
 def read_endpoint(profile_dir: Path) -> str | None:
@@ -151,7 +174,13 @@ def read_endpoint(profile_dir: Path) -> str | None:
     return None
 
 
-def _last_log_line(profile_dir: Path) -> str:
-    text = (profile_dir / LOG_FILE).read_text(errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return mask_endpoints(f"Its log ends with: {lines[-1][-300:]}") if lines else "Its log is empty."
+def _reason(profile_dir: Path) -> str:
+    """Return the lines of a browser's log that explain its end, otherwise the last one, and its path."""
+    log_file = profile_dir / LOG_FILE
+    text = log_file.read_text(errors="replace")
+    lines = [_LOG_PREFIX.sub("", line).strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        return "Its log is empty."
+    reasons = [line for line in lines if _REASON.search(line)][:2]
+    quoted = " ".join(reasons) if reasons else lines[-1]
+    return mask_endpoints(f"Its log says: {quoted[:500]} The whole log is {log_file}.")

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import inspect
 import platform
 import re
 import warnings
 from collections.abc import Coroutine, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sessions_app.browsers import probe
+from sessions_app.browsers.guard import NoAnswer
 from sessions_app.browsers.launcher import read_endpoint
-from sessions_app.exceptions import MissingEndpointWarning, SessionException
-from sessions_app.session.info import SessionInfo
+from sessions_app.browsers.opening import both_families
+from sessions_app.browsers.pages import HOW_TO_SHARE
+from sessions_app.browsers.probe import probe
+from sessions_app.browsers.tabs import list_tabs
+from sessions_app.exceptions import MissingEndpointWarning, SeparateContextWarning, SessionException
+from sessions_app.session.info import OURS, SessionInfo
 from sessions_app.session.masking import safe_message
 
 _T = TypeVar("_T")
 
-_LOOPBACK = ("127.0.0.1",)
+_LOOPBACK = ("127.0.0.1", "::1")
 _PORT = re.compile(r"--remote-debugging-port=(\d+)")
 # The value has no end marker: the next switch begins after a space.
 _PROFILE = re.compile(r"--user-data-dir=\"?(.+?)\"?(?= --|$)")
@@ -40,54 +47,90 @@ class PageFacts:
     page_url: str
     page_title: str
     target_id: str = ""
+    is_separate: bool = False
     command_line: str = field(default="", repr=False)
     known_endpoint: str = field(default="", repr=False)
 
-    @property
-    def metadata(self) -> dict[str, str]:
-        """Facts that are saved: for people, and to find the page again."""
-        found = {
-            "page_url": self.page_url,
-            "page_title": self.page_title,
+    def metadata(self, **more: str) -> dict[str, Any]:
+        """Return the facts that are saved: those of RAPTOR, and ours under a key of their own.
+
+        Args:
+            more: Further facts of ours.
+        """
+        ours = {
             "page_target_id": self.target_id,
             "browser_version": self.browser_version,
             "host": platform.node(),
+            "machine": machine_id(),
+            **more,
         }
-        return {key: value for key, value in found.items() if value or key in ("page_url", "page_title")}
+        return {
+            "page_url": self.page_url,
+            "page_title": self.page_title,
+            OURS: {key: value for key, value in ours.items() if value},
+        }
+
+
+@lru_cache
+def machine_id() -> str:
+    """Return an id that distinguishes machines of the same name; blank if the system has none.
+
+    The system's own id should stay on the machine (``man machine-id``), so this is a hash.
+    """
+    for path in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
+        with suppress(OSError):
+            if text := Path(path).read_text("ascii", errors="replace").strip():
+                return hashlib.sha256(f"raptor-admin {text}".encode()).hexdigest()[:16]
+    return ""
 
 
 def is_async(page: Any) -> bool:
     """Check whether a page belongs to Playwright's asynchronous API."""
-    return inspect.iscoroutinefunction(page.title)
+    # Unlike ``inspect``, asyncio knows the coroutines of mocks.
+    return asyncio.iscoroutinefunction(page.title)
 
 
 async def ask_page(page: Any) -> PageFacts:
     """Read the facts about a page of either Playwright API and its browser.
 
     With a page of the synchronous API nothing is awaited: see ``run_without_loop``.
+
+    Raises: SessionException: the page has no browser.
     """
     browser = page.context.browser
-    facts = {
-        "browser_type": browser.browser_type.name if browser else "",
-        "browser_version": browser.version if browser else "",
-        "page_url": page.url,
-        "page_title": await _settled(page.title()),
-        # Playwright's own browsers lack this attribute; wrappers may have it.
-        "known_endpoint": await _wrapper_endpoint(browser),
-    }
-    if facts["browser_type"] == "chromium" and not facts["known_endpoint"]:
-        facts.update(await _ask_chromium(page, browser))
-    return PageFacts(**{key: str(value) for key, value in facts.items()})
+    if browser is None:
+        raise SessionException(
+            "The page is not attached to a browser, so there is nothing to save. Upgrade Playwright to 1.53 "
+            "or newer if it is a page of launch_persistent_context."
+        )
+    # Playwright's own browsers lack this attribute; wrappers of Chromium may have it.
+    known_endpoint = await _wrapper_endpoint(browser)
+    kind = "chromium" if known_endpoint else _text(browser.browser_type.name)
+    version, title = _text(browser.version), await _settled(page.title())
+    facts = PageFacts(kind, version, _text(page.url), _text(title), known_endpoint=known_endpoint)
+    if kind == "chromium" and not known_endpoint:
+        return await _ask_chromium(page, browser, facts)
+    return facts
 
 
-async def _ask_chromium(page: Any, browser: Any) -> dict[str, str]:
+async def _ask_chromium(page: Any, browser: Any, facts: PageFacts) -> PageFacts:
     of_page = await _settled(page.context.new_cdp_session(page))
-    target = await _settled(of_page.send("Target.getTargetInfo"))
+    target = (await _settled(of_page.send("Target.getTargetInfo")))["targetInfo"]
     await _settled(of_page.detach())
     of_browser = await _settled(browser.new_browser_cdp_session())
+    contexts = await _settled(of_browser.send("Target.getBrowserContexts"))
     system = await _settled(of_browser.send("SystemInfo.getInfo"))
     await _settled(of_browser.detach())
-    return {"target_id": target["targetInfo"]["targetId"], "command_line": system["commandLine"]}
+    return replace(
+        facts,
+        target_id=target["targetId"],
+        is_separate=target.get("browserContextId") in contexts["browserContextIds"],
+        command_line=system["commandLine"],
+    )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 async def _settled(value: Any) -> Any:
@@ -142,25 +185,34 @@ def find_endpoint(facts: PageFacts, *, saved: str, allowed_hosts: Iterable[str])
         *((candidate, _LOOPBACK) for candidate in _candidates(facts.command_line)),
         (saved, tuple(allowed_hosts)),
     ):
-        address = probe.probe(candidate, allowed_hosts=hosts).address if candidate else None
-        if address is not None and probe.has_target(address, facts.target_id):
-            return address.socket_url
+        address = probe(candidate, allowed_hosts=hosts).address if candidate else None
+        if address is None:
+            continue
+        with suppress(NoAnswer):
+            if facts.target_id in (tab.target_id for tab in list_tabs(address)):
+                return address.socket_url
     return ""
 
 
 def _candidates(command_line: str) -> Iterable[str]:
-    if profile := _PROFILE.search(command_line):
-        yield read_endpoint(Path(profile[1])) or ""
+    if (profile := _PROFILE.search(command_line)) and (written := read_endpoint(Path(profile[1]))):
+        yield from both_families(written)
     if (port := _PORT.search(command_line)) and port[1] != "0":
-        yield f"http://127.0.0.1:{port[1]}"
+        yield from both_families(f"http://127.0.0.1:{port[1]}")
 
 
-def check_endpoint(info: SessionInfo) -> SessionInfo:
-    """Warn if a saved session cannot be restored; return it."""
+def warn_of_losses(info: SessionInfo, facts: PageFacts) -> SessionInfo:
+    """Warn if a saved session cannot be restored, or not whole; return it."""
     if not info.cdp_url:
         warnings.warn(
             f"The session was saved with the problem missing_cdp_url: {HOW_TO_LAUNCH}",
             MissingEndpointWarning,
-            stacklevel=4,
+            stacklevel=5,
+        )
+    elif facts.is_separate:
+        warnings.warn(
+            f"The saved page has a context of its own. When the session is restored, {HOW_TO_SHARE}",
+            SeparateContextWarning,
+            stacklevel=5,
         )
     return info

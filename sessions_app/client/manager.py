@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Coroutine
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
-from uuid import uuid4
 
-from sessions_app.client.runtime import run_async, run_sync, set_up
-from sessions_app.exceptions import (
-    SessionException,
-    hide_traceback,
-)
+from sessions_app.client import browsing, saving
+from sessions_app.client.runtime import run_sync, set_up
+from sessions_app.exceptions import hide_traceback
 from sessions_app.session.info import SessionInfo
 
 if TYPE_CHECKING:
     from sessions_app.browsers.client import AsyncPage, Driver, SyncPage
-    from sessions_app.browsers.page_info import PageFacts
 
 logger = logging.getLogger(__name__)
 
@@ -149,53 +143,23 @@ class SessionManager:
         """Save the browser of a page; await the result with a page of Playwright's asynchronous API.
 
         An existing session of that name is replaced, and keeps its creation time and its pin. A browser that
-        cannot be reconnected to is saved too, with a ``MissingEndpointWarning``.
+        cannot be reconnected to is saved too, with a ``MissingEndpointWarning``, and a page that will lack
+        its cookies with a ``SeparateContextWarning``.
 
         Args:
-            metadata: JSON values to keep. Address and title of the page, the version of the browser and the
-                name of this machine are added.
-        Raises: SessionException: the name or the metadata cannot be stored.
+            metadata: JSON values to keep. Address and title of the page are added, and what else a restore
+                needs under the key ``raptor_admin``.
+        Raises: SessionException: the name or the metadata cannot be stored, or the page has no browser.
         """
-        from sessions_app.browsers import page_info
+        from sessions_app.browsers.page_info import is_async
 
-        if page_info.is_async(page):
+        if is_async(page):
             return self._save_async(page, session_name, metadata)
-        with page_info.converting_failures():
-            facts = page_info.run_without_loop(page_info.ask_page(page))
-        saved = run_sync(self._store.saved_endpoint, session_name)
-        content = self._content(facts, session_name, metadata, saved_endpoint=saved)
-        return page_info.check_endpoint(run_sync(self._store.save, session_name, content))
+        return saving.save(self._store, page, session_name, metadata)
 
     @hide_traceback
     async def _save_async(self, page: Any, session_name: str, metadata: dict[str, Any] | None) -> SessionInfo:
-        from sessions_app.browsers import page_info
-
-        with page_info.converting_failures():
-            facts = await page_info.ask_page(page)
-        saved = await run_async(self._store.saved_endpoint, session_name)
-        content = await asyncio.to_thread(self._content, facts, session_name, metadata, saved_endpoint=saved)
-        return page_info.check_endpoint(await run_async(self._store.save, session_name, content))
-
-    @staticmethod
-    def _content(
-        facts: PageFacts, session_name: str, metadata: dict[str, Any] | None, *, saved_endpoint: str
-    ) -> dict[str, Any]:
-        """Return the document of a page without its times. It contacts the browser, but not the database."""
-        from django.conf import settings
-
-        from sessions_app.browsers import page_info
-
-        if not isinstance(metadata or {}, dict):
-            raise SessionException(f"The metadata of “{session_name}” is not a dictionary.")
-        endpoint = page_info.find_endpoint(
-            facts, saved=saved_endpoint, allowed_hosts=settings.RAPTOR_CDP_ALLOWED_HOSTS
-        )
-        return {
-            "session_id": str(uuid4()),
-            "cdp_url": endpoint,
-            "browser_type": facts.browser_type,
-            "metadata": {**(metadata or {}), **facts.metadata},
-        }
+        return await saving.save_async(self._store, page, session_name, metadata)
 
     @hide_traceback
     async def restore_session(self, session_name: str) -> AsyncPage:
@@ -203,19 +167,10 @@ class SessionManager:
 
         The session counts as accessed now. The connection lasts until ``aclose``.
 
-        Raises: SessionException: SessionNotFound, SessionInvalid, BrowserUnreachable, BrowserReplaced or
-            PageNotFound; the message says what happened and what to do.
+        Raises: SessionException: SessionNotFound, SessionInvalid, BrowserUnreachable, BrowserReplaced,
+            TabUnresponsive, PageNotFound or PageCrashed; the message says what happened and what to do.
         """
-        from sessions_app.browsers import client
-
-        info = await run_async(self._store.get_valid_info, session_name)
-        browser = await self._get_driver().connect(
-            info.cdp_url, name=session_name, target_id=info.page_target_id
-        )
-        async with client.disconnecting_on_failure(browser):
-            page = await client.find_page(browser, name=session_name, metadata=info.metadata)
-            await run_async(self._store.touch, session_name)
-        return page
+        return await browsing.restore(self._store, self._get_driver(), session_name)
 
     @hide_traceback
     async def launch_session(
@@ -225,6 +180,7 @@ class SessionManager:
         url: str = "",
         headless: bool = True,
         metadata: dict[str, Any] | None = None,
+        replace: bool = False,
     ) -> AsyncPage:
         """Start a Chromium that outlives this program, save it, and return its page.
 
@@ -233,57 +189,31 @@ class SessionManager:
 
         Args:
             url: Address to open first.
-        Raises: SessionException: the session's browser is running, there is no Chromium, or the page cannot
-            be opened.
+            replace: End the browser of the session first, if it is running and can be identified. One that
+                cannot be reached is forgotten.
+        Raises: SessionException: the session's browser may be running, there is no Chromium, or the page
+            cannot be opened.
         """
-        from django.conf import settings
-
-        from sessions_app.browsers import client, launcher
-        from sessions_app.browsers.page_info import ask_page
-
-        await run_async(self._store.check_name, session_name)
-        driver = self._get_driver()
-        profile_dir = launcher.profile_of(settings.RAPTOR_VAR_DIR / "browsers", self.namespace, session_name)
-        async with launcher.locked(profile_dir):
-            await self._refuse_running(session_name)
-            opened = await driver.open_chromium(
-                profile_dir, chosen=settings.RAPTOR_CHROMIUM, headless=headless
-            )
-            try:
-                browser = await driver.connect(opened.cdp_url, name=session_name)
-                page = await client.find_page(browser, name=session_name)
-                if url:
-                    await client.open_page(page, url)
-                facts = replace(await ask_page(page), known_endpoint=opened.cdp_url)
-                kept = {**(metadata or {}), "profile_dir": str(profile_dir)}
-                content = self._content(facts, session_name, kept, saved_endpoint="")
-                await run_async(self._store.save, session_name, content)
-            except BaseException:
-                opened.take_back()
-                raise
-        return page
-
-    async def _refuse_running(self, session_name: str) -> None:
-        from sessions_app.browsers.probe import Liveness
-
-        session = await run_async(self._store.find, session_name)
-        if session is None or not session.cdp_url:
-            return
-        found = await self._get_driver().probe(session.cdp_url)
-        if found.liveness is Liveness.ALIVE:
-            raise SessionException(
-                f"The browser of “{session_name}” is already running. Use restore_session to connect to it, "
-                "or close_session to end it first."
-            )
+        return await browsing.launch(
+            self._store,
+            self._get_driver(),
+            session_name,
+            url=url,
+            headless=headless,
+            metadata=metadata,
+            is_replacing=replace,
+        )
 
     @hide_traceback
-    async def close_session(self, session_name: str) -> None:
+    async def close_session(self, session_name: str, *, tabs: str = "all") -> None:
         """End the browser of a session, and keep the session and its profile.
 
+        Args:
+            tabs: ``"all"``, or ``"unresponsive"`` to close only tabs that hang or have crashed; the browser
+                then keeps running.
         Raises: SessionException: the session does not exist, or its browser does not answer.
         """
-        info = await run_async(self._store.get_info, session_name)
-        await self._get_driver().close_browser(info.cdp_url, name=session_name, target_id=info.page_target_id)
+        await browsing.close(self._store, self._get_driver().allowed_hosts, session_name, tabs=tabs)
 
     async def aclose(self) -> None:
         """Disconnect from all browsers, which keep running, and stop Playwright's process."""

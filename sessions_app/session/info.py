@@ -3,6 +3,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
+OURS = "raptor_admin"
+"""Key of the metadata under which everything is that a caller or RAPTOR has not put there."""
+
 
 @dataclass
 class SessionInfo:
@@ -26,7 +29,24 @@ class SessionInfo:
         return cls(**{name: value for name, value in data.items() if name in names})
 
     @property
-    def page_target_id(self) -> object:
-        """Target that identifies the saved page, or None if another program saved it."""
+    def ours(self) -> dict[str, Any]:
+        """Facts that ``SessionManager`` has saved about page, browser and machine."""
         metadata: object = self.metadata
-        return metadata.get("page_target_id") if isinstance(metadata, dict) else None
+        if not isinstance(metadata, dict):
+            return {}
+        found = metadata.get(OURS)
+        # Older versions had them beside the caller's metadata.
+        return found if isinstance(found, dict) else metadata
+
+    @property
+    def page_target_id(self) -> str:
+        """Target that identifies the saved page; blank if another program saved it."""
+        target_id = self.ours.get("page_target_id")
+        return target_id if isinstance(target_id, str) else ""
+
+    @property
+    def page_url(self) -> str:
+        """Address of the page when it was saved; blank if it is not known."""
+        metadata: object = self.metadata
+        page_url = metadata.get("page_url") if isinstance(metadata, dict) else None
+        return page_url if isinstance(page_url, str) else ""

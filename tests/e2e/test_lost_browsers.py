@@ -91,7 +91,7 @@ BY_PORT = """
     from sessions_app.client.runtime import run_sync
     info = manager.get_session_info("login")
     content = info.to_dict() | {"cdp_url": "http://" + info.cdp_url.split("/")[2]}
-    content["metadata"].pop("page_target_id") if %r else None
+    content["metadata"]["raptor_admin"].pop("page_target_id") if %r else None
     run_sync(lambda: store_document(BrowserSession.objects.get(), content))
 """
 TRY = """
@@ -153,14 +153,15 @@ def test_metadata_of_any_shape_is_accepted(launched: Project) -> None:
         from sessions_app.models import BrowserSession
         from sessions_app.client.writer import store_document
         from sessions_app.client.runtime import run_sync
-        for metadata in (None, [], "text", 3, {"page_target_id": ["x"], "page_url": None}):
+        for metadata in (None, [], "text", 3, {"page_target_id": ["x"], "page_url": None},
+                         {"raptor_admin": 7}, {"raptor_admin": {"page_target_id": None}}):
             content = manager.get_session_info("login").to_dict() | {"metadata": metadata}
             run_sync(lambda: store_document(BrowserSession.objects.get(), content))
             report((await manager.restore_session("login")).url)
         """
     )
     assert len(set(reported)) == 1
-    assert len(reported) == 5
+    assert len(reported) == 7
 
 
 def test_started_programs_have_their_own_settings(project: Project) -> None:

@@ -14,6 +14,7 @@ from raptor.core import exceptions
 from raptor.core.session_manager import SessionManager
 from raptor_admin.environment import VARIABLES
 from sessions_app.queue.schedules import JOBS
+from sessions_app.browsers.surroundings import SESSION_VARIABLE
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 README = (PROJECT_DIR / "README.md").read_text(encoding="utf-8")
@@ -27,6 +28,9 @@ DOCUMENTS = {
 README_WORDS = 900
 DJANGO_ONLY = "RAPTOR_TASK_DEADLINE_SECONDS"
 """A Django setting without an environment variable."""
+
+MARKS = {SESSION_VARIABLE}
+"""Variables that the panel sets and does not read."""
 
 COMMANDS = sorted(name for name, app in get_commands().items() if app == "sessions_app")
 
@@ -68,7 +72,9 @@ def test_each_option_in_the_guide_exists() -> None:
 
 def test_each_variable_in_the_documents_is_a_setting() -> None:
     known = {variable.name for variable in VARIABLES}
-    assert set(re.findall(r"RAPTOR_(?!TEST_)[A-Z_]+", "".join(DOCUMENTS.values()))) <= known | {DJANGO_ONLY}
+    assert set(re.findall(r"RAPTOR_(?!TEST_)[A-Z_]+", "".join(DOCUMENTS.values()))) <= known | MARKS | {
+        DJANGO_ONLY
+    }
 
 
 def test_the_readme_can_be_read_in_two_minutes() -> None:
@@ -133,4 +139,4 @@ def _arguments(method: Callable[..., object], name: str) -> str:
 
 def test_each_exception_of_a_restore_is_documented() -> None:
     documented = {row[0].strip("`") for row in rows(MANAGER, "Restore")}
-    assert documented == {*exceptions.__all__} - {"SessionException", "MissingEndpointWarning"}
+    assert documented == {name for name in exceptions.__all__ if not name.endswith(("Warning", "Exception"))}

@@ -33,10 +33,10 @@ class Command(ReportingCommand):
         report = {
             "namespace": manager.namespace,
             "name": name,
-            "browser_version": info.metadata.get("browser_version"),
+            "browser_version": info.ours.get("browser_version"),
             # Only host and port: the whole endpoint is a password.
             "endpoint": str(Endpoint.parse(info.cdp_url)),
-            "profile": info.metadata.get("profile_dir"),
+            "profile": info.ours.get("profile_dir"),
         }
         if options["format"] == "json":
             self.write_json(report)

@@ -75,7 +75,7 @@ class TestSaved:
         assert session.is_pinned
         assert second.created_at == first.created_at
         assert second.last_accessed > first.last_accessed
-        assert second.session_id != first.session_id
+        assert first.session_id == second.session_id == "cart"
         assert second.metadata["page_title"] == "Checkout"
 
     def test_a_corrupted_session_is_replaced_by_a_whole_one(self, manager: SessionManager) -> None:

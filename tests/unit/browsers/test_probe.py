@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from sessions_app.browsers.probe import EndpointRefused, Liveness, probe, resolve
+from sessions_app.browsers.guard import EndpointRefused, resolve
+from sessions_app.browsers.probe import Liveness, probe
 
 ALLOWED = ("localhost", "127.0.0.0/8", "::1")
 SAVED = "11111111-2222"
@@ -90,7 +91,9 @@ def test_an_http_endpoint_leads_to_the_current_browser(browser: Browser) -> None
     found = probe(f"http://localhost:{browser.server_port}", allowed_hosts=ALLOWED)
     assert found.liveness is Liveness.ALIVE
     assert found.address is not None
-    assert found.address.socket_url == browser.endpoint
+    # The name is kept, because the name is what is allowed.
+    assert found.address.socket_url == browser.endpoint.replace("127.0.0.1", "localhost")
+    assert found.address.ips == ("127.0.0.1",)
 
 
 def test_another_browser_has_the_port(browser: Browser) -> None:
@@ -114,13 +117,22 @@ def test_a_browser_that_hides_its_address_is_unknown(browser: Browser) -> None:
     assert liveness(browser.endpoint) is Liveness.UNKNOWN
 
 
-@pytest.mark.parametrize("status", [301, 302, 401, 500])
+@pytest.mark.parametrize("status", [401, 403, 407])
+def test_a_login_is_reported_and_the_browser_counts_as_running(browser: Browser, status: int) -> None:
+    browser.status = status
+    found = probe(browser.endpoint, allowed_hosts=ALLOWED)
+    assert found.liveness is Liveness.UNKNOWN
+    assert found.reason == f"127.0.0.1:{browser.server_port} requires a login ({status})"
+    assert found.may_be_running
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308, 500, 502])
 def test_other_answers_are_not_a_browser_and_redirects_are_not_followed(
     browser: Browser, status: int
 ) -> None:
     browser.status = status
     assert liveness(browser.endpoint) is Liveness.UNREACHABLE
-    assert len(browser.asked) == 1
+    assert browser.asked == ["/json/version"]
 
 
 @pytest.mark.parametrize("body", [b"", b"hello", b"\xff", b"[" * 100_000, b" " * 5_000_000])
@@ -144,11 +156,15 @@ def test_a_slow_answer_is_given_up(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["169.254.169.254", "10.0.0.7:9222", "metadata.internal", "[::ffff:169.254.169.254]"]
+    "host",
+    ["0.0.0.0:9222", "169.254.169.254", "10.0.0.7:9222", "metadata.internal", "[::ffff:169.254.169.254]"],
 )
-def test_an_address_that_the_browser_names_is_checked_too(browser: Browser, host: str) -> None:
+def test_only_the_path_of_the_address_that_a_browser_reports_is_used(browser: Browser, host: str) -> None:
     browser.socket_host = host
-    assert liveness(f"http://127.0.0.1:{browser.server_port}") is Liveness.REFUSED
+    found = probe(f"http://127.0.0.1:{browser.server_port}", allowed_hosts=ALLOWED)
+    assert found.address is not None
+    assert found.address.socket_url == browser.endpoint
+    assert found.address.ips == ("127.0.0.1",)
 
 
 @pytest.mark.parametrize(
@@ -179,18 +195,10 @@ def test_a_host_that_is_not_allowed_is_not_contacted(cdp_url: str) -> None:
     assert "devtools" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("address", ["169.254.169.254", "224.0.0.1", "0.0.0.0"])
-def test_some_addresses_are_never_contacted_even_if_allowed(address: str) -> None:
-    with pytest.raises(EndpointRefused, match="resolves to"):
-        resolve(f"http://{address}/", allowed_hosts=("0.0.0.0/0",))
-
-
 def test_a_name_is_resolved_once_and_that_address_is_used() -> None:
     address = resolve("ws://LOCALHOST:9222/devtools/browser/x?y=1", allowed_hosts=ALLOWED)
-    assert address.socket_url == "ws://127.0.0.1:9222/devtools/browser/x?y=1"
-    assert resolve("ws://[::1]:9222/a", allowed_hosts=ALLOWED).socket_url == "ws://[::1]:9222/a"
-
-
-def test_the_name_of_a_secure_endpoint_is_kept_for_its_certificate() -> None:
-    address = resolve("wss://localhost/devtools/browser/x", allowed_hosts=ALLOWED)
-    assert address.socket_url == "wss://localhost:443/devtools/browser/x"
+    assert address.ips == ("127.0.0.1", "::1")
+    assert address.socket_url == "ws://localhost:9222/devtools/browser/x?y=1"
+    address = resolve("wss://[::1]/a", allowed_hosts=ALLOWED)
+    assert address.ips == ("::1",)
+    assert address.socket_url == "wss://[::1]:443/a"

@@ -1,0 +1,148 @@
+"""Lists the tabs of a browser, finds those that hang or have crashed, and closes them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from sessions_app.browsers.address import Address
+from sessions_app.browsers.devtools import DevTools, devtools
+from sessions_app.browsers.guard import NoAnswer
+from sessions_app.session.endpoint import mask_endpoints
+
+SILENCE_SECONDS = 2.5
+"""A tab hangs if it has not answered when no tab has answered for this time."""
+
+CLOSE_SECONDS = 10.0
+POLL_SECONDS = 0.05
+# Playwright waits for these when it connects.
+_WITH_PAGES = ("page", "background_page")
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A tab of a browser.
+
+    Args:
+        is_separate: It belongs to a context of its own, which other programs cannot connect to.
+    """
+
+    target_id: str
+    title: str
+    url: str
+    is_separate: bool = False
+
+    def __str__(self) -> str:
+        """Return the title and the address, without the parts of the address that may be secret."""
+        parts = urlsplit(self.url)
+        where = f"{parts.scheme}:…" if parts.scheme in ("data", "blob", "javascript") else self.url
+        if parts.hostname:
+            where = f"{parts.scheme}://{parts.hostname}{parts.path}"
+        text = f"“{self.title}” ({where})" if self.title not in (self.url, "") else f"“{where}”"
+        return mask_endpoints(text)
+
+
+def read_tabs(browser: DevTools) -> list[Tab]:
+    """Return the tabs of a browser, without asking them.
+
+    Raises: NoAnswer: the browser does not answer.
+    """
+    contexts = browser.call("Target.getBrowserContexts").get("browserContextIds", [])
+    targets = browser.call("Target.getTargets").get("targetInfos", [])
+    return [
+        Tab(
+            str(target.get("targetId")),
+            str(target.get("title", "")),
+            str(target.get("url", "")),
+            target.get("browserContextId") in contexts,
+        )
+        for target in targets
+        if target.get("type") in _WITH_PAGES
+    ]
+
+
+def list_tabs(address: Address) -> list[Tab]:
+    """Connect to a browser and return its tabs; see ``read_tabs``."""
+    with devtools(address) as browser:
+        return read_tabs(browser)
+
+
+@dataclass(frozen=True)
+class Unresponsive:
+    """Tabs that do not respond: hanging ones, and crashed ones."""
+
+    hanging: tuple[Tab, ...] = ()
+    crashed: tuple[Tab, ...] = ()
+
+
+def find_unresponsive(address: Address) -> Unresponsive:
+    """Ask each tab of a browser to compute something.
+
+    Tabs of a busy machine answer one after the other, so a tab hangs only if all tabs have been silent for a
+    while and it has not answered.
+
+    Raises: NoAnswer: the browser itself does not answer.
+    """
+    with devtools(address) as browser:
+        return _find_unresponsive(browser)
+
+
+def _find_unresponsive(browser: DevTools) -> Unresponsive:
+    waiting = {tab.target_id: tab for tab in read_tabs(browser)}
+    crashed: list[Tab] = []
+    targets: dict[str, str] = {}
+    for target_id in waiting:
+        browser.send("Target.attachToTarget", targetId=target_id, flatten=True)
+    quiet_at = time.monotonic() + SILENCE_SECONDS
+    while waiting:
+        try:
+            message = browser.receive(quiet_at)
+        except NoAnswer as failure:
+            if failure.is_silent:
+                break
+            raise
+        parameters, session = message.get("params", {}), message.get("sessionId", "")
+        if message.get("method") == "Target.attachedToTarget":
+            session = parameters["sessionId"]
+            targets[session] = parameters["targetInfo"]["targetId"]
+            browser.send("Inspector.enable", session=session)
+            browser.send("Runtime.evaluate", session=session, expression="1")
+        elif message.get("method") == "Inspector.targetCrashed":
+            if tab := waiting.pop(targets.get(session, ""), None):
+                crashed.append(tab)
+        elif message.get("method") == "Target.targetDestroyed":
+            waiting.pop(parameters.get("targetId"), None)
+        elif "result" in message.get("result", {}):
+            waiting.pop(targets.get(session, ""), None)
+        else:
+            continue
+        quiet_at = time.monotonic() + SILENCE_SECONDS
+    return Unresponsive(tuple(waiting.values()), tuple(crashed))
+
+
+def close_unresponsive(address: Address) -> list[Tab]:
+    """Close the tabs that do not respond, wait until they are gone, and return them.
+
+    Raises: NoAnswer: the browser does not answer, or they are still there.
+    """
+    with devtools(address) as browser:
+        found = _find_unresponsive(browser)
+    tabs = [*found.hanging, *found.crashed]
+    if tabs:
+        # A connection of its own, because the one that has asked is attached to the tabs.
+        with devtools(address) as browser:
+            _close(browser, tabs)
+    return tabs
+
+
+def _close(browser: DevTools, tabs: Iterable[Tab]) -> None:
+    ids = {tab.target_id for tab in tabs}
+    for target_id in ids:
+        browser.send("Target.closeTarget", targetId=target_id)
+    until = time.monotonic() + CLOSE_SECONDS
+    while ids & {tab.target_id for tab in read_tabs(browser)}:
+        if time.monotonic() > until:
+            raise NoAnswer("its tabs could not be closed")
+        time.sleep(POLL_SECONDS)

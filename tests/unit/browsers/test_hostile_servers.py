@@ -1,0 +1,108 @@
+"""Servers that answer slowly, endlessly or wrongly cost no more than the time limit."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from sessions_app.browsers.address import Address
+from sessions_app.browsers.devtools import devtools
+from sessions_app.browsers.exchange import ask
+from sessions_app.browsers.guard import NoAnswer, resolve
+from sessions_app.browsers.probe import Liveness, probe
+from tests import hostile
+
+ALLOWED = ("127.0.0.0/8", "::1", "localhost")
+TIMEOUT_SECONDS = 0.4
+AT_MOST_SECONDS = 3 * TIMEOUT_SECONDS
+
+
+def seconds(work: Callable[[], object]) -> float:
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+@pytest.mark.parametrize("answer", hostile.HTTP)
+def test_a_probe_is_over_in_time(answer: str, scheme: str) -> None:
+    with hostile.Server(hostile.HTTP[answer]).running() as server:
+        url = f"{scheme}://{server.place}/devtools/browser/x"
+
+        def work() -> None:
+            found = probe(url, allowed_hosts=ALLOWED, timeout_seconds=TIMEOUT_SECONDS)
+            assert found.liveness in (Liveness.UNREACHABLE, Liveness.REFUSED)
+            assert "devtools" not in found.reason
+
+        assert seconds(work) < AT_MOST_SECONDS
+
+
+@pytest.mark.parametrize("answer", hostile.WEB_SOCKET)
+def test_a_command_is_over_in_time(answer: str) -> None:
+    with hostile.Server(hostile.WEB_SOCKET[answer]).running() as server:
+        address = resolve(f"ws://{server.place}/devtools/browser/x", allowed_hosts=ALLOWED)
+
+        def work() -> None:
+            with pytest.raises(NoAnswer), devtools(address, seconds=TIMEOUT_SECONDS) as browser:
+                browser.call("Browser.getVersion", seconds=TIMEOUT_SECONDS)
+
+        # The connection and the command have a limit each.
+        assert seconds(work) < AT_MOST_SECONDS
+
+
+@pytest.fixture
+def full_listener() -> Iterator[Address]:
+    """A listener that accepts nothing, and whose queue is full."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        waiting = []
+        for _ in range(4):
+            client = socket.socket()
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+            waiting.append(client)
+        port = listener.getsockname()[1]
+        yield resolve(f"ws://127.0.0.1:{port}/", allowed_hosts=ALLOWED)
+        for client in waiting:
+            client.close()
+
+
+def test_a_connection_that_is_never_accepted_is_over_in_time(full_listener: Address) -> None:
+    def work() -> None:
+        with pytest.raises(NoAnswer, match="in time"):
+            ask(full_listener, "/json/version", timeout_seconds=TIMEOUT_SECONDS)
+
+    assert seconds(work) < AT_MOST_SECONDS
+
+
+def test_a_name_that_is_never_resolved_is_over_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    end = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: end.wait(20) and [])
+
+    def work() -> None:
+        found = probe("ws://chrome:9222/", allowed_hosts=("chrome",), timeout_seconds=TIMEOUT_SECONDS)
+        assert found.reason == "its host chrome was not resolved within 0.4 s"
+        assert found.may_be_running
+
+    assert seconds(work) < AT_MOST_SECONDS
+    end.set()
+
+
+def test_a_silent_address_leaves_time_for_the_next_one() -> None:
+    with hostile.Server(hostile.HTTP["is silent"]).running() as silent:
+        browser = hostile.Server(
+            lambda connection: connection.send(
+                hostile.OK + b'\r\n{"webSocketDebuggerUrl": "ws://x/devtools/browser/1"}'
+            ),
+            host="::1",
+            port=silent.port,
+        )
+        with browser.running():
+            url = f"ws://localhost:{silent.port}/devtools/browser/1"
+            found = probe(url, allowed_hosts=ALLOWED, timeout_seconds=TIMEOUT_SECONDS)
+    assert found.liveness is Liveness.ALIVE
+    assert found.address is not None
+    assert found.address.ips == ("::1",)
