@@ -164,7 +164,7 @@ HTTP: dict[str, Answer] = {
     "speaks another protocol": _then_wait(b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00"),
     "answers with an impossible status": _only(b"HTTP/1.1 99999999999999999999 OK\r\n\r\n"),
     "opens a web socket": Connection.upgrade,
-    "is no JSON": _only(OK + b"\r\n{'a': 1}"),
+    "answers in another format": _only(OK + b"\r\n{'a': 1}"),
     "nests deeply": _only(OK + b"\r\n" + b"[" * 100_000),
 }
 

@@ -87,7 +87,7 @@ class DevTools:
         self._sock.sendall(head + mask + masked)
 
     def _read_message(self, until: float) -> bytes:
-        """Return a whole text message; answer pings meanwhile."""
+        """Return a whole text message; answer the pings before it."""
         message = bytearray()
         while True:
             first, size = self._read(2, until)

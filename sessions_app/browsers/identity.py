@@ -64,8 +64,8 @@ def failure_of(found: Probe, *, name: str) -> SessionException:
             return BrowserUnreachable(f"The browser of “{name}” was not contacted: {found.reason}.")
         case Liveness.UNKNOWN:
             return BrowserUnreachable(
-                f"The browser of “{name}” cannot be connected to: {found.reason}. Save its endpoint with the "
-                "token, or with the user and the password, that it accepts."
+                f"The browser of “{name}” cannot be connected to: {found.reason}. Save an endpoint that "
+                "leads to it, with its token, or with its user and password, if it requires a login."
             )
     return unreachable(name, found.reason)
 

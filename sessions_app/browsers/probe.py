@@ -75,8 +75,10 @@ def probe(cdp_url: str, *, allowed_hosts: Iterable[str], timeout_seconds: float 
     except LoginRequired as reason:
         return Probe(Liveness.UNKNOWN, str(reason), may_be_running=True)
     except NotFoundThere as reason:
-        # A browser with debugging enabled by chrome://inspect answers 404: it may be alive.
-        return Probe(Liveness.UNKNOWN, str(reason), address, may_be_running=True)
+        # A browser with debugging enabled by chrome://inspect answers 404, and so does what serves only the
+        # web socket. Without the address of a web socket, another browser might be connected to.
+        is_socket = address.scheme in ("ws", "wss")
+        return Probe(Liveness.UNKNOWN, str(reason), address if is_socket else None, may_be_running=True)
     except NoAnswer as reason:
         return Probe(Liveness.UNREACHABLE, str(reason), may_be_running=reason.is_silent)
     return Probe(Liveness.ALIVE, "", found, may_be_running=True)

@@ -43,10 +43,10 @@ def environment(inherited: Mapping[str, str], profile_dir: Path, session: str) -
     return {**kept, "TMPDIR": str(folder) if is_short else folder.name, SESSION_VARIABLE: session}
 
 
-def has_small_shared_memory(path: str = SHARED_MEMORY) -> bool:
+def has_small_shared_memory() -> bool:
     """Check whether tabs may need more shared memory than there is."""
     try:
-        status = os.statvfs(path)
+        status = os.statvfs(SHARED_MEMORY)
     except OSError:
         # macOS has no such folder, and Chromium uses none there.
         return False

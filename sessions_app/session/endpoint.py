@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 ENDPOINT_SCHEMES = ("http", "https", "ws", "wss")
 
@@ -82,6 +83,7 @@ _MASKS: tuple[tuple[tuple[str, ...], re.Pattern[str], str | Callable[[re.Match[s
 )
 # Shorter than the secret of any browser. Shorter parts would match in unrelated text.
 _SHORTEST_SECRET = 12
+_SHORTEST_LOGIN = 4
 
 
 def mask_endpoints(text: str, *, cdp_url: str = "") -> str:
@@ -93,6 +95,8 @@ def mask_endpoints(text: str, *, cdp_url: str = "") -> str:
     for part in _secrets_in(cdp_url.strip()):
         if len(part) >= _SHORTEST_SECRET:
             text = text.replace(part, "…")
+    for secret in _logins_in(cdp_url.strip()):
+        text = text.replace(secret, "…")
     lower = text.lower()
     for hints, pattern, shown in _MASKS:
         if hints[0] in lower or hints[-1] in lower:
@@ -108,3 +112,26 @@ def _secrets_in(cdp_url: str) -> list[str]:
             parts = parts.replace(separator, "/")
     # "ws:", "", "host" come first.
     return [cdp_url, *parts.split("/")[3:]]
+
+
+def _logins_in(cdp_url: str) -> list[str]:
+    """Return what an address proves its right with, as written and as decoded, the longest first.
+
+    A user's password and a token may be short, so only these parts are masked below the usual length.
+    """
+    if "@" not in cdp_url and "?" not in cdp_url:
+        return []
+    try:
+        parts = urlsplit(cdp_url)
+    except ValueError:
+        return []
+    user = parts.netloc.rpartition("@")[0]
+    found = {user, user.partition(":")[2]}
+    for member in parts.query.split("&"):
+        name, _, value = member.partition("=")
+        if _SECRET_NAME.search(name):
+            found.add(value)
+    found |= {unquote(part) for part in found}
+    if user:
+        found.add(b64encode(unquote(user).encode()).decode())
+    return sorted((part for part in found if len(part) >= _SHORTEST_LOGIN), key=len, reverse=True)

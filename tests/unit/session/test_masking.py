@@ -13,8 +13,8 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from sessions_app.exceptions import SessionException
-from sessions_app.session.endpoint import mask_endpoints
-from sessions_app.session.masking import mask_json, safe_message
+from sessions_app.session.endpoint import Endpoint, mask_endpoints
+from sessions_app.session.masking import mask_address, mask_json, safe_message
 
 SECRET = "6a7b8c9d-secret-browser"
 ENDPOINT = f"ws://localhost:9222/devtools/browser/{SECRET}"
@@ -32,6 +32,44 @@ def test_members_named_cdp_url_show_only_their_host_at_any_depth() -> None:
 def test_other_texts_and_keys_are_masked_too() -> None:
     masked = mask_json({f"see {ENDPOINT}": [f"at {SECRET}"]}, partial(mask_endpoints, cdp_url=ENDPOINT))
     assert SECRET not in str(masked)
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "p%40ss",
+        "p@ss",
+        "ann:p%40ss",
+        "ann:p@ss",
+        "Authorization: Basic YW5uOnBAc3M=",
+        "http://ann:p%40ss@gateway:3000/b1?token=T0ken&x=1",
+        "ws://gateway:3000?token=T0ken",
+        "wss://ann:p%40ss@gateway:3000/devtools/browser/x",
+        "curl -H 'X-Token: T0ken'",
+        "token=T0ken",
+    ],
+)
+def test_the_login_of_an_endpoint_is_masked_in_any_form(shown: str) -> None:
+    endpoint = "http://ann:p%40ss@gateway:3000/b1?token=T0ken&size=1920"
+    masked = mask_endpoints(f"see {shown} in 1920", cdp_url=endpoint)
+    assert not [secret for secret in ("p%40ss", "p@ss", "T0ken", "YW5u") if secret in masked]
+    assert masked.startswith("see ")
+    assert masked.endswith(" in 1920")
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://ann:secret@gateway:3000/b1?token=secret",
+        "ws://gateway:3000?token=secret",
+        "wss://ann:secret@[::1]:3000",
+        "ws://gateway/secret-path/json/version?secret",
+    ],
+)
+def test_an_address_shows_scheme_host_and_port(endpoint: str) -> None:
+    assert "secret" not in mask_address(endpoint)
+    assert "secret" not in str(Endpoint.parse(endpoint))
+    assert "secret" not in mask_endpoints(f"Error: cannot open {endpoint}.", cdp_url=endpoint)
 
 
 @pytest.mark.parametrize(
