@@ -10,15 +10,40 @@ from typing import Any, TypeVar
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
-class SessionException(Exception):
-    """A session cannot be saved, found, restored or removed.
+class RaptorException(Exception):
+    """The base of all exceptions, as RAPTOR has it.
 
-    ``message`` describes the failure and what to do about it. It never contains an endpoint.
+    Attributes:
+        message: The failure, and what to do about it.
+        context: Further facts, for programs.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, context: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.context = context or {}
+
+
+class SessionException(RaptorException):
+    """A session cannot be saved, found, restored or removed. The message never contains an endpoint.
+
+    Args:
+        operation: The message; RAPTOR calls it so.
+        session_id: Added to the message.
+        session_info: Kept in ``context``.
+    """
+
+    def __init__(
+        self, operation: str, session_id: str | None = None, session_info: dict[str, Any] | None = None
+    ) -> None:
+        message = f"{operation} (session “{session_id}”)" if session_id else operation
+        super().__init__(message)
+        if session_id or session_info:
+            self.context = {
+                "session_operation": operation,
+                "session_id": session_id,
+                "session_info": session_info or {},
+            }
 
 
 class SessionNotFound(SessionException):

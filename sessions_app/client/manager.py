@@ -62,9 +62,24 @@ class SessionManager:
     async def __aexit__(self, *exception: object) -> None:
         await self.aclose()
 
+    def __repr__(self) -> str:
+        folder = self.get_storage_dir()
+        where = f"namespace={self.namespace!r}" if folder is None else f"storage_dir={str(folder)!r}"
+        return f"SessionManager({where})"
+
     @property
     def namespace(self) -> str:
         return self._store.namespace
+
+    # Tests of RAPTOR's users read these two.
+
+    @property
+    def _storage_dir(self) -> Path | None:
+        return self.get_storage_dir()
+
+    @hide_traceback
+    def _get_session_file_path(self, session_name: str) -> Path:
+        return run_sync(self._store.file_path, session_name)
 
     # Read
 

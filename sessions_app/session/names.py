@@ -10,6 +10,11 @@ NAME_LENGTH = 255
 FILE_NAME_BYTES = 255
 
 
+def reduced_name(name: str) -> str:
+    """Return a name as RAPTOR makes file names of it: letters, digits, “-” and “_” alone."""
+    return "".join(character for character in name if character.isalnum() or character in "-_")
+
+
 def why_not_a_name(name: object) -> str:
     """Return why a session cannot have a name; blank if it can."""
     if not isinstance(name, str) or not name:

@@ -152,7 +152,8 @@ class TestNames:
         with pytest.raises(SessionException) as refusal:
             asyncio.run(manager.restore_session("chekout"))
         assert refusal.value.message == (
-            "There is no session “chekout” in the namespace shop. Did you mean “checkout”?"
+            "Session validation failed. There is no session “chekout” in the namespace shop. "
+            "Did you mean “checkout”?"
         )
 
 

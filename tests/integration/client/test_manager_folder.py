@@ -222,7 +222,7 @@ def test_a_save_syncs_the_folder_once(manager: SessionManager, monkeypatch: pyte
     save(manager, "cart")
     syncs: list[str] = []
     monkeypatch.setattr(
-        "sessions_app.client.store.sync_when_free", lambda directory, **options: syncs.append(directory.path)
+        "sessions_app.client.lookup.sync_when_free", lambda directory, **options: syncs.append(directory.path)
     )
     save(manager, "cart")
     assert len(syncs) == 1
