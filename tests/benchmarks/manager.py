@@ -1,4 +1,4 @@
-"""Measure the cost of ``SessionManager`` for a test: a restored browser and the start of a new process.
+"""Measure the cost of ``SessionManager`` for a test: browsers that it restores and closes, and its start.
 
 ``python -m tests.benchmarks.manager`` prints the rows of the table as JSON, one a line.
 """
@@ -21,7 +21,11 @@ from tests.browser import find_chromium
 
 RESTORES = 40
 STARTS = 10
+SCREENSHOTS = 200
 LIMIT = 1.5
+SCREENSHOT_LIMIT = 1.3
+CLOSE_SECONDS = 1.0
+HANG = "setTimeout(() => { for (;;) {} }, 100)"
 NAME = "checkout"
 
 # The clock starts before the first import of either program.
@@ -50,12 +54,11 @@ def measure() -> None:
 
     program = find_chromium()
     assert program is not None, "There is no Chromium: python -m tests.browser finds or installs one."
-    asyncio.run(_measure_restores(SessionManager(), program))
+    asyncio.run(_measure_browser(SessionManager(), program))
     _measure_starts()
 
 
-async def _measure_restores(manager: Any, program: str) -> None:
-    """Compare restoring a session with connecting to its browser, alternately, in one Playwright."""
+async def _measure_browser(manager: Any, program: str) -> None:
     from sessions_app.browsers.launcher import start
 
     with tempfile.TemporaryDirectory(prefix="raptor-bench-profile-", ignore_cleanup_errors=True) as folder:
@@ -73,15 +76,52 @@ async def _measure_restores(manager: Any, program: str) -> None:
             async def restore() -> Any:
                 return await manager.restore_session(NAME)
 
-            times, plain_times = await _by_turns(restore, connect)
+            await _measure_restores(restore, connect)
+            await _measure_screenshots(restore, connect)
+            await _measure_close(manager)
         finally:
             opened.take_back()
             await manager.aclose()
+
+
+async def _measure_restores(*works: Callable[[], Awaitable[Any]]) -> None:
+    """Compare restoring a session with connecting to its browser, alternately, in one Playwright."""
+    times, plain_times = await _by_turns(*works)
     against = "connect_over_cdp and the first page"
     print_row(f"restore_session, the fastest of {RESTORES}", against, min(times), min(plain_times), LIMIT)
     # Most connections to a browser take twice the time of the fastest one.
     median = statistics.median
-    print_row("restore_session, the median", against, median(times), median(plain_times), None)
+    print_row("restore_session, the median", against, median(times), median(plain_times), LIMIT)
+
+
+async def _measure_screenshots(*works: Callable[[], Awaitable[Any]]) -> None:
+    """Compare screenshots of a restored page, which pass the relay, with those of a direct connection."""
+    times: list[float] = []
+    for work in works:
+        page = await work()
+        await page.set_content("<h1>Checkout</h1>" * 200)
+        await page.screenshot()
+        began = time.perf_counter()
+        for _ in range(SCREENSHOTS):
+            await page.screenshot()
+        times.append(time.perf_counter() - began)
+        await page.context.browser.close()
+    restored, plain = times
+    what = f"{SCREENSHOTS} screenshots of a restored page"
+    print_row(what, "connect_over_cdp", restored, plain, SCREENSHOT_LIMIT)
+
+
+async def _measure_close(manager: Any) -> None:
+    """Close a browser with a tab that hangs."""
+    page = await manager.restore_session(NAME)
+    other = await page.context.new_page()
+    await other.evaluate(HANG)
+    await page.context.browser.close()
+    await asyncio.sleep(1)
+    began = time.perf_counter()
+    await manager.close_session(NAME)
+    seconds = time.perf_counter() - began
+    print_row("close_session with a tab that hangs", "a second", seconds, CLOSE_SECONDS, 1)
 
 
 async def _by_turns(*works: Callable[[], Awaitable[Any]]) -> list[list[float]]:
