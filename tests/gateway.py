@@ -20,6 +20,7 @@ class Gateway:
         authorization: Value of the header that each request must have, if not blank.
         reported: Host that the browser reports; blank for its own.
         host: What the Host header must begin with, if not blank.
+        only_sockets: Answer every other request with a status, as grids do.
         redirect: Where web sockets are redirected to, if not blank.
     """
 
@@ -28,6 +29,7 @@ class Gateway:
     authorization: str = ""
     reported: str = ""
     host: str = ""
+    only_sockets: int = 0
     redirect: str = ""
     status: int = 302
     refused: list[bytes] = field(default_factory=list)
@@ -43,6 +45,8 @@ class Gateway:
         if self.host and f"Host: {self.host}" not in head:
             return self._refuse(connection, 404)
         is_upgrade = "Upgrade: websocket" in head
+        if self.only_sockets and not is_upgrade:
+            return self._refuse(connection, self.only_sockets)
         if is_upgrade and self.redirect:
             location = f"Location: {self.redirect}{path}\r\nContent-Length: 0\r\n\r\n"
             return connection.send(f"HTTP/1.1 {self.status} Moved\r\n{location}".encode())

@@ -13,7 +13,7 @@ from sessions_app.browsers import tabs
 from sessions_app.browsers.address import Address
 from sessions_app.browsers.closing import describe_hanging
 from sessions_app.browsers.guard import NoAnswer
-from sessions_app.browsers.identity import find, identify
+from sessions_app.browsers.identity import find, identify, refused
 from sessions_app.browsers.relay import Relay
 from sessions_app.browsers.tabs import Tab
 from sessions_app.exceptions import BrowserUnreachable, SessionException, TabUnresponsive
@@ -30,6 +30,10 @@ PATIENCE_SECONDS = 1.0
 
 CONNECT_SECONDS = 60.0
 """Limit for a browser whose tabs all respond. 300 tabs took over 6 s on a busy machine."""
+
+
+UNKNOWN_SECONDS = 4.0
+"""Limit for a browser that does not list its tabs: it hangs, or a gateway allows one connection only."""
 
 
 class Connection(NamedTuple):
@@ -117,15 +121,20 @@ async def _wait_for(
 ) -> None:
     """Wait for a connection as long as the tabs of the browser respond.
 
-    Raises: TabUnresponsive: one does not.
+    Raises: TabUnresponsive: one does not. BrowserUnreachable: the browser does not answer.
     """
     done, _ = await asyncio.wait({connecting}, timeout=PATIENCE_SECONDS)
     if done:
         return
-    with suppress(NoAnswer):
+    try:
         found = await asyncio.to_thread(tabs.find_unresponsive, address)
-        if found.hanging and not connecting.done():
-            raise TabUnresponsive(describe_hanging(found.hanging, name=name, target_id=target_id))
+    except NoAnswer as failure:
+        await asyncio.wait({connecting}, timeout=UNKNOWN_SECONDS)
+        if not connecting.done():
+            raise refused(failure, name=name) from None
+        return
+    if found.hanging and not connecting.done():
+        raise TabUnresponsive(describe_hanging(found.hanging, name=name, target_id=target_id))
     await asyncio.wait({connecting})
 
 

@@ -13,7 +13,7 @@ from sessions_app.browsers import tabs
 from sessions_app.browsers.address import Address
 from sessions_app.browsers.devtools import DevTools, devtools
 from sessions_app.browsers.guard import NoAnswer
-from sessions_app.browsers.identity import check_target, find, unreachable
+from sessions_app.browsers.identity import check_target, find, refused
 from sessions_app.browsers.launcher import POLL_SECONDS
 from sessions_app.browsers.probe import Liveness, probe
 from sessions_app.browsers.tabs import Tab
@@ -71,8 +71,8 @@ def _identified(
                     )
                 check_target(tabs.read_tabs(browser), address, name=name, target_id=wanted)
             yield browser, address
-    except NoAnswer as reason:
-        raise unreachable(name, str(reason)) from None
+    except NoAnswer as failure:
+        raise refused(failure, name=name) from None
 
 
 def describe_hanging(hanging: Sequence[Tab], *, name: str, target_id: str) -> str:

@@ -125,8 +125,12 @@ class DevTools:
 def devtools(address: Address, *, seconds: float = TIMEOUT_SECONDS) -> Iterator[DevTools]:
     """Connect to a browser.
 
-    Raises: NoAnswer: it does not open a web socket in time.
+    Raises: NoAnswer: it does not open a web socket in time, or it does not speak as a browser.
     """
     web_socket = open_web_socket(address, time.monotonic() + seconds)
     with web_socket.sock:
-        yield DevTools(web_socket, address)
+        try:
+            yield DevTools(web_socket, address)
+        except (AttributeError, KeyError, TypeError):
+            # Its messages have another shape than those of a browser.
+            raise NoAnswer(f"what listens at {address.place} is not a browser") from None

@@ -24,6 +24,7 @@ from sessions_app.browsers.guard import (
     TIMEOUT_SECONDS,
     LoginRequired,
     NoAnswer,
+    NotABrowser,
     NotFoundThere,
     connect,
     first_answer,
@@ -65,7 +66,7 @@ def ask_route(question: str, route: Address, until: float) -> Any:
             raise ValueError
         return json.loads(body)
     except (ValueError, RecursionError):
-        raise NoAnswer(f"what listens at {route.place} is not a browser") from None
+        raise NotABrowser(f"what listens at {route.place} is not a browser") from None
 
 
 class WebSocket(NamedTuple):

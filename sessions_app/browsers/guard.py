@@ -64,7 +64,11 @@ class NothingListens(NoAnswer):
     weight = 0
 
 
-class NotFoundThere(NoAnswer):
+class NotABrowser(NoAnswer):
+    """Something answers, but not as a browser does."""
+
+
+class NotFoundThere(NotABrowser):
     """Something answers, but does not know the requested path."""
 
     weight = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sessions_app.browsers.address import Address, InvalidAddress
-from sessions_app.browsers.guard import EndpointRefused, NoAnswer, resolve
+from sessions_app.browsers.guard import EndpointRefused, LoginRequired, NoAnswer, resolve
 from sessions_app.browsers.probe import Liveness, Probe, probe
 from sessions_app.browsers.tabs import Tab, list_tabs
 from sessions_app.exceptions import BrowserReplaced, BrowserUnreachable, SessionException
@@ -31,8 +31,8 @@ def identify(cdp_url: str, *, allowed_hosts: Iterable[str], name: str, target_id
     if wanted := address.page_id or target_id:
         try:
             check_target(list_tabs(found), found, name=name, target_id=wanted)
-        except NoAnswer as reason:
-            raise unreachable(name, str(reason)) from None
+        except NoAnswer as failure:
+            raise refused(failure, name=name) from None
     return found
 
 
@@ -63,14 +63,25 @@ def failure_of(found: Probe, *, name: str) -> SessionException:
         case Liveness.REFUSED:
             return BrowserUnreachable(f"The browser of “{name}” was not contacted: {found.reason}.")
         case Liveness.UNKNOWN:
-            return BrowserUnreachable(
-                f"The browser of “{name}” cannot be connected to: {found.reason}. Save an endpoint that "
-                "leads to it, with its token, or with its user and password, if it requires a login."
-            )
-    return unreachable(name, found.reason)
+            return _closed(name, found.reason)
+    return _unreachable(name, found.reason)
 
 
-def unreachable(name: str, reason: str) -> BrowserUnreachable:
+def refused(failure: NoAnswer, *, name: str) -> BrowserUnreachable:
+    """Return the exception for a browser whose web socket could not be opened or used."""
+    if isinstance(failure, LoginRequired):
+        return _closed(name, str(failure))
+    return _unreachable(name, str(failure))
+
+
+def _closed(name: str, reason: str) -> BrowserUnreachable:
+    return BrowserUnreachable(
+        f"The browser of “{name}” cannot be connected to: {reason}. Save an endpoint that leads to it, with "
+        "its token, or with its user and password, if it requires a login."
+    )
+
+
+def _unreachable(name: str, reason: str) -> BrowserUnreachable:
     return BrowserUnreachable(
         f"The browser of “{name}” does not answer: {reason}. The session is kept. If its browser was closed "
         "or has crashed, launch_session opens a new one."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import inspect
 import platform
@@ -86,8 +85,9 @@ def machine_id() -> str:
 
 def is_async(page: Any) -> bool:
     """Check whether a page belongs to Playwright's asynchronous API."""
-    # Unlike ``inspect``, asyncio knows the coroutines of mocks.
-    return asyncio.iscoroutinefunction(page.title)
+    # Mocks of a page have its class, and methods that are no functions.
+    is_mock = page.__class__.__module__.startswith("playwright.async_api")
+    return is_mock or inspect.iscoroutinefunction(page.title)
 
 
 async def ask_page(page: Any) -> PageFacts:

@@ -15,6 +15,7 @@ from sessions_app.browsers.guard import (
     EndpointRefused,
     LoginRequired,
     NoAnswer,
+    NotABrowser,
     NotFoundThere,
     first_answer,
     resolve,
@@ -68,20 +69,26 @@ def probe(cdp_url: str, *, allowed_hosts: Iterable[str], timeout_seconds: float 
         return Probe(Liveness.REFUSED, str(reason), may_be_running=is_address)
     try:
         found = first_answer(address, _identify, until)
-    except _Replaced as reason:
-        return Probe(Liveness.REPLACED, str(reason))
-    except _NamesNoSocket as reason:
-        return Probe(Liveness.REFUSED, str(reason))
-    except LoginRequired as reason:
-        return Probe(Liveness.UNKNOWN, str(reason), may_be_running=True)
-    except NotFoundThere as reason:
-        # A browser with debugging enabled by chrome://inspect answers 404, and so does what serves only the
-        # web socket. Without the address of a web socket, another browser might be connected to.
-        is_socket = address.scheme in ("ws", "wss")
-        return Probe(Liveness.UNKNOWN, str(reason), address if is_socket else None, may_be_running=True)
-    except NoAnswer as reason:
-        return Probe(Liveness.UNREACHABLE, str(reason), may_be_running=reason.is_silent)
+    except NoAnswer as failure:
+        return _without_browser(failure, address)
     return Probe(Liveness.ALIVE, "", found, may_be_running=True)
+
+
+def _without_browser(failure: NoAnswer, address: Address) -> Probe:
+    """Return what an endpoint's failure to describe its browser means."""
+    if isinstance(failure, _Replaced):
+        return Probe(Liveness.REPLACED, str(failure))
+    if isinstance(failure, _NamesNoSocket):
+        return Probe(Liveness.REFUSED, str(failure))
+    # Only the address of a web socket may be connected to without a description: it leads to one browser.
+    is_socket = address.scheme in ("ws", "wss")
+    # A browser with debugging enabled by chrome://inspect answers 404, and some gateways serve nothing but
+    # the web socket. So a browser may be alive.
+    if isinstance(failure, (LoginRequired, NotFoundThere)) or (
+        isinstance(failure, NotABrowser) and is_socket and not address.browser_id
+    ):
+        return Probe(Liveness.UNKNOWN, str(failure), address if is_socket else None, may_be_running=True)
+    return Probe(Liveness.UNREACHABLE, str(failure), may_be_running=failure.is_silent)
 
 
 def _identify(route: Address, until: float) -> Address:

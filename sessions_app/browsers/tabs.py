@@ -86,15 +86,17 @@ def find_unresponsive(address: Address) -> Unresponsive:
     Raises: NoAnswer: the browser itself does not answer.
     """
     with devtools(address) as browser:
-        return _find_unresponsive(browser)
+        return _ask_all(browser)
 
 
-def _find_unresponsive(browser: DevTools) -> Unresponsive:
+def _ask_all(browser: DevTools) -> Unresponsive:
     waiting = {tab.target_id: tab for tab in read_tabs(browser)}
     crashed: list[Tab] = []
     targets: dict[str, str] = {}
-    for target_id in waiting:
-        browser.send("Target.attachToTarget", targetId=target_id, flatten=True)
+    asked = {
+        browser.send("Target.attachToTarget", targetId=target_id, flatten=True): target_id
+        for target_id in waiting
+    }
     quiet_at = time.monotonic() + SILENCE_SECONDS
     while waiting:
         try:
@@ -103,22 +105,24 @@ def _find_unresponsive(browser: DevTools) -> Unresponsive:
             if failure.is_silent:
                 break
             raise
-        parameters, session = message.get("params", {}), message.get("sessionId", "")
-        if message.get("method") == "Target.attachedToTarget":
-            session = parameters["sessionId"]
-            targets[session] = parameters["targetInfo"]["targetId"]
+        method, session = message.get("method"), str(message.get("sessionId", ""))
+        if method == "Target.attachedToTarget":
+            session = str(message["params"]["sessionId"])
+            targets[session] = str(message["params"]["targetInfo"]["targetId"])
             browser.send("Inspector.enable", session=session)
             browser.send("Runtime.evaluate", session=session, expression="1")
-        elif message.get("method") == "Inspector.targetCrashed":
-            if tab := waiting.pop(targets.get(session, ""), None):
+        elif "error" in message and message.get("id") in asked:
+            # The tab was closed in the meantime.
+            waiting.pop(asked[message["id"]], None)
+        elif method == "Target.detachedFromTarget":
+            waiting.pop(targets.get(str(message["params"]["sessionId"]), ""), None)
+        elif method == "Inspector.targetCrashed" or "result" in message.get("result", {}):
+            tab = waiting.pop(targets.get(session, ""), None)
+            if tab is None:
+                continue
+            if method:
                 crashed.append(tab)
-        elif message.get("method") == "Target.targetDestroyed":
-            waiting.pop(parameters.get("targetId"), None)
-        elif "result" in message.get("result", {}):
-            waiting.pop(targets.get(session, ""), None)
-        else:
-            continue
-        quiet_at = time.monotonic() + SILENCE_SECONDS
+            quiet_at = time.monotonic() + SILENCE_SECONDS
     return Unresponsive(tuple(waiting.values()), tuple(crashed))
 
 
@@ -127,8 +131,11 @@ def close_unresponsive(address: Address) -> list[Tab]:
 
     Raises: NoAnswer: the browser does not answer, or they are still there.
     """
-    with devtools(address) as browser:
-        found = _find_unresponsive(browser)
+    found = find_unresponsive(address)
+    if found.hanging:
+        # A slow tab has a second chance: closing is permanent.
+        again = find_unresponsive(address)
+        found = Unresponsive(tuple(tab for tab in found.hanging if tab in again.hanging), again.crashed)
     tabs = [*found.hanging, *found.crashed]
     if tabs:
         # A connection of its own, because the one that has asked is attached to the tabs.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests import hostile
 from tests.e2e.scripts import Project, browsers, is_listening, wait_until
 from tests.gateway import Gateway
 from tests.hostile import Answer, Server
@@ -86,7 +88,10 @@ def test_logins_names_and_addresses_lead_to_the_browser(served: Served, shop: st
     anywhere = served.serve(Gateway({"": port}, reported="0.0.0.0:9222")).place
     elsewhere = served.serve(Gateway({"": port}, reported="169.254.169.254")).place
     six = served.serve(Gateway({"": port}), "::1").port
+    grids = [served.serve(Gateway({"": port}, only_sockets=status)).place for status in (404, 405, 500)]
     urls = [
+        *(f"ws://{grid}/session/4711/se/cdp" for grid in grids),
+        *(f"ws://{grid}/devtools/browser/{browser_id}" for grid in grids),
         f"ws://{token}?token={SECRET}",
         f"http://{token}/?token={SECRET}",
         f"ws://{token}/devtools/browser/{browser_id}?token={SECRET}",
@@ -109,6 +114,7 @@ def test_logins_names_and_addresses_lead_to_the_browser(served: Served, shop: st
     assert len(browsers(served.project)) == 2
     assert served.tried("close_session", urls[0]) == [None]
     assert not is_listening(port)
+    assert len(browsers(served.project)) == 1
 
 
 def test_a_wrong_login_is_reported_without_its_secrets(served: Served) -> None:
@@ -187,6 +193,17 @@ def test_a_redirecting_handshake_reaches_nothing(served: Served) -> None:
             assert reason in message
     assert other.requests == []
     assert len(browsers(served.project)) == 2
+
+
+def test_a_server_that_only_opens_web_sockets_is_reported_in_time(served: Served) -> None:
+    """Try servers that open a web socket and then say nothing, or nonsense."""
+    names = ("is silent after the handshake", "floods events", "floods pings", "closes the web socket")
+    answers = [served.serve(hostile.WEB_SOCKET[name]).place for name in names]
+    urls = [f"ws://{place}/devtools/browser/{served.ids[0]}" for place in answers]
+    began = time.monotonic()
+    for message in map(str, served.tried("restore_session", *urls)):
+        assert "BrowserUnreachable" in message
+    assert time.monotonic() - began < 15 * len(urls)
 
 
 def test_a_proxy_of_the_environment_is_not_used(served: Served, shop: str) -> None:
