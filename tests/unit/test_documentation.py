@@ -13,8 +13,8 @@ from django.core.management import get_commands, load_command_class
 from raptor.core import exceptions
 from raptor.core.session_manager import SessionManager
 from raptor_admin.environment import VARIABLES
-from sessions_app.queue.schedules import JOBS
 from sessions_app.browsers.surroundings import SESSION_VARIABLE
+from sessions_app.queue.schedules import JOBS
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 README = (PROJECT_DIR / "README.md").read_text(encoding="utf-8")
