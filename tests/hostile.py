@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -70,6 +71,7 @@ class Server:
     answer: Answer
     host: str = "127.0.0.1"
     port: int = 0
+    tls: ssl.SSLContext | None = None
     requests: list[bytes] = field(default_factory=list)
 
     @property
@@ -92,17 +94,19 @@ class Server:
                 sock, _ = listener.accept()
                 threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
-    def _serve(self, sock: socket.socket) -> None:
-        with suppress(OSError), sock:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.settimeout(LIFETIME_SECONDS)
-            request = b""
-            while b"\r\n\r\n" not in request and (more := sock.recv(65_536)):
-                request += more
-                if request[0] == 0x16:  # the greeting of TLS
-                    break
-            self.requests.append(request)
-            self.answer(Connection(sock, request))
+    def _serve(self, plain: socket.socket) -> None:
+        with suppress(OSError), plain:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            plain.settimeout(LIFETIME_SECONDS)
+            sock = plain if self.tls is None else self.tls.wrap_socket(plain, server_side=True)
+            with sock:
+                request = b""
+                while b"\r\n\r\n" not in request and (more := sock.recv(65_536)):
+                    request += more
+                    if request[0] == 0x16:  # the greeting of TLS
+                        break
+                self.requests.append(request)
+                self.answer(Connection(sock, request))
 
 
 def _reset(connection: Connection) -> None:

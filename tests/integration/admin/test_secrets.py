@@ -61,6 +61,33 @@ def test_no_endpoint_on_any_page(client: Client, root: User) -> None:
     assert "127.0.0.1:9222" in pages[0].content.decode()
 
 
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://gateway:3000/?token=S3cret",
+        "ws://gateway:3000?token=S3cret",
+        "wss://gateway:3000/b2/devtools/browser/x?size=1&api_key=S3cret",
+        "http://ann:S3cret@gateway:3000/b1",
+        "ws://ann:S3cret@gateway:3000/devtools/page/x",
+        "http://ann:%533cret@gateway:3000",
+    ],
+)
+def test_the_login_of_an_endpoint_is_on_no_page(client: Client, root: User, endpoint: str) -> None:
+    notes = {"note": f"see {endpoint}", "header": "the password is S3cret", "gateway": {"cdp_url": endpoint}}
+    session = make_session("one", cdp_url=endpoint, metadata=notes)
+    corrupted = make_session("two", document=f'{{"cdp_url": "{endpoint}", "x": "{endpoint}'.encode())
+    client.force_login(root)
+    chosen = {"action": "clean_up", "_selected_action": [session.pk, corrupted.pk]}
+    plan = client.post(LIST, chosen)["Location"]
+    addresses = [LIST, f"{LIST}?q=gateway", plan, *map(page_of, (session, corrupted))]
+    for page in map(client.get, addresses):
+        assert page.status_code == 200
+        html = page.content.decode()
+        assert "S3cret" not in html
+        assert "%533cret" not in html
+    assert list(BrowserSession.objects.filter(metadata_text__contains="S3cret")) == []
+
+
 def test_users_without_permission_see_nothing(client: Client, outsider: User) -> None:
     session = make_session("hidden")
     stranger = User.objects.create_user("stranger", password="x", is_staff=True)
