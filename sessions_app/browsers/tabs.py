@@ -40,8 +40,10 @@ class Tab:
         where = f"{parts.scheme}:…" if parts.scheme in ("data", "blob", "javascript") else self.url
         if parts.hostname:
             where = f"{parts.scheme}://{parts.hostname}{parts.path}"
-        text = f"“{self.title}” ({where})" if self.title not in (self.url, "") else f"“{where}”"
-        return mask_endpoints(text)
+        if self.title in ("", self.url):
+            # A tab whose first page is still loading has neither.
+            return f"“{mask_endpoints(where) or 'a tab without an address'}”"
+        return f"“{mask_endpoints(self.title)}” ({mask_endpoints(where)})"
 
 
 def read_tabs(browser: DevTools) -> list[Tab]:
