@@ -1,44 +1,11 @@
-"""Keeps endpoints out of JSON, of exceptions and of logs; see ``mask_endpoints`` for texts."""
+"""Keeps endpoints and credentials out of exceptions and of logs."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any
 
-from sessions_app.session.endpoint import Endpoint, mask_endpoints
+from sessions_app.session.endpoint import mask_endpoints
 from sessions_app.transactions.disk import disk_full_message
-
-
-def mask_json(value: Any, mask_text: Callable[[str], str] = lambda text: text) -> Any:
-    """Return a copy of a JSON value in which members named ``cdp_url``, at any depth, show only their host.
-
-    Args:
-        mask_text: Masks every other text, keys included. Leave it out if the serialized JSON is masked.
-    """
-    if isinstance(value, str):
-        return mask_text(value)
-    if isinstance(value, list):
-        return [mask_json(item, mask_text) for item in value]
-    if isinstance(value, dict):
-        return {mask_text(key): _mask_member(key, item, mask_text) for key, item in value.items()}
-    return value
-
-
-def _mask_member(key: str, value: Any, mask_text: Callable[[str], str]) -> Any:
-    if key.lower() != "cdp_url":
-        return mask_json(value, mask_text)
-    if isinstance(value, str):
-        return mask_address(value)
-    return "…" if value else value
-
-
-def mask_address(cdp_url: str) -> str:
-    """Return the scheme and the host of an endpoint, or "…" if it cannot be parsed."""
-    if not cdp_url.strip():
-        return cdp_url
-    endpoint = Endpoint.parse(cdp_url)
-    return f"{endpoint.scheme}://{endpoint}/…" if endpoint.scheme and endpoint.host else "…"
 
 
 def safe_message(error: BaseException) -> str:

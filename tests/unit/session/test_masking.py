@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import pytest
@@ -13,8 +12,8 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from sessions_app.exceptions import SessionException
-from sessions_app.session.endpoint import mask_endpoints
-from sessions_app.session.masking import mask_json, safe_message
+from sessions_app.session.masked_json import mask_json
+from sessions_app.session.masking import safe_message
 
 SECRET = "6a7b8c9d-secret-browser"
 ENDPOINT = f"ws://localhost:9222/devtools/browser/{SECRET}"
@@ -22,7 +21,7 @@ ENDPOINT = f"ws://localhost:9222/devtools/browser/{SECRET}"
 
 def test_members_named_cdp_url_show_only_their_host_at_any_depth() -> None:
     content = {"a": [{"CDP_URL": ENDPOINT, "n": 1}], "cdp_url": {"deep": ENDPOINT}, "b": ["cdp_url", None]}
-    assert mask_json(content) == {
+    assert mask_json(content).value == {
         "a": [{"CDP_URL": "ws://localhost:9222/…", "n": 1}],
         "cdp_url": "…",
         "b": ["cdp_url", None],
@@ -30,7 +29,7 @@ def test_members_named_cdp_url_show_only_their_host_at_any_depth() -> None:
 
 
 def test_other_texts_and_keys_are_masked_too() -> None:
-    masked = mask_json({f"see {ENDPOINT}": [f"at {SECRET}"]}, partial(mask_endpoints, cdp_url=ENDPOINT))
+    masked = mask_json({f"see {ENDPOINT}": [f"at {SECRET}"]}, cdp_url=ENDPOINT)
     assert SECRET not in str(masked)
 
 
