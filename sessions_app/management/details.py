@@ -12,6 +12,7 @@ from sessions_app.management.output import bytes_of, local, printable, printable
 from sessions_app.models import ArchivedSession, BrowserSession
 from sessions_app.session.document import read_document
 from sessions_app.session.endpoint import Endpoint
+from sessions_app.session.json_values import endpoints_in
 from sessions_app.session.masked_json import MaskedJson, mask_json
 from sessions_app.session.problems import SessionWarning
 from sessions_app.text import did_you_mean
@@ -44,7 +45,8 @@ class SessionDetails:
     @cached_property
     def _metadata(self) -> MaskedJson:
         content = read_document(bytes(self.session.document)) or {}
-        return mask_json(content.get("metadata"), cdp_url=self.session.cdp_url)
+        endpoints = [self.session.cdp_url, *endpoints_in(content)]
+        return mask_json(content.get("metadata"), endpoints=endpoints)
 
     @property
     def metadata(self) -> Any:

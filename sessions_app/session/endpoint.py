@@ -63,7 +63,7 @@ def _networks(allowed_hosts: tuple[str, ...]) -> list[IPv4Network | IPv6Network]
 # A slash with any escaping of nested strings. The limit keeps long rows of backslashes from being slow.
 _SLASH = r"(?:\\{0,7}/|\\{1,7}u002[fF])"
 _USER = r"(?:[^\s/\"'\\]*@)?"
-_SOCKET_ADDRESS = re.compile(rf"(?i)(wss?:{_SLASH}{{2}}){_USER}([^\s/?#\"'\\]*)[^\s\"']*")
+_SOCKET_ADDRESS = re.compile(rf"(?i)(wss?:{_SLASH}{{1,4}}){_USER}([^\s/?#\"'\\]*)[^\s\"']*")
 _OTHER_USER = re.compile(rf"(:{_SLASH}{{2}})(?:[^\s/\"'\\]*@)")
 _DEVTOOLS_PATH = re.compile(rf"(?i)({_SLASH}devtools{_SLASH})[^\s\"']+")
 # Possessive, because backtracking would try a long name at each of its letters.
@@ -71,10 +71,16 @@ _QUERY = re.compile(r"([?&#;])([\w.-]++)=[^\s&#\"'\\]+")
 _SECRET_IN_QUERY = re.compile(r"(?i)token|key|secret|passw|auth")
 _BEARER = re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]{6,}")
 
+_ELEMENT = re.compile(r"(<([\w:.-]++)[^<>]{0,200}>)[^<]+(?=</)")
+
 
 def _without_secret(found: re.Match[str]) -> str:
     is_secret = _SECRET_IN_QUERY.search(found[2]) or is_credential_name(found[2])
     return f"{found[1]}{found[2]}=…" if is_secret else found[0]
+
+
+def _without_content(found: re.Match[str]) -> str:
+    return f"{found[1]}…" if is_credential_name(found[2]) else found[0]
 
 
 # Each pattern is preceded by lower-case texts of which it needs one. Searching these takes a tenth of the
@@ -85,6 +91,7 @@ _MASKS: tuple[tuple[tuple[str, ...], re.Pattern[str], str | Callable[[re.Match[s
     (("devtools",), _DEVTOOLS_PATH, r"\1…"),
     (("=",), _QUERY, _without_secret),
     (("bearer",), _BEARER, r"\1…"),
+    (("</",), _ELEMENT, _without_content),
 )
 # Levels of escapes: JSON within JSON, or a URL in the query of another one.
 _LEVELS = 4
@@ -119,7 +126,8 @@ class Mask:
         for hints, pattern, shown in _MASKS:
             if hints[0] in lower or hints[-1] in lower:
                 text = pattern.sub(shown, text)
-        return mask_named_values(text, mask_address) if ":" in text or "=" in text else text
+        has_names = ":" in text or "=" in text or "--" in text
+        return mask_named_values(text, mask_address) if has_names else text
 
 
 def mask_endpoints(text: str, *, cdp_url: str = "") -> str:

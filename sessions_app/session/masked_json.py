@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from sessions_app.session.endpoint import Mask, cut_between_words, mask_address
@@ -22,14 +23,16 @@ class MaskedJson(NamedTuple):
     is_truncated: bool
 
 
-def mask_json(value: Any, *, cdp_url: str = "", characters: int = SHOWN_CHARACTERS) -> MaskedJson:
+def mask_json(value: Any, *, endpoints: Iterable[str] = (), shows_credentials: bool = False) -> MaskedJson:
     """Copy the beginning of a JSON value, with endpoints shortened to their hosts, and credentials masked.
 
     Args:
-        cdp_url: Endpoint of the session; its parts are masked in every text.
-        characters: Length of the copy, indented by two. The time depends on this, and not on the value.
+        endpoints: Endpoints of the session; their parts, and those of endpoints in the value, are masked in
+            every text.
+        shows_credentials: Copy the values of names such as ``password`` too.
+    The copy ends after ``SHOWN_CHARACTERS``, indented by two, so that the time does not depend on the value.
     """
-    copier = _Copier(Mask(cdp_url, *endpoints_in(value)), characters)
+    copier = _Copier(Mask(*endpoints, *endpoints_in(value)), shows_credentials=shows_credentials)
     copy = copier.copy(value, 0)
     return MaskedJson(copy, copier.is_truncated)
 
@@ -37,9 +40,10 @@ def mask_json(value: Any, *, cdp_url: str = "", characters: int = SHOWN_CHARACTE
 class _Copier:
     """Copies values until its characters are used up."""
 
-    def __init__(self, mask: Mask, characters: int) -> None:
+    def __init__(self, mask: Mask, *, shows_credentials: bool) -> None:
         self.mask = mask
-        self.left = characters
+        self.shows_credentials = shows_credentials
+        self.left = SHOWN_CHARACTERS
         self.is_truncated = False
 
     def copy(self, value: Any, depth: int) -> Any:
@@ -55,7 +59,7 @@ class _Copier:
         return value
 
     def _list(self, items: list[Any], depth: int) -> list[Any]:
-        if is_credential_pair(items):
+        if is_credential_pair(items) and not self.shows_credentials:
             return [self._text(items[0]), "…"]
         copied: list[Any] = []
         for item in items:
@@ -71,7 +75,7 @@ class _Copier:
             if self._is_full:
                 return {**copied, "…": "…"}
             name = self._text(key)
-            if key == hidden or is_credential_name(key):
+            if (key == hidden or is_credential_name(key)) and not self.shows_credentials:
                 copied[name] = _masked(value)
             elif is_endpoint_name(key):
                 copied[name] = _shortened(value)

@@ -101,6 +101,10 @@ def _criteria(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
         criteria = criteria | {
             "not_namespaces": sorted(set(criteria["not_namespaces"]) - hidden_from(request.user))
         }
+    selection = criteria.get("selection") or {}
+    if selection.get("text"):
+        # A user may search for a pasted endpoint.
+        criteria = criteria | {"selection": selection | {"text": mask_endpoints(selection["text"])}}
     return criteria
 
 

@@ -20,14 +20,15 @@ class ShownDocument:
     is_truncated: bool
 
 
-def show_document(data: bytes, *, cdp_url: str) -> ShownDocument:
+def show_document(data: bytes, *, cdp_url: str, shows_credentials: bool = False) -> ShownDocument:
     """Format the beginning of a document for reading; the time is that of reading its JSON.
 
     Args:
         cdp_url: Endpoint of the session; its parts are masked everywhere.
+        shows_credentials: Show the values of names such as ``password`` too.
     """
     try:
-        masked = mask_json(read_json(data), cdp_url=cdp_url)
+        masked = mask_json(read_json(data), endpoints=[cdp_url], shows_credentials=shows_credentials)
     except (ValueError, RecursionError):
         text, is_truncated = _masked_text(data, cdp_url)
     else:
