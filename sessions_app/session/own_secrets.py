@@ -20,7 +20,7 @@ SEARCHED_LENGTH = 20_000
 
 _UPPER = re.compile("[A-Z]+")
 _SEPARATOR = re.compile(r"[/?&#=\s\"'\\]+")
-_QUERY = re.compile(r"[?&#]([^=&#\s]+)=([^&#\s]+)")
+_QUERY = re.compile(r"[?&#]([^=?&#\s]+)=([^?&#\s]+)")
 
 
 class OwnSecrets:
