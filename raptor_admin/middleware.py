@@ -29,15 +29,17 @@ class ContentSecurityPolicyMiddleware:
 
 
 class NulRefusingMiddleware:
-    """Refuse a URL with a NUL character, which PostgreSQL cannot store and would report as a server error."""
+    """Refuse URLs and cookies with a NUL character, which PostgreSQL cannot store."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Raise BadRequest if the path or the query contains a NUL."""
+        """Raise BadRequest if the path, the query or a cookie contains a NUL."""
         if "%00" in request.META.get("QUERY_STRING", "") or "\0" in request.path:
             raise BadRequest("The address contains a NUL character.")
+        if any("\0" in text for cookie in request.COOKIES.items() for text in cookie):
+            raise BadRequest("A cookie contains a NUL character.")
         return self.get_response(request)
 
 

@@ -14,9 +14,13 @@ from django.http import HttpRequest, StreamingHttpResponse
 
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.admin.filters import ConditionFilter
+from sessions_app.session.lookalikes import is_invisible
 
 CHUNK_ROWS = 1_000
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+# The full-width forms are formulas in some spreadsheets too.
+_FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
+# A spreadsheet may split a line at any of these, also within quotes.
+_SEPARATORS = frozenset(';,|\t\r\n"')
 _ModelT = TypeVar("_ModelT", bound=Model)
 
 
@@ -28,8 +32,25 @@ class _Echo:
 
 
 def escape_formula(text: str) -> str:
-    """Prefix a text that a spreadsheet would run as a formula."""
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
+    """Write a quote before each part of a text that a spreadsheet would run as a formula.
+
+    A part begins at the beginning of the text or after a separator, behind any invisible characters.
+    """
+    if _FORMULA.isdisjoint(text):
+        return f"'{text}" if text.lstrip(" ")[:1] in ("\t", "\r", "\n") else text
+    kept, part = [], 0
+    is_start = True
+    for position, character in enumerate(text):
+        if character in _SEPARATORS:
+            is_start = True
+            kept.append(text[part : position + 1])
+            part = position + 1
+        elif is_start and not is_invisible(character):
+            if character in _FORMULA:
+                kept.append("'")
+            is_start = False
+    escaped = "".join([*kept, text[part:]])
+    return f"'{escaped}" if text.lstrip(" ")[:1] in ("\t", "\r", "\n") else escaped
 
 
 def filtered_rows(screen: RaptorAdmin, request: HttpRequest) -> QuerySet[Any]:
@@ -73,7 +94,7 @@ def iterate_by_id(rows: QuerySet[_ModelT], *, is_newest_first: bool = False) -> 
 
 def csv_file(name: str, columns: Sequence[str], records: Iterable[dict[str, Any]]) -> StreamingHttpResponse:
     """Stream records as CSV; lists inside a record are joined by spaces."""
-    writer = csv.writer(_Echo())
+    writer = csv.writer(_Echo(), quoting=csv.QUOTE_ALL)
 
     def lines() -> Iterator[str]:
         yield writer.writerow(columns)

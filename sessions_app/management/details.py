@@ -8,14 +8,14 @@ from functools import cached_property
 from typing import Any
 
 from sessions_app.management.listing import Evaluation
-from sessions_app.management.output import bytes_of, local, printable, printable_name
+from sessions_app.management.output import bytes_of, local, printable_name
 from sessions_app.models import ArchivedSession, BrowserSession
 from sessions_app.session.document import read_document
 from sessions_app.session.endpoint import Endpoint
 from sessions_app.session.json_values import endpoints_in
 from sessions_app.session.masked_json import MaskedJson, mask_json
 from sessions_app.session.problems import SessionWarning
-from sessions_app.text import did_you_mean
+from sessions_app.text import did_you_mean, printable
 
 _LONGEST_VALUE = 200
 _NAMES_COMPARED = 5000

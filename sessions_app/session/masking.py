@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from sessions_app.session.endpoint import mask_endpoints
+from sessions_app.text import printable
 from sessions_app.transactions.disk import disk_full_message
 
 
@@ -42,3 +44,28 @@ class MaskingFilter(logging.Filter):
         if record.stack_info:
             record.stack_info = mask_endpoints(record.stack_info)
         return True
+
+
+class LineFormatter(logging.Formatter):
+    """Formats a record so that its values cannot forge other records.
+
+    Control characters are escaped. The lines of a traceback are indented: no line of it looks like a record.
+    ``extra={"details": text}`` adds such lines.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Format the first line."""
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        """Format a traceback; ``MaskingFilter`` has usually done it before."""
+        return mask_endpoints(super().formatException(ei))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record and the lines below it."""
+        first, *others = super().format(record).split("\n")
+        others += str(getattr(record, "details", "")).splitlines()
+        return "\n".join([first, *(f"    {printable(line, kept=_TAB)}" for line in others if line)])
+
+
+_TAB = "\t"

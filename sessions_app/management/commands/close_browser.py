@@ -7,7 +7,8 @@ from django.core.management import CommandError, CommandParser
 
 from sessions_app.client.manager import SessionManager
 from sessions_app.exceptions import SessionException
-from sessions_app.management.output import ReportingCommand, printable
+from sessions_app.management.output import ReportingCommand
+from sessions_app.text import printable
 
 
 class Command(ReportingCommand):
@@ -28,7 +29,7 @@ class Command(ReportingCommand):
         if options["format"] == "json":
             self.write_json({"namespace": manager.namespace, "name": name, "closed": True})
         else:
-            self.stdout.write(f"The browser of {printable(name)} is closed. Its session is kept.")
+            self.write(f"The browser of {printable(name)} is closed. Its session is kept.")
 
 
 async def _close(manager: SessionManager, name: str) -> None:
