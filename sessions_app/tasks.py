@@ -50,8 +50,7 @@ def _masked(task: Callable[_P, str]) -> Callable[_P, str]:
             if message := disk_full_message(error):
                 logger.error("%s failed. %s", task.__name__, message)
                 raise TaskFailed(message) from None
-            details = mask_endpoints(traceback.format_exc())
-            logger.error("%s failed.", task.__name__, extra={"details": details})
+            logger.error("%s failed.\n%s", task.__name__, mask_endpoints(traceback.format_exc()))
             raise TaskFailed(safe_message(error)) from None
 
     return run

@@ -21,6 +21,8 @@ CHUNK_ROWS = 1_000
 _FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
 # A spreadsheet may split a line at any of these, also within quotes.
 _SEPARATORS = frozenset(';,|\t\r\n"')
+_WHITE = frozenset("\t\r\n")
+_RISKY = _FORMULA | _WHITE
 _ModelT = TypeVar("_ModelT", bound=Model)
 
 
@@ -36,21 +38,20 @@ def escape_formula(text: str) -> str:
 
     A part begins at the beginning of the text or after a separator, behind any invisible characters.
     """
-    if _FORMULA.isdisjoint(text):
-        return f"'{text}" if text.lstrip(" ")[:1] in ("\t", "\r", "\n") else text
-    kept, part = [], 0
-    is_start = True
-    for position, character in enumerate(text):
+    if _RISKY.isdisjoint(text):
+        return text
+    start = next((place for place, character in enumerate(text) if not is_invisible(character)), len(text))
+    is_risky = text[start : start + 1] in _FORMULA or text.lstrip(" ")[:1] in _WHITE
+    kept, part = ["'"] if is_risky else [], 0
+    is_beginning = False
+    for position, character in enumerate(text[start:], start):
         if character in _SEPARATORS:
-            is_start = True
             kept.append(text[part : position + 1])
-            part = position + 1
-        elif is_start and not is_invisible(character):
-            if character in _FORMULA:
-                kept.append("'")
-            is_start = False
-    escaped = "".join([*kept, text[part:]])
-    return f"'{escaped}" if text.lstrip(" ")[:1] in ("\t", "\r", "\n") else escaped
+            part, is_beginning = position + 1, True
+        elif is_beginning and not is_invisible(character):
+            kept.append("'" if character in _FORMULA else "")
+            is_beginning = False
+    return "".join([*kept, text[part:]])
 
 
 def filtered_rows(screen: RaptorAdmin, request: HttpRequest) -> QuerySet[Any]:

@@ -25,12 +25,17 @@ def safe_message(error: BaseException) -> str:
     return mask_endpoints(message if is_sentence else f"{name}: {message}".removesuffix(": "))
 
 
+_DETAILS = "\n%s"
+_TAB = "\t"
+
+
 class MaskingFilter(logging.Filter):
     """Masks endpoints in a log record: in its message, its arguments and its traceback, causes included."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record and keep it."""
         try:
+            _split_details(record)
             message = record.getMessage()
         except Exception:
             # The arguments do not fit the message. A filter must not raise in the code that logs.
@@ -46,15 +51,24 @@ class MaskingFilter(logging.Filter):
         return True
 
 
+def _split_details(record: logging.LogRecord) -> None:
+    """Set the first line and the details of a record whose message ends with a line break and ``%s``."""
+    if isinstance(record.args, tuple) and record.args and str(record.msg).endswith(_DETAILS):
+        *arguments, details = record.args
+        record.headline = mask_endpoints(str(record.msg).removesuffix(_DETAILS) % tuple(arguments))
+        record.details = mask_endpoints(str(details))
+
+
 class LineFormatter(logging.Formatter):
     """Formats a record so that its values cannot forge other records.
 
     Control characters are escaped. The lines of a traceback are indented: no line of it looks like a record.
-    ``extra={"details": text}`` adds such lines.
+    The same holds for the last argument of a message that ends with a line break and ``%s``.
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Format the first line."""
+        record.message = getattr(record, "headline", record.message)
         return printable(super().formatMessage(record))
 
     def formatException(self, ei: Any) -> str:
@@ -64,8 +78,5 @@ class LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Format a record and the lines below it."""
         first, *others = super().format(record).split("\n")
-        others += str(getattr(record, "details", "")).splitlines()
+        others += getattr(record, "details", "").splitlines()
         return "\n".join([first, *(f"    {printable(line, kept=_TAB)}" for line in others if line)])
-
-
-_TAB = "\t"

@@ -238,7 +238,6 @@ def _undo(request: HttpRequest, run: CleanupRun) -> HttpResponse:
 def _failed(request: HttpRequest, run: CleanupRun, what: str, error: Exception) -> HttpResponse:
     """Log and show an exception; the run stores it too, and its page offers to resume."""
     disk_full = disk_full_message(error)
-    details = disk_full or mask_endpoints(traceback.format_exc())
-    logger.error("%s failed.", what, extra={"details": details})
+    logger.error("%s failed.\n%s", what, disk_full or mask_endpoints(traceback.format_exc()))
     messages.error(request, f"{what} failed. Its work so far is kept. {disk_full}".strip())
     return redirect_to_run(run)

@@ -62,7 +62,7 @@ def test_an_exception_forges_no_log_line(log: io.StringIO) -> None:
     try:
         raise ValueError(f"first\n{FORGED}\r{FORGED}\x1b[31m")
     except ValueError as error:
-        logging.getLogger("tests").exception("It failed: %s", error, extra={"details": f"more\n{FORGED}"})
+        logging.getLogger("tests").exception("It failed: %s\n%s", error, f"more\n{FORGED}")
     first, *others = log.getvalue().splitlines()
     assert first.endswith(f"ERROR tests: It failed: first\\n{FORGED}\\r{FORGED}\\x1b[31m")
     assert others
@@ -98,7 +98,7 @@ def test_commands_escape_names_and_paths(tmp_path: Path) -> None:
         ("a|-1", "a|'-1"),
         ('a"=1', "a\"'=1"),
         ("\uff1d1", "'\uff1d1"),
-        ("\t=1", "'\t'=1"),
+        ("\t=1", "'\t=1"),
         ("2026-11-22T11:00:00+00:00", "2026-11-22T11:00:00+00:00"),
         ("a=b, c - d", "a=b, c - d"),
         ("plain", "plain"),
