@@ -73,6 +73,9 @@ _BEARER = re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]{6,}")
 
 _ELEMENT = re.compile(r"(<([\w:.-]++)[^<>]{0,200}>)[^<]+(?=</)")
 
+# As in ["Authorization", "Bearer …"].
+_PAIR = re.compile(r"([\[(]\s{0,4}(['\"])([\w -]++)\2\s{0,4},\s{0,4}(['\"]))(?:(?!\4)[^\\]|\\.)*+")
+
 
 def _without_secret(found: re.Match[str]) -> str:
     is_secret = _SECRET_IN_QUERY.search(found[2]) or is_credential_name(found[2])
@@ -81,6 +84,10 @@ def _without_secret(found: re.Match[str]) -> str:
 
 def _without_content(found: re.Match[str]) -> str:
     return f"{found[1]}…" if is_credential_name(found[2]) else found[0]
+
+
+def _without_second(found: re.Match[str]) -> str:
+    return f"{found[1]}…" if is_credential_name(found[3]) else found[0]
 
 
 # Each pattern is preceded by lower-case texts of which it needs one. Searching these takes a tenth of the
@@ -92,6 +99,7 @@ _MASKS: tuple[tuple[tuple[str, ...], re.Pattern[str], str | Callable[[re.Match[s
     (("=",), _QUERY, _without_secret),
     (("bearer",), _BEARER, r"\1…"),
     (("</",), _ELEMENT, _without_content),
+    (("[", "("), _PAIR, _without_second),
 )
 # Levels of escapes: JSON within JSON, or a URL in the query of another one.
 _LEVELS = 4

@@ -112,6 +112,8 @@ HIDDEN = "Hunter2-hidden"
         "Cookie: a={}; b={}",
         "Bearer {}",
         "X-Api-Key: {}",
+        '{{"headers_list": [["a", "b"], ["Authorization", "{}"',
+        "[('Cookie', 'a={}')]",
         "API key: {}",
         "https://h/?item=7&access_token={}",
         "https://h/#id_token={}",
