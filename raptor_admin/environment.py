@@ -109,6 +109,23 @@ class Environment:
         default="off",
         meaning="`on` behind a proxy that speaks HTTPS and sets `X-Forwarded-Proto`: secure cookies, HSTS.",
     )
+    trusted_origins: list[str] = _variable(  # noqa: RUF009
+        readers.read_origins,
+        default_note="none",
+        meaning="Addresses that the browser shows, such as `https://panel.example:8443`, if the proxy does "
+        "not pass on the host and the port; separated by commas.",
+    )
+    trusted_proxies: tuple[str, ...] = _variable(
+        readers.read_networks,
+        default_note="none",
+        meaning="Addresses and networks of proxies, separated by commas. `X-Forwarded-For`, which names the "
+        "client that wrong logins lock out, is read from these only.",
+    )
+    url_prefix: str = _variable(
+        readers.read_url_prefix,
+        default_note="none",
+        meaning="Path under which a proxy serves the panel, such as `/raptor`.",
+    )
     debug: bool = _variable(
         readers.read_switch,
         default="off",

@@ -39,6 +39,15 @@ def disk_full_page(request: HttpRequest, error: BaseException | None) -> DiskFul
     return DiskFullResponse(render_to_string("507.html", {"message": message, "is_change": is_change}))
 
 
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Return the page for a form that is refused, with the reason and its remedy."""
+    logger.warning("Forbidden (%s): %s", reason, request.path)
+    origin = request.META.get("HTTP_ORIGIN", "")
+    context = {"reason": reason, "origin": origin, "own_origin": f"{request.scheme}://{request.get_host()}"}
+    context["is_other_origin"] = "checking failed" in reason and origin not in ("", "null")
+    return HttpResponse(render_to_string("403_csrf.html", context, request), status=403)
+
+
 def server_error(request: HttpRequest) -> HttpResponse:
     """Return the error page for an unhandled exception; Django calls this inside the handler."""
     return disk_full_page(request, sys.exc_info()[1]) or plain_server_error(request)

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from gunicorn.workers import gthread
+
 from raptor_admin import settings
 from raptor_admin.processes import end_with_supervisor
 from raptor_admin.readers import SQLITE
@@ -25,6 +27,17 @@ def on_starting(server: Any) -> None:
     end_with_supervisor()
 
 
+class _Connection(gthread.TConn):
+    """A connection that holds no thread until its client has sent something."""
+
+    def wait_for_data(self, timeout: float) -> bool:
+        """Check for data without waiting; the main loop waits, and closes silent connections."""
+        return bool(super().wait_for_data(0))
+
+
+gthread.TConn = _Connection
+
+
 def on_exit(server: Any) -> None:
     """Checkpoint the database when the web server stops, so that a copy of its file is whole."""
     if settings.DATABASES["default"]["ENGINE"] == SQLITE:
@@ -36,4 +49,7 @@ def when_ready(server: Any) -> None:
     host, _, port = bind.rpartition(":")
     if host in ("0.0.0.0", "[::]"):  # noqa: S104  # compared, not bound
         host = "localhost"
-    print(f"Raptor Admin is at http://{host}:{port}/ (stop it with Ctrl-C)", flush=True)
+    print(
+        f"Raptor Admin is at http://{host}:{port}{settings.FORCE_SCRIPT_NAME or ''}/ (stop it with Ctrl-C)",
+        flush=True,
+    )

@@ -15,29 +15,46 @@ _REQUEST_STATE = ("user", "_cached_user", "session", "_messages", "resolver_matc
 """Attributes that the first attempt sets on a request and the second attempt must set again."""
 
 
-class ContentSecurityPolicyMiddleware:
-    """Allow only content from the panel itself; inline scripts and styles are forbidden too."""
+HEADERS = {
+    # Only content from the panel itself; inline scripts and styles are forbidden too.
+    "Content-Security-Policy": POLICY,
+    "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Pages show sessions, so no browser and no proxy keeps them. Static files bring their own value.
+    "Cache-Control": "no-store",
+}
+
+
+class HeadersMiddleware:
+    """Adds the headers of security to every answer, redirects and errors included."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Add the policy unless the view has set its own."""
+        """Add each header unless the view has set its own."""
         response = self.get_response(request)
-        response.headers.setdefault("Content-Security-Policy", POLICY)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
         return response
 
 
 class NulRefusingMiddleware:
-    """Refuse a URL with a NUL character, which PostgreSQL cannot store and would report as a server error."""
+    """Refuse URLs and cookies with a NUL character, which PostgreSQL cannot store."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Raise BadRequest if the path or the query contains a NUL."""
+        """Raise BadRequest if the path, the query or a cookie contains a NUL."""
         if "%00" in request.META.get("QUERY_STRING", "") or "\0" in request.path:
             raise BadRequest("The address contains a NUL character.")
+        if any("\0" in text for cookie in request.COOKIES.items() for text in cookie):
+            raise BadRequest("A cookie contains a NUL character.")
         return self.get_response(request)
 
 

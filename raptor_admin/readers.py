@@ -121,6 +121,43 @@ def read_cdp_allowed_hosts(text: str, project_dir: Path) -> tuple[str, ...]:
     return hosts
 
 
+def read_origins(text: str, project_dir: Path) -> list[str]:
+    """Read origins: scheme, host and port; none if none is given."""
+    origins = [part.strip().rstrip("/").lower() for part in text.split(",") if part.strip()]
+    for origin in origins:
+        scheme, separator, rest = origin.partition("://")
+        host, colon, port = rest.rpartition(":") if re.search(r":[0-9]+$", rest) else (rest, "", "")
+        is_host = _is_bracketed_address(host) or HOST_NAME.fullmatch(host.removeprefix("*."))
+        if scheme not in ("http", "https") or not separator or not is_host or (colon and int(port) > 65535):
+            raise Mistake(
+                f"{origin!r} in it is not an origin; write scheme, host and port, such as "
+                "https://panel.example:8443."
+            )
+    return origins
+
+
+def read_networks(text: str, project_dir: Path) -> tuple[str, ...]:
+    """Read addresses and networks; none if none is given."""
+    networks = tuple(part.strip() for part in text.split(",") if part.strip())
+    for network in networks:
+        if not _is_network(network):
+            raise Mistake(
+                f"{network!r} in it is neither an address nor a network; write for example "
+                "127.0.0.1,10.0.0.0/8,::1."
+            )
+    return networks
+
+
+def read_url_prefix(text: str, project_dir: Path) -> str:
+    """Read a path, with a slash before and none after it; blank if none is given."""
+    path = text.strip("/")
+    if path and not re.fullmatch(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*", path):
+        raise Mistake("must be a path such as /raptor.")
+    if {".", ".."} & set(path.split("/")):
+        raise Mistake("must be a path without . and .. such as /raptor.")
+    return f"/{path}" if path else ""
+
+
 def read_time_zone(text: str, project_dir: Path) -> str:
     """Read the name of a time zone; if none is given, find the machine's."""
     if not text:

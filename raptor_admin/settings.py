@@ -1,6 +1,7 @@
 """Django settings. Those that differ between machines are read from the environment: see environment.py."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ ALLOWED_HOSTS = _environment.allowed_hosts
 RAPTOR_VAR_DIR = _environment.var_dir
 RAPTOR_BIND = _environment.bind
 RAPTOR_MACHINE = _environment.machine
+RAPTOR_TRUSTED_PROXIES = _environment.trusted_proxies
+CSRF_TRUSTED_ORIGINS = _environment.trusted_origins
 RAPTOR_NAMESPACE = _environment.namespace
 RAPTOR_MAX_AGE_DAYS = _environment.max_age_days
 RAPTOR_ARCHIVE_DAYS = _environment.archive_days
@@ -45,6 +48,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
+    "axes",
     "django_q",
     # Chart.js, as static files.
     "chartkick.django",
@@ -52,8 +56,9 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "raptor_admin.middleware.HeadersMiddleware",
+    "raptor_admin.proxies.ProxyMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "raptor_admin.middleware.ContentSecurityPolicyMiddleware",
     # Wraps all middlewares that use the database.
     "raptor_admin.middleware.DiskFullMiddleware",
     "raptor_admin.middleware.NulRefusingMiddleware",
@@ -62,10 +67,15 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "raptor_admin.login.IdleLogoutMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    # Last, because it turns an answer to a login that is locked out into a page.
+    "axes.middleware.AxesMiddleware",
 ]
 
+# The path under which a proxy serves the panel; None is the root.
+FORCE_SCRIPT_NAME = _environment.url_prefix or None
 ROOT_URLCONF = "raptor_admin.urls"
 WSGI_APPLICATION = "raptor_admin.wsgi.application"
 
@@ -143,6 +153,18 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
+AUTHENTICATION_BACKENDS = ["raptor_admin.login.LockoutBackend", "django.contrib.auth.backends.ModelBackend"]
+# A user name is locked for an address, so nobody can lock out a user at another address.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=5)
+AXES_RESET_ON_SUCCESS = True
+AXES_CLIENT_IP_CALLABLE = "raptor_admin.proxies.client_address"
+AXES_LOCKOUT_CALLABLE = "raptor_admin.login.locked_out"
+AXES_ENABLE_ADMIN = False
+AXES_DISABLE_ACCESS_LOG = True
+AXES_VERBOSE = False
+CSRF_FAILURE_VIEW = "raptor_admin.errors.csrf_failure"
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 
@@ -151,7 +173,7 @@ TIME_ZONE = _environment.time_zone
 USE_I18N = True
 USE_TZ = True
 
-STATIC_URL = "/static/"
+STATIC_URL = f"{_environment.url_prefix}/static/"
 STATIC_ROOT = RAPTOR_VAR_DIR / "static"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -164,7 +186,10 @@ WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 # the panel's logins.
 SESSION_COOKIE_NAME = "raptor_sessionid"
 CSRF_COOKIE_NAME = "raptor_csrftoken"
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = _environment.url_prefix or "/"
 SESSION_COOKIE_HTTPONLY = True
+# A login ends after 12 hours without activity; see raptor_admin.login.
+SESSION_COOKIE_AGE = 12 * 60 * 60
 CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"
@@ -176,7 +201,7 @@ SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 if _environment.https:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
-    SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
+    SECURE_REDIRECT_EXEMPT = [r"(^|/)healthz$"]
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
     SECURE_HSTS_SECONDS = 31_536_000
@@ -189,7 +214,11 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+        "line": {
+            "()": "sessions_app.session.masking.LineFormatter",
+            "format": "{asctime} {levelname} {name}: {message}",
+            "style": "{",
+        },
     },
     "filters": {
         # An endpoint controls a browser. The filter masks those that the code has not masked.
@@ -208,6 +237,8 @@ LOGGING = {
         # With DEBUG off, Django's default is to mail errors to administrators and to print nothing.
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         # At INFO, django-q2 logs four lines for each task; the panel's own tasks log one.
+        # raptor_admin.login logs wrong logins.
+        "axes": {"level": "ERROR"},
         "django-q": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
     },
 }

@@ -16,6 +16,13 @@ def in_days(days: float) -> str:
     return f"{days:g} {'day' if days == 1 else 'days'}"
 
 
+def printable(text: str, *, kept: str = "") -> str:
+    """Escape characters that would control a terminal or forge a line of a log, except those in ``kept``."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text)
+
+
 def did_you_mean(name: str, known: Iterable[str], *, limit: int = 3) -> str:
     """Return “Did you mean “a” or “b”?” with the known names closest to a name, or "" if none is close."""
     close = difflib.get_close_matches(name, list(known), n=limit)

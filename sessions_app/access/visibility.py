@@ -17,6 +17,13 @@ from sessions_app.models import CleanupRun, PolicyChange
 from sessions_app.session.criteria import Criteria, InvalidCriteria
 
 CONCEALED = "An error occurred. Users who can see all namespaces of the run can read it."
+_COUNTS: dict[str, Any] = {
+    **dict.fromkeys(("matched_count", "matched_bytes", "matched_pinned_count"), 0),
+    **dict.fromkeys(("removed_count", "removed_bytes", "skipped_count"), 0),
+    **dict.fromkeys(("restored_count", "restored_bytes", "emptied_count"), 0),
+    **dict.fromkeys(("before_count", "before_bytes", "after_count", "after_bytes"), None),
+    **{name: {} for name in ("matched_reasons", "removed_reasons", "changed_access")},
+}
 _ModelT = TypeVar("_ModelT", bound=Model)
 
 
@@ -43,6 +50,15 @@ def visible_runs(user: Any, runs: QuerySet[CleanupRun]) -> QuerySet[CleanupRun]:
     """Exclude runs over a namespace that is hidden from the user."""
     hidden = hidden_from(user)
     return runs.exclude(criteria_json__namespace__in=sorted(hidden)) if hidden else runs
+
+
+def fully_visible_runs(user: Any, runs: QuerySet[CleanupRun]) -> QuerySet[CleanupRun]:
+    """Exclude runs whose counts may include sessions that are hidden from the user."""
+    hidden = sorted(hidden_from(user))
+    if not hidden:
+        return runs
+    is_limited = ~Q(criteria_json__namespace="") | Q(criteria_json__not_namespaces=hidden)
+    return visible_runs(user, runs).filter(is_limited)
 
 
 def visible_changes(user: Any, changes: QuerySet[PolicyChange]) -> QuerySet[PolicyChange]:
@@ -79,7 +95,8 @@ def conceal(user: Any, run: Any) -> Any:
     """Remove from a run what reveals namespaces that are hidden from the user; do not save it afterwards.
 
     This includes its policy, if the policy's namespace is now hidden. If the run includes hidden namespaces,
-    it also includes the text of a search, the selected ids, and the errors, which contain paths of folders.
+    it also includes the text of a search, the selected ids, all counts, and the errors, which contain paths
+    of folders.
     """
     hidden = hidden_from(user)
     if not hidden:
@@ -91,7 +108,11 @@ def conceal(user: Any, run: Any) -> Any:
     criteria = getattr(run, read[0])
     if not any(map(Criteria.from_json({**criteria, "session_ids": ()}).reaches, hidden)):
         return run
+    run.is_concealed = True
     run.error, run.earlier_errors = (CONCEALED if text else "" for text in (run.error, run.earlier_errors))
+    run.held_because = "A safety limit was reached." if run.held_because else ""
+    for name, nothing in _COUNTS.items():
+        setattr(run, name, nothing)
     for name in read:
         setattr(run, name, _without_selected(getattr(run, name)))
     return run

@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from sessions_app.admin import archive, directories, namespaces, queue
+from sessions_app.admin import accounts, archive, directories, namespaces, queue
 from sessions_app.admin.policies.admin import CleanupPolicyAdmin
 from sessions_app.admin.policies.changes import PolicyChangeAdmin
 from sessions_app.admin.runs.admin import CleanupRunAdmin
@@ -13,6 +13,7 @@ __all__ = [
     "CleanupPolicyAdmin",
     "CleanupRunAdmin",
     "PolicyChangeAdmin",
+    "accounts",
     "archive",
     "directories",
     "namespaces",

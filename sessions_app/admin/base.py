@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.contrib.admin import helpers
-from django.core.exceptions import BadRequest, PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -17,6 +17,7 @@ from sessions_app.access.permissions import may_clean_up
 from sessions_app.access.visibility import refuse_hidden, visible_runs
 from sessions_app.models import CleanupRun
 from sessions_app.queue.broker import is_reachable
+from sessions_app.session.lookalikes import is_invisible
 
 LARGEST_ID_DIGITS = 19
 """Number of digits of the largest 64-bit integer."""
@@ -36,7 +37,29 @@ else:
     _ModelAdmin = admin.ModelAdmin
 
 
-class RaptorAdmin(_ModelAdmin):
+def refuse_invisible(text: str) -> None:
+    """Refuse a name with characters that show nothing: it would look like another name.
+
+    Raises: ValidationError.
+    """
+    found = next((character for character in text if character != " " and is_invisible(character)), "")
+    if found:
+        raise ValidationError(f"It contains an invisible character (U+{ord(found):04X}).")
+
+
+class VisibleNames:
+    """A part of a screen whose form refuses names with invisible characters."""
+
+    checked_fields = frozenset({"name", "namespace", "username"})
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)  # type: ignore[misc]
+        if field is not None and db_field.name in self.checked_fields:
+            field.validators = [*field.validators, refuse_invisible]
+        return field
+
+
+class RaptorAdmin(VisibleNames, _ModelAdmin):
     """A screen whose URL accepts only the filters that it offers.
 
     Any other lookup would let users guess a secret column letter by letter, or block the server with a slow

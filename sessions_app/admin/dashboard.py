@@ -172,7 +172,8 @@ def _line(run: CleanupRun) -> dict[str, Any]:
         "when": formatting.to_the_minute(run.planned_at),
         "what": formatting.describe_criteria(run),
         "started_by": formatting.started_by(run),
-        "freed": formatting.size(run.removed_bytes),
+        "removed": formatting.removed_of_matched(run),
+        "freed": formatting.freed(run),
     }
 
 

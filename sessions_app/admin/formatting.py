@@ -178,6 +178,14 @@ def describe_criteria(run: Any) -> str:
     return criteria_of(run).describe()
 
 
+def removed_of_matched(run: CleanupRun) -> str:
+    return NONE if run.is_concealed else f"{run.removed_count:,} of {run.matched_count:,}"
+
+
+def freed(run: CleanupRun) -> str:
+    return NONE if run.is_concealed else size(run.removed_bytes)
+
+
 def took(run: CleanupRun) -> str:
     if run.started_at is None or run.finished_at is None:
         return NONE

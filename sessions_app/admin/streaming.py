@@ -14,9 +14,15 @@ from django.http import HttpRequest, StreamingHttpResponse
 
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.admin.filters import ConditionFilter
+from sessions_app.session.lookalikes import is_invisible
 
 CHUNK_ROWS = 1_000
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+# The full-width forms are formulas in some spreadsheets too.
+_FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
+# A spreadsheet may split a line at any of these, also within quotes.
+_SEPARATORS = frozenset(';,|\t\r\n"')
+_WHITE = frozenset("\t\r\n")
+_RISKY = _FORMULA | _WHITE
 _ModelT = TypeVar("_ModelT", bound=Model)
 
 
@@ -28,8 +34,24 @@ class _Echo:
 
 
 def escape_formula(text: str) -> str:
-    """Prefix a text that a spreadsheet would run as a formula."""
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
+    """Write a quote before each part of a text that a spreadsheet would run as a formula.
+
+    A part begins at the beginning of the text or after a separator, behind any invisible characters.
+    """
+    if _RISKY.isdisjoint(text):
+        return text
+    start = next((place for place, character in enumerate(text) if not is_invisible(character)), len(text))
+    is_risky = text[start : start + 1] in _FORMULA or text.lstrip(" ")[:1] in _WHITE
+    kept, part = ["'"] if is_risky else [], 0
+    is_beginning = False
+    for position, character in enumerate(text[start:], start):
+        if character in _SEPARATORS:
+            kept.append(text[part : position + 1])
+            part, is_beginning = position + 1, True
+        elif is_beginning and not is_invisible(character):
+            kept.append("'" if character in _FORMULA else "")
+            is_beginning = False
+    return "".join([*kept, text[part:]])
 
 
 def filtered_rows(screen: RaptorAdmin, request: HttpRequest) -> QuerySet[Any]:
@@ -73,7 +95,7 @@ def iterate_by_id(rows: QuerySet[_ModelT], *, is_newest_first: bool = False) -> 
 
 def csv_file(name: str, columns: Sequence[str], records: Iterable[dict[str, Any]]) -> StreamingHttpResponse:
     """Stream records as CSV; lists inside a record are joined by spaces."""
-    writer = csv.writer(_Echo())
+    writer = csv.writer(_Echo(), quoting=csv.QUOTE_ALL)
 
     def lines() -> Iterator[str]:
         yield writer.writerow(columns)

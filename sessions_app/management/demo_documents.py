@@ -141,6 +141,7 @@ _FAULTS: tuple[_Fault, ...] = (
     _with(browser_type="Chrome"),
     _with(browser_type="msedge"),
     _with(session_id="", cdp_url="", browser_type="ie11", last_accessed=""),
+    _with(cdp_url="ws://127.0.0.1:9222/devtools/browser/" + "0" * 2_000),
     _cut_off,
     _cut_off,
     lambda chance, document: b"",

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from typing import Any
 
 from sessions_app.management.listing import Evaluation
-from sessions_app.management.output import bytes_of, local, printable, printable_name
+from sessions_app.management.output import bytes_of, local, printable_name
 from sessions_app.models import ArchivedSession, BrowserSession
 from sessions_app.session.document import read_document
-from sessions_app.session.endpoint import Endpoint, mask_endpoints
-from sessions_app.session.masking import mask_json
+from sessions_app.session.endpoint import Endpoint
+from sessions_app.session.json_values import endpoints_in
+from sessions_app.session.masked_json import MaskedJson, mask_json
 from sessions_app.session.problems import SessionWarning
-from sessions_app.text import did_you_mean
+from sessions_app.text import did_you_mean, printable
 
 _LONGEST_VALUE = 200
 _NAMES_COMPARED = 5000
@@ -41,20 +42,21 @@ class SessionDetails:
         """Host and port; the rest of the address is a password."""
         return str(Endpoint.parse(self.session.cdp_url))
 
+    @cached_property
+    def _metadata(self) -> MaskedJson:
+        content = read_document(bytes(self.session.document)) or {}
+        endpoints = [self.session.cdp_url, *endpoints_in(content)]
+        return mask_json(content.get("metadata"), endpoints=endpoints)
+
     @property
     def metadata(self) -> Any:
-        """The document's metadata, with endpoints masked."""
-        content = read_document(bytes(self.session.document)) or {}
-        try:
-            masked = mask_json(content.get("metadata"), partial(mask_endpoints, cdp_url=self.session.cdp_url))
-            # JSON has no NaN or infinity; show them as strings.
-            return json.loads(json.dumps(masked), parse_constant=lambda name: str(float(name)))
-        except RecursionError:
-            return "nested too deeply to show"
+        """The beginning of the document's metadata, with endpoints and credentials masked."""
+        # JSON has no NaN or infinity; show them as strings.
+        return json.loads(json.dumps(self._metadata.value), parse_constant=lambda name: str(float(name)))
 
     def to_json(self) -> dict[str, Any]:
         session = self.session
-        return {
+        report = {
             "namespace": session.namespace,
             "name": session.name,
             "session_id": session.session_id,
@@ -71,6 +73,7 @@ class SessionDetails:
             "warnings": sorted(self.warnings.codes),
             "metadata": self.metadata,
         }
+        return {**report, "metadata_is_truncated": True} if self._metadata.is_truncated else report
 
     def to_lines(self) -> list[str]:
         session = self.session

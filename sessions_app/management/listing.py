@@ -12,12 +12,12 @@ from django.conf import settings
 from django.core.management.base import OutputWrapper
 from django.db.models import Q
 
-from sessions_app.management.output import WrongUsage, local, printable, printable_name, read_instant
+from sessions_app.management.output import WrongUsage, local, printable_name, read_instant
 from sessions_app.models import BrowserSession
 from sessions_app.models.clock import database_now
 from sessions_app.session.criteria import Criteria, InvalidCriteria
 from sessions_app.session.problems import Problem, SessionWarning, is_expired, is_invalid, warnings_of
-from sessions_app.text import count_of
+from sessions_app.text import count_of, printable
 
 _COLUMNS = (
     "namespace", "name", "browser_type", "last_accessed", "size_bytes", "is_pinned",

@@ -28,7 +28,7 @@ from django.utils import timezone
 from sessions_app.deadline import Deadline
 from sessions_app.session.lookalikes import reveal
 from sessions_app.session.masking import safe_message
-from sessions_app.text import count_of
+from sessions_app.text import count_of, printable
 from sessions_app.transactions.disk import disk_full_message
 from sessions_app.transactions.reserve import open_database
 
@@ -60,6 +60,9 @@ class ReportingCommand(BaseCommand):
         try:
             open_database()
             return super().execute(*args, **options)
+        except CommandError as error:
+            error.args = tuple(map(_escaped, error.args))
+            raise
         except BrokenPipeError as error:
             # The reader, such as head, has closed the pipe. End the query, and let the flush at exit succeed.
             traceback.clear_frames(error.__traceback__)
@@ -77,8 +80,17 @@ class ReportingCommand(BaseCommand):
     def write_json(self, report: dict[str, Any]) -> None:
         self.stdout.write(json.dumps(report, indent=2))
 
+    def write(self, text: str) -> None:
+        """Print lines; names and paths in them must not control the terminal."""
+        self.stdout.write(_escaped(text))
+
     def warn(self, message: str) -> None:
-        self.stderr.write(f"warning: {message}", self.style.WARNING)
+        self.stderr.write(f"warning: {_escaped(message)}", self.style.WARNING)
+
+
+def _escaped(text: object) -> str:
+    # Line breaks structure the output; those in names are escaped by ``printable_name``.
+    return printable(str(text), kept="\n")
 
 
 def add_scope_arguments(parser: CommandParser) -> None:
@@ -132,13 +144,6 @@ def bytes_of(size_bytes: int) -> str:
 def local(instant: datetime | None) -> str:
     """Format a time in ``TIME_ZONE``."""
     return timezone.localtime(instant).strftime("%Y-%m-%d %H:%M") if instant else "unknown"
-
-
-def printable(text: str) -> str:
-    """Escape characters that would control the terminal: names come from files."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def printable_name(name: str) -> str:

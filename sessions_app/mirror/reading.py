@@ -9,15 +9,29 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
+from typing import NamedTuple
 
 from django.conf import settings
+from django.utils import timezone
 
 from sessions_app.deadline import Deadline
 from sessions_app.mirror.observations import Observations
+from sessions_app.session.document import DocumentFields, parse_document
 from sessions_app.session.files import FileContent, FileFacts, FileStamp, SessionFolder, SkippedFile
 from sessions_app.session.sync_result import SyncResult
 
-File = tuple[str, bytes, FileFacts]
+
+class File(NamedTuple):
+    """A file of a session directory, and the columns that its document has.
+
+    Documents are parsed here, because other writers would wait for a transaction that parses them.
+    """
+
+    name: str
+    data: bytes
+    facts: FileFacts
+    fields: DocumentFields
+
 
 CHUNK_BYTES = 16 * 1024 * 1024
 """Maximum bytes of documents in memory at once."""
@@ -40,6 +54,7 @@ class FileReader:
         self.observations = observations
         self.result = result
         self.is_scheduled = is_scheduled
+        self.time_zone = timezone.get_default_timezone()
         self.max_bytes = settings.RAPTOR_MAX_DOCUMENT_BYTES
         self.settle_seconds: float = settings.RAPTOR_SETTLE_SECONDS
         self.undecided: dict[str, FileStamp] = {}
@@ -86,7 +101,8 @@ class FileReader:
             if not self._is_complete(name, content):
                 self.undecided[name] = content.stamp
                 continue
-            chunk.append((name, content.data, content.facts))
+            fields = parse_document(content.data, time_zone=self.time_zone)
+            chunk.append(File(name, content.data, content.facts, fields))
             chunk_bytes += len(content.data)
             if chunk_bytes >= CHUNK_BYTES:
                 yield chunk

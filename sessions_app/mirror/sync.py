@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from django.db import IntegrityError, transaction
 from django.db.models import F
-from django.utils import timezone
 
 from sessions_app.cleanup import (
     describe_access,
@@ -28,11 +27,9 @@ from sessions_app.mirror.reading import File, FileReader
 from sessions_app.mirror.vanished import Loss, release_loss
 from sessions_app.models import BrowserSession, CleanupRun, DatabaseClock, SessionDirectory
 from sessions_app.session.criteria import SELECTION_LIMIT, Criteria
-from sessions_app.session.document import parse_document
 from sessions_app.session.files import (
     SUFFIX,
     BusyFile,
-    FileFacts,
     SessionFolder,
     stamp_values,
 )
@@ -66,7 +63,6 @@ class Mirror:
         self.result = result
         self.deadline = deadline
         self.progress = progress
-        self.time_zone = timezone.get_default_timezone()
         self.convert_document = document_writer()
         self.is_scheduled = False
 
@@ -187,9 +183,9 @@ class Mirror:
         with repeatable_transaction():
             self._renew_claim()
             insert_sessions(self._rows(chunk))
-            self._pin_again([name for name, _, _ in chunk])
+            self._pin_again([file.name for file in chunk])
         self.result.added += len(chunk)
-        self.observations.forget(name for name, _, _ in chunk)
+        self.observations.forget(file.name for file in chunk)
         self.progress(len(chunk))
 
     def _pin_again(self, names: list[str]) -> None:
@@ -200,9 +196,8 @@ class Mirror:
 
     def _rows(self, chunk: list[File]) -> Iterator[Row]:
         owner = (self.directory.namespace, self.directory.pk)
-        for file_name, data, facts in chunk:
-            fields = parse_document(data, time_zone=self.time_zone)
-            yield (*owner, session_name(file_name), file_name, *facts, *self.convert_document(fields, data))
+        for name, data, facts, fields in chunk:
+            yield (*owner, session_name(name), name, *facts, *self.convert_document(fields, data))
 
     @retried_when_busy
     def _renew_claim(self) -> None:
@@ -216,7 +211,7 @@ class Mirror:
         Sessions of this folder may have been saved since it was listed; only other sessions are reported.
         """
         namespace = self.directory.namespace
-        names = [session_name(file_name) for file_name, _, _ in chunk]
+        names = [session_name(file.name) for file in chunk]
         sessions = BrowserSession.objects.filter(namespace=namespace, name__in=names)
         taken = dict(sessions.values_list("name", "directory"))
         for name, owner in taken.items():
@@ -226,15 +221,15 @@ class Mirror:
                     f"has the name of another session in the namespace {namespace}; "
                     "mirror this folder into a namespace of its own",
                 )
-        return [file for file in chunk if session_name(file[0]) not in taken]
+        return [file for file in chunk if session_name(file.name) not in taken]
 
     def _update(self, changed: dict[str, int]) -> None:
         for chunk in self.reader.read(changed):
-            updated, held_back = self._update_rows([changed[name] for name, _, _ in chunk], chunk)
+            updated, held_back = self._update_rows([changed[file.name] for file in chunk], chunk)
             self.result.changed += updated
-            self.observations.record_broken((name, data, facts.stamp) for name, data, facts in held_back)
+            self.observations.record_broken((file.name, file.data, file.facts.stamp) for file in held_back)
             self.observations.forget(
-                {name for name, _, _ in chunk}.difference(name for name, _, _ in held_back)
+                {file.name for file in chunk}.difference(file.name for file in held_back)
             )
             self.progress(len(chunk))
 
@@ -247,29 +242,26 @@ class Mirror:
         with transaction.atomic():
             self._renew_claim()
             for pk, file in zip(pks, chunk, strict=True):
-                values = self._values(*file, *before.get(pk, (b"", None)))
+                values = self._values(file, *before.get(pk, (b"", None)))
                 if values is None:
                     held_back.append(file)
                 else:
                     updated += BrowserSession.objects.filter(pk=pk).update(**values)
         return updated, held_back
 
-    def _values(
-        self, name: str, data: bytes, facts: FileFacts, document_before: bytes, problems: int | None
-    ) -> dict[str, Any] | None:
+    def _values(self, file: File, document_before: bytes, problems: int | None) -> dict[str, Any] | None:
         """Return the columns to update for a changed file; None if the file is held back."""
-        values: dict[str, Any] = {**facts.as_columns()}
-        if data == document_before:
+        values: dict[str, Any] = {**file.facts.as_columns()}
+        if file.data == document_before:
             # The bytes are unchanged, so plans that list the session stay valid.
             return {**values, "updated_at": F("updated_at")}
-        fields = parse_document(data, time_zone=self.time_zone)
-        if is_good(fields):
+        if is_good(file.fields):
             values["last_good_document"] = None
         elif problems == 0:
-            if self.is_scheduled and self.observations.holds_back(name, data):
+            if self.is_scheduled and self.observations.holds_back(file.name, file.data):
                 return None
             values["last_good_document"] = document_before
-        return {**values, **fields._asdict(), "document": data, "size_bytes": len(data)}
+        return {**values, **file.fields._asdict(), "document": file.data, "size_bytes": len(file.data)}
 
     def _archive_vanished(self, ids: Sequence[int], *, trigger: str, actor: str) -> None:
         # Exclude sessions that a cleanup has removed in the meantime, so that the history has no empty run.

@@ -117,6 +117,9 @@ class CleanupRun(models.Model):
     earlier_errors = models.TextField(blank=True, default="", help_text="Errors of earlier attempts.")
     resumed_by = models.CharField(max_length=150, blank=True, default="", help_text="Who resumed it last.")
 
+    # Set on runs whose counts include sessions that the user cannot see; see ``access.visibility.conceal``.
+    is_concealed = False
+
     class Meta:
         ordering = ("-id",)
         constraints = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,12 +42,13 @@ def storage_report(
     Args:
         max_age_days: Age above which a session counts as expired.
         archived: Total of the archive, if it is known; otherwise it is counted.
-        hidden: Namespaces to leave out, except from the size on disk.
+        hidden: Namespaces to leave out. The size on disk includes them and is then None.
     """
     groups = [group for group in _groups(as_of, max_age_days) if group.namespace not in hidden]
     if archived is None:
         archived = _sum(total for name, total in _archived().items() if name not in hidden)
-    return _report(groups, as_of, max_age_days, archived=archived, largest=largest(hidden))
+    report = _report(groups, as_of, max_age_days, archived=archived, largest=largest(hidden))
+    return replace(report, disk_bytes=None) if hidden else report
 
 
 def report_with_parts(

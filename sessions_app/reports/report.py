@@ -83,7 +83,7 @@ class StorageReport:
     invalid: Total
     pinned: Total
     archived: Total
-    disk_bytes: int
+    disk_bytes: int | None
     by_namespace: dict[str, Total]
     by_browser_type: dict[str, Total]
     by_age: dict[str, Total]
@@ -127,8 +127,8 @@ class StorageReport:
         return cls(**{**stored, **kept})
 
     def without(self, parts: Mapping[str, StorageReport]) -> StorageReport:
-        """Subtract the reports of some namespaces; the size on disk stays that of the whole database."""
-        changed: dict[str, Any] = {}
+        """Subtract the reports of some namespaces; the size on disk, which includes them, is None."""
+        changed: dict[str, Any] = {"disk_bytes": None} if parts else {}
         for part in parts.values():
             for name in _TOTALS:
                 changed[name] = changed.get(name, getattr(self, name)) - getattr(part, name)

@@ -137,7 +137,7 @@ def _keep(report: StorageReport, parts: dict[str, StorageReport], as_of: datetim
             reclaimable_bytes=reclaimable.bytes,
             archived_count=report.archived.sessions,
             archived_bytes=report.archived.bytes,
-            disk_bytes=report.disk_bytes,
+            disk_bytes=report.disk_bytes or 0,
             of_limited={name: _point(part) for name, part in parts.items()},
             report={
                 "whole": report.to_stored(),

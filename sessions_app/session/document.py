@@ -12,20 +12,28 @@ import json
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, tzinfo
+from itertools import islice
 from typing import Any, NamedTuple
 
-from sessions_app.session.endpoint import mask_endpoints
+from sessions_app.session.endpoint import Mask, cut_between_words
+from sessions_app.session.json_values import named_values
+from sessions_app.session.secret_names import is_endpoint_name
 
 TEXT_LENGTH = 255
 """Longest text in an indexed column, in characters; PostgreSQL refuses index rows over 2,704 bytes."""
 
+CDP_URL_LENGTH = 2_000
+"""Longest endpoint, in characters. The column of a longer one has one character more, and so a problem."""
 
 METADATA_LENGTH = 1_000
 """Characters of a session's metadata that are searched."""
 
 
 class DocumentFields(NamedTuple):
-    """Columns of a session that are read from its document; see ``StoredSession``."""
+    """Columns of a session that are read from its document; see ``StoredSession``.
+
+    Its own endpoint is masked in the other columns.
+    """
 
     session_id: str
     cdp_url: str
@@ -42,8 +50,21 @@ _WHITE_SPACE = " \t\n\r"
 
 # Masking text that is cut off afterwards took half of an import of large documents.
 _MASKED_LENGTH = 2 * METADATA_LENGTH
+_MEMBERS_READ = 100
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CORRUPTED = DocumentFields("", "", "", None, None, True, "")
+
+
+def read_json(data: bytes) -> Any:
+    """Read JSON in UTF-8.
+
+    Raises: ValueError, RecursionError: it is not JSON, or nested deeper than Python reads.
+    """
+    text = data.removeprefix(codecs.BOM_UTF8).decode().strip(_WHITE_SPACE)
+    content, end = _decode(text)
+    if end != len(text):
+        raise ValueError("There is text after the JSON.")
+    return content
 
 
 def read_document(data: bytes) -> dict[str, Any] | None:
@@ -52,11 +73,10 @@ def read_document(data: bytes) -> dict[str, Any] | None:
     None means: not JSON in UTF-8, another top level, or nesting or numbers beyond what Python reads.
     """
     try:
-        text = data.removeprefix(codecs.BOM_UTF8).decode().strip(_WHITE_SPACE)
-        content, end = _decode(text)
+        content = read_json(data)
     except (ValueError, RecursionError):
         return None
-    return content if isinstance(content, dict) and end == len(text) else None
+    return content if isinstance(content, dict) else None
 
 
 def parse_document(data: bytes, *, time_zone: tzinfo) -> DocumentFields:
@@ -70,58 +90,40 @@ def parse_document(data: bytes, *, time_zone: tzinfo) -> DocumentFields:
         return _CORRUPTED
     get = content.get
     cdp_url = _text(get("cdp_url"))
+    values = list(named_values(get("metadata"))) if isinstance(get("metadata"), dict) else []
+    named = [*islice(content.items(), _MEMBERS_READ), *values]
+    mask = Mask(cdp_url, *(text for name, text in named if type(text) is str and is_endpoint_name(name)))
     return DocumentFields(
-        _shown(get("session_id")),
-        cdp_url,
-        _shown(get("browser_type")),
+        _shown(get("session_id"), mask),
+        cdp_url[: CDP_URL_LENGTH + 1],
+        _shown(get("browser_type"), mask),
         _instant(get("created_at"), time_zone),
         _instant(get("last_accessed"), time_zone),
         False,
-        metadata_text(get("metadata"), cdp_url=cdp_url),
+        _searched_text(values, mask),
     )
 
 
-def metadata_text(metadata: object, *, cdp_url: str) -> str:
+def _searched_text(values: Iterable[tuple[str, Any]], mask: Mask) -> str:
     """Return the first values in a session's metadata as a text to search.
 
-    Endpoints are masked as on the page of the session: a search for hidden text could guess it letter by
-    letter.
-
-    Args:
-        cdp_url: Endpoint of the session.
+    Secrets are left out or masked as on the page of the session: a search for hidden text could guess it
+    letter by letter.
     """
-    if not isinstance(metadata, dict):
-        return ""
-    text = " ".join(_values_in(metadata))
-    if len(text) > _MASKED_LENGTH:
-        # Cut at a space, where every address ends: half an endpoint would not be masked.
-        text = text[:_MASKED_LENGTH].rpartition(" ")[0]
+    parts, length = [], 0
+    for name, value in values:
+        if length > _MASKED_LENGTH:
+            break
+        if not is_endpoint_name(name):
+            part = value[: _MASKED_LENGTH + 1] if type(value) is str else str(value).lower()
+            parts.append(part)
+            length += len(part) + 1
+    # Half an endpoint would not be masked.
+    text = cut_between_words(" ".join(parts), _MASKED_LENGTH)
     if not text.isprintable():
         # Escape as a page does: a mask would end at a line break inside an address.
         text = _CONTROL.sub(_escaped, text)
-    return _text(mask_endpoints(text, cdp_url=cdp_url)[:METADATA_LENGTH])
-
-
-def _values_in(metadata: dict[str, Any]) -> list[str]:
-    """Return texts, numbers and booleans, deeper ones last, without those named cdp_url."""
-    values: list[str] = []
-    left: list[Any] = [metadata]
-    while left and len(values) < METADATA_LENGTH:
-        container = left.pop(0)
-        for value in container if type(container) is list else _members(container):
-            if type(value) is str:
-                values.append(value)
-            elif type(value) is dict or type(value) is list:
-                left.append(value)
-            elif value is not None:
-                values.append(str(value).lower())
-    return values
-
-
-def _members(container: dict[str, Any]) -> Iterable[Any]:
-    if "cdp_url" not in " ".join(container).lower():
-        return container.values()
-    return [value for key, value in container.items() if key.lower() != "cdp_url"]
+    return _text(mask(text)[:METADATA_LENGTH])
 
 
 def _escaped(character: re.Match[str]) -> str:
@@ -133,10 +135,12 @@ def write_document(content: dict[str, Any]) -> bytes:
     return json.dumps(content, indent=2).encode("ascii")
 
 
-def _shown(value: object) -> str:
-    """Return a text for lists and reports: of bounded length, endpoints masked."""
+def _shown(value: object, mask: Mask) -> str:
+    """Return a text for lists and reports: of bounded length, without secrets."""
     text = _text(value)
-    return (mask_endpoints(text) if "/" in text else text)[:TEXT_LENGTH]
+    if len(text) > _MASKED_LENGTH:
+        text = cut_between_words(text, _MASKED_LENGTH) or "…"
+    return mask(text)[:TEXT_LENGTH]
 
 
 def _text(value: object) -> str:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from base64 import b64encode
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
+
+from sessions_app.session.named_values import mask_named_values
+from sessions_app.session.own_secrets import OwnSecrets
+from sessions_app.session.secret_names import is_credential_name
+from sessions_app.session.spellings import without_escapes
 
 ENDPOINT_SCHEMES = ("http", "https", "ws", "wss")
 
@@ -59,18 +63,31 @@ def _networks(allowed_hosts: tuple[str, ...]) -> list[IPv4Network | IPv6Network]
 # A slash with any escaping of nested strings. The limit keeps long rows of backslashes from being slow.
 _SLASH = r"(?:\\{0,7}/|\\{1,7}u002[fF])"
 _USER = r"(?:[^\s/\"'\\]*@)?"
-_SOCKET_ADDRESS = re.compile(rf"(?i)(wss?:{_SLASH}{{2}}){_USER}([^\s/?#\"'\\]*)[^\s\"']*")
-_OTHER_USER = re.compile(rf"(?i)(https?:{_SLASH}{{2}})(?:[^\s/\"'\\]*@)")
+_SOCKET_ADDRESS = re.compile(rf"(?i)(wss?:{_SLASH}{{1,4}}){_USER}([^\s/?#\"'\\]*)[^\s\"']*")
+_OTHER_USER = re.compile(rf"(:{_SLASH}{{2}})(?:[^\s/\"'\\]*@)")
 _DEVTOOLS_PATH = re.compile(rf"(?i)({_SLASH}devtools{_SLASH})[^\s\"']+")
-# Separators of the parts of an address, in addition to the slash.
-_SEPARATORS = "?=&#"
 # Possessive, because backtracking would try a long name at each of its letters.
-_VALUE = re.compile(r"([?&])([\w-]++)=[^\s&#\"'\\]+")
-_SECRET_NAME = re.compile(r"(?i)token|key|secret|passw|auth")
+_QUERY = re.compile(r"([?&#;])([\w.-]++)=[^\s&#\"'\\]+")
+_SECRET_IN_QUERY = re.compile(r"(?i)token|key|secret|passw|auth")
+_BEARER = re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]{6,}")
+
+_ELEMENT = re.compile(r"(<([\w:.-]++)[^<>]{0,200}>)[^<]+(?=</)")
+
+# As in ["Authorization", "Bearer …"].
+_PAIR = re.compile(r"([\[(]\s{0,4}(['\"])([\w -]++)\2\s{0,4},\s{0,4}(['\"]))(?:(?!\4)[^\\]|\\.)*+")
 
 
 def _without_secret(found: re.Match[str]) -> str:
-    return f"{found[1]}{found[2]}=…" if _SECRET_NAME.search(found[2]) else found[0]
+    is_secret = _SECRET_IN_QUERY.search(found[2]) or is_credential_name(found[2])
+    return f"{found[1]}{found[2]}=…" if is_secret else found[0]
+
+
+def _without_content(found: re.Match[str]) -> str:
+    return f"{found[1]}…" if is_credential_name(found[2]) else found[0]
+
+
+def _without_second(found: re.Match[str]) -> str:
+    return f"{found[1]}…" if is_credential_name(found[3]) else found[0]
 
 
 # Each pattern is preceded by lower-case texts of which it needs one. Searching these takes a tenth of the
@@ -79,59 +96,63 @@ _MASKS: tuple[tuple[tuple[str, ...], re.Pattern[str], str | Callable[[re.Match[s
     (("ws:", "wss:"), _SOCKET_ADDRESS, r"\1\2/…"),
     (("@",), _OTHER_USER, r"\1…@"),
     (("devtools",), _DEVTOOLS_PATH, r"\1…"),
-    (("?", "&"), _VALUE, _without_secret),
+    (("=",), _QUERY, _without_secret),
+    (("bearer",), _BEARER, r"\1…"),
+    (("</",), _ELEMENT, _without_content),
+    (("[", "("), _PAIR, _without_second),
 )
-# Shorter than the secret of any browser. Shorter parts would match in unrelated text.
-_SHORTEST_SECRET = 12
-_SHORTEST_LOGIN = 4
+# Levels of escapes: JSON within JSON, or a URL in the query of another one.
+_LEVELS = 4
+
+
+class Mask:
+    """Masks what gives control of a browser, and credentials, in texts about a session.
+
+    Args:
+        endpoints: The endpoints of the session; their secret parts are masked wherever they stand.
+    """
+
+    def __init__(self, *endpoints: str) -> None:
+        self._own = OwnSecrets(endpoints) if any(endpoints) else None
+
+    def __call__(self, text: str) -> str:
+        masked = plain = self._mask(text)
+        for _ in range(_LEVELS):
+            unescaped = without_escapes(plain)
+            if unescaped == plain:
+                break
+            plain = self._mask(unescaped)
+            if plain != unescaped:
+                # Escapes hid a secret, so show the text without them.
+                masked = plain
+        return masked
+
+    def _mask(self, text: str) -> str:
+        if self._own is not None:
+            text = self._own.mask(text)
+        lower = text.lower()
+        for hints, pattern, shown in _MASKS:
+            if hints[0] in lower or hints[-1] in lower:
+                text = pattern.sub(shown, text)
+        has_names = ":" in text or "=" in text or "--" in text
+        return mask_named_values(text, mask_address) if has_names else text
 
 
 def mask_endpoints(text: str, *, cdp_url: str = "") -> str:
-    """Mask the parts of a text that give control of a browser, but keep the hosts visible.
-
-    Args:
-        cdp_url: The endpoint of the session that the text describes; its secret parts are masked everywhere.
-    """
-    for part in _secrets_in(cdp_url.strip()):
-        if len(part) >= _SHORTEST_SECRET:
-            text = text.replace(part, "…")
-    for secret in _logins_in(cdp_url.strip()):
-        text = text.replace(secret, "…")
-    lower = text.lower()
-    for hints, pattern, shown in _MASKS:
-        if hints[0] in lower or hints[-1] in lower:
-            text = pattern.sub(shown, text)
-    return text
+    """Mask endpoints and credentials in a text, but keep hosts visible; see ``Mask``."""
+    return Mask(cdp_url)(text)
 
 
-def _secrets_in(cdp_url: str) -> list[str]:
-    """Return an address and its parts after the scheme and the host."""
-    parts = cdp_url
-    for separator in _SEPARATORS:
-        if separator in parts:
-            parts = parts.replace(separator, "/")
-    # "ws:", "", "host" come first.
-    return [cdp_url, *parts.split("/")[3:]]
+def mask_address(cdp_url: str) -> str:
+    """Return the scheme and the host of an endpoint, or "…" if it cannot be parsed."""
+    if not cdp_url.strip():
+        return cdp_url
+    endpoint = Endpoint.parse(cdp_url)
+    return f"{endpoint.scheme}://{endpoint}/…" if endpoint.scheme and endpoint.host else "…"
 
 
-def _logins_in(cdp_url: str) -> list[str]:
-    """Return what an address proves its right with, as written and as decoded, the longest first.
-
-    A user's password and a token may be short, so only these parts are masked below the usual length.
-    """
-    if "@" not in cdp_url and "?" not in cdp_url:
-        return []
-    try:
-        parts = urlsplit(cdp_url)
-    except ValueError:
-        return []
-    user = parts.netloc.rpartition("@")[0]
-    found = {user, user.partition(":")[2]}
-    for member in parts.query.split("&"):
-        name, _, value = member.partition("=")
-        if _SECRET_NAME.search(name):
-            found.add(value)
-    found |= {unquote(part) for part in found}
-    if user:
-        found.add(b64encode(unquote(user).encode()).decode())
-    return sorted((part for part in found if len(part) >= _SHORTEST_LOGIN), key=len, reverse=True)
+def cut_between_words(text: str, length: int) -> str:
+    """Return the beginning of a text, cut where no address and no word is cut in two."""
+    if len(text) <= length:
+        return text
+    return text[: max(text.rfind(separator, 0, length) for separator in " \n\t\"'") + 1]

@@ -35,14 +35,20 @@ def reveal(name: str) -> str:
     return escaped if escaped != name else ""
 
 
+def is_invisible(character: str) -> bool:
+    """Check whether a character shows nothing, as spaces do."""
+    return unicodedata.category(character) in _BLANK_CATEGORIES or any(
+        first <= ord(character) <= last for first, last in _BLANK_RANGES
+    )
+
+
 def _is_deceptive(character: str, is_decomposed: bool) -> bool:
     if character == " ":
         return False
     return (
-        unicodedata.category(character) in _BLANK_CATEGORIES
+        is_invisible(character)
         or (is_decomposed and unicodedata.combining(character) != 0)
         or unicodedata.normalize("NFKC", character) != character
-        or any(first <= ord(character) <= last for first, last in _BLANK_RANGES)
     )
 
 

@@ -1,44 +1,13 @@
-"""Keeps endpoints out of JSON, of exceptions and of logs; see ``mask_endpoints`` for texts."""
+"""Keeps endpoints and credentials out of exceptions and of logs."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
-from sessions_app.session.endpoint import Endpoint, mask_endpoints
+from sessions_app.session.endpoint import mask_endpoints
+from sessions_app.text import printable
 from sessions_app.transactions.disk import disk_full_message
-
-
-def mask_json(value: Any, mask_text: Callable[[str], str] = lambda text: text) -> Any:
-    """Return a copy of a JSON value in which members named ``cdp_url``, at any depth, show only their host.
-
-    Args:
-        mask_text: Masks every other text, keys included. Leave it out if the serialized JSON is masked.
-    """
-    if isinstance(value, str):
-        return mask_text(value)
-    if isinstance(value, list):
-        return [mask_json(item, mask_text) for item in value]
-    if isinstance(value, dict):
-        return {mask_text(key): _mask_member(key, item, mask_text) for key, item in value.items()}
-    return value
-
-
-def _mask_member(key: str, value: Any, mask_text: Callable[[str], str]) -> Any:
-    if key.lower() != "cdp_url":
-        return mask_json(value, mask_text)
-    if isinstance(value, str):
-        return mask_address(value)
-    return "…" if value else value
-
-
-def mask_address(cdp_url: str) -> str:
-    """Return the scheme and the host of an endpoint, or "…" if it cannot be parsed."""
-    if not cdp_url.strip():
-        return cdp_url
-    endpoint = Endpoint.parse(cdp_url)
-    return f"{endpoint.scheme}://{endpoint}/…" if endpoint.scheme and endpoint.host else "…"
 
 
 def safe_message(error: BaseException) -> str:
@@ -56,12 +25,17 @@ def safe_message(error: BaseException) -> str:
     return mask_endpoints(message if is_sentence else f"{name}: {message}".removesuffix(": "))
 
 
+_DETAILS = "\n%s"
+_TAB = "\t"
+
+
 class MaskingFilter(logging.Filter):
     """Masks endpoints in a log record: in its message, its arguments and its traceback, causes included."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record and keep it."""
         try:
+            _split_details(record)
             message = record.getMessage()
         except Exception:
             # The arguments do not fit the message. A filter must not raise in the code that logs.
@@ -75,3 +49,34 @@ class MaskingFilter(logging.Filter):
         if record.stack_info:
             record.stack_info = mask_endpoints(record.stack_info)
         return True
+
+
+def _split_details(record: logging.LogRecord) -> None:
+    """Set the first line and the details of a record whose message ends with a line break and ``%s``."""
+    if isinstance(record.args, tuple) and record.args and str(record.msg).endswith(_DETAILS):
+        *arguments, details = record.args
+        record.headline = mask_endpoints(str(record.msg).removesuffix(_DETAILS) % tuple(arguments))
+        record.details = mask_endpoints(str(details))
+
+
+class LineFormatter(logging.Formatter):
+    """Formats a record so that its values cannot forge other records.
+
+    Control characters are escaped. The lines of a traceback are indented: no line of it looks like a record.
+    The same holds for the last argument of a message that ends with a line break and ``%s``.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Format the first line."""
+        record.message = getattr(record, "headline", record.message)
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        """Format a traceback; ``MaskingFilter`` has usually done it before."""
+        return mask_endpoints(super().formatException(ei))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record and the lines below it."""
+        first, *others = super().format(record).split("\n")
+        others += getattr(record, "details", "").splitlines()
+        return "\n".join([first, *(f"    {printable(line, kept=_TAB)}" for line in others if line)])

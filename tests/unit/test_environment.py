@@ -40,6 +40,9 @@ def test_the_defaults_are_a_complete_configuration(tmp_path: Path) -> None:
         admin_password="",
         allowed_hosts=["localhost", "127.0.0.1", "[::1]"],
         https=False,
+        trusted_origins=[],
+        trusted_proxies=(),
+        url_prefix="",
         debug=False,
         time_zone="UTC",
         namespace="default",
@@ -130,6 +133,13 @@ def test_the_representation_does_not_show_secrets(tmp_path: Path) -> None:
         ("RAPTOR_DATABASE_URL", "sqlite://:memory:"),
         ("RAPTOR_DATABASE_URL", "sqlite://"),
         ("RAPTOR_ALLOWED_HOSTS", "https://panel.example.org"),
+        ("RAPTOR_TRUSTED_ORIGINS", "panel.example"),
+        ("RAPTOR_TRUSTED_ORIGINS", "https://panel.example/path"),
+        ("RAPTOR_TRUSTED_ORIGINS", "https://panel.example:99999"),
+        ("RAPTOR_TRUSTED_PROXIES", "proxy.example"),
+        ("RAPTOR_TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("RAPTOR_URL_PREFIX", "https://panel.example/raptor"),
+        ("RAPTOR_URL_PREFIX", "/../x"),
         ("RAPTOR_ALLOWED_HOSTS", "panel.example.org:8000"),
         ("RAPTOR_ALLOWED_HOSTS", ","),
         ("RAPTOR_ARCHIVE_DAYS", "-1"),
@@ -259,3 +269,15 @@ def test_a_test_project_can_have_variables_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(ImproperlyConfigured, match="RAPTOR_BROWSER"):
         read_environment(environ, project_dir=tmp_path)
     assert read_environment(environ, project_dir=tmp_path, knows_all=False).namespace == "default"
+
+
+def test_the_settings_of_a_proxy_are_read(tmp_path: Path) -> None:
+    environment = read(
+        tmp_path,
+        RAPTOR_TRUSTED_ORIGINS="https://panel.example:8443/, http://[::1]:81",
+        RAPTOR_TRUSTED_PROXIES="127.0.0.1, 10.0.0.0/8",
+        RAPTOR_URL_PREFIX="raptor/",
+    )
+    assert environment.trusted_origins == ["https://panel.example:8443", "http://[::1]:81"]
+    assert environment.trusted_proxies == ("127.0.0.1", "10.0.0.0/8")
+    assert environment.url_prefix == "/raptor"

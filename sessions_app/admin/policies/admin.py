@@ -14,7 +14,7 @@ from django.utils.html import format_html
 
 from sessions_app import policies
 from sessions_app.access.permissions import may_clean_up
-from sessions_app.access.visibility import hidden_from, visible, visible_changes, visible_runs
+from sessions_app.access.visibility import conceal, hidden_from, visible, visible_changes, visible_runs
 from sessions_app.admin import badges, formatting
 from sessions_app.admin.base import RaptorAdmin, show_queued
 from sessions_app.admin.policies.changes import describe_change
@@ -161,7 +161,16 @@ class CleanupPolicyAdmin(RaptorAdmin):
             runs = visible_runs(request.user, policy.runs.all()).order_by("-due_at", "-step_position")[
                 :LATEST_COUNT
             ]
-            below["runs"] = [(_run_link(run), badges.state_badge(run), run) for run in runs]
+            below["runs"] = [
+                (
+                    _run_link(run),
+                    badges.state_badge(run),
+                    run,
+                    formatting.removed_of_matched(run),
+                    formatting.freed(run),
+                )
+                for run in (conceal(request.user, run) for run in runs)
+            ]
         if below["may_see_changes"]:
             changes = visible_changes(request.user, policy.changes.all())[:LATEST_COUNT]
             below["changes"] = [(change, describe_change(change)) for change in changes]

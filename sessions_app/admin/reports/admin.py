@@ -18,7 +18,7 @@ from django.template.defaultfilters import filesizeformat
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
-from sessions_app.access.visibility import hidden_from, visible, visible_runs
+from sessions_app.access.visibility import fully_visible_runs, hidden_from, visible
 from sessions_app.admin import formatting
 from sessions_app.admin.base import RaptorAdmin
 from sessions_app.admin.polling import counted_view, wait_of, waiting_page
@@ -103,7 +103,7 @@ def _charts(request: HttpRequest) -> dict[str, object]:
     since = formatting.request_time(request) - timedelta(days=days)
     shown = [charts.growth(history(since=since, hidden=hidden_from(request.user)), days)]
     if request.user.has_perm("sessions_app.view_cleanuprun"):
-        runs = visible_runs(request.user, CleanupRun.objects.all())
+        runs = fully_visible_runs(request.user, CleanupRun.objects.all())
         shown.append(charts.freed(freed_by_runs(runs, since=since), days))
     return {"charts": shown, "ranges": RANGES_DAYS, "days": days}
 
@@ -118,7 +118,7 @@ def _numbers(request: HttpRequest, found: Figures) -> dict[str, object]:
             archive_mark=f", as of {archived}" if archived and not found.live_as_of else "",
             may_see_archive=request.user.has_perm("sessions_app.view_archivedsession"),
         ),
-        "disk": filesizeformat(report.disk_bytes),
+        "disk": None if report.disk_bytes is None else filesizeformat(report.disk_bytes),
         "sections": tables.sections(report),
         "largest": [
             (

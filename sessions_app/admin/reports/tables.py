@@ -153,4 +153,5 @@ def csv_rows(figures: Figures) -> Iterator[tuple[str, str, int | str, int | str]
             yield section, name, total.sessions, total.bytes
     yield "as_of", report.as_of.isoformat(), "", ""
     yield "archived_as_of", (figures.archive_as_of or report.as_of).isoformat(), "", ""
-    yield "total", "on_disk", "", report.disk_bytes
+    if report.disk_bytes is not None:
+        yield "total", "on_disk", "", report.disk_bytes

@@ -131,15 +131,15 @@ class CleanupRunAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Removed", ordering="removed_count")
     def removed(self, run: CleanupRun) -> str:
-        return f"{run.removed_count:,} of {run.matched_count:,}"
+        return formatting.removed_of_matched(run)
 
     @admin.display(description="Skipped", ordering="skipped_count")
     def skipped(self, run: CleanupRun) -> str:
-        return f"{run.skipped_count:,}"
+        return formatting.NONE if run.is_concealed else f"{run.skipped_count:,}"
 
     @admin.display(description="Freed", ordering="removed_bytes")
     def freed(self, run: CleanupRun) -> str:
-        return formatting.size(run.removed_bytes)
+        return formatting.freed(run)
 
     @admin.display(description="Took")
     def took(self, run: CleanupRun) -> str:

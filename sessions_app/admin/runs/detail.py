@@ -78,7 +78,7 @@ def _archived(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
 def _skipped(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     named = visible_names(request.user, run.skipped_sessions)
     note = ""
-    if run.skipped_count > len(named):
+    if run.skipped_count > len(named) and not run.is_concealed:
         is_listed = run.matched_count <= PlannedSessions.LIMIT
         note = f"{len(named):,} of {run.skipped_count:,} skipped sessions are listed by name. "
         note += "" if is_listed else f"Runs over {PlannedSessions.LIMIT:,} sessions only count them."
@@ -96,13 +96,19 @@ def _facts(run: CleanupRun) -> _Facts:
         ("Started", formatting.moment(run.started_at)),
         ("Ended", formatting.moment(run.finished_at)),
         ("Took", formatting.took(run)),
+        *([] if run.is_concealed else _counts(run)),
+        *_earlier_errors(run),
+    ]
+
+
+def _counts(run: CleanupRun) -> _Facts:
+    return [
         ("Matched", f"{run.matched_count:,} sessions, {filesizeformat(run.matched_bytes)}"),
         ("Removed", f"{run.removed_count:,} sessions"),
         ("Freed", formatting.documents_size(run.removed_bytes)),
         *_before_and_after(run),
         ("Skipped", f"{run.skipped_count:,} sessions"),
         *_restored(run),
-        *_earlier_errors(run),
     ]
 
 

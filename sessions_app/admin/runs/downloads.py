@@ -55,14 +55,16 @@ def sessions_json(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> Str
     """Stream one object; ``skipped`` lists names and reasons only for users who may view sessions."""
     run = _get_run(screen, request, run_id)
     named = visible_names(request.user, run.skipped_sessions) if _sees_skipped(request) else None
+    # Conceal a copy: the download needs the original criteria to find the sessions.
+    shown = conceal(request.user, copy(run))
     head = {
         "run": run.pk,
         "state": run.state,
         "as_of": run.as_of.isoformat(),
-        "criteria": _criteria(request, run),
-        "matched": run.matched_count,
-        "removed": run.removed_count,
-        "skipped": {"count": run.skipped_count, "sessions": named},
+        "criteria": _criteria(request, shown),
+        "matched": _count(shown, "matched_count"),
+        "removed": _count(shown, "removed_count"),
+        "skipped": {"count": _count(shown, "skipped_count"), "sessions": named},
     }
     return json_file(f"raptor-run-{run.pk}", head, "sessions", _sessions(request, run))
 
@@ -95,12 +97,15 @@ def _get_run(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> CleanupR
 
 def _criteria(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     """Return the criteria without the namespaces that are hidden from the user."""
-    # Conceal a copy: the download needs the original criteria to find the sessions.
-    criteria: dict[str, Any] = conceal(request.user, copy(run)).criteria_json
+    criteria: dict[str, Any] = run.criteria_json
     if "not_namespaces" in criteria:
         criteria = criteria | {
             "not_namespaces": sorted(set(criteria["not_namespaces"]) - hidden_from(request.user))
         }
+    selection = criteria.get("selection") or {}
+    if selection.get("text"):
+        # A user may search for a pasted endpoint.
+        criteria = criteria | {"selection": selection | {"text": mask_endpoints(selection["text"])}}
     return criteria
 
 
@@ -147,6 +152,15 @@ def _column(name: str) -> Any:
     return lambda run: getattr(run, name)
 
 
+def _count(run: CleanupRun, name: str) -> int | None:
+    """Return a count of a run; None if it includes sessions that the user cannot see."""
+    return None if run.is_concealed else getattr(run, name)
+
+
+def _counted(name: str) -> Any:
+    return lambda run: _count(run, name)
+
+
 def _seconds(run: CleanupRun) -> float | None:
     if run.started_at is None or run.finished_at is None:
         return None
@@ -166,14 +180,14 @@ _LEDGER: dict[str, Any] = {
     "started_at": _instant("started_at"),
     "finished_at": _instant("finished_at"),
     "seconds": _seconds,
-    "matched": _column("matched_count"),
-    "removed": _column("removed_count"),
-    "skipped": _column("skipped_count"),
-    "bytes": _column("removed_bytes"),
-    "before_bytes": _column("before_bytes"),
-    "after_bytes": _column("after_bytes"),
-    "restored": _column("restored_count"),
-    "emptied": _column("emptied_count"),
+    "matched": _counted("matched_count"),
+    "removed": _counted("removed_count"),
+    "skipped": _counted("skipped_count"),
+    "bytes": _counted("removed_bytes"),
+    "before_bytes": _counted("before_bytes"),
+    "after_bytes": _counted("after_bytes"),
+    "restored": _counted("restored_count"),
+    "emptied": _counted("emptied_count"),
     "held_because": _column("held_because"),
     "approved_by": _column("approved_by"),
     "closed_by": _column("closed_by"),

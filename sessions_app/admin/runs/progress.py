@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from django.http import HttpRequest, JsonResponse
 from django.template.defaultfilters import filesizeformat
 
+from sessions_app.access.visibility import conceal
 from sessions_app.admin.base import RaptorAdmin, get_run
 from sessions_app.admin.formatting import duration
 from sessions_app.admin.polling import LATE_AFTER, Phase, PollState
@@ -40,6 +41,8 @@ class Progress:
 
     @property
     def text(self) -> str:
+        if not self.total:
+            return ""
         verb = "restored" if self.is_undo else "removed"
         parts = [f"{self.done:,} of {self.total:,} sessions {verb}", filesizeformat(self.bytes)]
         if self.rate_per_second:
@@ -50,7 +53,8 @@ class Progress:
 
 
 def progress_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> JsonResponse:
-    progress = progress_of(get_run(screen, request, run_id), database_now())
+    run = conceal(request.user, get_run(screen, request, run_id))
+    progress = progress_of(run, database_now())
     state = PollState(progress.phase, progress.text, progress.done, progress.total, progress.is_paused)
     return state.to_response()
 

@@ -49,7 +49,11 @@ class SessionActions(ReadOnlyAdmin):
         """Render the page of a session, with its endpoint if the user requested it."""
         offers_endpoint = bool(session.cdp_url.strip()) and not endpoint and may_see_endpoints(request.user)
         context = session_context(
-            session, session.reason_bits, as_of=session.evaluated_at, offers_endpoint=offers_endpoint
+            session,
+            session.reason_bits,
+            as_of=session.evaluated_at,
+            offers_endpoint=offers_endpoint,
+            shows_credentials=bool(endpoint),
         )
         context |= {
             "can_pin": self.has_pin_permission(request),
@@ -86,7 +90,7 @@ class SessionActions(ReadOnlyAdmin):
         return run_actions.redirect_to_plan(run)
 
     def endpoint_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Show the endpoint of a session and log that the user viewed it."""
+        """Show the endpoint of a session and the credentials in its document, and log that the user did."""
         session = self._to_act_on(request, object_id, is_allowed=may_see_endpoints(request.user))
         if not session.cdp_url.strip():
             self.message_user(request, f"“{session.name}” has no endpoint.", messages.WARNING)

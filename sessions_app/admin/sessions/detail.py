@@ -25,13 +25,19 @@ class Finding(NamedTuple):
 
 
 def session_context(
-    session: Any, bits: int, *, as_of: datetime, offers_endpoint: bool = False
+    session: Any,
+    bits: int,
+    *,
+    as_of: datetime,
+    offers_endpoint: bool = False,
+    shows_credentials: bool = False,
 ) -> dict[str, Any]:
     """Build the context of a session, evaluated at an instant.
 
     Args:
         bits: Why it is invalid or expired; see ``criteria.reasons_in``.
         offers_endpoint: Add a button to the host that shows the endpoint.
+        shows_credentials: Show the values of names such as ``password`` in its document.
     """
     warnings = warnings_of(
         browser_type=session.browser_type,
@@ -47,7 +53,9 @@ def session_context(
         "problems": [Finding(found.sentence, found.advice) for found in Problem(session.problems)],
         "expiry": _expiry(session, bits, as_of),
         "warnings": [Finding(found.sentence, found.advice) for found in warnings],
-        "document": show_document(bytes(session.document), cdp_url=session.cdp_url),
+        "document": show_document(
+            bytes(session.document), cdp_url=session.cdp_url, shows_credentials=shows_credentials
+        ),
         "last_good_document": _last_good_document(session),
     }
 

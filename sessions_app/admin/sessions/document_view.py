@@ -1,4 +1,4 @@
-"""Render a document for the page: readable for any bytes, with its endpoints masked."""
+"""Render a document for the page: readable for any bytes, with its endpoints and credentials masked."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ import json
 import re
 from dataclasses import dataclass
 
-from sessions_app.session.document import read_document
-from sessions_app.session.endpoint import mask_endpoints
-from sessions_app.session.masking import mask_address, mask_json
+from sessions_app.session.document import read_json
+from sessions_app.session.endpoint import Mask, cut_between_words
+from sessions_app.session.masked_json import SHOWN_CHARACTERS, mask_json
 
-SHOWN_CHARACTERS = 20_000
-# json.dumps with indent runs in pure Python and takes 0.2 s for this size. Longer documents are not indented.
-INDENTED_BYTES = 500_000
-
-_CDP_URL = re.compile(r'(?i)("cdp_url"\s*:\s*")((?:[^"\\]|\\.)*)')
+_INVISIBLE = re.compile(r"[^\n\t -~]")
 
 
 @dataclass(frozen=True)
@@ -24,16 +20,29 @@ class ShownDocument:
     is_truncated: bool
 
 
-def show_document(data: bytes, *, cdp_url: str) -> ShownDocument:
-    """Format a document for reading, with its endpoints masked to their hosts."""
-    text = _indented(data) if len(data) <= INDENTED_BYTES else None
-    if text is None:
-        start = data[: SHOWN_CHARACTERS * 4]
-        text = start.decode(_encoding(start), "backslashreplace")
-        text = _CDP_URL.sub(lambda match: match[1] + mask_address(match[2]), text)
-    text = mask_endpoints(text, cdp_url=cdp_url)
-    is_truncated = len(text) > SHOWN_CHARACTERS or (len(data) > SHOWN_CHARACTERS * 4)
-    return ShownDocument("".join(map(_visible, text[:SHOWN_CHARACTERS])), is_truncated)
+def show_document(data: bytes, *, cdp_url: str, shows_credentials: bool = False) -> ShownDocument:
+    """Format the beginning of a document for reading; the time is that of reading its JSON.
+
+    Args:
+        cdp_url: Endpoint of the session; its parts are masked everywhere.
+        shows_credentials: Show the values of names such as ``password`` too.
+    """
+    try:
+        masked = mask_json(read_json(data), endpoints=[cdp_url], shows_credentials=shows_credentials)
+    except (ValueError, RecursionError):
+        text, is_truncated = _masked_text(data, cdp_url)
+    else:
+        text, is_truncated = json.dumps(masked.value, indent=2, ensure_ascii=False), masked.is_truncated
+    shown = _INVISIBLE.sub(_visible, text[:SHOWN_CHARACTERS])
+    return ShownDocument(shown, is_truncated or len(text) > SHOWN_CHARACTERS)
+
+
+def _masked_text(data: bytes, cdp_url: str) -> tuple[str, bool]:
+    """Decode the beginning of bytes that are not JSON, and mask it as a text."""
+    start = data[: SHOWN_CHARACTERS * 4]
+    text = start.decode(_encoding(start), "backslashreplace")
+    cut = cut_between_words(text, SHOWN_CHARACTERS)
+    return Mask(cdp_url)(cut), len(cut) < len(text) or len(start) < len(data)
 
 
 def _encoding(data: bytes) -> str:
@@ -42,18 +51,9 @@ def _encoding(data: bytes) -> str:
     return json.detect_encoding(data) if has_mark or data.count(0) * 4 >= len(data) else "utf-8"
 
 
-def _indented(data: bytes) -> str | None:
-    content = read_document(data)
-    if content is None:
-        return None
-    try:
-        return json.dumps(mask_json(content), indent=2, ensure_ascii=False)
-    except RecursionError:
-        return None
-
-
-def _visible(character: str) -> str:
+def _visible(found: re.Match[str]) -> str:
     """Escape characters without a glyph: control characters, lone surrogates, direction marks."""
-    if character.isprintable() or character in "\n\t":
+    character = found[0]
+    if character.isprintable():
         return character
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")

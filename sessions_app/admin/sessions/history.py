@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from sessions_app.access.permissions import may_see_endpoints
+from sessions_app.access.visibility import conceal
 from sessions_app.admin import formatting
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, StoredSession
 
@@ -44,7 +45,11 @@ def history_context(request: HttpRequest, session: StoredSession) -> dict[str, A
     """Build the history of a session, live or archived, with two queries for any length."""
     log = _log(session, has_endpoints=may_see_endpoints(request.user))
     may_see_runs = request.user.has_perm("sessions_app.view_cleanuprun")
-    events = [*map(_logged, log[:MAX_EVENTS]), *_moves(session, may_see_runs=may_see_runs), *_dates(session)]
+    events = [
+        *map(_logged, log[:MAX_EVENTS]),
+        *_moves(request.user, session, may_see_runs=may_see_runs),
+        *_dates(session),
+    ]
     return {
         "history": sorted(
             events, key=lambda event: event.at or event.before or session.added_at, reverse=True
@@ -75,14 +80,14 @@ def _dates(session: StoredSession) -> Iterator[Event]:
         yield Event(session.created_at, "Created, according to its document")
 
 
-def _moves(session: StoredSession, *, may_see_runs: bool) -> Iterator[Event]:
+def _moves(user: Any, session: StoredSession, *, may_see_runs: bool) -> Iterator[Event]:
     """Yield each removal and each restoration, the latest first."""
     if isinstance(session, ArchivedSession):
         what = format_html("Removed by {}", _name(session.run_id, has_link=may_see_runs))
         by = formatting.started_by(session.run)
         yield Event(session.removed_at, what, by, removal_reasons(session))
     numbers = (session.past_runs or [])[-MAX_EVENTS:]
-    runs = _runs(numbers)
+    runs = _runs(user, numbers)
     # The row has the time of the last restoration only; earlier ones are derived from the runs.
     restored_at = until = session.restored_at
     for number in reversed(numbers):
@@ -99,11 +104,11 @@ def _moves(session: StoredSession, *, may_see_runs: bool) -> Iterator[Event]:
         restored_at, until = None, removed_at or until
 
 
-def _runs(numbers: list[int]) -> dict[int, CleanupRun]:
+def _runs(user: Any, numbers: list[int]) -> dict[int, CleanupRun]:
     if not numbers:
         return {}
     light = formatting.without_ids(CleanupRun.objects.defer("skipped_sessions"))
-    return {run.pk: run for run in light.filter(pk__in=numbers)}
+    return {run.pk: conceal(user, run) for run in light.filter(pk__in=numbers).select_related("policy")}
 
 
 def _undo_at(run: CleanupRun | None, until: datetime | None) -> datetime | None:

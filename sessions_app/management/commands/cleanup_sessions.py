@@ -113,7 +113,7 @@ class Command(ReportingCommand):
         if options["format"] == "json":
             self.write_json(report)
         else:
-            self.stdout.write(text)
+            self.write(text)
 
     def _warn_of_empty_scope(self, criteria: Criteria) -> None:
         for kind, value in (("namespace", criteria.namespace), ("browser_type", criteria.browser_type)):

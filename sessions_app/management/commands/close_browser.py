@@ -8,7 +8,8 @@ from django.core.management import CommandError, CommandParser
 from sessions_app.client.browsing import ALL, UNRESPONSIVE
 from sessions_app.client.manager import SessionManager
 from sessions_app.exceptions import SessionException
-from sessions_app.management.output import ReportingCommand, printable
+from sessions_app.management.output import ReportingCommand
+from sessions_app.text import printable
 
 
 class Command(ReportingCommand):
@@ -37,7 +38,7 @@ class Command(ReportingCommand):
         elif tabs == UNRESPONSIVE:
             self.stdout.write(f"The browser of {printable(name)} has no unresponsive tabs any more.")
         else:
-            self.stdout.write(f"The browser of {printable(name)} is closed. Its session is kept.")
+            self.write(f"The browser of {printable(name)} is closed. Its session is kept.")
 
 
 async def _close(manager: SessionManager, name: str, tabs: str) -> None:

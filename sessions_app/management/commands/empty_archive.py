@@ -41,8 +41,6 @@ class Command(ReportingCommand):
             report = {"before": before.isoformat(), "deleted": deleted, "bytes": size_bytes}
             self.write_json(report | ({"pinned_kept": kept} if kept else {}))
         else:
-            self.stdout.write(f"{count_of(deleted, 'session')} deleted permanently, {bytes_of(size_bytes)}.")
+            self.write(f"{count_of(deleted, 'session')} deleted permanently, {bytes_of(size_bytes)}.")
             if kept:
-                self.stdout.write(
-                    f"{count_of(kept, 'pinned session')} kept: each pin comes back with its file."
-                )
+                self.write(f"{count_of(kept, 'pinned session')} kept: each pin comes back with its file.")

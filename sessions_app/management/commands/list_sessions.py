@@ -28,5 +28,5 @@ class Command(ReportingCommand):
         count = 0
         for session in sessions:
             count += 1
-            self.stdout.write(session.to_line())
-        self.stdout.write(f"{count_of(count, 'session')}.")
+            self.write(session.to_line())
+        self.write(f"{count_of(count, 'session')}.")

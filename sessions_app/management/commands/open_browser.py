@@ -7,9 +7,10 @@ from django.core.management import CommandError, CommandParser
 
 from sessions_app.client.manager import SessionManager
 from sessions_app.exceptions import SessionException
-from sessions_app.management.output import ReportingCommand, printable
+from sessions_app.management.output import ReportingCommand
 from sessions_app.session.endpoint import Endpoint
 from sessions_app.session.info import SessionInfo
+from sessions_app.text import printable
 
 
 class Command(ReportingCommand):
@@ -41,7 +42,7 @@ class Command(ReportingCommand):
         if options["format"] == "json":
             self.write_json(report)
             return
-        self.stdout.write(
+        self.write(
             f"Session {printable(name)} in the namespace {report['namespace']}: Chromium "
             f"{report['browser_version']} listens at {report['endpoint']}.\n"
             f"Its profile is {report['profile']}. End it with: close_browser"

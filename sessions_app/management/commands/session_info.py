@@ -36,4 +36,4 @@ class Command(ReportingCommand):
         if options["format"] == "json":
             self.write_json(details.to_json())
         else:
-            self.stdout.write("\n".join(details.to_lines()))
+            self.write("\n".join(details.to_lines()))

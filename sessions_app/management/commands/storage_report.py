@@ -31,17 +31,18 @@ class Command(ReportingCommand):
         if options["format"] == "json":
             self.write_json(report.to_json())
         else:
-            self.stdout.write("\n".join(_lines(report)))
+            self.write("\n".join(_lines(report)))
 
 
 def _lines(report: StorageReport) -> list[str]:
+    disk = bytes_of(report.disk_bytes or 0)
     lines = [
         f"As of {local(report.as_of)}: {_describe(report.live)}.",
         f"  Expired (last accessed over {report.max_age_days:g} days ago): {report.expired.sessions:,}.",
         f"  Invalid: {report.invalid.sessions:,}. Pinned: {report.pinned.sessions:,}.",
         f"  A cleanup of expired and invalid sessions would free {_describe(report.would_free['either'])}.",
         f"  In the archive: {_describe(report.archived)}.",
-        f"  On disk: {bytes_of(report.disk_bytes)} for the whole database. A cleanup does not shrink it.",
+        f"  On disk: {disk} for the whole database. A cleanup does not shrink it.",
     ]
     for group in _GROUPS:
         totals: dict[str, Total] = getattr(report, f"by_{group}")

@@ -7,7 +7,7 @@ from django.db import DatabaseError
 
 from sessions_app.access.actors import user_name
 from sessions_app.management.cleanup_report import HELD
-from sessions_app.management.output import ReportingCommand, WrongUsage, printable, progress
+from sessions_app.management.output import ReportingCommand, WrongUsage, progress
 from sessions_app.mirror.arrivals import foreign_warning, inspect_folder
 from sessions_app.mirror.registry import (
     DirectoryError,
@@ -18,7 +18,7 @@ from sessions_app.mirror.registry import (
 from sessions_app.models import SessionDirectory
 from sessions_app.session.masking import safe_message
 from sessions_app.session.sync_result import SyncResult
-from sessions_app.text import count_of
+from sessions_app.text import count_of, printable
 
 
 class Command(ReportingCommand):
@@ -48,7 +48,7 @@ class Command(ReportingCommand):
         if options["format"] == "json":
             self.write_json({"directories": reports})
         elif not reports:
-            self.stdout.write("No enabled session directory is registered. Add one: sync_directories PATH")
+            self.write("No enabled session directory is registered. Add one: sync_directories PATH")
         if failed := sum(1 for report in reports if report["error"]):
             raise CommandError(f"{failed} of {count_of(len(reports), 'directory', 'directories')} failed.")
         if held := sum(report.get("held", 0) for report in reports):
@@ -69,7 +69,7 @@ class Command(ReportingCommand):
                 accept_other_folder(directory)
             if directory.synced_at is None and is_text:
                 found = inspect_folder(directory).describe()
-                self.stdout.write(f"{directory.path} is registered: {found}.")
+                self.write(f"{directory.path} is registered: {found}.")
             result = self._sync(directory)
         except (DirectoryError, DatabaseError, OSError) as failure:
             error = safe_message(failure)
@@ -102,17 +102,17 @@ class Command(ReportingCommand):
             for key, words in (_COUNTS | _RARE_COUNTS).items()
             if report.get(key) or key in ("added", "changed", "unchanged", "vanished")
         )
-        self.stdout.write(f"{report['path']} (namespace {report['namespace']}): {counts}.")
+        self.write(f"{report['path']} (namespace {report['namespace']}): {counts}.")
         for note in report.get("notes", ()):
-            self.stdout.write(f"  note: {note}")
+            self.write(f"  note: {note}")
         if held_run := report.get("held_run"):
             gone = count_of(report["held"], "session")
-            self.stdout.write(f"  needs approval: the files of {gone} are gone, see run {held_run}")
+            self.write(f"  needs approval: the files of {gone} are gone, see run {held_run}")
         if report.get("kept"):
             kept = count_of(report["kept"], "session")
-            self.stdout.write(f"  kept: {kept} without a file, because the removal was dismissed")
+            self.write(f"  kept: {kept} without a file, because the removal was dismissed")
         for skipped in report["skipped"]:
-            self.stdout.write(f"  skipped: {printable(skipped['file'])} {skipped['reason']}")
+            self.write(f"  skipped: {printable(skipped['file'])} {skipped['reason']}")
 
 
 _COUNTS = {

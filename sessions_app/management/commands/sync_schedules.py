@@ -20,4 +20,4 @@ class Command(ReportingCommand):
             return
         for done, names in report.items():
             if names:
-                self.stdout.write(f"{done.capitalize()}: {', '.join(names)}.")
+                self.write(f"{done.capitalize()}: {', '.join(names)}.")

@@ -46,7 +46,7 @@ class Command(ReportingCommand):
         if options["format"] == "json":
             self.write_json(_report(run, unwritten))
         else:
-            self.stdout.write(_describe(run))
+            self.write(_describe(run))
         if run.state == CleanupRun.State.INTERRUPTED:
             raise CommandError(f"The undo of run {run.pk} was interrupted. Run the command again.")
         if unwritten:

@@ -39,10 +39,10 @@ class Command(ReportingCommand):
             expired += session.is_expired
             warned += bool(session.warnings)
             if session.problems:
-                self.stdout.write(printable_name(f"{session.namespace}/{session.name}"))
+                self.write(printable_name(f"{session.namespace}/{session.name}"))
                 for problem in session.problems:
-                    self.stdout.write(f"  {problem.sentence} ({problem.code})")
-        self.stdout.write(
+                    self.write(f"  {problem.sentence} ({problem.code})")
+        self.write(
             f"{count_of(checked, 'session')} checked: {checked - invalid:,} valid, {invalid:,} invalid; "
             f"{expired:,} expired, {warned:,} with warnings."
         )

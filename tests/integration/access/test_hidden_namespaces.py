@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
 from sessions_app.access.namespaces import hidden_namespaces
-from sessions_app.cleanup import plan_cleanup
+from sessions_app.cleanup import plan_cleanup, undo_cleanup
 from sessions_app.mirror.registry import register_directory
 from sessions_app.models import (
     CleanupPolicy,
@@ -21,7 +21,7 @@ from sessions_app.models import (
     SessionDirectory,
 )
 from sessions_app.session.criteria import Criteria
-from tests.clients import LIST, RUNS, html_of, names, set_bounds
+from tests.clients import LIST, RUNS, html_of, names, page_of, set_bounds
 from tests.factories import AS_OF, OLD, make_session, swept
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon", "limit")]
@@ -190,9 +190,9 @@ def test_a_snapshot_stores_the_parts_of_limited_namespaces(
         tasks.take_snapshot()
     found = figures(as_of=AS_OF, max_age_days=7, hidden=hidden)
     assert found is not None
-    assert found.report.to_json() | {"as_of": "", "disk_bytes": 0} == exact.to_json() | {
+    assert found.report.to_json() | {"as_of": "", "disk_bytes": None} == exact.to_json() | {
         "as_of": "",
-        "disk_bytes": 0,
+        "disk_bytes": None,
     }
     assert (found.report.live.sessions, found.report.archived.sessions) == (2, 0)
     points = history(since=AS_OF - timedelta(days=1), hidden=hidden)
@@ -226,3 +226,33 @@ def test_the_download_of_a_manual_plan_has_its_visible_sessions(as_other: Client
     assert [session["name"] for session in plan["sessions"]] == ["ours"]
     assert plan["criteria"]["session_ids"] == [0, 0]
     assert json.loads(as_member.get(address).getvalue())["criteria"]["session_ids"] == ticked
+
+
+def test_nothing_of_a_hidden_namespace_is_counted(as_other: Client, as_member: Client) -> None:
+    for number in range(7):
+        make_session(f"theirs-{number}", namespace="payments", **OLD, metadata={"note": "a" * 1_111})
+    ours = make_session("ours", **OLD)
+    run = swept(expired=True)
+    undo_cleanup(run)
+    CleanupRun.objects.filter(pk=run.pk).update(
+        criteria_json={**run.criteria_json, "selection": {"text": "theirs-6"}}
+    )
+    plan = plan_cleanup(Criteria(expired=True), trigger="admin")
+    CleanupRun.objects.filter(pk=plan.pk).update(state="held", held_because="It removes 8 of 8 sessions.")
+    hints = ("theirs", "payments", "8 sessions", "8 of 8", f"{run.removed_bytes:,}", str(run.removed_bytes))
+    addresses = [
+        *(page_of(ours), RUNS, "/admin/", f"{LIST}storage/", f"{LIST}storage/report.csv"),
+        *(f"{RUNS}{number}/{place}" for number in (run.pk, plan.pk) for place in ("change/", "progress/")),
+        *(f"{RUNS}{run.pk}/sessions.json", f"{RUNS}export.csv", f"{RUNS}export.json"),
+    ]
+    for address in addresses:
+        shown, whole = (_content(client.get(address)) for client in (as_other, as_member))
+        assert [hint for hint in hints if hint in shown] == [], address
+        assert any(hint in whole for hint in hints) or address == f"{RUNS}{plan.pk}/progress/", address
+    assert json.loads(as_other.get(f"{LIST}storage/report.json").content)["disk_bytes"] is None
+    assert "on_disk" not in as_other.get(f"{LIST}storage/report.csv").content.decode()
+
+
+def _content(response: Any) -> str:
+    assert response.status_code == 200, response.request["PATH_INFO"]
+    return str(response.getvalue().decode())

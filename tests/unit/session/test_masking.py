@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import pytest
@@ -13,8 +12,10 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from sessions_app.exceptions import SessionException
-from sessions_app.session.endpoint import Endpoint, mask_endpoints
-from sessions_app.session.masking import mask_address, mask_json, safe_message
+from sessions_app.session.endpoint import Endpoint, mask_address, mask_endpoints
+from sessions_app.session.masked_json import mask_json
+from sessions_app.session.masking import safe_message
+from sessions_app.session.secret_names import is_credential_name
 
 SECRET = "6a7b8c9d-secret-browser"
 ENDPOINT = f"ws://localhost:9222/devtools/browser/{SECRET}"
@@ -22,7 +23,7 @@ ENDPOINT = f"ws://localhost:9222/devtools/browser/{SECRET}"
 
 def test_members_named_cdp_url_show_only_their_host_at_any_depth() -> None:
     content = {"a": [{"CDP_URL": ENDPOINT, "n": 1}], "cdp_url": {"deep": ENDPOINT}, "b": ["cdp_url", None]}
-    assert mask_json(content) == {
+    assert mask_json(content).value == {
         "a": [{"CDP_URL": "ws://localhost:9222/…", "n": 1}],
         "cdp_url": "…",
         "b": ["cdp_url", None],
@@ -30,7 +31,7 @@ def test_members_named_cdp_url_show_only_their_host_at_any_depth() -> None:
 
 
 def test_other_texts_and_keys_are_masked_too() -> None:
-    masked = mask_json({f"see {ENDPOINT}": [f"at {SECRET}"]}, partial(mask_endpoints, cdp_url=ENDPOINT))
+    masked = mask_json({f"see {ENDPOINT}": [f"at {SECRET}"]}, endpoints=[ENDPOINT])
     assert SECRET not in str(masked)
 
 
@@ -123,3 +124,173 @@ def test_arguments_that_do_not_fit_the_message_are_logged_masked(log: io.StringI
 def test_every_handler_of_the_settings_masks() -> None:
     config: dict[str, Any] = settings.LOGGING
     assert all("masking" in handler["filters"] for handler in config["handlers"].values())
+
+
+HIDDEN = "Hunter2-hidden"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password={}",
+        "PASSWORD : {}",
+        "--password {}",
+        "{{'password': '{}', 'a': 1}}",
+        '{{"accessToken": "{}"}}',
+        '{{\\"client_secret\\": \\"{}\\"}}',
+        '{{"pass\\u0077ord": "{}"}}',
+        "&quot;password&quot;:&quot;{}&quot;",
+        '{{"headers": {{"x": "{}", "y": ["{}"]}}}}',
+        '{{"storage_state": {{"cookies": [{{"name": "a", "value": "{}"',
+        '{{"name": "Cookie", "value": "{}"}}',
+        'password = """{}"""',
+        "<password>{}</password>",
+        "Authorization: Bearer {}",
+        'Authorization: Digest username="a", response="{}"',
+        "Cookie: a={}; b={}",
+        "Bearer {}",
+        "X-Api-Key: {}",
+        '{{"headers_list": [["a", "b"], ["Authorization", "{}"',
+        "[('Cookie', 'a={}')]",
+        "API key: {}",
+        "https://h/?item=7&access_token={}",
+        "https://h/#id_token={}",
+        "https%3A%2F%2Fh%2F%3Ftoken%3D{}",
+        "https%3A%2F%2Fu%3A{}%40h%2F",
+        "postgres://u:{}@h/x",
+        "WSS%3A%2F%2Fh%2F{}",
+        "ws:/h/{}",
+        "\\x77s://h/{}",
+        "http://h/devtools%2Fbrowser%2F{}",
+        "wsEndpoint: 'http://h:1/{}'",
+        "webSocketDebuggerUrl=http://h/{}",
+        "{{'CDP_URL': 'http://h/{}'}}",
+    ],
+)
+def test_credentials_and_endpoints_are_masked_in_any_spelling(text: str) -> None:
+    masked = mask_endpoints(text.replace("{}", HIDDEN).replace("{{", "{").replace("}}", "}"))
+    assert HIDDEN not in masked
+    assert "…" in masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password=",
+        "keyboard: qwerty",
+        "author: Ann",
+        "session_id=checkout",
+        '{"token": null, "has_cookie": true}',
+        "The endpoint (cdp_url) is missing.",
+        "https://shop.example/cart?item=7",
+        "12:30:01 step 5: pay",
+        r"C:\\users\\ann",
+        "100% of \\d+ & more",
+    ],
+)
+def test_other_texts_are_not_masked(text: str) -> None:
+    assert mask_endpoints(text) == text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password",
+        "DB_PASSWORD",
+        "userPassword",
+        "passwd",
+        "token",
+        "accessToken",
+        "access-token",
+        "refresh_token",
+        "cookie",
+        "Set-Cookie",
+        "cookies",
+        "authorization",
+        "Proxy-Authorization",
+        "auth",
+        "secret",
+        "clientSecret",
+        "api_key",
+        "apiKey",
+        "x-api-key",
+        "private_key",
+        "storage_state",
+        "storageState",
+        "localStorage",
+        "headers",
+        "extraHTTPHeaders",
+        "credentials",
+        "httpCredentials",
+        "jwt",
+        "key",
+        "API KEY",
+        "\uff50assword",
+        "k" * 300,
+    ],
+)
+def test_names_of_credentials_are_recognized(name: str) -> None:
+    assert is_credential_name(name)
+    assert mask_json({"a": [{name: {"deep": HIDDEN}}]}).value == {"a": [{name: "…"}]} or len(name) > 200
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cdp_url",
+        "cdpUrl",
+        "CDP-URL",
+        "wsEndpoint",
+        "ws_endpoint",
+        "webSocketDebuggerUrl",
+        "browserWSEndpoint",
+        "debuggerUrl",
+        "devtoolsFrontendUrl",
+        "cdpEndpoint",
+        "endpoint",
+        "endpointURL",
+        "browserUrl",
+        "wsUrl",
+    ],
+)
+def test_names_of_endpoints_are_recognized(name: str) -> None:
+    content = {"a": {name: f"https://h/{HIDDEN}"}, "note": f"see {HIDDEN}"}
+    assert mask_json(content).value == {"a": {name: "https://h/…"}, "note": "see …"}
+
+
+@pytest.mark.parametrize("name", ["page_url", "title", "keyboard", "author", "session_id", "build", "passed"])
+def test_other_names_are_not_secret(name: str) -> None:
+    assert mask_json({name: "shown"}).value == {name: "shown"}
+
+
+def test_values_beside_the_name_of_a_credential_are_masked() -> None:
+    content = [
+        ["Authorization", HIDDEN],
+        {"name": "Cookie", "value": HIDDEN},
+        {"name": "sid", "value": HIDDEN, "domain": "h", "path": "/"},
+    ]
+    assert HIDDEN not in str(mask_json(content).value)
+    assert HIDDEN in str(mask_json(content, shows_credentials=True).value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [SECRET.upper(), f"id-{SECRET}.", SECRET.replace("-", "%2D"), f"x{SECRET}x", "\\u0036" + SECRET[1:]],
+)
+def test_the_own_endpoint_is_masked_in_any_case_and_place(text: str) -> None:
+    masked = mask_endpoints(f"see {text}", cdp_url=ENDPOINT)
+    assert SECRET[1:].lower() not in masked.lower()
+
+
+@pytest.mark.parametrize(
+    ("cdp_url", "part"),
+    [
+        ("http://u:p%40ssword@h/b1", "p@ssword"),
+        ("http://u:hunter2@h/b1", "hunter2"),
+        ("ws://h?token=abc123", "abc123"),
+        ("https://h/session/0123456789abcdef", "0123456789abcdef"),
+        ("0123456789abcdef", "0123456789abcdef"),
+    ],
+)
+def test_each_secret_part_of_the_own_endpoint_is_masked(cdp_url: str, part: str) -> None:
+    assert mask_endpoints(f"see {part}!", cdp_url=cdp_url) == "see …"

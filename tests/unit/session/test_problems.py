@@ -19,6 +19,7 @@ def test_every_problem_has_a_code_a_rule_a_sentence_and_advice() -> None:
         "invalid_last_accessed",
         "invalid_browser_type",
         "corrupted_document",
+        "invalid_cdp_url",
     ]
     assert set(RULES) == set(Problem)
     assert all(problem.sentence and problem.advice for problem in Problem)

@@ -21,7 +21,7 @@ def delete_old_schedules(apps: Any, schema_editor: Any) -> None:
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('sessions_app', '0012_help_texts'),
+        ('sessions_app', '0014_masked_columns'),
     ]
 
     operations = [

@@ -1,0 +1,83 @@
+"""What the panel takes from proxies: the address of the client, and whether the client uses HTTPS."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from ipaddress import ip_address, ip_network
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+
+logger = logging.getLogger(__name__)
+
+_FORWARDED = (
+    "HTTP_X_FORWARDED_FOR",
+    "HTTP_X_FORWARDED_PROTO",
+    "HTTP_X_FORWARDED_HOST",
+    "HTTP_X_FORWARDED_PORT",
+)
+
+
+def is_trusted_proxy(address: str) -> bool:
+    """Check whether an address belongs to a proxy in RAPTOR_TRUSTED_PROXIES."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return False
+    return any(found in ip_network(proxy) for proxy in settings.RAPTOR_TRUSTED_PROXIES)
+
+
+def client_address(request: HttpRequest) -> str:
+    """Return the address of the client; that of the connection, unless it is a trusted proxy.
+
+    Proxies append the address of their client to ``X-Forwarded-For``. The last address that is not a trusted
+    proxy is the client: what stands before it was sent by the client.
+    """
+    address = str(request.META.get("REMOTE_ADDR", ""))
+    if not is_trusted_proxy(address):
+        return address
+    for forwarded in reversed(request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")):
+        try:
+            address = str(ip_address(forwarded.strip()))
+        except ValueError:
+            break
+        if not is_trusted_proxy(address):
+            break
+    return address
+
+
+class ProxyMiddleware:
+    """Ignores forwarded headers that no trusted proxy sent, once RAPTOR_TRUSTED_PROXIES names any.
+
+    It warns once if the headers of a proxy and RAPTOR_HTTPS disagree.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+        self.has_warned = False
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Remove the headers of others."""
+        if settings.RAPTOR_TRUSTED_PROXIES and not is_trusted_proxy(request.META.get("REMOTE_ADDR", "")):
+            for name in _FORWARDED:
+                request.META.pop(name, None)
+        if not self.has_warned and request.path_info != "/healthz" and (warning := _disagreement(request)):
+            self.has_warned = True
+            logger.warning("%s (request from %s)", warning, client_address(request))
+        return self.get_response(request)
+
+
+def _disagreement(request: HttpRequest) -> str:
+    protocol = request.META.get("HTTP_X_FORWARDED_PROTO")
+    if settings.SECURE_SSL_REDIRECT and protocol is None:
+        return (
+            "RAPTOR_HTTPS is on, but a request has no X-Forwarded-Proto header, so it is redirected. "
+            "Let the proxy set the header. If RAPTOR_TRUSTED_PROXIES is set, it must name the proxy."
+        )
+    if protocol == "https" and not settings.SECURE_SSL_REDIRECT:
+        return (
+            "A proxy speaks HTTPS, but RAPTOR_HTTPS is off, so browsers may send cookies over plain HTTP, "
+            "and logins may be refused. Set RAPTOR_HTTPS=on."
+        )
+    return ""

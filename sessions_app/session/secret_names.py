@@ -1,0 +1,58 @@
+"""Recognizes names whose values are secret: credentials, and endpoints of browsers."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+LONGEST_NAME = 200
+"""Longer names count as credentials: their values are masked."""
+
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_WORD = re.compile(r"[a-z0-9]+")
+# Parts of a name without separators: "accessToken" and "ACCESS_TOKEN" both contain "token".
+_CREDENTIAL = re.compile(
+    "password|passwd|passphrase|passcode|token|cookie|secret|credential|authori[sz]|bearer|apikey|privatekey"
+    "|accesskey|signingkey|storagestate|localstorage|sessionstorage|header|sessid|signature"
+)
+# Too short to be searched within other words.
+_CREDENTIAL_WORDS = frozenset(
+    {"auth", "creds", "csrf", "jwt", "oauth", "otp", "pass", "pw", "pwd", "sig", "xsrf"}
+)
+_KEYS = frozenset({"auth", "client", "encryption", "license", "master", "session", "shared", "ssh"})
+_ENDPOINT = re.compile(
+    "(?:cdp|ws|websocket|debugger|debug|devtools|devtoolsfrontend|browser|connect|connection|endpoint|remote)"
+    "(?:url|uri|address)|websocketdebugger|endpoints?$|^(?:cdp|ws|wss|websocket)$"
+)
+
+
+def is_credential_name(name: str) -> bool:
+    """Check whether the value of a name is a password, a token, a cookie or the like."""
+    return _kind(name[: LONGEST_NAME + 1])[0]
+
+
+def is_endpoint_name(name: str) -> bool:
+    """Check whether the value of a name is the address of a browser, as of ``wsEndpoint``."""
+    return _kind(name[: LONGEST_NAME + 1])[1]
+
+
+def is_secret_name(name: str) -> bool:
+    return any(_kind(name[: LONGEST_NAME + 1]))
+
+
+@lru_cache(4096)
+def _kind(name: str) -> tuple[bool, bool]:
+    if len(name) > LONGEST_NAME:
+        return True, False
+    if not name.isascii():
+        name = unicodedata.normalize("NFKC", name)
+    words = _WORD.findall(_CAMEL.sub(" ", name).lower())
+    joined = "".join(words)
+    return _is_credential(words, joined), _ENDPOINT.search(joined) is not None
+
+
+def _is_credential(words: list[str], joined: str) -> bool:
+    if _CREDENTIAL.search(joined) or not _CREDENTIAL_WORDS.isdisjoint(words):
+        return True
+    return words[-1:] == ["key"] and (len(words) == 1 or words[-2] in _KEYS)
