@@ -113,6 +113,9 @@ def _read_database(url: str) -> dict[str, Any]:
             # After a large transaction the log is truncated to this size when SQLite reuses it.
             "PRAGMA journal_size_limit=50331648;",
         }
+    else:
+        # A server that drops packets must not hold a page or a worker for minutes.
+        database.setdefault("OPTIONS", {}).setdefault("connect_timeout", 10)
     return database
 
 
@@ -135,9 +138,6 @@ Q_CLUSTER: dict[str, Any] = {
     "ack_failures": True,
     # sessions_app.queue.schedules starts what is due.
     "scheduler": False,
-    # Results are in QueuedTask. Those of django-q2 would be unsigned pickles in a table; this puts them into
-    # the process's own cache instead, for a second.
-    "cached": 1,
     "guard_cycle": 0.5,
     "label": "Task queue",
     **(

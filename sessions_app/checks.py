@@ -33,13 +33,13 @@ def check_task_times(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_queue(**kwargs: Any) -> list[CheckMessage]:
-    """Check that django-q2 neither runs schedules of its own, nor repeats tasks, nor stores their results."""
-    required = {"scheduler": False, "cached": 1, "max_attempts": 1, "ack_failures": True}
+    """Check that django-q2 neither runs schedules of its own nor repeats tasks."""
+    required = {"scheduler": False, "max_attempts": 1, "ack_failures": True}
     wrong = [name for name, value in required.items() if settings.Q_CLUSTER.get(name) != value]
     return [
         Error(
             f"Q_CLUSTER's {name} must be {required[name]}.",
-            hint="The panel's own schedule, attempts and results replace those of django-q2.",
+            hint="The panel's own schedule and attempts replace those of django-q2.",
             id="sessions_app.E002",
         )
         for name in wrong

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec
 
@@ -63,11 +63,19 @@ def _task(function: Callable[_P, str]) -> Callable[..., str]:
 @_task
 def tick() -> str:
     """Queue what is due, and what the queue or a worker has lost. The schedule runs this each minute."""
-    now = database_now()
-    sent = outbox.send_lost(now)
-    jobs = schedules.queue_due_jobs(now)
-    started = policies.start_due(now)
-    counts = (count_of(sent, "lost task"), count_of(len(jobs), "job"), count_of(len(started), "sweep"))
+    now, counts, failures = database_now(), [], []
+    parts: tuple[tuple[str, Callable[[datetime], Sized]], ...] = (
+        ("lost task", outbox.send_lost),
+        ("job", schedules.queue_due_jobs),
+        ("sweep", policies.start_due),
+    )
+    for what, queue in parts:
+        try:
+            counts.append(count_of(len(queue(now)), what))
+        except Exception as error:
+            failures.append(error)
+    if failures:
+        raise ExceptionGroup("The other parts of the tick were done", failures)
     return f"{', '.join(counts)} queued."
 
 

@@ -181,8 +181,12 @@ def get_run(screen: RaptorAdmin, request: HttpRequest, run_id: int, *, to_act: b
 
 def show_queued(request: HttpRequest, message: str) -> None:
     """Confirm that work was queued for the worker, also while the queue is away."""
-    if is_reachable():
-        messages.success(request, message)
-    else:
-        away = "The task queue cannot be reached now. Nothing is lost: this starts when it answers again."
-        messages.warning(request, f"{message} {away}")
+    messages.success(request, message)
+    warn_if_queue_is_away(request)
+
+
+def warn_if_queue_is_away(request: HttpRequest) -> None:
+    """Warn that work which was queued starts later."""
+    if not is_reachable():
+        away = "The task queue cannot be reached now. Nothing is lost: the work starts when it answers again."
+        messages.warning(request, away)

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 
 from sessions_app.access.namespaces import has_namespace
 from sessions_app.admin import formatting
-from sessions_app.admin.base import RaptorAdmin
+from sessions_app.admin.base import RaptorAdmin, warn_if_queue_is_away
 from sessions_app.models import LimitedNamespace
 from sessions_app.queue.enqueue import Task
 from sessions_app.queue.outbox import enqueue
@@ -63,6 +63,7 @@ class LimitedNamespaceAdmin(RaptorAdmin):
             self.message_user(request, message, messages.WARNING)
         # A large panel can exclude this namespace from its numbers only from the next snapshot on.
         enqueue(Task.TAKE_SNAPSHOT)
+        warn_if_queue_is_away(request)
 
 
 def _members(request: HttpRequest) -> Callable[[LimitedNamespace], str]:

@@ -12,12 +12,13 @@ from typing import Any
 # Registers the pages that are removed below.
 import django_q.admin  # noqa: F401
 from django.contrib import admin
-from django.db.models import Q
+from django.db.models import F, Q, QuerySet, TextField, Value
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django_q.models import Failure, OrmQ, Schedule, Success
 
+from sessions_app.access.visibility import hidden_from
 from sessions_app.admin import badges, formatting
 from sessions_app.admin.base import ReadOnlyAdmin
 from sessions_app.admin.filters import ConditionFilter
@@ -32,6 +33,7 @@ for _model in (Schedule, Success, Failure, OrmQ):
     if admin.site.is_registered(_model):
         admin.site.unregister(_model)
 
+CONCEALED = "Only users who see all namespaces see results."
 TITLES = {
     Task.SWEEP.value: "Sweep of a policy",
     Task.CONTINUE_CLEANUP.value: "Continue a cleanup",
@@ -78,6 +80,12 @@ class QueuedTaskAdmin(ReadOnlyAdmin):
     show_facets = admin.ShowFacets.NEVER
     list_per_page = formatting.ROWS_PER_PAGE
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Leave out the results for users who do not see all namespaces: a result may name any."""
+        shown = Value(CONCEALED, TextField()) if hidden_from(request.user) else F("message")
+        tasks: QuerySet[Any] = super().get_queryset(request).annotate(shown=shown)
+        return tasks
+
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -85,7 +93,7 @@ class QueuedTaskAdmin(ReadOnlyAdmin):
         worker = worker_state(now)
         context = {
             "title": "Task queue",
-            "jobs": [_describe_job(job, now) for job in JOBS],
+            "jobs": [_describe_job(job) for job in JOBS],
             "machines": [_describe_machine(machine, now) for machine in Machine.objects.order_by("name")],
             "worker": worker,
             "worker_since": formatting.clock(worker.since, now),
@@ -116,7 +124,7 @@ class QueuedTaskAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Result")
     def result(self, task: QueuedTask) -> str:
-        return mask_endpoints(task.message) or formatting.NONE
+        return mask_endpoints(task.shown) or formatting.NONE  # type: ignore[attr-defined]  # an annotation
 
 
 def title_of(task: str) -> str:
@@ -132,7 +140,7 @@ def _state_badge(task: QueuedTask) -> SafeString:
     return badges.badge("quiet", "Waiting") if task.sent_at else badges.badge("stale", "Not sent yet")
 
 
-def _describe_job(job: Job, now: datetime) -> dict[str, Any]:
+def _describe_job(job: Job) -> dict[str, Any]:
     last = QueuedTask.objects.filter(task=job.task.value).exclude(due_at=None).order_by("-due_at").first()
     due_at = last.due_at if last else None
     next_run_at = job.next_run_at(due_at)

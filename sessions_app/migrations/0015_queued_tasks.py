@@ -30,6 +30,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('name', models.CharField(max_length=64, unique=True)),
+                ('started_at', models.DateTimeField(db_default=sessions_app.models.clock.DatabaseClock(), verbose_name='started')),
                 ('heartbeat_at', models.DateTimeField(verbose_name='last heard from')),
                 ('clock_skew_seconds', models.FloatField(default=0, help_text="Its clock minus the database's, in seconds.")),
             ],

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from django.db import models
 
+from sessions_app.models.clock import DatabaseClock
 from sessions_app.models.fields import MACHINE_LENGTH
 
 
@@ -9,6 +10,7 @@ class Machine(models.Model):
     """A computer whose worker has announced itself."""
 
     name = models.CharField(max_length=MACHINE_LENGTH, unique=True)
+    started_at = models.DateTimeField("started", db_default=DatabaseClock())
     heartbeat_at = models.DateTimeField("last heard from")
     clock_skew_seconds = models.FloatField(default=0, help_text="Its clock minus the database's, in seconds.")
 

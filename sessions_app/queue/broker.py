@@ -12,7 +12,7 @@ from typing import Any
 
 import redis
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error as DatabaseFailure
 from django.db.models.functions import Now
 from django_q.brokers import Broker, get_broker
 from django_q.brokers.orm import ORM
@@ -25,8 +25,9 @@ from sessions_app.session.masking import safe_message
 from sessions_app.transactions.disk import disk_full_message
 from sessions_app.transactions.reserve import make_room, retry_with_room
 
-REDIS_OPTIONS = {"socket_connect_timeout": 3, "socket_timeout": 5}
-_KEYS = frozenset(("id", "name", "func", "args", "kwargs", "started", "cached", "ack_failure", "cluster"))
+# Longer than a worker waits for a message, which is one second.
+REDIS_OPTIONS = {"socket_connect_timeout": 1, "socket_timeout": 2}
+_KEYS = frozenset(("id", "name", "func", "args", "kwargs", "started", "ack_failure", "cluster"))
 _KEYWORDS = frozenset(("queued_task",))
 
 logger = logging.getLogger(__name__)
@@ -36,13 +37,13 @@ def is_reachable() -> bool:
     """Check whether the queue answers."""
     try:
         get_broker().ping()
-    except (DatabaseError, redis.RedisError):
+    except (DatabaseFailure, redis.RedisError):
         return False
     return True
 
 
 def is_empty() -> bool:
-    """Check whether no message waits for a worker, not counting those of single machines."""
+    """Check whether no message for any machine waits for a worker."""
     try:
         return bool(get_broker().queue_size() == 0)
     except redis.RedisError:
@@ -85,7 +86,7 @@ class _PanelBroker(Broker):  # type: ignore[misc]  # django-q2 has no types
         """Return the next message of the panel; return None if there is none or the queue does not answer."""
         try:
             fetched = self.fetch()
-        except (DatabaseError, redis.RedisError) as error:
+        except (DatabaseFailure, redis.RedisError) as error:
             self._log_away(error)
             time.sleep(Conf.POLL)
             return None
@@ -127,21 +128,22 @@ class DatabaseBroker(_PanelBroker, ORM):  # type: ignore[misc]
 
     def _claim(self, name: str) -> list[tuple[Any, Any]]:
         free = self.get_connection().filter(key=name, lock__lte=Now())
-        row = free.order_by("pk").first()
-        if row is None:
+        # The other columns may hold values that cannot be read.
+        first = free.order_by("pk").values_list("pk", "payload").first()
+        if first is None:
             return []
-        is_claimed = free.filter(pk=row.pk).update(lock=Now() + timedelta(seconds=Conf.RETRY))
-        return [(row.pk, row.payload)] if is_claimed else []
+        is_claimed = free.filter(pk=first[0]).update(lock=Now() + timedelta(seconds=Conf.RETRY))
+        return [first] if is_claimed else []
 
     def delete(self, key: Any) -> None:
         """Delete a finished message; if this fails, it is delivered again, which tasks are designed for."""
         try:
             retry_with_room(super().delete)(key)
-        except DatabaseError as error:
+        except DatabaseFailure as error:
             self._log_away(error)
 
     def queue_size(self) -> int:
-        waiting = self.get_connection().filter(key__in=self.names(), lock__lte=Now())
+        waiting = self.get_connection().filter(key=self.list_key, lock__lte=Now())
         return int(waiting.count())
 
 

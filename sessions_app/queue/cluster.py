@@ -17,10 +17,12 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connections
+from django.db import Error as DatabaseFailure
+from django.db import close_old_connections, connections
 from django_q import cluster
 from django_q.brokers import get_broker
 from django_q.worker import worker
@@ -38,6 +40,10 @@ STOP_SECONDS = 2
 CHECK_SECONDS = 2.0
 ANNOUNCE_SECONDS = 30.0
 PARENT_CHECK_SECONDS = 1.0
+MAIN_STOP_SECONDS = 6
+"""Time after which the main process is killed, for example while it waits for the database."""
+TIMED_OUT, RECYCLED = 0, -2
+"""Values of the timers of django-q2's workers."""
 
 logger = logging.getLogger(__name__)
 _fork = multiprocessing.get_context("fork")
@@ -56,8 +62,8 @@ class StopEvent:
     def __init__(self) -> None:
         self.reader, self._writer = os.pipe()
 
-    def set(self, *signal_arguments: Any) -> None:
-        """Stop; a second call does nothing. This is also a signal handler."""
+    def set(self) -> None:
+        """Stop; a second call does nothing. Signal handlers may call this."""
         writer, self._writer = self._writer, -1
         if writer != -1:
             os.close(writer)
@@ -80,6 +86,20 @@ class Sentinel(cluster.Sentinel):  # type: ignore[misc]  # django-q2 has no type
         process.start()
         return process
 
+    def spawn_monitor(self) -> Any:
+        return self.spawn_process(_acknowledge, self.result_queue, self.broker)
+
+    def reincarnate(self, process: Any) -> None:
+        """Replace a worker that has timed out or is recycled; end everything if a process has died.
+
+        A process that was killed may have held the lock of its queue, for which its successor would wait
+        forever.
+        """
+        if process not in self.pool or process.timer.value not in (TIMED_OUT, RECYCLED):
+            logger.error("A task process has died, so all are restarted.")
+            os.killpg(0, signal.SIGKILL)
+        super().reincarnate(process)
+
     def stop(self) -> None:
         # Kills this process; its children then end by themselves.
         signal.alarm(STOP_SECONDS)
@@ -92,8 +112,13 @@ def run_cluster() -> None:
     Raises: SentinelDied.
     """
     stop = StopEvent()
+
+    def stop_soon(*signal_arguments: Any) -> None:
+        stop.set()
+        signal.alarm(MAIN_STOP_SECONDS)
+
     for sign in STOP_SIGNALS:
-        signal.signal(sign, stop.set)
+        signal.signal(sign, stop_soon)
     if not _wait_for_queue(stop):
         return
     connections.close_all()
@@ -125,19 +150,25 @@ def _wait_for_queue(stop: StopEvent) -> bool:
 
 def _keep_time(stop: StopEvent, sentinel: Any) -> None:
     """Send each tick and announce the machine until a stop signal or the end of the sentinel."""
-    announce_at, patience = 0.0, _Patience()
+    started_at: datetime | None = None
+    announce_at, ticks, announcements = 0.0, _Patience(), _Patience()
     while not stop.is_set() and sentinel.is_alive():
-        with patience:
+        with ticks:
             close_old_connections()
-            send_due_tick()
+            if send_due_tick():
+                ticks.end()
+        with announcements:
             if time.monotonic() >= announce_at:
-                announce(settings.RAPTOR_MACHINE)
+                started_at = started_at or database_now()
+                sync_schedules(now=database_now())
+                announce(settings.RAPTOR_MACHINE, started_at=started_at)
+                announcements.end()
                 announce_at = time.monotonic() + ANNOUNCE_SECONDS
         select.select([stop.reader, sentinel.sentinel], [], [], CHECK_SECONDS)
 
 
 class _Patience:
-    """Suppresses and logs the errors of a database or queue that is away, once until they answer again."""
+    """Suppresses the errors of a database or queue that is away, and logs them once."""
 
     def __init__(self) -> None:
         self._is_away = False
@@ -145,16 +176,19 @@ class _Patience:
     def __enter__(self) -> None:
         pass
 
+    def end(self) -> None:
+        """Log that they answer again, if they were away."""
+        if self._is_away:
+            logger.warning("Database and queue answer again.")
+        self._is_away = False
+
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
-        if isinstance(error, DatabaseError | QueueUnreachable):
+        if isinstance(error, DatabaseFailure | QueueUnreachable):
             if not self._is_away:
                 what = "queue" if isinstance(error, QueueUnreachable) else "database"
                 logger.error("The %s cannot be used; trying again. %s", what, safe_message(error))
             self._is_away = True
             return True
-        if error is None and self._is_away:
-            logger.warning("Database and queue answer again.")
-            self._is_away = False
         return False
 
 
@@ -164,6 +198,17 @@ def _run_sentinel(stop: StopEvent) -> None:
     stop.set()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     Sentinel(stop, threading.Event(), uuid.uuid4(), get_broker())
+
+
+def _acknowledge(results: Any, broker: Any) -> None:
+    """Acknowledge finished tasks.
+
+    This replaces django-q2's monitor, which unpickles what its table of results holds. The results of the
+    panel are in ``QueuedTask``.
+    """
+    for task in iter(results.get, "STOP"):
+        if task.get("ack_id"):
+            broker.acknowledge(task["ack_id"])
 
 
 def _run_child(target: Callable[..., None], parent: int, *args: Any) -> None:

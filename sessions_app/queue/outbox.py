@@ -11,12 +11,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
-from django.db import DatabaseError, IntegrityError, connections, transaction
-from django.db.models import F, Q
+from django.db import Error as DatabaseFailure
+from django.db import IntegrityError, connections, transaction
+from django.db.models import F, Q, QuerySet
 
-from sessions_app.models import DatabaseClock, QueuedTask
+from sessions_app.models import DatabaseClock, Machine, QueuedTask
 from sessions_app.models.clock import database_now
 from sessions_app.queue.broker import is_empty
 from sessions_app.queue.enqueue import QueueUnreachable, Task, send
@@ -27,11 +29,10 @@ LOST_AFTER = timedelta(seconds=45)
 """Age of the heartbeat of a task whose worker has died."""
 SEND_AGAIN_AFTER = timedelta(minutes=1)
 """Age of a message that the queue no longer has and no worker has started."""
-WAITS_AT_MOST = timedelta(minutes=10)
-"""The same while the queue has messages: this one may be behind them."""
 SENT_AT_ONCE = 1_000
 MAX_ATTEMPTS = 5
 """A task that lost its worker this often is not started again."""
+MESSAGE_LENGTH = 10_000
 KEPT_RESULTS = 100
 """Results kept of each task, and as many failures."""
 
@@ -78,22 +79,29 @@ def perform(pk: int, work: Callable[[], str]) -> str:
     return message
 
 
-def send_lost(now: datetime) -> int:
-    """Send the messages of tasks again that the queue or a worker has lost; return their number."""
+def send_lost(now: datetime) -> list[QueuedTask]:
+    """Send the messages of tasks again that the queue or a worker has lost; return the tasks."""
     unfinished = QueuedTask.objects.filter(finished_at=None)
     stalled = unfinished.filter(heartbeat_at__lt=now - LOST_AFTER)
-    message = f"Its worker ended {MAX_ATTEMPTS} times while it ran, so it is not started again."
-    ended = {"finished_at": DatabaseClock(), "has_failed": True, "message": message}
-    retry_when_busy(lambda: stalled.filter(attempt__gte=MAX_ATTEMPTS).update(**ended))
+    _give_up(
+        stalled.filter(attempt__gte=MAX_ATTEMPTS), f"Its worker ended {MAX_ATTEMPTS} times while it ran."
+    )
+    _give_up(unfinished.exclude(task__in=list(Task)), "This version of the panel does not know the task.")
     retry_when_busy(lambda: stalled.update(started_at=None, heartbeat_at=None, sent_at=None))
-    waits = SEND_AGAIN_AFTER if is_empty() else WAITS_AT_MOST
-    lost = unfinished.filter(Q(sent_at=None) | Q(sent_at__lt=now - waits), started_at=None).order_by("pk")
-    sent = 0
-    for row in list(lost[:SENT_AT_ONCE]):
-        if not _send(row):
-            break
-        sent += 1
-    return sent
+    has_worker = Q(machine="") | Q(
+        machine__in=Machine.objects.filter(heartbeat_at__gt=now - 2 * LOST_AFTER).values("name")
+    )
+    is_late = Q(sent_at=None) | Q(sent_at__lt=now - SEND_AGAIN_AFTER)
+    late = list(unfinished.filter(is_late, has_worker, started_at=None).order_by("pk")[:SENT_AT_ONCE])
+    if late and not is_empty():
+        # The messages may be behind others. Double the wait, so that they do not pile up.
+        late = [row for row in late if row.sent_at is None or now - row.sent_at > row.sent_at - row.queued_at]
+    return list(takewhile(_send, late))
+
+
+def _give_up(tasks: QuerySet[QueuedTask], reason: str) -> None:
+    result: dict[str, Any] = {"has_failed": True, "message": f"{reason} It is not started again."}
+    retry_when_busy(lambda: tasks.update(finished_at=DatabaseClock(), **result))
 
 
 def drop_old_results() -> None:
@@ -150,7 +158,9 @@ def _finish(pk: int, message: str, *, has_failed: bool) -> None:
         row = QueuedTask.objects.select_for_update().filter(pk=pk, finished_at=None).first()
         if row is None:
             return
-        result: dict[str, Any] = {"message": message, "has_failed": has_failed}
+        # PostgreSQL stores no NUL, and no database a part of a surrogate pair.
+        text = message.encode("utf-8", "backslashreplace").decode().replace("\0", "")[:MESSAGE_LENGTH]
+        result: dict[str, Any] = {"message": text, "has_failed": has_failed}
         QueuedTask.objects.filter(pk=pk).update(finished_at=DatabaseClock(), **result)
         if row.is_requested_again:
             enqueue(Task(row.task), *row.arguments, machine=row.machine)
@@ -173,7 +183,7 @@ def _beat(pk: int, has_ended: threading.Event) -> None:
     while not has_ended.wait(HEARTBEAT_SECONDS):
         try:
             QueuedTask.objects.filter(pk=pk, finished_at=None).update(heartbeat_at=DatabaseClock())
-        except DatabaseError as error:
+        except DatabaseFailure as error:
             logger.info("The heartbeat of task %s is late: %s", pk, type(error).__name__)
         finally:
             connections.close_all()

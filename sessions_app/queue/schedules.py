@@ -91,7 +91,7 @@ def queue_due_jobs(now: datetime) -> list[Job]:
     """Queue the jobs that are due; one run replaces all that were missed while no worker ran."""
     queued = []
     for job in JOBS:
-        next_run_at = job.next_run_at(last_due_at(job))
+        next_run_at = job.next_run_at(last_due_at(job, now))
         if next_run_at is None or next_run_at <= now:
             due_at = now.replace(second=0, microsecond=0)
             if enqueue(job.task, due_at=due_at):
@@ -99,9 +99,9 @@ def queue_due_jobs(now: datetime) -> list[Job]:
     return queued
 
 
-def last_due_at(job: Job) -> datetime | None:
-    """Return the instant for which a job was queued last."""
-    due = QueuedTask.objects.filter(task=job.task.value).exclude(due_at=None)
+def last_due_at(job: Job, now: datetime) -> datetime | None:
+    """Return the instant for which a job was queued last, ignoring what a wrong clock set ahead."""
+    due = QueuedTask.objects.filter(task=job.task.value, due_at__lte=now)
     return due.order_by("-due_at").values_list("due_at", flat=True).first()
 
 

@@ -32,7 +32,7 @@ class WorkerState(StrEnum):
 
 @dataclass(frozen=True)
 class Worker:
-    """The state of the workers, since when they are late, and when one last finished a task.
+    """The state of the workers, the time since which they are late, and the time of the last result.
 
     ``failed`` lists the jobs whose last run failed, ``skewed`` the machines whose clock differs from the
     database's by over ``MAX_SKEW_SECONDS``, with the difference in seconds.
@@ -50,10 +50,11 @@ class Worker:
         return self.state in (WorkerState.STOPPED, WorkerState.NEVER)
 
 
-def announce(machine: str) -> None:
+def announce(machine: str, *, started_at: datetime) -> None:
     """Store that a worker of a machine is alive, and how far its clock is from the database's."""
     now = database_now()
-    values = {"heartbeat_at": now, "clock_skew_seconds": (datetime.now(UTC) - now).total_seconds()}
+    skew = datetime.now(UTC) - now
+    values = {"started_at": started_at, "heartbeat_at": now, "clock_skew_seconds": skew.total_seconds()}
     retry_when_busy(lambda: Machine.objects.update_or_create(name=machine, defaults=values))
     retry_when_busy(Machine.objects.filter(heartbeat_at__lt=now - FORGOTTEN_AFTER).delete)
 
@@ -65,7 +66,7 @@ def worker_state(now: datetime) -> Worker:
     if heard_at is None:
         return Worker(WorkerState.NEVER, is_queue_reachable=is_reachable())
     ended_at = QueuedTask.objects.aggregate(at=Max("finished_at"))["at"]
-    waiting = QueuedTask.objects.filter(finished_at=None, started_at=None)
+    waiting = QueuedTask.objects.filter(finished_at=None, started_at=None, machine="")
     waiting_since = waiting.aggregate(at=Min("queued_at"))["at"]
     alive = [machine for machine in machines if machine.heartbeat_at >= now - SILENT_AFTER]
     state, since = WorkerState.RUNNING, ended_at
@@ -73,8 +74,10 @@ def worker_state(now: datetime) -> Worker:
         state, since = WorkerState.STOPPED, heard_at
     elif waiting_since is not None and waiting_since < now - BEHIND_AFTER:
         state, since = WorkerState.BEHIND, waiting_since
-    elif ended_at is None:
-        state = WorkerState.STARTING
+    elif ended_at is None or ended_at < now - BEHIND_AFTER:
+        # A job is due each minute, so a worker that has run for long has finished one.
+        has_just_started = max(machine.started_at for machine in alive) > now - BEHIND_AFTER
+        state = WorkerState.STARTING if has_just_started else WorkerState.BEHIND
     return Worker(
         state,
         since=since,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator
@@ -77,11 +78,24 @@ def test_a_worker_stops_while_it_starts(panel: Panel, delay_seconds: float) -> N
     assert "Traceback" not in panel.output
 
 
-@pytest.mark.parametrize("position", [0, 1], ids=["main", "sentinel"])
-def test_no_process_outlives_the_one_above_it(panel: Panel, position: int) -> None:
+@pytest.mark.parametrize("position", range(5), ids=["main", "sentinel", "worker", "monitor", "pusher"])
+def test_a_killed_process_ends_the_others(panel: Panel, position: int) -> None:
+    """A killed process may hold the lock of a queue, so the supervisor or systemd restarts all of them."""
     start(panel)
     os.kill(panel.workers()[position].pid, signal.SIGKILL)
     panel.wait_until_gone(STOP_SECONDS)
+    assert panel.process is not None
+    assert panel.process.returncode != 0
+
+
+def test_a_worker_that_waits_for_the_database_stops(panel: Panel) -> None:
+    pid = start(panel)
+    database = sqlite3.connect(panel.directory / "var" / "raptor.sqlite3", isolation_level=None)
+    database.execute("BEGIN IMMEDIATE")
+    time.sleep(4)
+    os.kill(pid, signal.SIGTERM)
+    panel.wait_until_gone(STOP_SECONDS)
+    database.close()
 
 
 def test_a_worker_waits_for_a_queue_that_is_away(panel: Panel) -> None:

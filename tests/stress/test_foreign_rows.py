@@ -59,9 +59,10 @@ def plant(folder: Path) -> None:
         {"func": Task.TIDY_UP.value, "hook": "os.system"},
         {"func": Task.TIDY_UP.value, "chain": [("os.system", (f"{command}chain",))]},
     )
-    payloads = [
-        SignedPackage.dumps({"id": "1", "name": "n", "args": (), "kwargs": {}, **task}) for task in signed
-    ]
+    common: dict[str, Any] = {"id": "1", "name": "n", "args": (), "kwargs": {}}
+    payloads = [SignedPackage.dumps({**common, **task}) for task in signed]
+    # A message of an older version, whose result django-q2 would store.
+    payloads.append(SignedPackage.dumps({**common, "func": Task.TAKE_SNAPSHOT.value}))
     payloads += ["nonsense", b64encode(pickle.dumps(Planted(folder / "payload"))).decode()]
     for payload in payloads:
         OrmQ.objects.create(key="raptor", payload=payload, lock=due_at)

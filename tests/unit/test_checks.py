@@ -40,13 +40,12 @@ def test_times_out_of_order_are_an_error(cluster: dict[str, Any], timeout: int, 
     "changes",
     [
         {"scheduler": True},
-        {"cached": False},
         {"max_attempts": 0},
         {"max_attempts": 3},
         {"ack_failures": False},
     ],
 )
-def test_schedules_attempts_and_results_of_django_q_are_an_error(
+def test_schedules_and_attempts_of_django_q_are_an_error(
     cluster: dict[str, Any], changes: dict[str, Any]
 ) -> None:
     cluster |= changes

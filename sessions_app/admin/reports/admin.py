@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from sessions_app.access.visibility import fully_visible_runs, hidden_from, visible
 from sessions_app.admin import formatting
-from sessions_app.admin.base import RaptorAdmin
+from sessions_app.admin.base import RaptorAdmin, warn_if_queue_is_away
 from sessions_app.admin.polling import counted_view, wait_of, waiting_page
 from sessions_app.admin.reports import charts, tables
 from sessions_app.admin.streaming import escape_formula
@@ -160,6 +160,7 @@ def count_view(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
         return HttpResponseNotAllowed(["POST"])
     requested_at = database_now()
     enqueue(Task.TAKE_SNAPSHOT, requested_at.isoformat())
+    warn_if_queue_is_away(request)
     back = "admin:index" if request.POST.get("back") == "index" else "admin:sessions_app_storage"
     return HttpResponseRedirect(waiting_page(back, requested_at))
 

@@ -18,7 +18,7 @@ from django.urls import reverse
 
 from sessions_app.access.permissions import may_clean_up, may_clean_up_all
 from sessions_app.access.visibility import limit_to_visible
-from sessions_app.admin.base import RaptorAdmin, get_run, show_queued
+from sessions_app.admin.base import RaptorAdmin, get_run, show_queued, warn_if_queue_is_away
 from sessions_app.admin.polling import LATE_AFTER
 from sessions_app.admin.runs.progress import last_worked_at
 from sessions_app.cleanup import (
@@ -196,12 +196,14 @@ def _run_now(request: HttpRequest, run: CleanupRun) -> HttpResponse:
         return _failed(request, run, f"Run {run.pk}", error)
     if run.state == _State.INTERRUPTED:
         queue_run(run, Task.CONTINUE_CLEANUP)
+        warn_if_queue_is_away(request)
         messages.warning(request, f"{summary(run)}. The worker continues the run.")
     else:
         messages.success(request, f"{summary(run)}.")
         if run.policy_id is not None and run.due_at is not None:
             # The task skips finished steps and runs the remaining steps of the policy.
             enqueue(Task.CONTINUE_CLEANUP, run.pk)
+            warn_if_queue_is_away(request)
     return redirect_to_run(run)
 
 
@@ -224,6 +226,7 @@ def _undo(request: HttpRequest, run: CleanupRun) -> HttpResponse:
     has_unwritten = sessions_missing_files_of(run).exists()
     if run.state == _State.INTERRUPTED:
         queue_run(run, Task.CONTINUE_UNDO)
+        warn_if_queue_is_away(request)
         messages.warning(request, f"{message} The worker continues the undo.")
     elif left := run.archived_sessions.count():
         message += f" {left:,} stay in the archive because their names or files are taken."

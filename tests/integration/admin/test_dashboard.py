@@ -148,7 +148,12 @@ class TestFirstUse:
 
 class TestWorker:
     def heard(self, at: datetime = AS_OF, *, skew_seconds: float = 0, name: str = "runner") -> None:
-        Machine.objects.create(name=name, heartbeat_at=at, clock_skew_seconds=skew_seconds)
+        Machine.objects.create(
+            name=name,
+            started_at=AS_OF - timedelta(hours=1),
+            heartbeat_at=at,
+            clock_skew_seconds=skew_seconds,
+        )
 
     def ended(self, task: Task, at: datetime, *, has_failed: bool = False) -> None:
         QueuedTask.objects.create(task=task.value, started_at=at, finished_at=at, has_failed=has_failed)
@@ -163,6 +168,8 @@ class TestWorker:
 
     def test_a_worker_that_starts(self, see: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
         self.heard()
+        self.ended(Task.SYNC_DIRECTORIES, AS_OF - timedelta(days=2))
+        Machine.objects.update(started_at=AS_OF - timedelta(seconds=5))
         assert worker_state(AS_OF).state == WorkerState.STARTING
         assert "Starting" in self.see_at_noon(see, monkeypatch)
 
@@ -191,7 +198,15 @@ class TestWorker:
         self.ended(Task.SYNC_DIRECTORIES, AS_OF)
         QueuedTask.objects.create(task=Task.TAKE_SNAPSHOT.value, queued_at=AS_OF - timedelta(minutes=11))
         assert worker_state(AS_OF).state == WorkerState.BEHIND
-        assert "has waited since 11:49" in self.see_at_noon(see, monkeypatch)
+        assert "started or finished since 11:49" in self.see_at_noon(see, monkeypatch)
+
+    def test_a_worker_that_finishes_nothing(
+        self, see: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.heard()
+        self.ended(Task.SYNC_DIRECTORIES, AS_OF - timedelta(minutes=11))
+        assert worker_state(AS_OF).state == WorkerState.BEHIND
+        assert "started or finished since 11:49" in self.see_at_noon(see, monkeypatch)
 
     def test_a_job_whose_last_run_failed_is_named(
         self, see: Callable[..., str], monkeypatch: pytest.MonkeyPatch

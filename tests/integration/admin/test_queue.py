@@ -7,7 +7,8 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
-from sessions_app.models import Machine, QueuedTask
+from sessions_app.admin.queue import CONCEALED
+from sessions_app.models import LimitedNamespace, Machine, QueuedTask
 from sessions_app.models.clock import database_now
 from sessions_app.queue.enqueue import Task
 from tests.clients import Page
@@ -62,6 +63,18 @@ def test_administrators_see_the_queue(client: Client, viewer: User, role: str, s
     viewer.groups.set([Group.objects.get(name=role)])
     client.force_login(viewer)
     assert client.get(QUEUE).status_code == status
+
+
+def test_results_are_concealed_from_users_who_do_not_see_all_namespaces(
+    client: Client, viewer: User, task: QueuedTask
+) -> None:
+    viewer.groups.set([Group.objects.get(name="Administrator")])
+    LimitedNamespace.objects.create(namespace="secret-team")
+    client.force_login(viewer)
+    for address in (QUEUE, f"{QUEUE}{task.pk}/change/"):
+        html = client.get(address).content.decode()
+        assert "3 sessions counted" not in html
+        assert CONCEALED in html
 
 
 def test_nothing_can_be_run_from_the_queue(as_root: Client, task: QueuedTask, queued: Queued) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import redis
+from django.db import connection
 from django_q.conf import Conf
 from django_q.models import OrmQ
 from django_q.signing import SignedPackage
@@ -118,6 +119,17 @@ def test_a_message_is_handed_out_once(broker: Any) -> None:
     send(Task.TIDY_UP)
     assert broker.dequeue()
     assert broker.dequeue() is None
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL refuses such a value")
+def test_a_row_that_cannot_be_read_blocks_nothing() -> None:
+    row = "('raptor', 'nonsense', '2020-13-45')"
+    with connection.cursor() as cursor:
+        cursor.execute(f"INSERT INTO django_q_ormq (key, payload, lock) VALUES {row}")
+    send(Task.TIDY_UP)
+    broker = DatabaseBroker()
+    assert broker.dequeue() is None, "it was refused"
+    assert fetched(broker) == [Task.TIDY_UP]
 
 
 def test_the_queue_of_the_database_uses_its_clock(time_machine: Any) -> None:
