@@ -188,7 +188,7 @@ class TestWorker:
         self.ended(Task.SYNC_DIRECTORIES, AS_OF - timedelta(minutes=5))
         assert worker_state(AS_OF).state == WorkerState.STOPPED
         page = self.see_at_noon(see, monkeypatch)
-        assert "none was heard from since 11:57" in page
+        assert "none has been heard from since 11:57" in page
         assert "make up" in page
 
     def test_a_task_that_waits_too_long(
