@@ -99,6 +99,6 @@ def check_target(tabs: Sequence[Tab], address: Address, *, name: str, target_id:
 
 def _replaced(name: str, reason: str) -> BrowserReplaced:
     return BrowserReplaced(
-        f"The browser of “{name}” was replaced: {reason}. It is left alone. Save a new session, "
-        "for example with launch_session."
+        f"The browser of “{name}” was replaced: {reason}. It is left alone. "
+        f'launch_session("{name}", replace=True) opens a new one.'
     )

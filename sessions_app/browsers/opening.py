@@ -38,7 +38,11 @@ async def open_chromium(
     await asyncio.to_thread(_free, profile_dir, name=name, is_forced=replace)
     program = chosen or await _program(driver)
     opened = await asyncio.to_thread(start, program, profile_dir, headless=headless, session=session)
-    listening = await asyncio.to_thread(find_running, profile_dir)
+    try:
+        listening = await asyncio.to_thread(find_running, profile_dir)
+    except BaseException:
+        opened.take_back()
+        raise
     return OpenChromium(listening or opened.cdp_url, opened.pid)
 
 

@@ -38,7 +38,8 @@ async def find_page(
         found = await _with_target(pages, target_id, known.get(target_id))
     if found is not None:
         return found
-    if known.keys() if not target_id else target_id in known:
+    has_tab = target_id in known if target_id else bool(known)
+    if has_tab:
         raise PageCrashed(
             f"The browser of “{name}” is running, but its page has crashed. "
             f'Restart the browser with launch_session("{name}", replace=True).'

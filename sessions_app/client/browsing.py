@@ -48,7 +48,6 @@ async def launch(
     from django.conf import settings
 
     from sessions_app.browsers import client, launcher, opening
-    from sessions_app.browsers.page_info import ask_page
 
     await run_async(store.check_name, name)
     profile_dir: Path = launcher.profile_of(settings.RAPTOR_VAR_DIR / "browsers", store.namespace, name)
@@ -68,13 +67,26 @@ async def launch(
             page = await opening.first_page(connection)
             if url:
                 await client.open_page(page, url)
-            facts = replace(await ask_page(page), known_endpoint=opened.cdp_url)
-            content = make_content(name, facts, metadata, profile=str(profile_dir))
-            await run_async(store.save, name, content)
+            await _save(store, page, name, metadata, endpoint=opened.cdp_url, profile_dir=profile_dir)
         except BaseException:
             opened.take_back()
             raise
     return page
+
+
+async def _save(
+    store: SessionStore,
+    page: AsyncPage,
+    name: str,
+    metadata: dict[str, Any] | None,
+    *,
+    endpoint: str,
+    profile_dir: Path,
+) -> None:
+    from sessions_app.browsers.page_info import ask_page
+
+    facts = replace(await ask_page(page), known_endpoint=endpoint)
+    await run_async(store.save, name, make_content(name, facts, metadata, profile=str(profile_dir)))
 
 
 async def _make_way(store: SessionStore, driver: Driver, name: str, *, is_replacing: bool) -> None:

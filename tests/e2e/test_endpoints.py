@@ -175,6 +175,8 @@ def test_the_endpoint_of_a_page_gives_that_page(served: Served, shop: str) -> No
     assert served.tried("restore_session", *urls) == [f"{shop}/#other"] * 2
     (gone,) = served.tried("restore_session", f"ws://127.0.0.1:{port}/devtools/page/{'0' * 32}")
     assert "does not have the page that was saved" in str(gone)
+    # Neither message leads back to the other.
+    assert 'launch_session("one", replace=True)' in str(gone)
     assert served.tried("close_session", urls[0]) == [None]
 
 
