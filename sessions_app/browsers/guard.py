@@ -31,6 +31,10 @@ _EMBEDDING = tuple(
     map(IPv6Network, ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48"))
 )
 
+_LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
+_NAT64_PLACES = ((6, 7, 9, 10), (7, 9, 10, 11), (9, 10, 11, 12))
+_ISATAP = 0x5EFE
+
 _T = TypeVar("_T")
 Ip = IPv4Address | IPv6Address
 
@@ -136,7 +140,8 @@ def _look_up(host: str, port: int, seconds: float) -> list[str]:
 def is_forbidden(ip: Ip) -> bool:
     """Check whether an address, in any of its spellings, must never be contacted.
 
-    Source: RFC 4291 (mapped, compatible), RFC 6052 and 8215 (NAT64), RFC 3056 (6to4), RFC 4380 (Teredo).
+    Source: RFC 4291 (mapped, compatible), RFC 6052 and 8215 (NAT64), RFC 3056 (6to4), RFC 4380 (Teredo),
+        RFC 5214 (ISATAP).
     """
     return any(
         part.is_link_local or part.is_multicast or part.is_unspecified or part in _METADATA
@@ -148,6 +153,13 @@ def _embedded_in(ip: Ip) -> Iterator[IPv4Address]:
     if isinstance(ip, IPv4Address) or ip.is_loopback:
         return
     if any(ip in network for network in _EMBEDDING):
+        yield IPv4Address(int(ip) & 0xFFFF_FFFF)
+    if ip in _LOCAL_NAT64:
+        # Prefixes of several lengths are possible here, and each has its places for the address. Zeros at a
+        # place belong to another length.
+        found = (IPv4Address(bytes(ip.packed[place] for place in places)) for places in _NAT64_PLACES)
+        yield from (part for part in found if not part.is_unspecified)
+    if (int(ip) >> 32) & 0xFDFF_FFFF == _ISATAP:
         yield IPv4Address(int(ip) & 0xFFFF_FFFF)
     if ip.sixtofour:
         yield ip.sixtofour

@@ -33,6 +33,11 @@ def spellings(ip: str) -> list[str]:
         f"64:ff9b::{ip}",
         f"64:ff9b:1::{ip}",
         f"64:ff9b:1:2:3::{high:x}:{low:x}",
+        f"64:ff9b:1:{high:x}:{low >> 8:x}:{low & 0xFF:x}00::",
+        f"64:ff9b:1:{high >> 8:x}:{high & 0xFF:x}:{low:x}::",
+        f"64:ff9b:1:0:{high >> 8:x}:{high & 0xFF:02x}{low >> 8:02x}:{low & 0xFF:02x}00::",
+        f"fd00::5efe:{ip}",
+        f"2001:db8::200:5efe:{ip}",
         f"2002:{high:x}:{low:x}::1",
         f"2001:0:{high:x}:{low:x}::1",
         f"2001:0:1:2::{inverted >> 16:x}:{inverted & 0xFFFF:x}",
@@ -66,6 +71,7 @@ def test_other_addresses_without_browsers_are_refused(ip: str) -> None:
         "fd00::1",
         "2001:db8::1",
         "64:ff9b::a00:7",
+        "64:ff9b:1::a00:7",
     ],
 )
 def test_addresses_of_browsers_may_be_allowed(ip: str) -> None:
