@@ -14,6 +14,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -172,14 +173,22 @@ def test_a_panel_behind_nginx_with_tls_under_a_path(
     assert Visitor(f"http://127.0.0.1:{nginx[0]}").get("/raptor/healthz")[0] == 200
 
 
-def test_silent_connections_hold_no_thread(panel: Panel) -> None:
+@pytest.mark.parametrize("sent", [b"", b"G", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"])
+def test_clients_that_stall_hold_no_thread(panel: Panel, sent: bytes) -> None:
     panel.start_and_wait()
     connections = [socket.create_connection(("127.0.0.1", panel.port)) for _ in range(64)]
     try:
+        for connection in connections:
+            connection.sendall(sent)
         for _ in range(5):
             started_at = time.monotonic()
             assert panel.answers()
-            assert time.monotonic() - started_at < 1.5
+            assert time.monotonic() - started_at < 2.5
+        connections[0].sendall(b"\r\n" if sent.startswith(b"GET") else b"")
+        connections[1].settimeout(40)
+        # The server closes a connection that goes on to stall.
+        with suppress(ConnectionResetError):
+            assert connections[1].recv(9) == b""
     finally:
         for connection in connections:
             connection.close()
