@@ -212,6 +212,10 @@ def test_names_of_credentials_are_recognized(name: str) -> None:
         "endpoint",
         "endpointURL",
         "browserUrl",
+        "remote_debugging_url",
+        "wsPath",
+        "browser_websocket",
+        "se:cdp",
         "wsUrl",
     ],
 )
