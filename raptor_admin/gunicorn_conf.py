@@ -6,6 +6,7 @@ from typing import Any
 from gunicorn.workers import gthread
 
 from raptor_admin import settings
+from raptor_admin.connections import WaitingConnection
 from raptor_admin.processes import end_with_supervisor
 from raptor_admin.readers import SQLITE
 from sessions_app.transactions.reserve import truncate_log_at_stop
@@ -22,20 +23,13 @@ accesslog = None
 loglevel = "warning"
 
 
+# The worker makes a connection for each client by this name.
+gthread.TConn = WaitingConnection
+
+
 def on_starting(server: Any) -> None:
     """End with the supervisor, if there is one."""
     end_with_supervisor()
-
-
-class _Connection(gthread.TConn):
-    """A connection that holds no thread until its client has sent something."""
-
-    def wait_for_data(self, timeout: float) -> bool:
-        """Check for data without waiting; the main loop waits, and closes silent connections."""
-        return bool(super().wait_for_data(0))
-
-
-gthread.TConn = _Connection
 
 
 def on_exit(server: Any) -> None:

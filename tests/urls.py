@@ -22,7 +22,7 @@ _CONVERTER = re.compile(r"<(?:\w+:)?(\w+)>|\(\?P<(\w+)>[^)]*\)")
 
 
 class Address(NamedTuple):
-    """A URL and its pattern; ``pattern`` tells apart the patterns without a name."""
+    """A URL and its pattern; ``pattern`` identifies patterns that have no name."""
 
     pattern: str
     url: str

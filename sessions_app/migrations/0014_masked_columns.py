@@ -3,13 +3,14 @@
 from datetime import timezone
 from typing import Any
 
-from django.db import migrations
+from django.db import migrations, transaction
 
 # The present mask, not a copy: a search must never find what a later mask hides.
 from sessions_app.session.document import parse_document
 
 COLUMNS = ("session_id", "cdp_url", "browser_type", "metadata_text")
-CHUNK_ROWS = 200
+# Documents may have megabytes.
+CHUNK_ROWS = 20
 
 
 def read_columns_again(apps: Any, schema_editor: Any) -> None:
@@ -34,11 +35,14 @@ def _write(table: str, connection: Any, chunk: list[Any]) -> None:
         if after != before and not fields.is_corrupted:
             changed.append([*after, pk])
     if changed:
-        with connection.cursor() as cursor:
+        with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
             cursor.executemany(statement, changed)
 
 
 class Migration(migrations.Migration):
     dependencies = [("sessions_app", "0013_invalid_cdp_url")]
+
+    # Each chunk commits alone. A migration that was interrupted can be repeated.
+    atomic = False
 
     operations = [migrations.RunPython(read_columns_again, migrations.RunPython.noop)]

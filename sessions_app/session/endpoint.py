@@ -101,6 +101,8 @@ _MASKS: tuple[tuple[tuple[str, ...], re.Pattern[str], str | Callable[[re.Match[s
     (("</",), _ELEMENT, _without_content),
     (("[", "("), _PAIR, _without_second),
 )
+# One of these is in every text that a pattern changes; most short texts have none.
+_HINT = re.compile(r"(?i)[:=@<\[(]|--|bearer|devtools")
 # Levels of escapes: JSON within JSON, or a URL in the query of another one.
 _LEVELS = 4
 
@@ -130,6 +132,8 @@ class Mask:
     def _mask(self, text: str) -> str:
         if self._own is not None:
             text = self._own.mask(text)
+        if not _HINT.search(text):
+            return text
         lower = text.lower()
         for hints, pattern, shown in _MASKS:
             if hints[0] in lower or hints[-1] in lower:

@@ -19,6 +19,7 @@ SHORTEST_CREDENTIAL = 4
 SEARCHED_LENGTH = 20_000
 """Characters of endpoints in which parts are searched; far more than a usable endpoint has."""
 
+_FEW = 8
 _UPPER = re.compile("[A-Z]+")
 _SEPARATOR = re.compile(r"[/?&#=\s\"'\\]+")
 _QUERY = re.compile(r"[?&#]([^=?&#\s]+)=([^?&#\s]+)")
@@ -39,7 +40,8 @@ class OwnSecrets:
             left -= len(address)
             host, *path = _SEPARATOR.split(address.partition("://")[2] or address)
             parts.update(_with_unquoted(path if "/" in address else [host, *path]))
-            credentials.update(_with_unquoted(_credentials_in(address)))
+            if "@" in address or "=" in address:
+                credentials.update(_with_unquoted(_credentials_in(address)))
         self._beginnings = [
             (length, beginnings)
             for length, found in ((SHORTEST_PART, parts), (SHORTEST_CREDENTIAL, credentials))
@@ -56,6 +58,9 @@ class OwnSecrets:
 
 def _mask(text: str, length: int, beginnings: frozenset[str]) -> str:
     lower = _lower(text)
+    if len(beginnings) <= _FEW and not any(beginning in lower for beginning in beginnings):
+        # Most texts, in a tenth of the time.
+        return text
     kept: list[str] = []
     done = start = 0
     last = len(text) - length
@@ -78,14 +83,16 @@ def _credentials_in(address: str) -> list[str]:
 
 def _with_unquoted(parts: Iterable[str]) -> list[str]:
     listed = list(parts)
+    if not any("%" in part for part in listed):
+        return listed
     unquoted = (_SEPARATOR.split(unquote(part)) for part in listed if "%" in part)
     return [*listed, *chain.from_iterable(unquoted)]
 
 
 def _cut(parts: Iterable[str], length: int) -> frozenset[str]:
-    return frozenset(_lower(part[:length]) for part in parts if len(part) >= length)
+    return frozenset([_lower(part[:length]) for part in parts if len(part) >= length])
 
 
 def _lower(text: str) -> str:
     """Return ASCII letters in lower case; other letters could change the length of the text."""
-    return _UPPER.sub(lambda found: found[0].lower(), text)
+    return text.lower() if text.isascii() else _UPPER.sub(lambda found: found[0].lower(), text)

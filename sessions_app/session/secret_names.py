@@ -22,8 +22,9 @@ _CREDENTIAL_WORDS = frozenset(
 )
 _KEYS = frozenset({"auth", "client", "encryption", "license", "master", "session", "shared", "ssh"})
 _ENDPOINT = re.compile(
-    "(?:cdp|ws|websocket|debugger|debug|devtools|devtoolsfrontend|browser|connect|connection|endpoint|remote)"
-    "(?:url|uri|address)|websocketdebugger|endpoints?$|^(?:cdp|ws|wss|websocket)$"
+    "(?:cdp|ws|websocket|debugger|debug|debugging|devtools|devtoolsfrontend|browser|connect|connection|endpoint"
+    "|remote)(?:url|uri|address)|(?:cdp|ws|websocket|debugger|devtools)path|websocketdebugger|endpoints?$"
+    "|cdp$|websocket$|^wss?$"
 )
 
 
@@ -35,10 +36,6 @@ def is_credential_name(name: str) -> bool:
 def is_endpoint_name(name: str) -> bool:
     """Check whether the value of a name is the address of a browser, as of ``wsEndpoint``."""
     return _kind(name[: LONGEST_NAME + 1])[1]
-
-
-def is_secret_name(name: str) -> bool:
-    return any(_kind(name[: LONGEST_NAME + 1]))
 
 
 @lru_cache(4096)

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -172,14 +173,26 @@ def test_a_panel_behind_nginx_with_tls_under_a_path(
     assert Visitor(f"http://127.0.0.1:{nginx[0]}").get("/raptor/healthz")[0] == 200
 
 
-def test_silent_connections_hold_no_thread(panel: Panel) -> None:
+def test_clients_that_stall_hold_no_thread(panel: Panel) -> None:
     panel.start_and_wait()
-    connections = [socket.create_connection(("127.0.0.1", panel.port)) for _ in range(64)]
+    half_header = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+    connections = []
     try:
+        for sent in (b"", b"G", half_header) * 20:
+            connections.append(socket.create_connection(("127.0.0.1", panel.port)))
+            connections[-1].sendall(sent)
         for _ in range(5):
             started_at = time.monotonic()
             assert panel.answers()
-            assert time.monotonic() - started_at < 1.5
+            assert time.monotonic() - started_at < 2.5
+        connections[2].sendall(b"\r\n")
+        connections[2].settimeout(10)
+        assert b"200 OK" in connections[2].recv(4096)
+        # The server closes connections that go on to stall.
+        for connection in connections[3:6]:
+            connection.settimeout(40)
+            with suppress(ConnectionResetError):
+                assert connection.recv(9) == b""
     finally:
         for connection in connections:
             connection.close()

@@ -55,7 +55,8 @@ def test_the_login_of_an_endpoint_is_masked_in_any_form(shown: str) -> None:
     masked = mask_endpoints(f"see {shown} in 1920", cdp_url=endpoint)
     assert not [secret for secret in ("p%40ss", "p@ss", "T0ken", "YW5u") if secret in masked]
     assert masked.startswith("see ")
-    assert masked.endswith(" in 1920")
+    is_header = shown.startswith("Authorization")
+    assert masked.endswith(" in 1920") or is_header, "the whole header is masked"
 
 
 @pytest.mark.parametrize(
@@ -250,6 +251,10 @@ def test_names_of_credentials_are_recognized(name: str) -> None:
         "endpoint",
         "endpointURL",
         "browserUrl",
+        "remote_debugging_url",
+        "wsPath",
+        "browser_websocket",
+        "se:cdp",
         "wsUrl",
     ],
 )
