@@ -59,8 +59,8 @@ class SessionDetails:
         report = {
             "namespace": session.namespace,
             "name": session.name,
-            "session_id": session.session_id,
-            "browser_type": session.browser_type,
+            "session_id": session.shown_session_id,
+            "browser_type": session.shown_browser_type,
             "endpoint": self.endpoint,
             "created_at": session.created_at and session.created_at.isoformat(),
             "last_accessed": session.last_accessed and session.last_accessed.isoformat(),
@@ -78,8 +78,8 @@ class SessionDetails:
     def to_lines(self) -> list[str]:
         session = self.session
         facts = {
-            "Session id": session.session_id,
-            "Browser type": session.browser_type,
+            "Session id": session.shown_session_id,
+            "Browser type": session.shown_browser_type,
             "Browser at": self.endpoint,
             "Created": local(session.created_at),
             "Last accessed": local(session.last_accessed) + ", expired" * self.is_expired,

@@ -16,7 +16,15 @@ from sessions_app.management.output import WrongUsage, local, printable_name, re
 from sessions_app.models import BrowserSession
 from sessions_app.models.clock import database_now
 from sessions_app.session.criteria import Criteria, InvalidCriteria
-from sessions_app.session.problems import Problem, SessionWarning, is_expired, is_invalid, warnings_of
+from sessions_app.session.endpoint import mask_endpoints
+from sessions_app.session.problems import (
+    BROWSER_TYPES,
+    Problem,
+    SessionWarning,
+    is_expired,
+    is_invalid,
+    warnings_of,
+)
 from sessions_app.text import count_of, printable
 
 _COLUMNS = (
@@ -111,8 +119,10 @@ class Evaluation:
             bits,
             cdp_url,
         ) in rows.iterator():
+            is_known = browser_type in BROWSER_TYPES
+            shown_type = browser_type if is_known else mask_endpoints(browser_type, cdp_url=cdp_url)
             yield Listed(
-                namespace, name, browser_type, accessed, size_bytes, is_pinned,
+                namespace, name, shown_type, accessed, size_bytes, is_pinned,
                 idle_since < self.cutoff, Problem(bits), self.warnings(browser_type, accessed, cdp_url),
             )  # fmt: skip
 

@@ -8,7 +8,8 @@ from django.db.models.expressions import Case, When
 
 from sessions_app.models.clock import ChangedAtField, DatabaseClock
 from sessions_app.models.fields import NAME_LENGTH, NAMESPACE_LENGTH, TEXT_LENGTH
-from sessions_app.session.problems import BEGINNING, Problem, problems_expression
+from sessions_app.session.endpoint import mask_endpoints
+from sessions_app.session.problems import BEGINNING, BROWSER_TYPES, Problem, problems_expression
 
 
 class StoredSession(models.Model):
@@ -100,6 +101,18 @@ class StoredSession(models.Model):
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def shown_session_id(self) -> str:
+        """The session id without parts of the endpoint, also in a row that was written by SQL."""
+        return mask_endpoints(self.session_id, cdp_url=self.cdp_url)
+
+    @property
+    def shown_browser_type(self) -> str:
+        """The browser type without parts of the endpoint, also in a row that was written by SQL."""
+        if self.browser_type in BROWSER_TYPES:
+            return self.browser_type
+        return mask_endpoints(self.browser_type, cdp_url=self.cdp_url)
 
     @property
     def problem_set(self) -> Problem:

@@ -109,7 +109,7 @@ class BrowserSessionAdmin(SessionActions):
     def browser(self, session: BrowserSession) -> str:
         return format_html(
             '{}<br><span class="raptor-quiet">{}</span>',
-            session.browser_type or formatting.NONE,
+            session.shown_browser_type or formatting.NONE,
             formatting.host(session.cdp_url),
         )
 

@@ -72,8 +72,8 @@ def _facts(session: StoredSession, as_of: datetime, *, offers_endpoint: bool) ->
     host = formatting.host(session.cdp_url)
     facts = [
         ("Namespace", session.namespace),
-        ("Session id", session.session_id or formatting.NONE),
-        ("Browser type", session.browser_type or formatting.NONE),
+        ("Session id", session.shown_session_id or formatting.NONE),
+        ("Browser type", session.shown_browser_type or formatting.NONE),
         ("Host", _with_button(host, session) if offers_endpoint else host),
         ("Created", formatting.moment(session.created_at)),
         ("Last accessed", formatting.moment(session.last_accessed)),

@@ -96,6 +96,19 @@ def test_the_own_endpoint_is_masked_in_every_field(as_viewer: Client, changes: d
     assert not BrowserSession.objects.filter(mentions(SECRET)).exists()
 
 
+def test_columns_written_by_sql_are_masked_too(as_viewer: Client) -> None:
+    session = make_session("one")
+    BrowserSession.objects.filter(pk=session.pk).update(session_id=SECRET, browser_type=f"x {ENDPOINT}")
+    listed = run("list_sessions").out
+    for shown in (
+        html_of(as_viewer, LIST),
+        html_of(as_viewer, page_of(session)),
+        shown_by_command(session),
+        listed,
+    ):
+        assert SECRET not in shown
+
+
 def test_a_pasted_endpoint_is_masked_in_the_download_of_its_plan(client: Client, operator: User) -> None:
     client.force_login(operator)
     make_session(f"named {ENDPOINT}")
