@@ -35,7 +35,7 @@ class OwnSecrets:
         parts: set[str] = set()
         credentials: set[str] = set()
         left = SEARCHED_LENGTH
-        for endpoint in endpoints:
+        for endpoint in dict.fromkeys(endpoints):
             address = endpoint[:left].strip()
             left -= len(address)
             host, *path = _SEPARATOR.split(address.partition("://")[2] or address)
