@@ -12,11 +12,10 @@ import json
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, tzinfo
-from itertools import islice
 from typing import Any, NamedTuple
 
 from sessions_app.session.endpoint import Mask, cut_between_words
-from sessions_app.session.json_values import named_values
+from sessions_app.session.json_values import endpoints_in, named_values
 from sessions_app.session.secret_names import is_endpoint_name
 
 TEXT_LENGTH = 255
@@ -50,7 +49,6 @@ _WHITE_SPACE = " \t\n\r"
 
 # Masking text that is cut off afterwards took half of an import of large documents.
 _MASKED_LENGTH = 2 * METADATA_LENGTH
-_MEMBERS_READ = 100
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CORRUPTED = DocumentFields("", "", "", None, None, True, "")
 
@@ -91,8 +89,7 @@ def parse_document(data: bytes, *, time_zone: tzinfo) -> DocumentFields:
     get = content.get
     cdp_url = _text(get("cdp_url"))
     values = list(named_values(get("metadata"))) if isinstance(get("metadata"), dict) else []
-    named = [*islice(content.items(), _MEMBERS_READ), *values]
-    mask = Mask(cdp_url, *(text for name, text in named if type(text) is str and is_endpoint_name(name)))
+    mask = Mask(cdp_url, *endpoints_in(content))
     return DocumentFields(
         _shown(get("session_id"), mask),
         cdp_url[: CDP_URL_LENGTH + 1],

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import islice, repeat
+from itertools import islice
 from typing import Any
 
 from sessions_app.session.secret_names import is_credential_name, is_endpoint_name
@@ -12,57 +13,63 @@ from sessions_app.session.secret_names import is_credential_name, is_endpoint_na
 MEMBERS_READ = 10_000
 """Members of a value that are read; the rest is not searched."""
 
-_COOKIE_MEMBERS = frozenset({"domain", "httpOnly", "sameSite", "expires"})
+_COOKIE_MEMBERS = frozenset({"domain", "httpOnly", "sameSite", "expires", "url"})
+_NAME = re.compile(r"-{0,2}[\w-]{1,60}")
+_NAMES = ("name", "key", "header", "Name", "Key", "Header")
 
 
-def named_values(value: Any) -> Iterator[tuple[str, Any]]:
+def named_values(value: Any, *, reads_endpoints: bool = False) -> Iterator[tuple[str, Any]]:
     """Yield texts, numbers and booleans with their names, deeper ones last, without credentials.
 
     An item of a list has the name of the list. Addresses under names such as ``cdp_url`` are included.
+
+    Args:
+        reads_endpoints: Yield what lies within ``endpoints`` and the like too, under that name.
     """
     waiting = deque([("", value)])
     left = MEMBERS_READ
     while waiting and left > 0:
         name, container = waiting.popleft()
-        hidden = "value" if type(container) is dict and hides_value(container) else None
+        hidden = hidden_member(container) if type(container) is dict else None
+        is_endpoint = reads_endpoints and is_endpoint_name(name)
         for key, item in islice(_members(name, container), left):
             left -= 1
             if key == hidden or is_credential_name(key):
                 continue
             if type(item) is dict or type(item) is list:
-                if item and not is_endpoint_name(key):
-                    waiting.append((key, item))
+                if item and (reads_endpoints or not is_endpoint_name(key)):
+                    waiting.append((name if is_endpoint else key, item))
             elif item is not None:
-                yield key, item
+                yield name if is_endpoint else key, item
 
 
 def endpoints_in(value: Any) -> list[str]:
     """Return the addresses of browsers in a value, such as that of ``wsEndpoint``."""
-    return [text for name, text in named_values(value) if type(text) is str and is_endpoint_name(name)]
+    found = named_values(value, reads_endpoints=True)
+    return [text for name, text in found if type(text) is str and is_endpoint_name(name)]
 
 
-def hides_value(members: dict[str, Any]) -> bool:
-    """Check whether ``value`` is a credential: of a cookie, or as in {"name": "Cookie", "value": "a=b"}."""
-    if "value" not in members:
-        return False
-    names = (members.get("name"), members.get("key"))
+def hidden_member(members: dict[str, Any]) -> str | None:
+    """Return the key of a credential: of a cookie, or as in {"name": "Cookie", "value": "a=b"}."""
+    key = "value" if "value" in members else "Value"
+    if key not in members:
+        return None
+    names = (members.get(name) for name in _NAMES)
     is_named = any(isinstance(name, str) and is_credential_name(name) for name in names)
-    return is_named or not _COOKIE_MEMBERS.isdisjoint(members)
+    return key if is_named or not _COOKIE_MEMBERS.isdisjoint(members) else None
 
 
-def is_credential_pair(items: list[Any]) -> bool:
-    """Check for a list such as ["Authorization", "Bearer …"]."""
-    return (
-        len(items) == 2
-        and isinstance(items[0], str)
-        and isinstance(items[1], str)
-        and is_credential_name(items[0])
-    )
+def follows_credential_name(items: list[Any], index: int) -> bool:
+    """Check for the second item of ["Authorization", "Bearer …"], or for what follows "--token"."""
+    before = items[index - 1] if index else None
+    # An address or a sentence is not a name.
+    return isinstance(before, str) and _NAME.fullmatch(before) is not None and is_credential_name(before)
 
 
 def _members(name: str, container: Any) -> Iterable[tuple[str, Any]]:
     if type(container) is dict:
         return container.items()
     if type(container) is list:
-        return zip(repeat(name), container[:1] if is_credential_pair(container) else container, strict=False)
+        first = range(min(len(container), MEMBERS_READ))
+        return ((name, container[at]) for at in first if not follows_credential_name(container, at))
     return ((name, container),)

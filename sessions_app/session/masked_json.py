@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from sessions_app.session.endpoint import Mask, cut_between_words, mask_address
-from sessions_app.session.json_values import endpoints_in, hides_value, is_credential_pair
+from sessions_app.session.json_values import endpoints_in, follows_credential_name, hidden_member
 from sessions_app.session.secret_names import is_credential_name, is_endpoint_name
 
 SHOWN_CHARACTERS = 20_000
@@ -59,18 +59,17 @@ class _Copier:
         return value
 
     def _list(self, items: list[Any], depth: int) -> list[Any]:
-        if is_credential_pair(items) and not self.shows_credentials:
-            return [self._text(items[0]), "…"]
         copied: list[Any] = []
-        for item in items:
+        for index, item in enumerate(items):
             if self._is_full:
                 return [*copied, "…"]
-            copied.append(self.copy(item, depth + 1))
+            is_hidden = not self.shows_credentials and follows_credential_name(items, index)
+            copied.append(self.copy("…" if is_hidden else item, depth + 1))
         return copied
 
     def _object(self, members: dict[str, Any], depth: int) -> dict[str, Any]:
         copied: dict[str, Any] = {}
-        hidden = "value" if hides_value(members) else None
+        hidden = hidden_member(members)
         for key, value in members.items():
             if self._is_full:
                 return {**copied, "…": "…"}

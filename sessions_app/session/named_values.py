@@ -13,13 +13,15 @@ from sessions_app.session.spellings import without_escapes
 _NAMED = re.compile(
     r"(?<![\w.-])(?:(--[\w-]++)[ \t]{1,4}(?=[^\s=-])"
     r"|((?:(?i:api|access|private|storage|local|session) )?[\w.-]++)"
-    r"[\"']?\s{0,4}(?:=>|[:=])(?!\\{0,8}(?:/|u002[fF]))\s{0,4})"
+    r"[\"']?\s{0,64}+(?:=>|->|:=|==|=|:(?!\\{0,8}(?:/|u002[fF])\\{0,8}(?:/|u002[fF])))\s{0,64}+)"
+    # Of Python: b'…' and the like.
+    r"(?:[bBuUrR]{1,2}(?=[\"']))?"
 )
 _QUOTED = {'"': re.compile(r'(?:[^"\\]|\\.)*+', re.DOTALL), "'": re.compile(r"(?:[^'\\]|\\.)*+", re.DOTALL)}
 _PLAIN = re.compile(r"(?:(?i:bearer|basic|digest|token)\s+)?[^\s,;&\"'<>\]})]*")
 # The rest of the line, except that a quote ends it unless it begins a value.
 _LINE = re.compile(r"(?:[^\r\n\"']|(?<==)\"[^\"\r\n]*\"?)*+")
-_LITERAL = re.compile(r"(?i)(?:true|false|null|none)\b")
+_LITERAL = re.compile(r"(?i)(?:true|false|null|none)(?![^\s,;}\])&\"'])")
 _BRACKETS = re.compile(r"[\[\]{}\"']")
 _WHOLE_LINE = re.compile(r"(?i)cookie|authori|header")
 

@@ -36,6 +36,8 @@ class OwnSecrets:
         credentials: set[str] = set()
         left = SEARCHED_LENGTH
         for endpoint in dict.fromkeys(endpoints):
+            if not left:
+                break
             address = endpoint[:left].strip()
             left -= len(address)
             host, *path = _SEPARATOR.split(address.partition("://")[2] or address)
@@ -75,9 +77,12 @@ def _mask(text: str, length: int, beginnings: frozenset[str]) -> str:
 
 
 def _credentials_in(address: str) -> list[str]:
-    """Return the passwords and tokens in an address."""
+    """Return the passwords and tokens in an address; a long user name is a token too."""
     user, at, _ = _SEPARATOR.split(address.partition("://")[2], maxsplit=1)[0].rpartition("@")
-    found = [*user.split(":")[1:], b64encode(unquote(user).encode()).decode()] if at else []
+    name, *passwords = user.split(":")
+    found = [*passwords, b64encode(unquote(user).encode()).decode()] if at else []
+    if len(name) >= SHORTEST_PART:
+        found.append(name)
     return [*found, *(value for name, value in _QUERY.findall(address) if is_credential_name(name))]
 
 

@@ -14,13 +14,16 @@ _WORD = re.compile(r"[a-z0-9]+")
 # Parts of a name without separators: "accessToken" and "ACCESS_TOKEN" both contain "token".
 _CREDENTIAL = re.compile(
     "password|passwd|passphrase|passcode|token|cookie|secret|credential|authori[sz]|bearer|apikey|privatekey"
-    "|accesskey|signingkey|storagestate|localstorage|sessionstorage|header|sessid|signature"
+    "|accesskey|signingkey|storagestate|localstorage|sessionstorage|header|sessid|signature|pswd|pass$"
 )
 # Too short to be searched within other words.
 _CREDENTIAL_WORDS = frozenset(
-    {"auth", "creds", "csrf", "jwt", "oauth", "otp", "pass", "pw", "pwd", "sig", "xsrf"}
+    {"auth", "creds", "csrf", "jsessionid", "jwt", "oauth", "otp", "pass", "pw", "pwd", "sid", "sig", "xsrf"}
 )
-_KEYS = frozenset({"auth", "client", "encryption", "license", "master", "session", "shared", "ssh"})
+_KEYS = frozenset(
+    {"anthropic", "auth", "aws", "client", "encryption", "license", "master", "openai", "service", "session"}
+    | {"shared", "ssh", "stripe"}
+)
 _ENDPOINT = re.compile(
     "(?:cdp|ws|websocket|debugger|debug|debugging|devtools|devtoolsfrontend|browser|connect|connection|endpoint"
     "|remote)(?:url|uri|address)|(?:cdp|ws|websocket|debugger|devtools)path|websocketdebugger|endpoints?$"
