@@ -55,15 +55,17 @@ class Address:
             raise InvalidAddress("its endpoint is not an http or ws address")
         if endpoint.port == 0:
             raise InvalidAddress("nothing can listen on its port 0")
+        if "%" in endpoint.host:
+            raise InvalidAddress("its host has a zone or is percent-encoded")
         parts = urlsplit(cdp_url.strip())
-        return cls(
-            endpoint.scheme,
-            endpoint.host,
-            endpoint.port or DEFAULT_PORTS[endpoint.scheme],
-            path=quote(parts.path.rstrip("/"), safe=_KEPT),
-            query=quote(parts.query, safe=_KEPT),
-            user=parts.netloc.rpartition("@")[0],
-        )
+        user = parts.netloc.rpartition("@")[0]
+        try:
+            path, query = (quote(part, safe=_KEPT) for part in (parts.path.rstrip("/"), parts.query))
+            f"{user}{endpoint.host}".encode()
+        except UnicodeEncodeError:
+            raise InvalidAddress("its endpoint has characters that cannot be sent") from None
+        port = endpoint.port or DEFAULT_PORTS[endpoint.scheme]
+        return cls(endpoint.scheme, endpoint.host, port, path=path, query=query, user=user)
 
     @property
     def place(self) -> str:
@@ -133,7 +135,11 @@ class Address:
         Only its path counts: behind a gateway a browser does not know its own host, and it may report a
         network of its own. A gateway that serves several browsers adds its prefix to the path, or the
         browser has not seen the prefix.
+
+        Raises: ValueError: the browser has not reported an address.
         """
         path = quote(urlsplit(reported).path.rstrip("/"), safe=_KEPT)
+        if path and not path.startswith("/"):
+            raise ValueError(f"{reported!r:.80} has no absolute path")
         is_prefixed = path == self.prefix or path.startswith(f"{self.prefix}/")
         return replace(self, path=path if is_prefixed else f"{self.prefix}{path}")

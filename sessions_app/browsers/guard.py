@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeVar
 
 from sessions_app.browsers.address import Address, InvalidAddress
@@ -23,8 +23,11 @@ from sessions_app.session.endpoint import is_allowed_host
 TIMEOUT_SECONDS = 2.0
 _LOOPBACK = ("127.0.0.1", "::1")
 # Cloud providers serve the credentials of machines here and on link-local addresses.
-_METADATA = frozenset(
-    map(ip_address, ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"))
+_METADATA = tuple(
+    map(
+        ip_network,
+        ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::/32", "fd20:ce::254", "fd00:42::42"),
+    )
 )
 # The last 32 bits of these are an IPv4 address: compatible, mapped, translated, and NAT64.
 _EMBEDDING = tuple(
@@ -51,7 +54,7 @@ class NoAnswer(Exception):
     """The endpoint gave no usable answer. The message says what happened and holds no secret.
 
     Args:
-        is_silent: The connection was accepted, so a browser may be running that does not answer.
+        is_silent: The time limit was reached.
     """
 
     weight = 1
@@ -70,6 +73,10 @@ class NothingListens(NoAnswer):
 
 class NotABrowser(NoAnswer):
     """Something answers, but not as a browser does."""
+
+
+class AnotherServer(NotABrowser):
+    """A server answers the question for a browser successfully, with something else."""
 
 
 class NotFoundThere(NotABrowser):
@@ -123,7 +130,7 @@ def _look_up(host: str, port: int, seconds: float) -> list[str]:
     def ask() -> None:
         try:
             entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
+        except (OSError, ValueError):
             entries = []
         answers.put([str(entry[4][0]) for entry in entries])
 
@@ -143,8 +150,14 @@ def is_forbidden(ip: Ip) -> bool:
     Source: RFC 4291 (mapped, compatible), RFC 6052 and 8215 (NAT64), RFC 3056 (6to4), RFC 4380 (Teredo),
         RFC 5214 (ISATAP).
     """
+    if isinstance(ip, IPv6Address):
+        # Networks and comparisons do not match an address that has a zone.
+        ip = IPv6Address(int(ip))
     return any(
-        part.is_link_local or part.is_multicast or part.is_unspecified or part in _METADATA
+        part.is_link_local
+        or part.is_multicast
+        or part.is_unspecified
+        or any(part in network for network in _METADATA)
         for part in (ip, *_embedded_in(ip))
     )
 
@@ -212,7 +225,7 @@ def connect(route: Address, until: float) -> socket.socket:
 
 def _connect_failure(error: BaseException, route: Address) -> BaseException:
     if isinstance(error, TimeoutError):
-        return NoAnswer(f"{route.place} did not accept a connection in time")
+        return NoAnswer(f"{route.place} did not accept a connection in time", is_silent=True)
     if isinstance(error, ConnectionRefusedError):
         return NothingListens(f"nothing listens at {route.place}")
     if isinstance(error, ssl.SSLCertVerificationError):

@@ -36,14 +36,20 @@ class Tab:
 
     def __str__(self) -> str:
         """Return the title and the address, without the parts of the address that may be secret."""
-        parts = urlsplit(self.url)
-        where = f"{parts.scheme}:…" if parts.scheme in ("data", "blob", "javascript") else self.url
-        if parts.hostname:
-            where = f"{parts.scheme}://{parts.hostname}{parts.path}"
+        where = self._where()
         if self.title in ("", self.url):
             # A tab whose first page is still loading has neither.
             return f"“{mask_endpoints(where) or 'a tab without an address'}”"
         return f"“{mask_endpoints(self.title)}” ({mask_endpoints(where)})"
+
+    def _where(self) -> str:
+        try:
+            parts = urlsplit(self.url)
+        except ValueError:
+            return "an address that cannot be read"
+        if parts.hostname:
+            return f"{parts.scheme}://{parts.hostname}{parts.path}"
+        return f"{parts.scheme}:…" if parts.scheme in ("data", "blob", "javascript") else self.url
 
 
 def read_tabs(browser: DevTools) -> list[Tab]:

@@ -46,6 +46,12 @@ def test_only_the_path_of_a_reported_address_is_used(url: str, reported: str, so
     assert Address.parse(url).at_browser(reported).socket_url == socket_url
 
 
+@pytest.mark.parametrize("reported", ["ws://[", "x:devtools/browser/ID", "devtools", "ws://h/\ud800"])
+def test_what_is_not_an_address_with_a_path_is_not_used(reported: str) -> None:
+    with pytest.raises(ValueError, match=r"Invalid|no absolute path|surrogates"):
+        Address.parse("http://h").at_browser(reported)
+
+
 def test_ids_and_logins_are_read_and_not_printed() -> None:
     address = Address.parse("ws://ann:p%40ss%3A@H:9222/b/devtools/browser/ID/?token=T0ken")
     assert (address.browser_id, address.page_id, address.prefix) == ("ID", "", "/b")
@@ -67,9 +73,11 @@ def test_a_name_is_sent_only_where_the_address_was_refused() -> None:
         assert [route.sent_host for route in Address.parse(url).routes("127.0.0.2")] == hosts
 
 
-@pytest.mark.parametrize(
-    "url", ["", "h:9222", "file:///x", "ws://", "ws://h:0", "ws://h:99999", "ws://[::1", "ws://h:x"]
-)
+NOT_ADDRESSES = ["", "h:9222", "file:///x", "ws://", "ws://h:0", "ws://h:99999", "ws://[::1", "ws://h:x"]
+UNSENDABLE = ["ws://h/\ud800", "ws://h/?\ud800", "ws://\ud800@h/", "ws://h\ud800/", "ws://[::1%lo]/"]
+
+
+@pytest.mark.parametrize("url", [*NOT_ADDRESSES, *UNSENDABLE])
 def test_what_is_not_the_address_of_a_browser_is_refused(url: str) -> None:
     with pytest.raises(InvalidAddress):
         Address.parse(url)

@@ -25,6 +25,7 @@ SECRET = "T0kenOfThisTest"
         ("Shop", f"data:text/html,{SECRET}", "“Shop” (data:…)"),
         ("about:blank", "about:blank", "“about:blank”"),
         (f"ws://h:1/devtools/browser/{SECRET}", "https://a/", "“ws://h:1/…” (https://a/)"),
+        ("Shop", f"http://[{SECRET}", "“Shop” (an address that cannot be read)"),
         ("", "", "“a tab without an address”"),
     ],
 )
