@@ -133,6 +133,10 @@ def _only(data: bytes) -> Answer:
     return lambda connection: connection.send(data)
 
 
+def _reports(address: str) -> Answer:
+    return _only(OK + b'\r\n{"webSocketDebuggerUrl": "%s"}' % address.encode())
+
+
 HTTP: dict[str, Answer] = {
     "is silent": Connection.wait,
     "closes at once": lambda connection: None,
@@ -170,6 +174,9 @@ HTTP: dict[str, Answer] = {
     "opens a web socket": Connection.upgrade,
     "answers in another format": _only(OK + b"\r\n{'a': 1}"),
     "nests deeply": _only(OK + b"\r\n" + b"[" * 100_000),
+    "reports an unreadable address": _reports("ws://["),
+    "reports a path without a slash": _reports("x:devtools/browser/x"),
+    "reports a character that cannot be sent": _reports("ws://h/\\ud800"),
 }
 
 
@@ -198,6 +205,7 @@ WEB_SOCKET: dict[str, Answer] = {
     "trickles pings": _upgraded(then="trickle", data=b"\x89\x00"),
     "trickles a frame": _upgraded(b"\x81\x7d", "trickle", b"x"),
     "announces an exabyte": _upgraded(b"\x81\x7f\x7f" + b"\xff" * 7),
+    "nests deeply": _upgraded(b"\x81\x7f" + struct.pack(">Q", 100_000) + b"[" * 100_000),
     "sends no JSON": _upgraded(b"\x81\x01x"),
     "closes the web socket": _upgraded(b"\x88\x00"),
 }

@@ -12,7 +12,6 @@ import io
 import json
 import os
 import socket
-import time
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -21,7 +20,7 @@ from typing import Any, NamedTuple
 
 from sessions_app.browsers.address import Address
 from sessions_app.browsers.guard import (
-    TIMEOUT_SECONDS,
+    AnotherServer,
     LoginRequired,
     NoAnswer,
     NotABrowser,
@@ -42,31 +41,25 @@ _UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Vers
 _WEB_SOCKET_ID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
-def ask(address: Address, question: str, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Any:
+def ask_route(question: str, route: Address, until: float) -> Any:
     """Return the JSON that a browser serves at a path such as ``/json/version``.
 
     The path follows the prefix of the endpoint.
 
     Raises: NoAnswer: nothing listens, or the answer is not usable.
     """
-    until = time.monotonic() + timeout_seconds
-    return first_answer(address, partial(ask_route, question), until)
-
-
-def ask_route(question: str, route: Address, until: float) -> Any:
-    """Ask at one route of an address; see ``ask``."""
     with converting_failures(route), connect(route, until) as sock:
         response = _request(_Reader(sock, until), route, route.question(question), _ACCEPT)
         _check_login(response, route)
         if response.status == http.client.NOT_FOUND:
             raise NotFoundThere(f"{route.place} does not report which browser it is")
+        if response.status != http.client.OK:
+            raise NotABrowser(f"{route.place} did not describe a browser: it answered {_status(response)}")
         body = b"".join(iter(partial(response.read1, 65_536), b""))
     try:
-        if response.status != http.client.OK:
-            raise ValueError
         return json.loads(body)
     except (ValueError, RecursionError):
-        raise NotABrowser(f"what listens at {route.place} is not a browser") from None
+        raise AnotherServer(f"what listens at {route.place} is not a browser") from None
 
 
 class WebSocket(NamedTuple):
@@ -93,9 +86,7 @@ def _open_web_socket(route: Address, until: float) -> WebSocket:
         response = _request(reader, route, route.request_path(route.path), upgrade)
         _check_login(response, route)
         if response.status != http.client.SWITCHING_PROTOCOLS:
-            reason = http.client.responses.get(response.status, "")
-            answer = f"{response.status} {reason}".rstrip()
-            raise NoAnswer(f"{route.place} did not open a web socket: it answered {answer}")
+            raise NoAnswer(f"{route.place} did not open a web socket: it answered {_status(response)}")
         if response.getheader("Sec-WebSocket-Accept") != accept_key(key):
             raise NoAnswer(f"what listens at {route.place} is not a browser")
         on_failure.pop_all()
@@ -114,7 +105,7 @@ def converting_failures(route: Address) -> Iterator[None]:
         yield
     except TimeoutError:
         raise NoAnswer(f"{route.place} did not answer in time", is_silent=True) from None
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
         raise NoAnswer(f"{route.place} gave no answer ({type(error).__name__})") from None
 
 
@@ -129,6 +120,11 @@ def _request(
     response = http.client.HTTPResponse(reader)  # type: ignore[arg-type]
     response.begin()
     return response
+
+
+def _status(response: http.client.HTTPResponse) -> str:
+    """Return a status with its standard reason: the one that was sent may be any text."""
+    return f"{response.status} {http.client.responses.get(response.status, '')}".rstrip()
 
 
 def _check_login(response: http.client.HTTPResponse, route: Address) -> None:

@@ -64,14 +64,14 @@ def failure_of(found: Probe, *, name: str) -> SessionException:
             return BrowserUnreachable(f"The browser of “{name}” was not contacted: {found.reason}.")
         case Liveness.UNKNOWN:
             return _closed(name, found.reason)
-    return _unreachable(name, found.reason)
+    return _unreachable(name, found.reason, may_be_running=found.may_be_running)
 
 
 def refused(failure: NoAnswer, *, name: str) -> BrowserUnreachable:
     """Return the exception for a browser whose web socket could not be opened or used."""
     if isinstance(failure, LoginRequired):
         return _closed(name, str(failure))
-    return _unreachable(name, str(failure))
+    return _unreachable(name, str(failure), may_be_running=True)
 
 
 def _closed(name: str, reason: str) -> BrowserUnreachable:
@@ -81,10 +81,11 @@ def _closed(name: str, reason: str) -> BrowserUnreachable:
     )
 
 
-def _unreachable(name: str, reason: str) -> BrowserUnreachable:
+def _unreachable(name: str, reason: str, *, may_be_running: bool) -> BrowserUnreachable:
+    launch = f'launch_session("{name}", replace=True)' if may_be_running else "launch_session"
     return BrowserUnreachable(
         f"The browser of “{name}” does not answer: {reason}. The session is kept. If its browser was closed "
-        "or has crashed, launch_session opens a new one."
+        f"or has crashed, {launch} opens a new one."
     )
 
 

@@ -6,17 +6,20 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from ipaddress import ip_address
 
 from sessions_app.browsers.address import Address
 from sessions_app.browsers.exchange import ask_route
 from sessions_app.browsers.guard import (
     TIMEOUT_SECONDS,
+    AnotherServer,
     EndpointInvalid,
     EndpointRefused,
     LoginRequired,
     NoAnswer,
     NotABrowser,
     NotFoundThere,
+    NothingListens,
     first_answer,
     resolve,
 )
@@ -38,7 +41,7 @@ class Probe:
 
     Args:
         address: Where its browser can be connected to; None if there is no browser, or another one.
-        may_be_running: Without certainty, treat the browser as running: it must not be forgotten.
+        may_be_running: True unless it is certain that the browser has ended.
     """
 
     liveness: Liveness
@@ -79,7 +82,11 @@ def _without_browser(failure: NoAnswer, address: Address) -> Probe:
     if isinstance(failure, _Replaced):
         return Probe(Liveness.REPLACED, str(failure))
     if isinstance(failure, _NamesNoSocket):
-        return Probe(Liveness.REFUSED, str(failure))
+        return Probe(Liveness.REFUSED, str(failure), may_be_running=True)
+    may_be_running = not isinstance(failure, NothingListens) and not (
+        # A program of this machine has the port of the browser now. Elsewhere it may be a gateway.
+        isinstance(failure, AnotherServer) and all(ip_address(ip).is_loopback for ip in address.ips)
+    )
     # Only the address of a web socket may be connected to without a description: it leads to one browser.
     is_socket = address.scheme in ("ws", "wss")
     # A browser with debugging enabled by chrome://inspect answers 404, and some gateways serve nothing but
@@ -88,7 +95,7 @@ def _without_browser(failure: NoAnswer, address: Address) -> Probe:
         isinstance(failure, NotABrowser) and is_socket and not address.browser_id
     ):
         return Probe(Liveness.UNKNOWN, str(failure), address if is_socket else None, may_be_running=True)
-    return Probe(Liveness.UNREACHABLE, str(failure), may_be_running=failure.is_silent)
+    return Probe(Liveness.UNREACHABLE, str(failure), may_be_running=may_be_running)
 
 
 def _identify(route: Address, until: float) -> Address:
@@ -97,7 +104,10 @@ def _identify(route: Address, until: float) -> Address:
     reported = answer.get("webSocketDebuggerUrl") if isinstance(answer, dict) else None
     if not isinstance(reported, str):
         raise _NamesNoSocket(f"what listens at {route.place} reports no web socket")
-    found = route.at_browser(reported)
+    try:
+        found = route.at_browser(reported)
+    except ValueError:
+        raise _NamesNoSocket(f"what listens at {route.place} reports no address of a web socket") from None
     if not route.browser_id:
         return found
     if found.browser_id and found.browser_id != route.browser_id:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sessions_app.client.runtime import run_async
 from sessions_app.client.saving import make_content
 from sessions_app.exceptions import SessionException
+from sessions_app.session.info import SessionInfo
 
 if TYPE_CHECKING:
     from sessions_app.browsers.client import AsyncPage, Driver
@@ -120,11 +121,13 @@ async def _make_way(store: SessionStore, driver: Driver, name: str, *, is_replac
 async def close(store: SessionStore, allowed_hosts: tuple[str, ...], name: str, *, tabs: str) -> None:
     """End the browser of a session, or close some of its tabs; see ``SessionManager.close_session``."""
     from sessions_app.browsers import closing
+    from sessions_app.client.lookup import info_of
 
     if tabs not in (ALL, UNRESPONSIVE):
         raise SessionException(f"tabs is {tabs!r}; it can be “{ALL}” or “{UNRESPONSIVE}”.")
-    info = await run_async(store.get_info, name)
+    session = await run_async(store.get, name)
+    info = info_of(session) or SessionInfo()
     work = closing.close_browser if tabs == ALL else closing.close_unresponsive_tabs
     await asyncio.to_thread(
-        work, info.cdp_url, allowed_hosts=allowed_hosts, name=name, target_id=info.page_target_id
+        work, session.cdp_url, allowed_hosts=allowed_hosts, name=name, target_id=info.page_target_id
     )

@@ -135,6 +135,19 @@ def test_a_wrong_login_is_reported_without_its_secrets(served: Served) -> None:
     assert len(browsers(served.project)) == 2
 
 
+@pytest.mark.parametrize("work", ["restore_session", "close_session"])
+def test_unusable_answers_are_reported(served: Served, work: str) -> None:
+    names = [name for name in hostile.HTTP if name.startswith(("reports", "nests", "speaks", "closes"))]
+    places = [served.serve(hostile.HTTP[name]).place for name in names]
+    nested = served.serve(hostile.WEB_SOCKET["nests deeply"]).place
+    urls = [f"{scheme}://{place}" for place in places for scheme in ("ws", "http")]
+    urls += [f"ws://{place}/devtools/browser/x" for place in (*places, nested)]
+    for message in served.tried(work, *urls):
+        assert isinstance(message, list), message
+        assert "/devtools/" not in message[1]
+    assert len(browsers(served.project)) == 2
+
+
 def test_a_path_leads_to_its_browser_and_never_to_another(served: Served, shop: str) -> None:
     one, two = served.ports
     place = served.serve(Gateway({"": one, "/b1": one, "/b2": two})).place

@@ -9,6 +9,7 @@ import threading
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.test import override_settings
 
 from raptor.core.exceptions import SessionException
@@ -277,3 +278,21 @@ class TestFromAnywhere:
         assert not BrowserSession.objects.exists()
         assert not ArchivedSession.objects.exists()
         assert not SessionDirectory.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("work", ["restore_session", "close_session", "launch_session"])
+@pytest.mark.parametrize("cdp_url", [5, None, [], "ws://[", "ws://127.0.0.1:9222/\ud800", "ws://[::1%lo]:9/"])
+def test_an_unusable_endpoint_is_reported(
+    manager: SessionManager, cdp_url: object, work: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_session("cart", namespace="shop", cdp_url=cdp_url)
+    monkeypatch.setattr(settings, "RAPTOR_CHROMIUM", "/missing/chromium")
+
+    async def tried() -> None:
+        async with manager:
+            await getattr(manager, work)("cart")
+
+    # A launch starts a new browser, and fails here because there is no program.
+    with pytest.raises(SessionException, match="missing/chromium" if work == "launch_session" else "cart"):
+        asyncio.run(tried())

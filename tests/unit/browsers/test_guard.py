@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from sessions_app.browsers.exchange import ask
-from sessions_app.browsers.guard import EndpointRefused, NoAnswer, is_forbidden, resolve
+from sessions_app.browsers.guard import EndpointRefused, is_forbidden, resolve
 from sessions_app.browsers.probe import probe
 from tests import hostile
 
@@ -53,7 +52,20 @@ def test_a_metadata_address_is_refused_in_any_spelling(spelling: str) -> None:
 
 @pytest.mark.parametrize(
     "ip",
-    ["fd00:ec2::254", "fd20:ce::254", "fe80::1", "ff02::1", "::", "0.0.0.0", "224.0.0.1", "::ffff:0.0.0.0"],
+    [
+        "fd00:ec2::254",
+        "fd00:ec2::23",
+        "fd00:ec2::254%lo",
+        "fd00:42::42",
+        "::ffff:169.254.169.254%1",
+        "fd20:ce::254",
+        "fe80::1",
+        "ff02::1",
+        "::",
+        "0.0.0.0",
+        "224.0.0.1",
+        "::ffff:0.0.0.0",
+    ],
 )
 def test_other_addresses_without_browsers_are_refused(ip: str) -> None:
     assert is_forbidden(ip_address(ip))
@@ -92,6 +104,12 @@ def test_an_allowed_name_does_not_lead_to_a_metadata_address(
 def test_only_the_permitted_addresses_of_a_name_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     resolving(monkeypatch, "fe80::1%eth0", "127.0.0.2", "169.254.169.254")
     assert resolve("http://chrome:9222/", allowed_hosts=("chrome",)).ips == ("127.0.0.2",)
+
+
+@pytest.mark.parametrize("ip", ["fd00:ec2::254%lo", "::1%lo", "fd00::1%25lo", "fe80::1%eth0"])
+def test_an_address_with_a_zone_is_refused(ip: str) -> None:
+    with pytest.raises(EndpointRefused, match="has a zone"):
+        resolve(f"http://[{ip}]:80/", allowed_hosts=("fd00::/8", *EVERYTHING, ip))
 
 
 @pytest.mark.parametrize(
@@ -157,9 +175,8 @@ def test_a_redirect_is_not_followed(status: int, connections: Connections) -> No
     with hostile.Server(lambda connection: None, host="127.0.0.3").running() as other:
         answer = f"HTTP/1.1 {status} Moved\r\nLocation: http://{other.place}/json/version\r\n\r\n".encode()
         with hostile.Server(lambda connection: connection.send(answer)).running() as server:
-            address = resolve(f"http://{server.place}", allowed_hosts=("127.0.0.1",))
-            with pytest.raises(NoAnswer, match="is not a browser"):
-                ask(address, "/json/version")
+            found = probe(f"http://{server.place}", allowed_hosts=("127.0.0.1",))
+    assert f"answered {status}" in found.reason
     assert other.requests == []
     assert set(connections.seen) == {("127.0.0.1", server.port)}
 

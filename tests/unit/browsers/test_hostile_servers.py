@@ -6,14 +6,18 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
-from sessions_app.browsers.address import Address
+from sessions_app.browsers.closing import close_browser
 from sessions_app.browsers.devtools import devtools
-from sessions_app.browsers.exchange import ask
 from sessions_app.browsers.guard import NoAnswer, resolve
+from sessions_app.browsers.identity import identify
 from sessions_app.browsers.probe import Liveness, probe
+from sessions_app.browsers.tabs import list_tabs
+from sessions_app.exceptions import SessionException
 from tests import hostile
 
 ALLOWED = ("127.0.0.0/8", "::1", "localhost")
@@ -54,8 +58,41 @@ def test_a_command_is_over_in_time(answer: str) -> None:
         assert seconds(work) < AT_MOST_SECONDS
 
 
+def outcome_of_close(url: str) -> str:
+    try:
+        close_browser(url, allowed_hosts=ALLOWED, name="login", target_id="T")
+    except SessionException as error:
+        return error.message
+    return "closed"
+
+
+def outcome_of_restore(url: str) -> str:
+    """Identify a browser and list its tabs, as a restore does."""
+    try:
+        address = identify(url, allowed_hosts=ALLOWED, name="login", target_id="T")
+    except SessionException as error:
+        return error.message
+    try:
+        list_tabs(address)
+    except NoAnswer as failure:
+        return str(failure)
+    return "restored"
+
+
+@pytest.mark.parametrize("outcome", [outcome_of_close, outcome_of_restore])
+def test_close_and_restore_report_each_server_clearly(outcome: Callable[[str], str]) -> None:
+    with ExitStack() as stack:
+        answers = [*hostile.HTTP.items(), *hostile.WEB_SOCKET.items()]
+        servers = [stack.enter_context(hostile.Server(answer).running()) for _, answer in answers]
+        urls = [f"ws://{server.place}{path}" for server in servers for path in ("", "/devtools/browser/x")]
+        pool = stack.enter_context(ThreadPoolExecutor(max_workers=len(urls)))
+        outcomes = list(pool.map(outcome, urls))
+    assert not {"closed", "restored"} & set(outcomes)
+    assert not [text for text in outcomes if "devtools" in text]
+
+
 @pytest.fixture
-def full_listener() -> Iterator[Address]:
+def full_listener() -> Iterator[str]:
     """A listener that accepts nothing, and whose queue is full."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         waiting = []
@@ -64,16 +101,16 @@ def full_listener() -> Iterator[Address]:
             client.setblocking(False)
             client.connect_ex(listener.getsockname())
             waiting.append(client)
-        port = listener.getsockname()[1]
-        yield resolve(f"ws://127.0.0.1:{port}/", allowed_hosts=ALLOWED)
+        yield f"ws://127.0.0.1:{listener.getsockname()[1]}/"
         for client in waiting:
             client.close()
 
 
-def test_a_connection_that_is_never_accepted_is_over_in_time(full_listener: Address) -> None:
+def test_a_connection_that_is_never_accepted_is_over_in_time(full_listener: str) -> None:
     def work() -> None:
-        with pytest.raises(NoAnswer, match="in time"):
-            ask(full_listener, "/json/version", timeout_seconds=TIMEOUT_SECONDS)
+        found = probe(full_listener, allowed_hosts=ALLOWED, timeout_seconds=TIMEOUT_SECONDS)
+        assert found.reason.endswith("did not accept a connection in time")
+        assert found.may_be_running
 
     assert seconds(work) < AT_MOST_SECONDS
 

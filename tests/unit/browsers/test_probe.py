@@ -13,6 +13,7 @@ import pytest
 
 from sessions_app.browsers.guard import EndpointRefused, resolve
 from sessions_app.browsers.probe import Liveness, probe
+from tests.hostile import HTTP, Server
 
 ALLOWED = ("localhost", "127.0.0.0/8", "::1")
 SAVED = "11111111-2222"
@@ -110,6 +111,16 @@ def test_nothing_listens() -> None:
     assert found.liveness is Liveness.UNREACHABLE
     assert found.reason.startswith("nothing listens at 127.0.0.1:")
     assert SAVED not in found.reason
+    assert not found.may_be_running
+
+
+@pytest.mark.parametrize("answer", ["closes at once", "resets the connection", "speaks another protocol"])
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_a_failed_exchange_may_be_the_one_of_a_browser(answer: str, scheme: str) -> None:
+    with Server(HTTP[answer]).running() as server:
+        found = probe(f"{scheme}://{server.place}/devtools/browser/x", allowed_hosts=ALLOWED)
+    assert found.liveness is Liveness.UNREACHABLE
+    assert found.may_be_running
 
 
 def test_a_browser_that_hides_its_address_is_unknown(browser: Browser) -> None:
@@ -126,25 +137,32 @@ def test_a_login_is_reported_and_the_browser_counts_as_running(browser: Browser,
     assert found.may_be_running
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 308, 500, 502])
-def test_other_answers_are_not_a_browser_and_redirects_are_not_followed(
-    browser: Browser, status: int
-) -> None:
+@pytest.mark.parametrize("status", [301, 302, 307, 308, 429, 500, 502, 503])
+def test_other_statuses_are_reported_and_redirects_are_not_followed(browser: Browser, status: int) -> None:
     browser.status = status
-    assert liveness(browser.endpoint) is Liveness.UNREACHABLE
+    found = probe(browser.endpoint, allowed_hosts=ALLOWED)
+    assert found.liveness is Liveness.UNREACHABLE
+    assert f"did not describe a browser: it answered {status} " in found.reason
+    # A gateway may be overloaded, and the browser behind it alive.
+    assert found.may_be_running
     assert browser.asked == ["/json/version"]
 
 
 @pytest.mark.parametrize("body", [b"", b"hello", b"\xff", b"[" * 100_000, b" " * 5_000_000])
 def test_an_unreadable_answer_is_not_a_browser(browser: Browser, body: bytes) -> None:
     browser.body = body
-    assert liveness(browser.endpoint) is Liveness.UNREACHABLE
+    found = probe(browser.endpoint, allowed_hosts=ALLOWED)
+    assert found.liveness is Liveness.UNREACHABLE
+    # Another program of this machine has the port, except if the answer was too long to be read.
+    assert found.may_be_running == (len(body) > 4_194_304)
 
 
 @pytest.mark.parametrize("body", [b"[]", b"3", b"{}", b'{"webSocketDebuggerUrl": 3}'])
 def test_an_answer_without_an_address_leads_nowhere(browser: Browser, body: bytes) -> None:
     browser.body = body
-    assert liveness(browser.endpoint) is Liveness.REFUSED
+    found = probe(browser.endpoint, allowed_hosts=ALLOWED)
+    assert found.liveness is Liveness.REFUSED
+    assert found.may_be_running
 
 
 def test_a_slow_answer_is_given_up(browser: Browser) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ import pytest
 
 from sessions_app.browsers import guard
 from sessions_app.browsers.address import Address
-from sessions_app.browsers.exchange import ask, open_web_socket
-from sessions_app.browsers.guard import NoAnswer, resolve
+from sessions_app.browsers.exchange import ask_route, open_web_socket
+from sessions_app.browsers.guard import NoAnswer, first_answer, resolve
 from sessions_app.browsers.relay import Relay
 from tests import hostile
 
@@ -67,8 +68,12 @@ def address_of(server: hostile.Server, host: str = "gateway.example") -> Address
     return resolve(f"wss://{host}:{server.port}/devtools/browser/x?token=T", allowed_hosts=ALLOWED)
 
 
+def ask(address: Address) -> object:
+    return first_answer(address, partial(ask_route, "/json/version"), time.monotonic() + 5)
+
+
 def test_the_name_is_sent_and_the_address_connected_to(gateway: hostile.Server) -> None:
-    assert ask(address_of(gateway), "/json/version") == {"a": "b"}
+    assert ask(address_of(gateway)) == {"a": "b"}
     (request,) = gateway.requests
     assert request.startswith(b"GET /json/version?token=T HTTP/1.1\r\n")
     assert f"Host: gateway.example:{gateway.port}\r\n".encode() in request
@@ -76,7 +81,7 @@ def test_the_name_is_sent_and_the_address_connected_to(gateway: hostile.Server) 
 
 def test_a_certificate_of_another_name_is_refused(gateway: hostile.Server) -> None:
     with pytest.raises(NoAnswer, match=r"the certificate of 127\.0\.0\.2:.* is not trusted"):
-        ask(address_of(gateway, "127.0.0.2"), "/json/version")
+        ask(address_of(gateway, "127.0.0.2"))
     assert gateway.requests == []
 
 
