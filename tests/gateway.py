@@ -95,6 +95,24 @@ class Gateway:
         return (path + rest.partition(b'"')[0]).decode()
 
 
+class OneAtATime:
+    """A gateway that allows one web socket at a time, and answers 429 to others."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._free = threading.Semaphore()
+
+    def __call__(self, connection: Connection) -> None:
+        if b"Upgrade: websocket" not in connection.request:
+            return self._gateway(connection)
+        if not self._free.acquire(blocking=False):
+            return connection.send(b"HTTP/1.1 429 No\r\nContent-Length: 0\r\n\r\n")
+        try:
+            return self._gateway(connection)
+        finally:
+            self._free.release()
+
+
 def _is_whole(answer: bytes) -> bool:
     head, end, body = answer.partition(b"\r\n\r\n")
     length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0].strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -79,54 +80,70 @@ class Driver:
         """Return where Playwright's own Chromium is, if it is installed."""
         return Path((await self.playwright()).chromium.executable_path)
 
-    async def connect(self, cdp_url: str, *, name: str, target_id: str = "") -> Connection:
+    async def connect(
+        self, cdp_url: str, *, name: str, target_id: str = "", allowed_hosts: tuple[str, ...] = ()
+    ) -> Connection:
         """Connect to the browser of a session, and to no other.
 
         Args:
             name: Name of the session, for the messages.
             target_id: Target of the saved page. It identifies the browser if the endpoint does not.
+            allowed_hosts: Hosts for this connection; blank for those of the driver.
         Raises: BrowserUnreachable, BrowserReplaced: the browser is gone, or must not be contacted.
             TabUnresponsive: Playwright waits for a tab that hangs.
         """
         playwright = await self.playwright()
+        hosts = allowed_hosts or self.allowed_hosts
         address = await asyncio.to_thread(
-            identify, cdp_url, allowed_hosts=self.allowed_hosts, name=name, target_id=target_id
+            identify, cdp_url, allowed_hosts=hosts, name=name, target_id=target_id
         )
         relay = Relay(address)
         connecting = asyncio.ensure_future(
             playwright.chromium.connect_over_cdp(relay.url, timeout=1_000 * CONNECT_SECONDS)
         )
         try:
-            found = await asyncio.to_thread(_list_tabs, address)
-            await _wait_for(connecting, address, name=name, target_id=target_id)
+            found = await asyncio.to_thread(_list_tabs, address, relay.dialed)
+            await _wait_for(connecting, address, found, name=name, target_id=target_id)
             return Connection(connecting.result(), found)
         except BaseException as error:
             relay.close()
             connecting.add_done_callback(_forget)
             if type(error).__module__.startswith("playwright"):
-                raise await self._failure(cdp_url, relay.failure or str(error), name=name) from None
+                raise await _failure(cdp_url, hosts, relay.failure or str(error), name=name) from None
             raise
 
-    async def _failure(self, cdp_url: str, message: str, *, name: str) -> SessionException:
-        """Return what is wrong with a browser that cannot be connected to."""
-        # A browser accepts its own id only, so another one may answer by now.
-        await asyncio.to_thread(find, cdp_url, allowed_hosts=self.allowed_hosts, name=name)
-        # The other lines hold the address of the relay.
-        message = mask_endpoints(message.splitlines()[0], cdp_url=cdp_url)
-        return BrowserUnreachable(f"The browser of “{name}” cannot be connected to: {message}")
+
+async def _failure(
+    cdp_url: str, allowed_hosts: tuple[str, ...], message: str, *, name: str
+) -> SessionException:
+    """Return what is wrong with a browser that cannot be connected to."""
+    # A browser accepts its own id only, so another one may answer by now.
+    await asyncio.to_thread(find, cdp_url, allowed_hosts=allowed_hosts, name=name)
+    # The other lines hold the address of the relay.
+    message = mask_endpoints(message.splitlines()[0], cdp_url=cdp_url)
+    return BrowserUnreachable(f"The browser of “{name}” cannot be connected to: {message}")
 
 
 async def _wait_for(
-    connecting: asyncio.Future[async_api.Browser], address: Address, *, name: str, target_id: str
+    connecting: asyncio.Future[async_api.Browser],
+    address: Address,
+    listed: Sequence[Tab] | None,
+    *,
+    name: str,
+    target_id: str,
 ) -> None:
     """Wait for a connection as long as the tabs of the browser respond.
 
+    Args:
+        listed: The tabs of the browser; None if it did not list them. Then they cannot be examined.
     Raises: TabUnresponsive: one does not. BrowserUnreachable: the browser does not answer.
     """
     done, _ = await asyncio.wait({connecting}, timeout=PATIENCE_SECONDS)
     if done:
         return
     try:
+        if listed is None:
+            raise NoAnswer(f"{address.place} did not list its tabs")
         found = await asyncio.to_thread(tabs.find_unresponsive, address)
     except NoAnswer as failure:
         await asyncio.wait({connecting}, timeout=UNKNOWN_SECONDS)
@@ -138,8 +155,9 @@ async def _wait_for(
     await asyncio.wait({connecting})
 
 
-def _list_tabs(address: Address) -> list[Tab] | None:
-    # Some gateways allow one connection only.
+def _list_tabs(address: Address, dialed: threading.Event) -> list[Tab] | None:
+    # Some gateways allow one connection only: it has to be the one of the relay.
+    dialed.wait()
     with suppress(NoAnswer):
         return tabs.list_tabs(address)
     return None

@@ -67,7 +67,7 @@ def _identified(
                 if not wanted:
                     raise SessionException(
                         f"The browser of “{name}” is left alone: nothing that was saved identifies it at "
-                        f"{address.place}. Restore it and save it again first."
+                        f'{address.place}. launch_session("{name}", replace=True) opens a new browser.'
                     )
                 check_target(tabs.read_tabs(browser), address, name=name, target_id=wanted)
             yield browser, address

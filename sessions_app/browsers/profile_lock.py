@@ -18,7 +18,7 @@ POLL_SECONDS = 0.02
 def clear_foreign_lock(profile_dir: Path) -> None:
     """Remove a lock that was made under another host name, for example in an earlier container.
 
-    Chromium would refuse the profile for ever. The caller holds the panel's own lock of the profile.
+    Chromium would refuse the profile forever. The caller holds the panel's own lock of the profile.
     """
     host, _ = _read(profile_dir)
     if host and host != platform.node():
@@ -40,7 +40,8 @@ def end_browser(profile_dir: Path, *, seconds: float) -> bool:
     pid = browser_of(profile_dir)
     if pid is None:
         return True
-    with suppress(ProcessLookupError):
+    # Processes of another user cannot be killed.
+    with suppress(ProcessLookupError, PermissionError):
         # A browser of ``launcher.start`` leads its process group.
         if os.getpgid(pid) == pid:
             os.killpg(pid, signal.SIGKILL)

@@ -38,10 +38,12 @@ class Relay:
 
     Attributes:
         failure: Why the browser was not connected to; blank if it was. Nothing listens then.
+        dialed: Set when the connection to the browser has been opened or has failed.
     """
 
     def __init__(self, address: Address) -> None:
         self.failure = ""
+        self.dialed = threading.Event()
         self._address = address
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._open: list[socket.socket] = [self._listener]
@@ -65,6 +67,8 @@ class Relay:
             except NoAnswer as failure:
                 self.failure = str(failure)
                 return
+            finally:
+                self.dialed.set()
             self._open.append(stack.enter_context(browser.sock))
             client, head = self._accept(time.monotonic() + LISTEN_SECONDS)
             self._open.append(stack.enter_context(client))

@@ -15,6 +15,9 @@ from sessions_app.session.endpoint import mask_endpoints
 SILENCE_SECONDS = 2.5
 """A tab hangs if it has not answered when no tab has answered for this time."""
 
+EXAMINE_SECONDS = 60.0
+"""Limit for the examination of all tabs, however many there are."""
+
 CLOSE_SECONDS = 10.0
 POLL_SECONDS = 0.05
 # Playwright waits for these when it connects.
@@ -105,12 +108,13 @@ def _ask_all(browser: DevTools) -> Unresponsive:
         browser.send("Target.attachToTarget", targetId=target_id, flatten=True): target_id
         for target_id in waiting
     }
+    until = time.monotonic() + EXAMINE_SECONDS
     quiet_at = time.monotonic() + SILENCE_SECONDS
     while waiting:
         try:
-            message = browser.receive(quiet_at)
+            message = browser.receive(min(quiet_at, until))
         except NoAnswer as failure:
-            if failure.is_silent:
+            if failure.is_silent and quiet_at <= until:
                 break
             raise
         method, session = message.get("method"), str(message.get("sessionId", ""))

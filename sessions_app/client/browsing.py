@@ -108,8 +108,8 @@ async def _make_way(store: SessionStore, driver: Driver, name: str, *, is_replac
     found = await asyncio.to_thread(probe, session.cdp_url, allowed_hosts=driver.allowed_hosts)
     if found.liveness is Liveness.ALIVE:
         raise SessionException(
-            f"The browser of “{name}” is already running. Use restore_session to connect to it, "
-            "or close_session to end it first."
+            f"The browser of “{name}” is already running. Use restore_session to connect to it, or "
+            f'close_session to end it. If neither works, use launch_session("{name}", replace=True).'
         )
     if found.may_be_running:
         raise SessionException(

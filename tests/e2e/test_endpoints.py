@@ -14,7 +14,7 @@ import pytest
 
 from tests import hostile
 from tests.e2e.scripts import Project, browsers, is_listening, wait_until
-from tests.gateway import Gateway
+from tests.gateway import Gateway, OneAtATime
 from tests.hostile import Answer, Server
 
 SECRET = "T0kenOfThisTest"
@@ -146,6 +146,19 @@ def test_unusable_answers_are_reported(served: Served, work: str) -> None:
         assert isinstance(message, list), message
         assert "/devtools/" not in message[1]
     assert len(browsers(served.project)) == 2
+
+
+def test_a_gateway_may_allow_one_connection(served: Served, shop: str) -> None:
+    place = served.serve(OneAtATime(Gateway({"": served.ports[0]}))).place
+    work = f"""
+    change("one", "ws://{place}/devtools/browser/{served.ids[0]}")
+    for _ in range(12):
+        page = await manager.restore_session("one")
+        report(page.url)
+        await page.context.browser.close()
+        await asyncio.sleep(0.2)
+    """
+    assert served.project.script(WORK + work) == [f"{shop}/#one"] * 12
 
 
 def test_a_path_leads_to_its_browser_and_never_to_another(served: Served, shop: str) -> None:

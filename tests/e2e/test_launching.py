@@ -26,6 +26,15 @@ TRY = """
 """
 
 
+CHANGE = """
+    from sessions_app.client.runtime import run_sync
+    from sessions_app.client.writer import store_document
+    from sessions_app.models import BrowserSession
+    content = manager.get_session_info("login").to_dict() | {{"cdp_url": {url!r}}}
+    run_sync(lambda: store_document(BrowserSession.objects.get(), content))
+"""
+
+
 def environment_of(pid: int) -> dict[str, str]:
     if not Path("/proc/self/environ").exists():
         pytest.skip("there is no /proc to read an environment from")
@@ -80,13 +89,6 @@ def test_no_second_browser_is_started_over_one_that_may_be_running(project: Proj
     project.script(LAUNCH.format(url=f"{shop}/"))
     (endpoint,) = project.script('report(manager.get_session_info("login").cdp_url)')
     port = int(endpoint.split(":")[2].partition("/")[0])
-    change = """
-    from sessions_app.client.runtime import run_sync
-    from sessions_app.client.writer import store_document
-    from sessions_app.models import BrowserSession
-    content = manager.get_session_info("login").to_dict() | {{"cdp_url": {url!r}}}
-    run_sync(lambda: store_document(BrowserSession.objects.get(), content))
-"""
     with (
         Server(Gateway({"": port}, token="T")).running() as guarded,
         Server(lambda connection: connection.wait()).running() as silent,
@@ -97,11 +99,36 @@ def test_no_second_browser_is_started_over_one_that_may_be_running(project: Proj
             f"ws://{silent.place}/devtools/browser/1": "did not answer in time",
         }
         for url, reason in cases.items():
-            (message,) = project.script(change.format(url=url) + TRY)
+            (message,) = project.script(CHANGE.format(url=url) + TRY)
             assert "may be running" in message
             assert reason in message
             assert 'launch_session("login", replace=True)' in message
     assert len(browsers(project)) == 1
+
+
+def test_the_browser_of_the_profile_is_replaced_when_the_saved_one_cannot_be_identified(
+    project: Project, shop: str
+) -> None:
+    project.script(LAUNCH.format(url=f"{shop}/"))
+    before = browsers(project)
+    replaced = """
+    report((await manager.launch_session("login", replace=True)).url)
+"""
+    change = CHANGE.format(url="ws://chrome.example:9222/devtools/browser/1")
+    assert project.script(change + replaced) == ["about:blank"]
+    assert len(browsers(project)) == 1
+    assert browsers(project) != before
+
+
+def test_launching_needs_no_allowed_host(project: Project) -> None:
+    done = project.run(
+        "-c",
+        "import asyncio\nfrom raptor.core.session_manager import SessionManager\n"
+        "async def main():\n    async with SessionManager() as manager:\n"
+        "        print((await manager.launch_session('login')).url)\nasyncio.run(main())",
+        RAPTOR_CDP_ALLOWED_HOSTS="chrome.example",
+    )
+    assert done.stdout == "about:blank\n", done.stderr
 
 
 def test_a_browser_that_does_not_answer_is_killed_only_to_be_replaced(project: Project, shop: str) -> None:
