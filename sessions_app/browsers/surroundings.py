@@ -14,12 +14,16 @@ SMALL_SHARED_MEMORY_BYTES = 512 * 1024 * 1024
 """Containers have 64 MB by default. A tab with large pages takes more than 100 MB."""
 
 # Agents of CI servers end the processes that have inherited their variables, and tests have secrets in
-# others. So only these are passed on: where programs, fonts, screens and certificates are.
+# others. So only these are passed on: where programs, fonts, screens, drivers and certificates are.
 _PASSED_ON = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|TZ|DISPLAY|WAYLAND_DISPLAY|XAUTHORITY|DBUS_SESSION_BUS_ADDRESS"
     r"|LD_LIBRARY_PATH|SSL_CERT_FILE|SSL_CERT_DIR|PULSE_SERVER|(?i:(?:http|https|no|all)_proxy)"
-    r"|__CF_USER_TEXT_ENCODING|(?:LC|XDG|CHROME|CHROMIUM|FONTCONFIG|GTK|GDK|LIBGL|MESA|VK)_\w+"
+    r"|__CF_USER_TEXT_ENCODING|CHROME_(?:DESKTOP|DEVEL_SANDBOX|VERSION_EXTRA|WRAPPER)|CHROMIUM_(?:USER_)?FLAGS"
+    r"|VK_(?:ICD_FILENAMES|(?:ADD_)?(?:DRIVER_FILES|LAYER_PATH)|INSTANCE_LAYERS|LOADER_DRIVERS_SELECT)"
+    r"|(?:LC|XDG|FONTCONFIG|GTK|GDK|LIBGL|MESA)_(?!\w*(?:TOKEN|SECRET|PASS|KEY|CRED|AUTH))\w+"
 )
+# Chromium ignores the user and the password of a proxy.
+_PROXY_USER = re.compile(r"(?s)\A((?:\w+://)?).*@")
 # A socket below TMPDIR has this path, and no socket can have a path of over 107 bytes.
 _SOCKET = "/org.chromium.Chromium.XXXXXX/SingletonSocket"
 _LONGEST_SOCKET_PATH = 103  # macOS
@@ -34,7 +38,11 @@ def environment(inherited: Mapping[str, str], profile_dir: Path, session: str) -
     Args:
         session: Marks the browser as one of the panel's.
     """
-    kept = {name: value for name, value in inherited.items() if _PASSED_ON.fullmatch(name)}
+    kept = {
+        name: _PROXY_USER.sub(r"\1", value) if name.lower().endswith("_proxy") else value
+        for name, value in inherited.items()
+        if _PASSED_ON.fullmatch(name)
+    }
     folder = profile_dir / "tmp"
     # Killed browsers leave their files.
     shutil.rmtree(folder, ignore_errors=True)

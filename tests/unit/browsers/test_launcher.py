@@ -103,12 +103,18 @@ INHERITED = {
     "XDG_RUNTIME_DIR": "/run/user/1000",
     "https_proxy": "http://proxy:3128",
     "TZ": "Europe/Berlin",
+    "CHROME_DEVEL_SANDBOX": "/usr/lib/chromium/chrome-sandbox",
+    "CHROMIUM_FLAGS": "--lang=de",
+    "VK_ICD_FILENAMES": "/usr/share/vulkan/icd.d/lvp_icd.json",
+    "VK_LAYER_PATH": "/usr/share/vulkan",
 }
 NOT_INHERITED = """
 RUNNER_TRACKING_ID BUILD_ID JENKINS_NODE_COOKIE JENKINS_SERVER_COOKIE HUDSON_COOKIE BUILD_TAG
 VSTS_PROCESS_LOOKUP_ID TEAMCITY_PROCESS_FLOW_ID CI GITHUB_TOKEN CI_JOB_TOKEN AWS_SECRET_ACCESS_KEY
 RAPTOR_DATABASE_URL RAPTOR_SECRET_KEY RAPTOR_CDP_ALLOWED_HOSTS DJANGO_SETTINGS_MODULE PGPASSWORD
 PYTHONPATH PYTEST_CURRENT_TEST VIRTUAL_ENV TMPDIR TMP RAPTOR_SESSION
+CHROME_CLIENT_SECRET CHROME_REFRESH_TOKEN CHROME_EXTENSION_ID CHROMIUM_API_KEY VK_TOKEN VK_ACCESS_TOKEN
+GTK_TOKEN XDG_SECRET GDK_API_KEY MESA_PASSWORD
 """
 
 
@@ -119,6 +125,21 @@ def test_a_browser_inherits_what_it_needs_and_nothing_else(tmp_path: Path) -> No
     assert set(given) == {*INHERITED, "TMPDIR", "RAPTOR_SESSION"}
     assert given["RAPTOR_SESSION"] == "shop/login"
     assert (tmp_path / given["TMPDIR"]).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("proxy", "given"),
+    [
+        ("http://ann:p%40ss@proxy:3128", "http://proxy:3128"),
+        ("http://ann:p/s@x@proxy:3128/", "http://proxy:3128/"),
+        ("ann:pass@proxy:3128", "proxy:3128"),
+        ("socks5://proxy", "socks5://proxy"),
+        ("localhost,.example", "localhost,.example"),
+    ],
+)
+def test_the_login_of_a_proxy_is_not_inherited(proxy: str, given: str, tmp_path: Path) -> None:
+    for name in ("http_proxy", "HTTPS_PROXY", "all_proxy", "no_proxy"):
+        assert surroundings.environment({name: proxy}, tmp_path, "")[name] == given
 
 
 def test_temporary_files_are_in_the_profile_and_short_enough_for_a_socket(tmp_path: Path) -> None:
