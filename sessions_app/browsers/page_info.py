@@ -7,7 +7,7 @@ import inspect
 import platform
 import re
 import warnings
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -50,10 +50,11 @@ class PageFacts:
     command_line: str = field(default="", repr=False)
     known_endpoint: str = field(default="", repr=False)
 
-    def metadata(self, **more: str) -> dict[str, Any]:
-        """Return the facts that are saved: those of RAPTOR, and ours under a key of their own.
+    def metadata(self, before: Mapping[str, Any], **more: str) -> dict[str, Any]:
+        """Return the facts that are saved: RAPTOR's, and ours under a key of their own.
 
         Args:
+            before: What the caller has under our key. Only our own facts in it are replaced.
             more: Further facts of ours.
         """
         ours = {
@@ -66,7 +67,10 @@ class PageFacts:
         return {
             "page_url": self.page_url,
             "page_title": self.page_title,
-            OURS: {key: value for key, value in ours.items() if value},
+            OURS: {
+                **{key: value for key, value in before.items() if key not in ours},
+                **{key: value for key, value in ours.items() if value},
+            },
         }
 
 

@@ -18,10 +18,10 @@ def save(store: SessionStore, page: Any, name: str, metadata: dict[str, Any] | N
     """Save a page of Playwright's synchronous API; see ``SessionManager.save_session``."""
     from sessions_app.browsers import page_info
 
-    run_sync(store.check_name, name)
+    known_name = run_sync(store.check_name, name)
     with page_info.converting_failures():
         facts = page_info.run_without_loop(page_info.ask_page(page))
-    saved = run_sync(store.saved_endpoint, name)
+    saved = run_sync(store.saved_endpoint, known_name)
     content = make_content(name, facts, metadata, saved_endpoint=saved)
     return page_info.warn_of_losses(run_sync(store.save, name, content), facts)
 
@@ -32,10 +32,10 @@ async def save_async(
     """Save a page of Playwright's asynchronous API."""
     from sessions_app.browsers import page_info
 
-    await run_async(store.check_name, name)
+    known_name = await run_async(store.check_name, name)
     with page_info.converting_failures():
         facts = await page_info.ask_page(page)
-    saved = await run_async(store.saved_endpoint, name)
+    saved = await run_async(store.saved_endpoint, known_name)
     content = await asyncio.to_thread(make_content, name, facts, metadata, saved_endpoint=saved)
     return page_info.warn_of_losses(await run_async(store.save, name, content), facts)
 
@@ -62,13 +62,18 @@ def make_content(
     if not isinstance(metadata or {}, dict):
         raise SessionException(f"The metadata of “{name}” is not a dictionary.")
     kept = metadata or {}
-    before = kept.get(OURS)
-    profile = profile or (before.get("profile_dir", "") if isinstance(before, dict) else "")
+    before = kept.get(OURS, {})
+    if not isinstance(before, dict):
+        raise SessionException(
+            f"The metadata of “{name}” has a value of yours under the key “{OURS}”. Choose another key: the "
+            "manager keeps its own values there."
+        )
+    profile = profile or before.get("profile_dir", "")
     return {
         "session_id": name,
         "cdp_url": find_endpoint(
             facts, saved=saved_endpoint, allowed_hosts=settings.RAPTOR_CDP_ALLOWED_HOSTS
         ),
         "browser_type": facts.browser_type,
-        "metadata": {**kept, **facts.metadata(profile_dir=profile)},
+        "metadata": {**kept, **facts.metadata(before, profile_dir=profile)},
     }

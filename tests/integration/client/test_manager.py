@@ -9,7 +9,6 @@ import threading
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.test import override_settings
 
 from raptor.core.exceptions import SessionException
@@ -52,6 +51,20 @@ def save(manager: SessionManager, name: str, **changes: Any) -> SessionInfo:
 
 
 class TestSaved:
+    def test_what_the_caller_has_under_our_key_is_kept(self, manager: SessionManager) -> None:
+        mine = {"raptor_admin": {"team": "blue", "page_target_id": "old"}}
+        saved = manager.save_session(page(), "cart", mine)
+        assert saved.metadata["raptor_admin"]["team"] == "blue"
+        # A fact of ours that is not known any more is not kept.
+        assert saved.page_target_id != "old"
+        assert mine == {"raptor_admin": {"team": "blue", "page_target_id": "old"}}
+
+    @pytest.mark.parametrize("value", ["blue", 5, None, ["blue"]])
+    def test_another_value_under_our_key_is_refused(self, manager: SessionManager, value: object) -> None:
+        with pytest.raises(SessionException, match="under the key “raptor_admin”"):
+            manager.save_session(page(), "cart", {"raptor_admin": value})
+        assert manager.list_sessions() == []
+
     def test_a_saved_session_is_found_with_its_values(self, manager: SessionManager) -> None:
         saved = manager.save_session(page(), "cart", {"user": "ada", "items": [1, None]})
         info = manager.get_session_info("cart")
@@ -278,21 +291,3 @@ class TestFromAnywhere:
         assert not BrowserSession.objects.exists()
         assert not ArchivedSession.objects.exists()
         assert not SessionDirectory.objects.exists()
-
-
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("work", ["restore_session", "close_session", "launch_session"])
-@pytest.mark.parametrize("cdp_url", [5, None, [], "ws://[", "ws://127.0.0.1:9222/\ud800", "ws://[::1%lo]:9/"])
-def test_an_unusable_endpoint_is_reported(
-    manager: SessionManager, cdp_url: object, work: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_session("cart", namespace="shop", cdp_url=cdp_url)
-    monkeypatch.setattr(settings, "RAPTOR_CHROMIUM", "/missing/chromium")
-
-    async def tried() -> None:
-        async with manager:
-            await getattr(manager, work)("cart")
-
-    # A launch starts a new browser, and fails here because there is no program.
-    with pytest.raises(SessionException, match="missing/chromium" if work == "launch_session" else "cart"):
-        asyncio.run(tried())

@@ -14,6 +14,7 @@ from playwright.async_api import Browser, BrowserContext, Page
 
 from raptor.core.exceptions import RaptorException, SessionException, SessionNotFound
 from raptor.core.session_manager import SessionManager
+from sessions_app.browsers import page_info
 from tests.factories import put
 from tests.pages import FakeContext, page
 
@@ -81,6 +82,21 @@ class TestNames:
         info = manager.get_session_info(FILE)
         assert info is not None
         assert info.metadata["page_title"] == "New"
+
+    def test_the_endpoint_of_another_machine_is_looked_up_under_raptor_s_name(
+        self, manager: SessionManager, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(folder, FILE, cdp_url="ws://chrome.example:9222/devtools/browser/1")
+        manager.list_sessions()
+        tried: list[str] = []
+
+        def find_endpoint(*arguments: object, saved: str, **options: object) -> str:
+            tried.append(saved)
+            return saved
+
+        monkeypatch.setattr(page_info, "find_endpoint", find_endpoint)
+        saved = manager.save_session(page(), NAME)
+        assert tried == ["ws://chrome.example:9222/devtools/browser/1"] == [saved.cdp_url]
 
     def test_a_new_name_never_replaces_another_session(self, manager: SessionManager, folder: Path) -> None:
         put(folder, "myshop")
