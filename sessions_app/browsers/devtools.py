@@ -23,7 +23,7 @@ class DevTools:
     """A connection that sends commands to a browser and receives its messages.
 
     Args:
-        place: Host and port, for the messages of failures.
+        address: Address of the browser, whose host and port are in the messages of failures.
     """
 
     def __init__(self, web_socket: WebSocket, address: Address) -> None:

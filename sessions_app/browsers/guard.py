@@ -230,6 +230,10 @@ def _connect_failure(error: BaseException, route: Address) -> BaseException:
         return NothingListens(f"nothing listens at {route.place}")
     if isinstance(error, ssl.SSLCertVerificationError):
         return NoAnswer(f"the certificate of {route.place} is not trusted: {error.verify_message}")
+    if isinstance(error, ssl.SSLError):
+        # Its text names a line of Python's source.
+        reason = (error.reason or type(error).__name__).replace("_", " ").lower()
+        return NoAnswer(f"{route.place} does not offer a secure connection ({reason})")
     if isinstance(error, OSError):
         return NoAnswer(f"{route.place} cannot be reached ({error.strerror or type(error).__name__})")
     return error

@@ -25,7 +25,7 @@ async def find_page(
     """Find the saved page: by its target; if that is not known, by its address, otherwise the first one.
 
     Raises:
-        PageNotFound: the page was closed. Never is it another page.
+        PageNotFound: the page was closed. Another page is never returned.
         PageCrashed: the page has crashed.
     """
     pages = [page for context in connection.browser.contexts for page in context.pages]

@@ -20,6 +20,9 @@ EXAMINE_SECONDS = 60.0
 
 CLOSE_SECONDS = 10.0
 POLL_SECONDS = 0.05
+MAX_SHOWN_LENGTH = 100
+"""Maximum characters of a title or an address in a message; pages choose both."""
+
 # Playwright waits for these when it connects.
 _WITH_PAGES = ("page", "background_page")
 
@@ -42,8 +45,8 @@ class Tab:
         where = self._where()
         if self.title in ("", self.url):
             # A tab whose first page is still loading has neither.
-            return f"“{mask_endpoints(where) or 'a tab without an address'}”"
-        return f"“{mask_endpoints(self.title)}” ({mask_endpoints(where)})"
+            return f"“{_shown(where) or 'a tab without an address'}”"
+        return f"“{_shown(self.title)}” ({_shown(where)})"
 
     def _where(self) -> str:
         try:
@@ -53,6 +56,12 @@ class Tab:
         if parts.hostname:
             return f"{parts.scheme}://{parts.hostname}{parts.path}"
         return f"{parts.scheme}:…" if parts.scheme in ("data", "blob", "javascript") else self.url
+
+
+def _shown(text: str) -> str:
+    """Mask a text, and cut it. A cut before the mask could hide what makes a part a secret."""
+    masked = mask_endpoints(text)
+    return masked if len(masked) <= MAX_SHOWN_LENGTH else f"{masked[: MAX_SHOWN_LENGTH - 1]}…"
 
 
 def read_tabs(browser: DevTools) -> list[Tab]:

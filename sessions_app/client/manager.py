@@ -204,8 +204,8 @@ class SessionManager:
 
         Args:
             url: Address to open first.
-            replace: End the browser of the session first, if it is running and can be identified. One that
-                cannot be reached is forgotten.
+            replace: End the browser of the session first, if it is running and can be identified. Forget a
+                browser that cannot be reached.
         Raises: SessionException: the session's browser may be running, there is no Chromium, or the page
             cannot be opened.
         """

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 OURS = "raptor_admin"
-"""Key of the metadata under which everything is that a caller or RAPTOR has not put there."""
+"""Key of the metadata for the manager's own values. Other keys belong to the caller and to RAPTOR."""
 
 
 @dataclass

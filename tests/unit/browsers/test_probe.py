@@ -121,6 +121,7 @@ def test_a_failed_exchange_may_be_the_one_of_a_browser(answer: str, scheme: str)
         found = probe(f"{scheme}://{server.place}/devtools/browser/x", allowed_hosts=ALLOWED)
     assert found.liveness is Liveness.UNREACHABLE
     assert found.may_be_running
+    assert "_ssl.c" not in found.reason
 
 
 def test_a_browser_that_hides_its_address_is_unknown(browser: Browser) -> None:

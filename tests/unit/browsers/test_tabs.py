@@ -26,6 +26,7 @@ SECRET = "T0kenOfThisTest"
         ("about:blank", "about:blank", "“about:blank”"),
         (f"ws://h:1/devtools/browser/{SECRET}", "https://a/", "“ws://h:1/…” (https://a/)"),
         ("Shop", f"http://[{SECRET}", "“Shop” (an address that cannot be read)"),
+        ("x" * 500, f"https://h/{'y' * 500}", f"“{'x' * 99}…” (https://h/{'y' * 89}…)"),
         ("", "", "“a tab without an address”"),
     ],
 )
@@ -115,6 +116,12 @@ def test_a_silent_tab_hangs_and_a_crashed_one_has_crashed() -> None:
     found = found_with(reply)
     assert [tab.title for tab in found.hanging] == ["tab 2"]
     assert [tab.title for tab in found.crashed] == ["tab 1"]
+
+
+def test_the_examination_of_all_tabs_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tabs, "EXAMINE_SECONDS", 0.1)
+    with pytest.raises(NoAnswer, match="did not answer in time"):
+        found_with(lambda message: [])
 
 
 def test_a_tab_that_is_closed_in_the_meantime_does_not_hang() -> None:
