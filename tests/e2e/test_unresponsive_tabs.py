@@ -92,6 +92,7 @@ def test_closing_and_launching_do_not_wait_for_tabs(hanging: Project, shop: str)
     """
     )
     assert "is already running" in refused[1]
+    assert 'launch_session("shop", replace=True)' in refused[1]
     assert closed is None
     assert seconds < 3
     assert url == f"{shop}/#new"

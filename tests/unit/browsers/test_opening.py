@@ -15,7 +15,9 @@ import pytest
 
 from sessions_app.browsers import launcher, opening, profile_lock
 from sessions_app.browsers.client import Driver
+from sessions_app.browsers.closing import close_browser
 from sessions_app.exceptions import SessionException
+from tests.hostile import OK, Connection, Server
 
 SLOW_CHROMIUM = """#!/bin/sh
 echo $$ > {folder}/started
@@ -92,3 +94,16 @@ def test_a_browser_that_cannot_be_killed_is_named(
         opening._free(tmp_path, name="login", is_forced=True)
     assert f"End process {other_browser} " in failure.value.message
     assert "replace=True" not in failure.value.message
+
+
+def test_what_cannot_be_identified_is_left_alone_and_the_message_has_a_way_out() -> None:
+    def answer(connection: Connection) -> None:
+        if b"Upgrade" not in connection.request:
+            return connection.send(OK + b'\r\n{"webSocketDebuggerUrl": "ws://x/devtools/browser/1"}')
+        connection.upgrade()
+        return connection.wait()
+
+    with Server(answer).running() as server, pytest.raises(SessionException) as failure:
+        close_browser(f"http://{server.place}", allowed_hosts=("127.0.0.1",), name="login", target_id="")
+    assert "is left alone" in failure.value.message
+    assert 'launch_session("login", replace=True)' in failure.value.message
