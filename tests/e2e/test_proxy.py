@@ -1,4 +1,4 @@
-"""The panel behind a real nginx, with the lines of the documentation; and clients that send nothing."""
+"""The panel behind a real nginx, with the lines of the documentation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -171,28 +170,3 @@ def test_a_panel_behind_nginx_with_tls_under_a_path(
     assert "Login locked: user 'admin' from 127.0.0.1" in panel.output
     # Plain HTTP is redirected to HTTPS.
     assert Visitor(f"http://127.0.0.1:{nginx[0]}").get("/raptor/healthz")[0] == 200
-
-
-def test_clients_that_stall_hold_no_thread(panel: Panel) -> None:
-    panel.start_and_wait()
-    half_header = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
-    connections = []
-    try:
-        for sent in (b"", b"G", half_header) * 20:
-            connections.append(socket.create_connection(("127.0.0.1", panel.port)))
-            connections[-1].sendall(sent)
-        for _ in range(5):
-            started_at = time.monotonic()
-            assert panel.answers()
-            assert time.monotonic() - started_at < 2.5
-        connections[2].sendall(b"\r\n")
-        connections[2].settimeout(10)
-        assert b"200 OK" in connections[2].recv(4096)
-        # The server closes connections that go on to stall.
-        for connection in connections[3:6]:
-            connection.settimeout(40)
-            with suppress(ConnectionResetError):
-                assert connection.recv(9) == b""
-    finally:
-        for connection in connections:
-            connection.close()
