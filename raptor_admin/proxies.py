@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
-from ipaddress import ip_address, ip_network
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -17,15 +19,18 @@ _FORWARDED = (
     "HTTP_X_FORWARDED_HOST",
     "HTTP_X_FORWARDED_PORT",
 )
+_WITH_PORT = re.compile(r"\[([^\]]*)\](?::[0-9]*)?|([0-9.]+):[0-9]*")
 
 
 def is_trusted_proxy(address: str) -> bool:
     """Check whether an address belongs to a proxy in RAPTOR_TRUSTED_PROXIES."""
     try:
-        found = ip_address(address)
+        found = _read_address(address)
     except ValueError:
         return False
-    return any(found in ip_network(proxy) for proxy in settings.RAPTOR_TRUSTED_PROXIES)
+    spellings = (found, ip_address(f"::ffff:{found}")) if found.version == 4 else (found,)
+    networks = [ip_network(proxy) for proxy in settings.RAPTOR_TRUSTED_PROXIES]
+    return any(spelling in network for spelling in spellings for network in networks)
 
 
 def client_address(request: HttpRequest) -> str:
@@ -35,16 +40,29 @@ def client_address(request: HttpRequest) -> str:
     proxy is the client: what stands before it was sent by the client.
     """
     address = str(request.META.get("REMOTE_ADDR", ""))
+    with suppress(ValueError):
+        address = str(_read_address(address))
     if not is_trusted_proxy(address):
         return address
     for forwarded in reversed(request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")):
         try:
-            address = str(ip_address(forwarded.strip()))
+            address = str(_read_address(forwarded.strip()))
         except ValueError:
             break
         if not is_trusted_proxy(address):
             break
     return address
+
+
+def _read_address(text: str) -> IPv4Address | IPv6Address:
+    """Read an address, also one with a port; a socket for both versions shows IPv4 as ``::ffff:192.0.2.7``.
+
+    Raises: ValueError: it is not an address.
+    """
+    with_port = _WITH_PORT.fullmatch(text)
+    address = ip_address((with_port[1] or with_port[2]) if with_port else text)
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
 
 
 class ProxyMiddleware:

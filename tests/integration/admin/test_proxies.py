@@ -30,6 +30,19 @@ def request_from(address: str, **headers: Any) -> Any:
         ("10.0.0.1", "forged\n", "10.0.0.1"),
         ("10.0.0.1", "", "10.0.0.1"),
         ("192.0.2.1", "1.1.1.1", "192.0.2.1"),
+        # A socket for both versions of IP.
+        ("::ffff:10.0.0.1", "192.0.2.7", "192.0.2.7"),
+        ("::ffff:10.0.0.1", "::ffff:192.0.2.7, ::ffff:10.0.0.2", "192.0.2.7"),
+        ("::ffff:192.0.2.1", "1.1.1.1", "192.0.2.1"),
+        # Proxies that append the port.
+        ("10.0.0.1", "192.0.2.7:5555", "192.0.2.7"),
+        ("10.0.0.1", "192.0.2.7:5555, 10.0.0.2:80", "192.0.2.7"),
+        ("10.0.0.1", "[2001:db8::7]:443", "2001:db8::7"),
+        ("10.0.0.1", "[2001:db8::7]", "2001:db8::7"),
+        ("10.0.0.1", "[::ffff:192.0.2.7]:443", "192.0.2.7"),
+        ("10.0.0.1", "192.0.2.7:port", "10.0.0.1"),
+        ("10.0.0.1", "[192.0.2.7", "10.0.0.1"),
+        ("", "192.0.2.7", ""),
     ],
 )
 def test_the_client_is_the_last_address_that_is_not_a_proxy(
@@ -38,12 +51,21 @@ def test_the_client_is_the_last_address_that_is_not_a_proxy(
     assert client_address(request_from(address, HTTP_X_FORWARDED_FOR=forwarded)) == client
 
 
+@pytest.mark.parametrize("address", ["10.0.0.1", "::ffff:10.0.0.1"])
+@pytest.mark.parametrize("proxy", ["10.0.0.1", "::ffff:10.0.0.1", "::ffff:10.0.0.0/104"])
+def test_a_proxy_is_trusted_in_any_spelling(address: str, proxy: str) -> None:
+    with override_settings(RAPTOR_TRUSTED_PROXIES=(proxy,)):
+        assert client_address(request_from(address, HTTP_X_FORWARDED_FOR="192.0.2.7")) == "192.0.2.7"
+
+
 def test_no_proxy_is_trusted_by_default() -> None:
     assert client_address(request_from("127.0.0.1", HTTP_X_FORWARDED_FOR="1.1.1.1")) == "127.0.0.1"
 
 
 @TRUSTED
-@pytest.mark.parametrize(("address", "is_kept"), [("10.0.0.1", True), ("192.0.2.1", False)])
+@pytest.mark.parametrize(
+    ("address", "is_kept"), [("10.0.0.1", True), ("::ffff:10.0.0.1", True), ("192.0.2.1", False)]
+)
 def test_forwarded_headers_of_others_are_removed(address: str, is_kept: bool) -> None:
     request = request_from(address, HTTP_X_FORWARDED_PROTO="https", HTTP_X_FORWARDED_FOR="1.1.1.1")
     ProxyMiddleware(lambda request: None)(request)  # type: ignore[arg-type, return-value]
