@@ -124,7 +124,8 @@ class Environment:
     url_prefix: str = _variable(
         readers.read_url_prefix,
         default_note="none",
-        meaning="Path under which a proxy serves the panel, such as `/raptor`.",
+        meaning="Path under which a proxy serves the panel, such as `/raptor`. It must not begin with "
+        "`/admin`, `/static` or `/healthz`.",
     )
     debug: bool = _variable(
         readers.read_switch,

@@ -21,6 +21,8 @@ ON = ("on", "true", "yes", "1")
 OFF = ("off", "false", "no", "0")
 SQLITE = "django.db.backends.sqlite3"
 POSTGRESQL = "django.db.backends.postgresql"
+_OWN_PATHS = ("admin", "healthz", "static")
+"""First parts of the panel's own paths. Below such a prefix, paths with it look like paths without it."""
 
 
 class Mistake(ValueError):
@@ -155,6 +157,11 @@ def read_url_prefix(text: str, project_dir: Path) -> str:
         raise Mistake("must be a path such as /raptor.")
     if {".", ".."} & set(path.split("/")):
         raise Mistake("must be a path without . and .. such as /raptor.")
+    if path.partition("/")[0] in _OWN_PATHS:
+        raise Mistake(
+            f"must not begin with /{path.partition('/')[0]}, because the panel has pages there; "
+            "write a path such as /raptor."
+        )
     return f"/{path}" if path else ""
 
 
