@@ -19,7 +19,7 @@ from sessions_app.access.actors import user_name
 from sessions_app.cleanup import CleanupRefused, plan_cleanup, run_cleanup, was_pinned
 from sessions_app.cleanup.folders import open_folder
 from sessions_app.client.lookup import TRIGGER, SessionLookup, info_of, only
-from sessions_app.client.writer import current_document, store_document
+from sessions_app.client.writer import check_content, current_document, store_document
 from sessions_app.exceptions import SessionException, SessionNotFound
 from sessions_app.mirror.registry import (
     DirectoryError,
@@ -29,7 +29,7 @@ from sessions_app.mirror.registry import (
 from sessions_app.models import BrowserSession, DatabaseClock
 from sessions_app.models.clock import database_now
 from sessions_app.session.criteria import Criteria, InvalidCriteria
-from sessions_app.session.document import read_document
+from sessions_app.session.document import DocumentFields, read_document
 from sessions_app.session.files import SUFFIX, BusyFile
 from sessions_app.session.info import SessionInfo
 from sessions_app.transactions import repeatable_transaction, retried_when_busy
@@ -55,26 +55,28 @@ class SessionStore(SessionLookup):
         Raises: SessionException: the name or the document cannot be stored.
         """
         name = self.check_name(name)
+        fields = check_content(name, content)
         for _ in range(ATTEMPTS):
             self.sync()
             # Another process may save this name for the first time. The next attempt replaces that session.
             with suppress(IntegrityError, _FileNameTaken):
-                return info_of(self._save(name, content)) or SessionInfo()
+                return info_of(self._save(name, content, fields)) or SessionInfo()
         raise SessionException(
             f"The name “{name}” is taken: by a session of another folder in the namespace {self.namespace}, "
             "or by a file that cannot be read. Choose another name, or another namespace."
         )
 
     @retried_when_busy
-    def _save(self, name: str, content: dict[str, Any]) -> BrowserSession:
+    def _save(self, name: str, content: dict[str, Any], fields: DocumentFields) -> BrowserSession:
         with transaction.atomic():
             session = self._locked(name)
             now = session.read_at if session else database_now()
-            created_at = session.created_at if session else None
-            times = {"created_at": (created_at or now).isoformat(), "last_accessed": now.isoformat()}
+            created_at = (session.created_at if session else None) or now
+            times = {"created_at": created_at.isoformat(), "last_accessed": now.isoformat()}
             # Insert before writing the file, because this waits for other processes that save a new name.
             session = session or self._new(name)
-            store_document(session, {**content, **times})
+            fields = fields._replace(created_at=created_at, last_accessed=now)
+            store_document(session, {**content, **times}, fields)
         return session
 
     def _new(self, name: str) -> BrowserSession:
@@ -93,7 +95,6 @@ class SessionStore(SessionLookup):
                     raise _FileNameTaken
         return session
 
-    @retried_when_busy
     def touch(self, name: str) -> None:
         """Set the last access of a session to now.
 
@@ -101,17 +102,36 @@ class SessionStore(SessionLookup):
 
         Raises: SessionNotFound: the session has been removed.
         """
-        with repeatable_transaction():
-            session = self._locked(name) or self._locked(self.reduced(name))
+        for _ in range(ATTEMPTS):
+            session = only(self.sessions.filter(name=name)) or only(
+                self.sessions.filter(name=self.reduced(name))
+            )
             if session is None:
                 raise SessionNotFound(f"The session “{name}” has just been removed.")
             try:
-                content = read_document(current_document(session))
+                data = current_document(session)
+                content = read_document(data)
+                if content is None or self._touch(session, data, content):
+                    return
             except BusyFile:
                 # The process that is writing the file sets its own time.
                 return
-            if content is not None:
-                store_document(session, {**content, "last_accessed": session.read_at.isoformat()})
+
+    def _touch(self, session: BrowserSession, data: bytes, content: dict[str, Any]) -> bool:
+        """Set the last access of a session; return False if its document was changed in the meantime."""
+        fields = check_content(session.name, content)
+
+        @retried_when_busy
+        def store() -> bool:
+            with repeatable_transaction():
+                locked = self._locked(session.name)
+                if locked is None or current_document(locked) != data:
+                    return False
+                times = {"last_accessed": locked.read_at.isoformat()}
+                store_document(locked, {**content, **times}, fields._replace(last_accessed=locked.read_at))
+                return True
+
+        return store()
 
     def _locked(self, name: str) -> Any:
         """Lock and return the session of a name, with the current time as ``read_at``."""

@@ -181,5 +181,6 @@ def test_the_claim_of_a_killed_worker_lapses(
     with pytest.raises(DirectoryBusy):
         sync_directory(found, trigger="schedule")
     # The clock of the database cannot be moved, so the claim is dated back.
-    SessionDirectory.objects.update(claimed_at=database_now() - registry.CLAIM_LAPSES_AFTER)
+    lapsed = database_now() - registry.CLAIM_LAPSES_AFTER - timedelta(seconds=1)
+    SessionDirectory.objects.update(claimed_at=lapsed)
     assert sync_directory(SessionDirectory.objects.get(), trigger="schedule").added == 1
