@@ -32,8 +32,10 @@ ONE_MORE = MANY.replace("many-{n}", "more-{now}").replace("20100", "1")
 NO_SCHEDULE = (
     "from sessions_app.models import QueuedTask; from datetime import timedelta; "
     "from sessions_app.models.clock import database_now; now = database_now(); "
-    "QueuedTask.objects.create(task='sessions_app.tasks.take_snapshot', arguments=['none'], "
-    "due_at=now + timedelta(days=1), finished_at=now)"
+    "job = dict(task='sessions_app.tasks.take_snapshot', arguments=[]); "
+    "QueuedTask.objects.filter(**job, finished_at=None).delete(); "
+    # A job that is running is not queued again.
+    "QueuedTask.objects.create(**job, started_at=now, heartbeat_at=now + timedelta(days=1))"
 )
 COUNT = (
     "from sessions_app.reports import take_snapshot; from sessions_app.models.clock import database_now; "
