@@ -12,10 +12,11 @@ import json
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, tzinfo
+from itertools import chain
 from typing import Any, NamedTuple
 
 from sessions_app.session.endpoint import Mask, cut_between_words
-from sessions_app.session.json_values import endpoints_in, named_values
+from sessions_app.session.json_values import endpoints_of, named_values
 from sessions_app.session.secret_names import is_endpoint_name
 
 TEXT_LENGTH = 255
@@ -88,8 +89,10 @@ def parse_document(data: bytes, *, time_zone: tzinfo) -> DocumentFields:
         return _CORRUPTED
     get = content.get
     cdp_url = _text(get("cdp_url"))
-    values = list(named_values(get("metadata"))) if isinstance(get("metadata"), dict) else []
-    mask = Mask(cdp_url, *endpoints_in(content))
+    metadata = get("metadata")
+    values = list(named_values(metadata))
+    others = {name: value for name, value in content.items() if name != "metadata"}
+    mask = Mask(cdp_url, *endpoints_of(chain(named_values(others), values)))
     return DocumentFields(
         _shown(get("session_id"), mask),
         cdp_url[: CDP_URL_LENGTH + 1],
@@ -97,7 +100,7 @@ def parse_document(data: bytes, *, time_zone: tzinfo) -> DocumentFields:
         _instant(get("created_at"), time_zone),
         _instant(get("last_accessed"), time_zone),
         False,
-        _searched_text(values, mask),
+        _searched_text(values if isinstance(metadata, dict) else (), mask),
     )
 
 

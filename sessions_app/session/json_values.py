@@ -18,26 +18,24 @@ _NAME = re.compile(r"-{0,2}[\w-]{1,60}")
 _NAMES = ("name", "key", "header", "Name", "Key", "Header")
 
 
-def named_values(value: Any, *, reads_endpoints: bool = False) -> Iterator[tuple[str, Any]]:
+def named_values(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield texts, numbers and booleans with their names, deeper ones last, without credentials.
 
-    An item of a list has the name of the list. Addresses under names such as ``cdp_url`` are included.
-
-    Args:
-        reads_endpoints: Yield what lies within ``endpoints`` and the like too, under that name.
+    An item of a list has the name of the list. Addresses under names such as ``cdp_url`` are included, and
+    what lies within ``endpoints`` and the like has that name.
     """
     waiting = deque([("", value)])
     left = MEMBERS_READ
     while waiting and left > 0:
         name, container = waiting.popleft()
         hidden = hidden_member(container) if type(container) is dict else None
-        is_endpoint = reads_endpoints and is_endpoint_name(name)
+        is_endpoint = is_endpoint_name(name)
         for key, item in islice(_members(name, container), left):
             left -= 1
             if key == hidden or is_credential_name(key):
                 continue
             if type(item) is dict or type(item) is list:
-                if item and (reads_endpoints or not is_endpoint_name(key)):
+                if item:
                     waiting.append((name if is_endpoint else key, item))
             elif item is not None:
                 yield name if is_endpoint else key, item
@@ -45,8 +43,12 @@ def named_values(value: Any, *, reads_endpoints: bool = False) -> Iterator[tuple
 
 def endpoints_in(value: Any) -> list[str]:
     """Return the addresses of browsers in a value, such as that of ``wsEndpoint``."""
-    found = named_values(value, reads_endpoints=True)
-    return [text for name, text in found if type(text) is str and is_endpoint_name(name)]
+    return endpoints_of(named_values(value))
+
+
+def endpoints_of(named: Iterable[tuple[str, Any]]) -> list[str]:
+    """Return the addresses of browsers among values with their names."""
+    return [text for name, text in named if type(text) is str and is_endpoint_name(name)]
 
 
 def hidden_member(members: dict[str, Any]) -> str | None:
