@@ -14,7 +14,6 @@ import django_q.admin  # noqa: F401
 from django.contrib import admin
 from django.db.models import F, Q, QuerySet, TextField, Value
 from django.http import HttpRequest, HttpResponse
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django_q.models import Failure, OrmQ, Schedule, Success
 
@@ -93,7 +92,7 @@ class QueuedTaskAdmin(ReadOnlyAdmin):
         worker = worker_state(now)
         context = {
             "title": "Task queue",
-            "jobs": [_describe_job(job) for job in JOBS],
+            "jobs": [_describe_job(job, now) for job in JOBS],
             "machines": [_describe_machine(machine, now) for machine in Machine.objects.order_by("name")],
             "worker": worker,
             "worker_since": formatting.clock(worker.since, now),
@@ -140,17 +139,15 @@ def _state_badge(task: QueuedTask) -> SafeString:
     return badges.badge("quiet", "Waiting") if task.sent_at else badges.badge("stale", "Not sent yet")
 
 
-def _describe_job(job: Job) -> dict[str, Any]:
-    last = QueuedTask.objects.filter(task=job.task.value).exclude(due_at=None).order_by("-due_at").first()
-    due_at = last.due_at if last else None
-    next_run_at = job.next_run_at(due_at)
+def _describe_job(job: Job, now: datetime) -> dict[str, Any]:
+    last = job.last_run(now)
+    next_run_at = job.next_run_at(last)
     return {
         "title": title_of(job.task),
         "schedule": describe_cron(job.cron),
         "next_run": formatting.to_the_minute(next_run_at) if next_run_at else "When the worker starts",
-        "last": format_html("{} {}", _state_badge(last), formatting.to_the_minute(due_at))
-        if last and due_at
-        else "",
+        "last_state": _state_badge(last) if last else "",
+        "last_run": formatting.to_the_minute(last.due_at) if last and last.due_at else formatting.NONE,
     }
 
 

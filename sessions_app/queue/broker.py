@@ -45,7 +45,7 @@ def is_reachable() -> bool:
 def is_empty() -> bool:
     """Check whether no message for any machine waits for a worker."""
     try:
-        return bool(get_broker().queue_size() == 0)
+        return not get_broker().has_messages()
     except redis.RedisError:
         return False
 
@@ -67,7 +67,7 @@ def refusal(message: str | bytes) -> str:
 
 
 class _PanelBroker(Broker):  # type: ignore[misc]  # django-q2 has no types
-    """What both brokers share.
+    """The base class of both brokers.
 
     An error in ``dequeue`` would end django-q2's process, so it is logged instead, once.
     """
@@ -80,6 +80,10 @@ class _PanelBroker(Broker):  # type: ignore[misc]  # django-q2 has no types
 
     def fetch(self) -> list[tuple[Any, Any]]:
         """Return at most one message with the key that acknowledges it."""
+        raise NotImplementedError
+
+    def has_messages(self) -> bool:
+        """Check whether messages for any machine wait for a worker."""
         raise NotImplementedError
 
     def dequeue(self) -> list[tuple[Any, Any]] | None:
@@ -142,9 +146,8 @@ class DatabaseBroker(_PanelBroker, ORM):  # type: ignore[misc]
         except DatabaseFailure as error:
             self._log_away(error)
 
-    def queue_size(self) -> int:
-        waiting = self.get_connection().filter(key=self.list_key, lock__lte=Now())
-        return int(waiting.count())
+    def has_messages(self) -> bool:
+        return bool(self.get_connection().filter(key=self.list_key, lock__lte=Now()).exists())
 
 
 class RedisBroker(_PanelBroker, Redis):  # type: ignore[misc]
@@ -166,6 +169,9 @@ class RedisBroker(_PanelBroker, Redis):  # type: ignore[misc]
     def fetch(self) -> list[tuple[Any, Any]]:
         found = self.connection.blpop([f"django_q:{name}:q" for name in self.names()], timeout=1)
         return [(None, found[1])] if found else []
+
+    def has_messages(self) -> bool:
+        return bool(self.queue_size())
 
     def set_stat(self, key: str, value: str, timeout: int) -> None:
         """Store no statistics: nothing reads them, and each write could fail."""

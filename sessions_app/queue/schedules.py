@@ -31,9 +31,13 @@ class Job:
     task: Task
     cron: str
 
-    def next_run_at(self, last_due_at: datetime | None) -> datetime | None:
+    def last_run(self, now: datetime) -> QueuedTask | None:
+        """Return the last run for an instant of the schedule, ignoring what a wrong clock set ahead."""
+        return QueuedTask.objects.filter(task=self.task.value, due_at__lte=now).order_by("-due_at").first()
+
+    def next_run_at(self, last_run: QueuedTask | None) -> datetime | None:
         """Return when the job is due next; None if it has never run, so that it is due now."""
-        return None if last_due_at is None else next_instant(self.cron, last_due_at)
+        return next_instant(self.cron, last_run.due_at) if last_run and last_run.due_at else None
 
 
 JOBS = (
@@ -91,18 +95,12 @@ def queue_due_jobs(now: datetime) -> list[Job]:
     """Queue the jobs that are due; one run replaces all that were missed while no worker ran."""
     queued = []
     for job in JOBS:
-        next_run_at = job.next_run_at(last_due_at(job, now))
+        next_run_at = job.next_run_at(job.last_run(now))
         if next_run_at is None or next_run_at <= now:
             due_at = now.replace(second=0, microsecond=0)
             if enqueue(job.task, due_at=due_at):
                 queued.append(job)
     return queued
-
-
-def last_due_at(job: Job, now: datetime) -> datetime | None:
-    """Return the instant for which a job was queued last, ignoring what a wrong clock set ahead."""
-    due = QueuedTask.objects.filter(task=job.task.value, due_at__lte=now)
-    return due.order_by("-due_at").values_list("due_at", flat=True).first()
 
 
 def next_instant(cron: str, after: datetime) -> datetime | None:

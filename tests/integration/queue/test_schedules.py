@@ -12,7 +12,6 @@ from sessions_app.queue import schedules
 from sessions_app.queue.enqueue import Task
 from sessions_app.queue.schedules import (
     JOBS,
-    last_due_at,
     next_instant,
     queue_due_jobs,
     send_due_tick,
@@ -133,7 +132,7 @@ class TestJobs:
         queue_due_jobs(NOON)
         finish_all()
         # The second tick has read the last instant before the first one stored its own.
-        monkeypatch.setattr(schedules, "last_due_at", lambda job, now: NOON - MINUTE)
+        monkeypatch.setattr(schedules.Job, "last_run", lambda job, now: QueuedTask(due_at=NOON - MINUTE))
         assert queue_due_jobs(NOON) == []
 
     def test_a_job_that_was_set_ahead_by_a_wrong_clock_runs(self) -> None:
@@ -145,7 +144,9 @@ class TestJobs:
         queue_due_jobs(NOON)
         finish_all()
         QueuedTask.objects.create(task=SNAPSHOT.task.value, arguments=["2026-11-22T12:03:00+00:00"])
-        assert last_due_at(SNAPSHOT, NOON + MINUTE) == NOON.replace(second=0)
+        last = SNAPSHOT.last_run(NOON + MINUTE)
+        assert last is not None
+        assert last.due_at == NOON.replace(second=0)
 
     @pytest.mark.parametrize(
         ("zone", "expected"),
@@ -159,7 +160,7 @@ class TestJobs:
         self, settings: Any, zone: str, expected: datetime
     ) -> None:
         settings.TIME_ZONE = zone
-        assert ARCHIVE.next_run_at(NOON) == expected
+        assert ARCHIVE.next_run_at(QueuedTask(due_at=NOON)) == expected
 
     def test_the_hour_stays_over_a_change_of_the_clocks(self, settings: Any) -> None:
         settings.TIME_ZONE = "Europe/Berlin"
