@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,3 +153,21 @@ def queued(db: None) -> Queued:
     from tests.factories import Queued
 
     return Queued()
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """The output of all loggers, with the handler of the settings."""
+    from django.conf import settings
+    from django.utils.module_loading import import_string
+
+    config: Any = settings.LOGGING
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    for name in config["handlers"]["stderr"]["filters"]:
+        handler.addFilter(import_string(config["filters"][name]["()"])())
+    options = dict(config["formatters"]["line"])
+    handler.setFormatter(import_string(options.pop("()"))(options["format"], style=options["style"]))
+    logging.getLogger().addHandler(handler)
+    yield stream
+    logging.getLogger().removeHandler(handler)

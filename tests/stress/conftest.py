@@ -8,8 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from django.core.management import call_command
+from django.db import connections
+from pytest_django import DjangoDbBlocker
 
 from tests.conftest import DATABASE_VARIABLE
+from tests.stress.cluster import USER, Cluster
 from tests.stress.effort import IS_FULL
 
 collect_ignore = [] if IS_FULL and os.environ.get(DATABASE_VARIABLE) else ["test_restarts.py"]
@@ -33,6 +37,26 @@ def note(request: pytest.FixtureRequest) -> Iterator[Callable[[str], None]]:
     yield lines.append
     seconds = time.monotonic() - began
     _notes.extend(f"{request.node.name}: {line} in {seconds:.0f} s" for line in lines)
+
+
+@pytest.fixture
+def cluster(django_db_blocker: DjangoDbBlocker) -> Iterator[Cluster]:
+    """A server for the test, whose database is the default one during it."""
+    own, usual = connections["default"], connections.settings["default"]
+    cluster = Cluster()
+    place = {"HOST": "127.0.0.1", "PORT": str(cluster.port), "USER": USER, "PASSWORD": ""}
+    connections.settings["default"] = {**usual, **place, "NAME": "postgres"}
+    del connections["default"]
+    try:
+        cluster.start()
+        with django_db_blocker.unblock():
+            call_command("migrate", verbosity=0)
+            yield cluster
+            connections["default"].close()
+    finally:
+        connections.settings["default"] = usual
+        connections["default"] = own
+        cluster.remove()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -11,12 +11,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.core.management import call_command
 from django.db import OperationalError, connection, connections
 from django.db.models import QuerySet
 from django_q.conf import Conf
 from django_q.models import OrmQ, Schedule
-from pytest_django import DjangoDbBlocker
 
 from sessions_app.models import CleanupPolicy, CleanupRun, Machine, QueuedTask
 from sessions_app.models.clock import database_now
@@ -62,34 +60,19 @@ class Servers:
 
 @pytest.fixture(params=["database", pytest.param("redis", marks=needs_redis)])
 def servers(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    django_db_blocker: DjangoDbBlocker,
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest, tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Servers]:
     """Empty servers, whose database is the default one during the test."""
-    own, usual = connections["default"], connections.settings["default"]
-    cluster = Cluster()
     redis = RedisServer() if request.param == "redis" else None
     if redis is not None:
         monkeypatch.setattr(Conf, "REDIS", redis.url)
         monkeypatch.setattr(Conf, "BROKER_CLASS", "sessions_app.queue.broker.RedisBroker")
-    place = {"HOST": "127.0.0.1", "PORT": str(cluster.port), "USER": USER, "PASSWORD": ""}
-    connections.settings["default"] = {**usual, **place, "NAME": "postgres"}
-    del connections["default"]
     servers = Servers(tmp_path, cluster, redis)
     try:
-        cluster.start()
-        with django_db_blocker.unblock():
-            call_command("migrate", verbosity=0)
-            yield servers
-            connections["default"].close()
+        yield servers
     finally:
         for queue in servers.queues:
             queue.end()
-        connections.settings["default"] = usual
-        connections["default"] = own
-        cluster.remove()
         if redis is not None:
             redis.stop()
 

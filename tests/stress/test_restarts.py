@@ -5,40 +5,18 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-from django.core.management import call_command
 from django.db import connections
-from pytest_django import DjangoDbBlocker
 
 from tests.stress import jobs
-from tests.stress.cluster import USER, Cluster
+from tests.stress.cluster import Cluster
 from tests.stress.effort import RESTARTS
 from tests.stress.processes import Worker, workers
 from tests.stress.work import Cleanup, Undo, Work, typical_seconds
 
 MODES = ("immediate", "fast")
-
-
-@pytest.fixture
-def cluster(django_db_blocker: DjangoDbBlocker) -> Iterator[Cluster]:
-    """A server for the test, whose database is the default one during it."""
-    own, usual = connections["default"], connections.settings["default"]
-    cluster = Cluster()
-    place = {"HOST": "127.0.0.1", "PORT": str(cluster.port), "USER": USER, "PASSWORD": ""}
-    connections.settings["default"] = {**usual, **place, "NAME": "postgres"}
-    del connections["default"]
-    try:
-        cluster.start()
-        with django_db_blocker.unblock():
-            call_command("migrate", verbosity=0)
-            yield cluster
-            connections["default"].close()
-    finally:
-        connections.settings["default"] = usual
-        connections["default"] = own
-        cluster.remove()
 
 
 def stopped_midway(cluster: Cluster, worker: Worker, work: Work, mode: str, delay_seconds: float) -> bool:

@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth.models import Group, User
 from django.core.management import get_commands, load_command_class
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import clear_url_caches, path
-from django.utils.module_loading import import_string
 
 from raptor_admin import urls
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
@@ -36,21 +34,6 @@ LAST = ("cleanup_sessions", "undo_cleanup", "empty_archive")
 @pytest.fixture
 def markers(tmp_path: Path) -> Markers:
     return plant(tmp_path / "sessions")
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    """The log as the handler of the settings writes it."""
-    config: Any = settings.LOGGING
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    for name in config["handlers"]["stderr"]["filters"]:
-        handler.addFilter(import_string(config["filters"][name]["()"])())
-    options = dict(config["formatters"]["line"])
-    handler.setFormatter(import_string(options.pop("()"))(options["format"], style=options["style"]))
-    logging.getLogger().addHandler(handler)
-    yield stream
-    logging.getLogger().removeHandler(handler)
 
 
 def user_in(role: str) -> User:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.test import Client
-from django.utils.module_loading import import_string
 
 from sessions_app.admin.streaming import csv_file, escape_formula
 from sessions_app.models import CleanupPolicy, LimitedNamespace
@@ -21,21 +18,6 @@ from tests.clients import LIST, policy_form, run
 from tests.factories import put
 
 FORGED = "2026-11-25 10:00:00 INFO root: forged"
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    """The output of all loggers, with the handler of the settings."""
-    config: Any = settings.LOGGING
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    for name in config["handlers"]["stderr"]["filters"]:
-        handler.addFilter(import_string(config["filters"][name]["()"])())
-    options = dict(config["formatters"]["line"])
-    handler.setFormatter(import_string(options.pop("()"))(options["format"], style=options["style"]))
-    logging.getLogger().addHandler(handler)
-    yield stream
-    logging.getLogger().removeHandler(handler)
 
 
 @pytest.mark.django_db
