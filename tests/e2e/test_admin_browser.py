@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.e2e.panel import PROJECT_DIR, Panel, free_port
+from tests.e2e.steps import tab_to, visit
 
 FILES = PROJECT_DIR / "tests" / "session_files" / "sessions"
 FRESH = "saved-just-now.json"
@@ -91,10 +92,6 @@ def restored(panel: Panel) -> None:
 
 def folder_of(panel: Panel) -> Path:
     return Path(panel.environment["HOME"]) / ".raptor" / "sessions"
-
-
-def visit(page: Page, panel: Panel, path: str) -> None:
-    page.goto(f"{panel.url}/admin/{path}")
 
 
 @pytest.mark.usefixtures("restored")
@@ -182,15 +179,6 @@ def test_a_large_cleanup_shows_its_progress_and_is_undone(admin: Page, panel: Pa
     expect(admin.get_by_text("Undone", exact=True).first).to_be_visible(timeout=WORK_MILLISECONDS)
     expect(admin.get_by_text("6,000 sessions by admin")).to_be_visible()
     assert panel.shell(COUNT_CROWD) == "6000"
-
-
-def tab_to(page: Page, target: Locator, key: str = "Tab") -> None:
-    """Press Tab until the element has the focus."""
-    for _ in range(150):
-        page.keyboard.press(key)
-        if target.evaluate("element => element === document.activeElement"):
-            return
-    pytest.fail(f"{key} does not lead to {target}.")
 
 
 @pytest.mark.parametrize("viewport", [(1440, 900)], ids=["wide"])
