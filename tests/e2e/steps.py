@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.panel import Panel
+
+
+def log_in(page: Page, panel: Panel, password: str) -> None:
+    """Log in as the administrator."""
+    page.goto(f"{panel.url}/")
+    page.get_by_label("Username").fill("admin")
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Log in").click()
+    expect(page).to_have_url(f"{panel.url}/admin/")
 
 
 def visit(page: Page, panel: Panel, path: str) -> None:

@@ -10,6 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.panel import PROJECT_DIR, Panel, free_port
+from tests.e2e.steps import log_in
 
 FILES = PROJECT_DIR / "tests" / "session_files" / "sessions"
 PASSWORD = "correct horse battery staple"
@@ -74,10 +75,7 @@ def violations(page: Page) -> list[str]:
 def test_no_page_has_a_violation(page: Page, panel: Panel) -> None:
     page.goto(f"{panel.url}/")
     found = violations(page)
-    page.get_by_label("Username").fill("admin")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    expect(page).to_have_url(f"{panel.url}/admin/")
+    log_in(page, panel, PASSWORD)
     for path in PAGES:
         response = page.goto(f"{panel.url}/admin/{path}")
         assert response is not None

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.panel import PROJECT_DIR, Panel, free_port
-from tests.e2e.steps import tab_to, visit
+from tests.e2e.steps import log_in, tab_to, visit
 
 FILES = PROJECT_DIR / "tests" / "session_files" / "sessions"
 FRESH = "saved-just-now.json"
@@ -69,11 +69,7 @@ def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
 @pytest.fixture
 def admin(page: Page, panel: Panel) -> Page:
     """A page of the administrator, who has logged in through the form."""
-    page.goto(f"{panel.url}/")
-    page.get_by_label("Username").fill("admin")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    expect(page).to_have_url(f"{panel.url}/admin/")
+    log_in(page, panel, PASSWORD)
     return page
 
 

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.panel import Panel, free_port
+from tests.e2e.steps import log_in
 
 PASSWORD = "correct horse battery staple"
 WORK_MILLISECONDS = 60_000
@@ -57,11 +58,7 @@ def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
 
 @pytest.fixture
 def admin(page: Page, panel: Panel) -> Page:
-    page.goto(f"{panel.url}/")
-    page.get_by_label("Username").fill("admin")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    expect(page).to_have_url(f"{panel.url}/admin/")
+    log_in(page, panel, PASSWORD)
     return page
 
 
