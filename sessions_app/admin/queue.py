@@ -71,7 +71,7 @@ class QueuedTaskAdmin(ReadOnlyAdmin):
     list_display = ("title", "state", "queued", "took", "result")
     list_display_links = ("title",)
     list_filter = (StateFilter, TaskFilter)
-    fields = ("title", "state", "machine", "queued", "started", "took", "result")
+    fields = ("title", "state", "runs_on", "queued", "started", "took", "result")
     readonly_fields = fields
     ordering = ("-id",)
     sortable_by = ()
@@ -106,6 +106,10 @@ class QueuedTaskAdmin(ReadOnlyAdmin):
     @admin.display(description="State")
     def state(self, task: QueuedTask) -> SafeString:
         return _state_badge(task)
+
+    @admin.display(description="Runs on")
+    def runs_on(self, task: QueuedTask) -> str:
+        return task.machine or "any machine"
 
     @admin.display(description="Queued")
     def queued(self, task: QueuedTask) -> str:

@@ -55,4 +55,4 @@ class QueuedTask(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.task} {self.pk}"
+        return f"Task {self.pk}"

@@ -36,7 +36,10 @@ def test_jobs_machines_and_results_are_shown_in_words(as_root: Client, task: Que
     html = as_root.get(QUEUE).content.decode()
     for text in ("Count sessions", "Every 15th minute", "3 sessions counted", "3 seconds", "runner"):
         assert text in html
-    assert "3 sessions counted" in as_root.get(f"{QUEUE}{task.pk}/change/").content.decode()
+    html = as_root.get(f"{QUEUE}{task.pk}/change/").content.decode()
+    for text in ("3 sessions counted", f"Task {task.pk}", "any machine"):
+        assert text in html
+    assert task.task not in html
 
 
 def test_a_failure_shows_no_endpoint(as_root: Client, task: QueuedTask) -> None:
