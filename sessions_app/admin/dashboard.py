@@ -16,13 +16,14 @@ from django.urls import reverse
 from sessions_app.access.permissions import may_clean_up
 from sessions_app.access.visibility import conceal, hidden_from, reaches_hidden, visible, visible_runs
 from sessions_app.admin import badges, formatting
+from sessions_app.admin.queue import worker_context
 from sessions_app.admin.reports import charts
 from sessions_app.admin.reports.admin import DEFAULT_DAYS, as_of_context, current_figures
 from sessions_app.admin.reports.tables import list_link
 from sessions_app.admin.runs.progress import is_waiting
 from sessions_app.models import CleanupPolicy, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
-from sessions_app.queue.worker import Worker, WorkerState, worker_state
+from sessions_app.queue.worker import WorkerState
 from sessions_app.reports import Figures, history
 
 RUNS_SHOWN = 6
@@ -57,8 +58,8 @@ def dashboard_context(request: HttpRequest) -> dict[str, Any]:
     now = formatting.request_time(request)
     context: dict[str, Any] = {"shows_dashboard": any(sees.values())}
     if any(sees.values()):
-        database_time = database_now()
-        context |= _worker(worker_state(database_time), database_time)
+        context |= worker_context(database_now())
+        context["worker_badge"] = badges.badge(*_WORKER_BADGES[context["worker"].state])
     if sees["browsersession"]:
         context |= _sessions(request)
     if sees["cleanuppolicy"]:
@@ -174,12 +175,4 @@ def _line(run: CleanupRun) -> dict[str, Any]:
         "started_by": formatting.started_by(run),
         "removed": formatting.removed_of_matched(run),
         "freed": formatting.freed(run),
-    }
-
-
-def _worker(worker: Worker, now: datetime) -> dict[str, Any]:
-    return {
-        "worker": worker,
-        "worker_badge": badges.badge(*_WORKER_BADGES[worker.state]),
-        "worker_since": formatting.clock(worker.since, now),
     }

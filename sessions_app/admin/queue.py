@@ -89,13 +89,11 @@ class QueuedTaskAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         now = database_now()
-        worker = worker_state(now)
         context = {
             "title": "Task queue",
             "jobs": [_describe_job(job, now) for job in JOBS],
             "machines": [_describe_machine(machine, now) for machine in Machine.objects.order_by("name")],
-            "worker": worker,
-            "worker_since": formatting.clock(worker.since, now),
+            **worker_context(now),
         }
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
@@ -128,6 +126,12 @@ class QueuedTaskAdmin(ReadOnlyAdmin):
     @admin.display(description="Result")
     def result(self, task: QueuedTask) -> str:
         return mask_endpoints(task.shown) or formatting.NONE  # type: ignore[attr-defined]  # an annotation
+
+
+def worker_context(now: datetime) -> dict[str, Any]:
+    """Return what the notices about the worker show."""
+    worker = worker_state(now)
+    return {"worker": worker, "worker_since": formatting.clock(worker.since, now)}
 
 
 def title_of(task: str) -> str:

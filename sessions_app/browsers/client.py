@@ -32,7 +32,6 @@ PATIENCE_SECONDS = 1.0
 CONNECT_SECONDS = 60.0
 """Limit for a browser whose tabs all respond. 300 tabs took over 6 s on a busy machine."""
 
-
 UNKNOWN_SECONDS = 4.0
 """Limit for a browser that does not list its tabs: it hangs, or a gateway allows one connection only."""
 
@@ -108,9 +107,14 @@ class Driver:
         except BaseException as error:
             relay.close()
             connecting.add_done_callback(_forget)
-            if type(error).__module__.startswith("playwright"):
+            if is_playwright_error(error):
                 raise await _failure(cdp_url, hosts, relay.failure or str(error), name=name) from None
             raise
+
+
+def is_playwright_error(error: BaseException) -> bool:
+    """Check for an error of Playwright, whose classes cannot be imported where it may be missing."""
+    return type(error).__module__.startswith("playwright")
 
 
 async def _failure(

@@ -21,7 +21,9 @@ from sessions_app.browsers.address import Address, InvalidAddress
 from sessions_app.session.endpoint import is_allowed_host
 
 TIMEOUT_SECONDS = 2.0
-_LOOPBACK = ("127.0.0.1", "::1")
+LOOPBACK = ("127.0.0.1", "::1")
+"""Where browsers of this machine listen. Allowed for a browser that was found or started here."""
+
 # Cloud providers serve the credentials of machines here and on link-local addresses.
 _METADATA = tuple(
     map(
@@ -115,7 +117,7 @@ def _addresses_of(host: str, port: int, seconds: float) -> list[Ip]:
     """Return the addresses of a host, IPv4 first: browsers listen on it by default."""
     if host == "localhost":
         # Chromium listens on IPv6 alone where the port is taken on IPv4. The hosts file may lack it.
-        return [ip_address(ip) for ip in _LOOPBACK]
+        return [ip_address(ip) for ip in LOOPBACK]
     try:
         return [ip_address(host)]
     except ValueError:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sessions_app.browsers.client import Connection, Driver
 from sessions_app.browsers.closing import close_browser, close_unresponsive_tabs
+from sessions_app.browsers.guard import LOOPBACK
 from sessions_app.browsers.launcher import OpenChromium, read_endpoint, start, system_programs
 from sessions_app.browsers.probe import Liveness, probe
 from sessions_app.browsers.profile_lock import browser_of, end_browser, wait_until_unused
@@ -19,7 +20,6 @@ from sessions_app.exceptions import SessionException, TabUnresponsive
 if TYPE_CHECKING:
     from sessions_app.browsers.client import AsyncPage
 
-_LOOPBACK = ("127.0.0.1", "::1")
 END_SECONDS = 5.0
 _T = TypeVar("_T")
 
@@ -41,7 +41,7 @@ async def open_chromium(
         if not replace:
             return OpenChromium(running, pid=None)
         with suppress(SessionException):
-            await _in_thread(close_browser, running, allowed_hosts=_LOOPBACK, name=name, target_id="")
+            await _in_thread(close_browser, running, allowed_hosts=LOOPBACK, name=name, target_id="")
     await _in_thread(_free, profile_dir, name=name, is_forced=replace)
     program = chosen or await _program(driver)
     work = partial(start, program, profile_dir, headless=headless, session=session)
@@ -82,7 +82,7 @@ def find_running(profile_dir: Path) -> str:
     """Return the endpoint of the browser that runs with a profile; blank if none answers."""
     written = read_endpoint(profile_dir) or ""
     for endpoint in both_families(written):
-        if probe(endpoint, allowed_hosts=_LOOPBACK).liveness is Liveness.ALIVE:
+        if probe(endpoint, allowed_hosts=LOOPBACK).liveness is Liveness.ALIVE:
             return endpoint
     return ""
 
@@ -132,12 +132,12 @@ async def connect(driver: Driver, opened: OpenChromium, *, name: str) -> Connect
     If it was running without its session, it may have tabs that hang. They are closed: nothing else can.
     It was found or started on this machine, so loopback need not be an allowed host.
     """
-    connecting = partial(driver.connect, opened.cdp_url, name=name, allowed_hosts=_LOOPBACK)
+    connecting = partial(driver.connect, opened.cdp_url, name=name, allowed_hosts=LOOPBACK)
     try:
         return await connecting()
     except TabUnresponsive:
         await asyncio.to_thread(
-            close_unresponsive_tabs, opened.cdp_url, allowed_hosts=_LOOPBACK, name=name, target_id=""
+            close_unresponsive_tabs, opened.cdp_url, allowed_hosts=LOOPBACK, name=name, target_id=""
         )
     return await connecting()
 

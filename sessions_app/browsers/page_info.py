@@ -14,7 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sessions_app.browsers.guard import NoAnswer
+from sessions_app.browsers.client import is_playwright_error
+from sessions_app.browsers.guard import LOOPBACK, NoAnswer
 from sessions_app.browsers.launcher import read_endpoint
 from sessions_app.browsers.opening import both_families
 from sessions_app.browsers.pages import HOW_TO_SHARE
@@ -26,7 +27,6 @@ from sessions_app.session.masking import safe_message
 
 _T = TypeVar("_T")
 
-_LOOPBACK = ("127.0.0.1", "::1")
 _PORT = re.compile(r"--remote-debugging-port=(\d+)")
 # The value has no end marker: the next switch begins after a space.
 _PROFILE = re.compile(r"--user-data-dir=\"?(.+?)\"?(?= --|$)")
@@ -89,7 +89,7 @@ def machine_id() -> str:
 
 def is_async(page: Any) -> bool:
     """Check whether a page belongs to Playwright's asynchronous API."""
-    # Mocks of a page have its class, and methods that are no functions.
+    # Mocks of a page have its class, and methods that are not functions.
     is_mock = page.__class__.__module__.startswith("playwright.async_api")
     return is_mock or inspect.iscoroutinefunction(page.title)
 
@@ -156,7 +156,7 @@ def converting_failures() -> Iterator[None]:
         raise
     except Exception as error:
         # An error of either Playwright API; its first line says what happened.
-        if not type(error).__module__.startswith("playwright"):
+        if not is_playwright_error(error):
             raise
         message = safe_message(error).partition("\n")[0]
         raise SessionException(f"The page cannot be saved: {message}") from None
@@ -186,7 +186,7 @@ def find_endpoint(facts: PageFacts, *, saved: str, allowed_hosts: Iterable[str])
     if facts.known_endpoint:
         return facts.known_endpoint
     for candidate, hosts in (
-        *((candidate, _LOOPBACK) for candidate in _candidates(facts.command_line)),
+        *((candidate, LOOPBACK) for candidate in _candidates(facts.command_line)),
         (saved, tuple(allowed_hosts)),
     ):
         address = probe(candidate, allowed_hosts=hosts).address if candidate else None

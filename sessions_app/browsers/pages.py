@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from sessions_app.browsers.client import is_playwright_error
 from sessions_app.browsers.tabs import Tab
 from sessions_app.exceptions import PageCrashed, PageNotFound, SeparateContextWarning
 
@@ -68,7 +69,7 @@ async def _target_id(page: AsyncPage) -> str:
         await session.detach()
     except Exception as error:
         # The page may be closed in the meantime.
-        if not type(error).__module__.startswith("playwright"):
+        if not is_playwright_error(error):
             raise
         return ""
     return str(info["targetInfo"]["targetId"])
