@@ -19,6 +19,11 @@ _DESCRIPTION = re.compile(r"/json(/version|/list)?$")
 _KEPT = "/%:@!$&'()*+,;=~-._?"
 
 
+def escaped(part: str) -> str:
+    """Return the path or the query of an address as it is sent."""
+    return quote(part, safe=_KEPT)
+
+
 class InvalidAddress(ValueError):
     """A text is not the address of a browser. The message gives the reason and holds no secret."""
 
@@ -60,7 +65,7 @@ class Address:
         parts = urlsplit(cdp_url.strip())
         user = parts.netloc.rpartition("@")[0]
         try:
-            path, query = (quote(part, safe=_KEPT) for part in (parts.path.rstrip("/"), parts.query))
+            path, query = escaped(parts.path.rstrip("/")), escaped(parts.query)
             f"{user}{endpoint.host}".encode()
         except UnicodeEncodeError:
             raise InvalidAddress("its endpoint has characters that cannot be sent") from None
@@ -133,12 +138,12 @@ class Address:
         """Return the address of the web socket that a browser reports.
 
         Only its path counts: behind a gateway a browser does not know its own host, and it may report a
-        network of its own. A gateway that serves several browsers adds its prefix to the path, or the
+        its own network. A gateway that serves several browsers adds its prefix to the path, or the
         browser has not seen the prefix.
 
         Raises: ValueError: the browser has not reported an address.
         """
-        path = quote(urlsplit(reported).path.rstrip("/"), safe=_KEPT)
+        path = escaped(urlsplit(reported).path.rstrip("/"))
         if path and not path.startswith("/"):
             raise ValueError(f"{reported!r:.80} has no absolute path")
         is_prefixed = path == self.prefix or path.startswith(f"{self.prefix}/")

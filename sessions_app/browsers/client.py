@@ -160,7 +160,7 @@ async def _wait_for(
 
 
 def _list_tabs(address: Address, dialed: threading.Event) -> list[Tab] | None:
-    # Some gateways allow one connection only: it has to be the one of the relay.
+    # Some gateways allow only one connection, which must be the connection of the relay.
     dialed.wait()
     with suppress(NoAnswer):
         return tabs.list_tabs(address)

@@ -36,7 +36,8 @@ def close_browser(cdp_url: str, *, allowed_hosts: Iterable[str], name: str, targ
         with suppress(NoAnswer):
             while True:
                 browser.receive(until)
-    while probe(cdp_url, allowed_hosts=hosts).liveness is Liveness.ALIVE:
+    # A browser that hangs while it ends does not answer but still occupies its port.
+    while (found := probe(cdp_url, allowed_hosts=hosts)).liveness is Liveness.ALIVE or found.is_silent:
         if time.monotonic() > until:
             raise SessionException(f"The browser of “{name}” was asked to close and is still running.")
         time.sleep(POLL_SECONDS)

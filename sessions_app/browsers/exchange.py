@@ -1,4 +1,4 @@
-"""Asks browsers over HTTP and opens web sockets to them, on connections of the guard.
+"""Sends HTTP requests to browsers and opens web sockets to them, over connections of ``guard``.
 
 One deadline holds for a whole exchange, however slowly its bytes arrive: status line, headers, the sizes of
 chunks, trailers and any number of ``100 Continue``. Redirects are not followed.
@@ -28,9 +28,11 @@ from sessions_app.browsers.guard import (
     connect,
     first_answer,
     seconds_until,
+    shares,
 )
 
-MAX_ANSWER_BYTES = 4 * 1024 * 1024
+MAX_ANSWER_BYTES = 256 * 1024
+"""A browser describes itself in 500 bytes. The limit protects probes from servers that never stop sending."""
 _LOGIN_STATUSES = (
     http.client.UNAUTHORIZED,
     http.client.FORBIDDEN,
@@ -54,12 +56,40 @@ def ask_route(question: str, route: Address, until: float) -> Any:
         if response.status == http.client.NOT_FOUND:
             raise NotFoundThere(f"{route.place} does not report which browser it is")
         if response.status != http.client.OK:
-            raise NotABrowser(f"{route.place} did not describe a browser: it answered {_status(response)}")
+            raise NotABrowser(
+                f"{route.place} did not describe a browser: it answered {describe_status(response.status)}"
+            )
         body = b"".join(iter(partial(response.read1, 65_536), b""))
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
         raise AnotherServer(f"what listens at {route.place} is not a browser") from None
+
+
+def send_message(
+    address: Address, method: str, path: str, headers: Mapping[str, str], body: bytes, until: float
+) -> int:
+    """Send a request to a server that is not a browser, and return the status of the response.
+
+    The request is sent once, to the first of the checked addresses that accepts a connection.
+
+    Raises: NoAnswer: no address accepts a connection, or the answer is not usable.
+    """
+    failure = NoAnswer(f"{address.place} has no address")
+    for ip, share in shares(address.ips, until):
+        # Only the last route names the host, which servers other than browsers require.
+        route = address.routes(ip)[-1]
+        try:
+            with converting_failures(route):
+                sock = connect(route, share)
+        except NoAnswer as reason:
+            failure = reason
+            continue
+        with converting_failures(route), sock:
+            sent = {"Content-Length": str(len(body)), "Connection": "close", **headers}
+            reader = _Reader(sock, until)
+            return _request(reader, route, path, sent, method=method, body=body).status
+    raise failure
 
 
 class WebSocket(NamedTuple):
@@ -86,7 +116,9 @@ def _open_web_socket(route: Address, until: float) -> WebSocket:
         response = _request(reader, route, route.request_path(route.path), upgrade)
         _check_login(response, route)
         if response.status != http.client.SWITCHING_PROTOCOLS:
-            raise NoAnswer(f"{route.place} did not open a web socket: it answered {_status(response)}")
+            raise NoAnswer(
+                f"{route.place} did not open a web socket: it answered {describe_status(response.status)}"
+            )
         if response.getheader("Sec-WebSocket-Accept") != accept_key(key):
             raise NoAnswer(f"what listens at {route.place} is not a browser")
         on_failure.pop_all()
@@ -110,21 +142,27 @@ def converting_failures(route: Address) -> Iterator[None]:
 
 
 def _request(
-    reader: _Reader, route: Address, path: str, headers: Mapping[str, str]
+    reader: _Reader,
+    route: Address,
+    path: str,
+    headers: Mapping[str, str],
+    *,
+    method: str = "GET",
+    body: bytes = b"",
 ) -> http.client.HTTPResponse:
     lines = {"Host": route.sent_host, **headers}
     if route.authorization:
         lines["Authorization"] = route.authorization
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    reader.raw.send(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1"))
-    response = http.client.HTTPResponse(reader)  # type: ignore[arg-type]
+    reader.raw.send(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body)
+    response = http.client.HTTPResponse(reader, method=method)  # type: ignore[arg-type]
     response.begin()
     return response
 
 
-def _status(response: http.client.HTTPResponse) -> str:
+def describe_status(status: int) -> str:
     """Return a status with its standard reason: the one that was sent may be any text."""
-    return f"{response.status} {http.client.responses.get(response.status, '')}".rstrip()
+    return f"{status} {http.client.responses.get(status, '')}".rstrip()
 
 
 def _check_login(response: http.client.HTTPResponse, route: Address) -> None:

@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
@@ -53,7 +53,7 @@ class EndpointInvalid(EndpointRefused):
 
 
 class NoAnswer(Exception):
-    """The endpoint gave no usable answer. The message says what happened and holds no secret.
+    """Raised when an endpoint gave no usable answer. The message contains the reason and no secret.
 
     Args:
         is_silent: The time limit was reached.
@@ -88,24 +88,30 @@ class NotFoundThere(NotABrowser):
 
 
 class LoginRequired(NoAnswer):
-    """What answers requires a login: a token, or a user and a password, in the endpoint."""
+    """Raised if the server requires a login: a token, or a user and a password, in the endpoint."""
 
     weight = 3
 
 
 def resolve(
-    cdp_url: str, *, allowed_hosts: Iterable[str], timeout_seconds: float = TIMEOUT_SECONDS
+    cdp_url: str,
+    *,
+    allowed_hosts: Iterable[str],
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    setting: str = "RAPTOR_CDP_ALLOWED_HOSTS",
 ) -> Address:
     """Parse an endpoint, resolve its host once, and check the result.
 
-    Raises: EndpointRefused: it is not the address of a browser (``EndpointInvalid``), or not an allowed one.
+    Args:
+        setting: Name of the setting with the allowed hosts, for the message.
+    Raises: EndpointRefused: the endpoint is invalid (``EndpointInvalid``), or its host is not allowed.
     """
     try:
         address = Address.parse(cdp_url)
     except InvalidAddress as reason:
         raise EndpointInvalid(str(reason)) from None
     if not is_allowed_host(address.host, allowed_hosts):
-        raise EndpointRefused(f"its host {address.host} is not an allowed host (RAPTOR_CDP_ALLOWED_HOSTS)")
+        raise EndpointRefused(f"its host {address.host} is not an allowed host ({setting})")
     found = _addresses_of(address.host, address.port, timeout_seconds)
     ips = tuple(str(ip) for ip in found if not is_forbidden(ip))
     if not ips:
@@ -126,7 +132,7 @@ def _addresses_of(host: str, port: int, seconds: float) -> list[Ip]:
 
 
 def _look_up(host: str, port: int, seconds: float) -> list[str]:
-    """Resolve a name in a thread of its own, because a name server may never answer."""
+    """Resolve a name in a separate thread, because a name server may never answer."""
     answers: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
 
     def ask() -> None:
@@ -181,6 +187,13 @@ def _embedded_in(ip: Ip) -> Iterator[IPv4Address]:
     yield from ip.teredo or ()
 
 
+def shares(ips: Sequence[str], until: float) -> Iterator[tuple[str, float]]:
+    """Yield addresses with a monotonic deadline for each. They share the remaining time."""
+    for index, ip in enumerate(ips):
+        now = time.monotonic()
+        yield ip, now + (until - now) / (len(ips) - index)
+
+
 def first_answer(address: Address, ask: Callable[[Address, float], _T], until: float) -> _T:
     """Ask at each checked address until one gives a usable answer.
 
@@ -189,11 +202,8 @@ def first_answer(address: Address, ask: Callable[[Address, float], _T], until: f
     Raises: NoAnswer: no address gives one; it is the failure that says the most.
     """
     failures: list[NoAnswer] = []
-    for ip in address.ips:
+    for ip, share in shares(address.ips, until):
         for route in address.routes(ip):
-            now = time.monotonic()
-            # Leave half of the time for the remaining addresses.
-            share = until if ip == address.ips[-1] else now + (until - now) / 2
             try:
                 return ask(route, share)
             except NoAnswer as failure:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from sessions_app.browsers.address import Address, InvalidAddress
 from sessions_app.browsers.guard import EndpointRefused, LoginRequired, NoAnswer, resolve
-from sessions_app.browsers.probe import Liveness, Probe, probe
+from sessions_app.browsers.probe import Liveness, Probe, Unclear, probe
 from sessions_app.browsers.tabs import Tab, list_tabs
 from sessions_app.exceptions import BrowserReplaced, BrowserUnreachable, SessionException
 
@@ -57,10 +57,14 @@ def find(cdp_url: str, *, allowed_hosts: Iterable[str], name: str) -> Address:
 
 def failure_of(found: Probe, *, name: str) -> SessionException:
     """Return the exception for a probe that has found no browser."""
+    was_not_contacted = found.liveness is Liveness.NOT_ALLOWED or found.code in (
+        Unclear.INVALID_ENDPOINT,
+        Unclear.NO_WEB_SOCKET,
+    )
     match found.liveness:
         case Liveness.REPLACED:
             return _replaced(name, found.reason)
-        case Liveness.REFUSED:
+        case _ if was_not_contacted:
             return BrowserUnreachable(f"The browser of “{name}” was not contacted: {found.reason}.")
         case Liveness.UNKNOWN:
             return _closed(name, found.reason)

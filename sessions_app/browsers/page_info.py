@@ -51,7 +51,7 @@ class PageFacts:
     known_endpoint: str = field(default="", repr=False)
 
     def metadata(self, before: Mapping[str, Any], **more: str) -> dict[str, Any]:
-        """Return the facts that are saved: RAPTOR's, and ours under a key of their own.
+        """Return the facts to save: RAPTOR's keys, and ours under a separate key.
 
         Args:
             before: What the caller has under our key. Only our own facts in it are replaced.
@@ -61,7 +61,7 @@ class PageFacts:
             "page_target_id": self.target_id,
             "browser_version": self.browser_version,
             "host": platform.node(),
-            "machine": machine_id(),
+            "machine_id": machine_id(),
             **more,
         }
         return {
@@ -215,7 +215,7 @@ def warn_of_losses(info: SessionInfo, facts: PageFacts) -> SessionInfo:
         )
     elif facts.is_separate:
         warnings.warn(
-            f"The saved page has a context of its own. When the session is restored, {HOW_TO_SHARE}",
+            f"The saved page has a separate context. When the session is restored, {HOW_TO_SHARE}",
             SeparateContextWarning,
             stacklevel=5,
         )

@@ -78,11 +78,11 @@ async def _target_id(page: AsyncPage) -> str:
 def warn_of_separate_context(
     page: AsyncPage, tabs: Sequence[Tab] | None, *, name: str, target_id: str
 ) -> None:
-    """Warn if a restored page comes from a context of its own."""
+    """Warn if a restored page comes from a separate context."""
     same = [tab for tab in tabs or () if (tab.target_id == target_id if target_id else tab.url == page.url)]
     if same and same[0].is_separate:
         warnings.warn(
-            f"The page of “{name}” was opened in a context of its own: {HOW_TO_SHARE}",
+            f"The page of “{name}” was opened in a separate context: {HOW_TO_SHARE}",
             SeparateContextWarning,
             stacklevel=5,
         )

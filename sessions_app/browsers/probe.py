@@ -26,28 +26,41 @@ from sessions_app.browsers.guard import (
 
 
 class Liveness(StrEnum):
-    """State of a session's browser."""
+    """State of a session's browser. ``NOT_ALLOWED``: its host is not allowed, so it was not contacted."""
 
     ALIVE = "alive"
     REPLACED = "replaced"
     UNREACHABLE = "unreachable"
-    REFUSED = "refused"
+    NOT_ALLOWED = "not_allowed"
     UNKNOWN = "unknown"
+
+
+class Unclear(StrEnum):
+    """Why an endpoint gave no clear answer (``UNKNOWN``)."""
+
+    LOGIN_REQUIRED = "login_required"
+    INVALID_ENDPOINT = "invalid_endpoint"
+    NO_WEB_SOCKET = "no_web_socket"
+    NOT_DESCRIBED = "not_described"
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Answer of an endpoint.
+    """The result of a probe.
 
     Args:
-        address: Where its browser can be connected to; None if there is no browser, or another one.
-        may_be_running: True unless it is certain that the browser has ended.
+        code: Why the state is unknown.
+        address: Where to connect to the browser; None unless the saved browser answered.
+        may_be_running: False only if the browser has certainly ended.
+        is_silent: Whether a server accepts connections but did not answer in time.
     """
 
     liveness: Liveness
     reason: str = ""
+    code: Unclear | None = None
     address: Address | None = None
     may_be_running: bool = False
+    is_silent: bool = False
 
 
 class _Replaced(NoAnswer):
@@ -59,7 +72,7 @@ class _NamesNoSocket(NoAnswer):
 
 
 def probe(cdp_url: str, *, allowed_hosts: Iterable[str], timeout_seconds: float = TIMEOUT_SECONDS) -> Probe:
-    """Ask an endpoint whether the browser that was saved still answers there.
+    """Probe whether the browser that was saved still answers at its endpoint.
 
     Args:
         allowed_hosts: Names, addresses and networks that may be contacted.
@@ -68,13 +81,14 @@ def probe(cdp_url: str, *, allowed_hosts: Iterable[str], timeout_seconds: float 
     try:
         address = resolve(cdp_url, allowed_hosts=allowed_hosts, timeout_seconds=timeout_seconds)
     except EndpointRefused as reason:
-        is_address = not isinstance(reason, EndpointInvalid)
-        return Probe(Liveness.REFUSED, str(reason), may_be_running=is_address)
+        if isinstance(reason, EndpointInvalid):
+            return Probe(Liveness.UNKNOWN, str(reason), Unclear.INVALID_ENDPOINT)
+        return Probe(Liveness.NOT_ALLOWED, str(reason), may_be_running=True)
     try:
         found = first_answer(address, _identify, until)
     except NoAnswer as failure:
         return _without_browser(failure, address)
-    return Probe(Liveness.ALIVE, "", found, may_be_running=True)
+    return Probe(Liveness.ALIVE, address=found, may_be_running=True)
 
 
 def _without_browser(failure: NoAnswer, address: Address) -> Probe:
@@ -82,7 +96,7 @@ def _without_browser(failure: NoAnswer, address: Address) -> Probe:
     if isinstance(failure, _Replaced):
         return Probe(Liveness.REPLACED, str(failure))
     if isinstance(failure, _NamesNoSocket):
-        return Probe(Liveness.REFUSED, str(failure), may_be_running=True)
+        return Probe(Liveness.UNKNOWN, str(failure), Unclear.NO_WEB_SOCKET, may_be_running=True)
     may_be_running = not isinstance(failure, NothingListens) and not (
         # A program of this machine has the port of the browser now. Elsewhere it may be a gateway.
         isinstance(failure, AnotherServer) and all(ip_address(ip).is_loopback for ip in address.ips)
@@ -94,8 +108,14 @@ def _without_browser(failure: NoAnswer, address: Address) -> Probe:
     if isinstance(failure, (LoginRequired, NotFoundThere)) or (
         isinstance(failure, NotABrowser) and is_socket and not address.browser_id
     ):
-        return Probe(Liveness.UNKNOWN, str(failure), address if is_socket else None, may_be_running=True)
-    return Probe(Liveness.UNREACHABLE, str(failure), may_be_running=may_be_running)
+        is_login = isinstance(failure, LoginRequired)
+        code = Unclear.LOGIN_REQUIRED if is_login else Unclear.NOT_DESCRIBED
+        return Probe(
+            Liveness.UNKNOWN, str(failure), code, address if is_socket else None, may_be_running=True
+        )
+    return Probe(
+        Liveness.UNREACHABLE, str(failure), may_be_running=may_be_running, is_silent=failure.is_silent
+    )
 
 
 def _identify(route: Address, until: float) -> Address:

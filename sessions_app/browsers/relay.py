@@ -1,6 +1,6 @@
 """Connects Playwright to a browser through a socket on loopback.
 
-Playwright resolves names by itself, follows redirects and uses proxies of the environment. So it connects to
+Playwright itself resolves names, follows redirects and uses proxies of the environment. So it connects to
 this relay, which connects to the address that was checked.
 """
 
@@ -34,7 +34,7 @@ _END_OF_HEAD = b"\r\n\r\n"
 class Relay:
     """Connects to a browser, listens for one client, and ends with either of them.
 
-    Only a client that names the random path of ``url`` is served. Then nothing listens any more.
+    Only one client that requests the random path of ``url`` is served; then the relay stops listening.
 
     Attributes:
         failure: Why the browser was not connected to; blank if it was. Nothing listens then.
@@ -94,7 +94,7 @@ class Relay:
                         return sock.dup(), bytes(head)
 
     def _may_continue(self, sock: socket.socket, head: bytearray) -> bool:
-        """Receive more of a request; return False if it is not the one of the client."""
+        """Receive more of a request; return False if it is not the request of the client."""
         with suppress(OSError):
             if more := sock.recv(MAX_HEAD_BYTES):
                 head += more

@@ -1,4 +1,4 @@
-"""What a browser that outlives its program inherits: a small environment, and folders inside its profile."""
+"""The environment of browsers that outlive their program: few variables, and folders in the profile."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Tab:
     """A tab of a browser.
 
     Args:
-        is_separate: It belongs to a context of its own, which other programs cannot connect to.
+        is_separate: Whether it belongs to a separate context, to which other programs cannot connect.
     """
 
     target_id: str
@@ -159,7 +159,7 @@ def close_unresponsive(address: Address) -> list[Tab]:
         found = Unresponsive(tuple(tab for tab in found.hanging if tab in again.hanging), again.crashed)
     tabs = [*found.hanging, *found.crashed]
     if tabs:
-        # A connection of its own, because the one that has asked is attached to the tabs.
+        # A separate connection, because the first one is attached to the tabs.
         with devtools(address) as browser:
             _close(browser, tabs)
     return tabs
