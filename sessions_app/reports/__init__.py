@@ -1,4 +1,4 @@
-"""What is stored and what a cleanup would free: the current report, and snapshots of it over time.
+"""Reports on stored sessions and on what a cleanup would free: the current report, and snapshots.
 
 Nothing here changes a session. Pages do not read large tables: above ``SMALL_COUNT`` sessions they show the
 latest snapshot, which the worker takes on a schedule or on request.

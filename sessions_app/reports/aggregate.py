@@ -24,7 +24,8 @@ from sessions_app.reports.report import (
     ordered,
 )
 from sessions_app.session.criteria import Criteria
-from sessions_app.session.problems import BEGINNING, BROWSER_TYPES, Problem, is_expired
+from sessions_app.session.document import BROWSER_TYPES
+from sessions_app.session.problems import BEGINNING, Problem, is_expired
 
 LARGEST_COUNT = 20
 LARGEST_EXAMINED = 1_000

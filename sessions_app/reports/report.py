@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sessions_app.session.problems import BROWSER_TYPES, Problem
+from sessions_app.session.document import BROWSER_TYPES
+from sessions_app.session.problems import Problem
 
 OTHER_BROWSER_TYPE = "other"
 AGES = {

@@ -6,10 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django.db import transaction
-from django.db.models import F, Model, QuerySet
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from sessions_app.models import (
@@ -20,6 +20,7 @@ from sessions_app.models import (
     StorageSnapshot,
 )
 from sessions_app.reports.aggregate import largest, report_with_parts, storage_report
+from sessions_app.reports.current import Totals, count_probes, has_at_most
 from sessions_app.reports.report import StorageReport
 from sessions_app.transactions import retry_when_busy
 
@@ -59,7 +60,7 @@ class Point(NamedTuple):
 
 
 class Freed(NamedTuple):
-    """What a run removed, minus what its undo restored."""
+    """The sessions and bytes that a run removed, without those that its undo restored."""
 
     run_id: int
     planned_at: datetime
@@ -76,7 +77,8 @@ def figures(*, as_of: datetime, max_age_days: float, hidden: Collection[str] = (
         hidden: Namespaces to leave out.
     Returns: None if there are too many sessions to count and no suitable snapshot.
     """
-    has_few_live, has_few_archived = _has_few(BrowserSession), _has_few(ArchivedSession)
+    has_few_live = has_at_most(SMALL_COUNT, BrowserSession)
+    has_few_archived = has_at_most(SMALL_COUNT, ArchivedSession)
     if has_few_live and has_few_archived:
         return Figures(storage_report(as_of=as_of, max_age_days=max_age_days, hidden=hidden))
     snapshot = StorageSnapshot.objects.filter(report__isnull=False).first()
@@ -103,12 +105,6 @@ def _kept_report(snapshot: StorageSnapshot, hidden: Collection[str]) -> StorageR
     return replace(report, largest=largest(hidden))
 
 
-def _has_few(model: type[Model]) -> bool:
-    """Check whether a table has at most ``SMALL_COUNT`` rows; this reads only an index."""
-    beyond: Any = model._default_manager.order_by()[SMALL_COUNT : SMALL_COUNT + 1]
-    return not beyond.exists()
-
-
 def take_snapshot(*, as_of: datetime, max_age_days: float) -> StorageSnapshot:
     """Count all live and archived sessions and store the numbers.
 
@@ -120,24 +116,15 @@ def take_snapshot(*, as_of: datetime, max_age_days: float) -> StorageSnapshot:
     """
     limited = list(LimitedNamespace.objects.values_list("namespace", flat=True))
     report, parts = report_with_parts(limited, as_of=as_of, max_age_days=max_age_days)
-    return retry_when_busy(partial(_keep, report, parts, as_of))
+    return retry_when_busy(partial(_keep, report, parts))
 
 
-def _keep(report: StorageReport, parts: dict[str, StorageReport], as_of: datetime) -> StorageSnapshot:
-    reclaimable = report.would_free["either"]
+def _keep(report: StorageReport, parts: dict[str, StorageReport]) -> StorageSnapshot:
     with transaction.atomic():
         snapshot = StorageSnapshot.objects.create(
-            taken_at=as_of,
-            session_count=report.live.sessions,
-            size_bytes=report.live.bytes,
-            expired_count=report.expired.sessions,
-            invalid_count=report.invalid.sessions,
-            pinned_count=report.pinned.sessions,
-            reclaimable_count=reclaimable.sessions,
-            reclaimable_bytes=reclaimable.bytes,
-            archived_count=report.archived.sessions,
-            archived_bytes=report.archived.bytes,
+            **Totals.of(report)._asdict(),
             disk_bytes=report.disk_bytes or 0,
+            probes=count_probes(),
             of_limited={name: _point(part) for name, part in parts.items()},
             report={
                 "whole": report.to_stored(),
@@ -145,15 +132,14 @@ def _keep(report: StorageReport, parts: dict[str, StorageReport], as_of: datetim
             },
         )
         StorageSnapshot.objects.filter(pk__lt=snapshot.pk, report__isnull=False).update(report=None)
-        _thin_out(as_of)
+        _thin_out(report.as_of)
     return snapshot
 
 
 def _point(report: StorageReport) -> dict[str, int]:
     """Return the numbers of a point of the charts, without its instant."""
-    live, archived = report.live, report.archived
-    numbers = (live.sessions, live.bytes, archived.sessions, archived.bytes)
-    return dict(zip(Point._fields[1:], numbers, strict=True))
+    totals = Totals.of(report)
+    return {name: getattr(totals, name) for name in Point._fields[1:]}
 
 
 def _thin_out(now: datetime) -> None:

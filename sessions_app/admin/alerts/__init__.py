@@ -1,0 +1,1 @@
+"""The screens of alerts: rules, targets, alerts, and the log of messages."""
