@@ -1,4 +1,4 @@
-"""What a user can see: everything except namespaces that are limited to groups of other users.
+"""Limits what a user can see: everything except namespaces that are limited to other groups and users.
 
 A run over all namespaces is visible, because it includes sessions that everyone can see. Its lists leave out
 hidden sessions, and only users who can see everything in its scope can act on it.
@@ -18,11 +18,22 @@ from sessions_app.session.criteria import Criteria, InvalidCriteria
 
 CONCEALED = "An error occurred. Users who can see all namespaces of the run can read it."
 _COUNTS: dict[str, Any] = {
-    **dict.fromkeys(("matched_count", "matched_bytes", "matched_pinned_count"), 0),
+    **dict.fromkeys(
+        ("matched_count", "matched_bytes", "matched_pinned_count", "closed_count", "closed_bytes"), 0
+    ),
     **dict.fromkeys(("removed_count", "removed_bytes", "skipped_count"), 0),
     **dict.fromkeys(("restored_count", "restored_bytes", "emptied_count"), 0),
     **dict.fromkeys(("before_count", "before_bytes", "after_count", "after_bytes"), None),
-    **{name: {} for name in ("matched_reasons", "removed_reasons", "changed_access")},
+    **{
+        name: {}
+        for name in (
+            "matched_reasons",
+            "matched_browsers",
+            "removed_reasons",
+            "skipped_reasons",
+            "changed_access",
+        )
+    },
 }
 _ModelT = TypeVar("_ModelT", bound=Model)
 
@@ -92,11 +103,10 @@ def refuse_hidden(user: Any, run: CleanupRun) -> None:
 
 
 def conceal(user: Any, run: Any) -> Any:
-    """Remove from a run what reveals namespaces that are hidden from the user; do not save it afterwards.
+    """Remove the details of a run that reveal hidden namespaces. Do not save the run afterwards.
 
-    This includes its policy, if the policy's namespace is now hidden. If the run includes hidden namespaces,
-    it also includes the text of a search, the selected ids, all counts, and the errors, which contain paths
-    of folders.
+    Removes the policy if its namespace is now hidden. If the run covers hidden namespaces, also removes the
+    search text, the selected ids, the patterns of rules, all counts, and the errors, which contain paths.
     """
     hidden = hidden_from(user)
     if not hidden:
@@ -119,12 +129,18 @@ def conceal(user: Any, run: Any) -> Any:
 
 
 def _without_selected(criteria: dict[str, Any]) -> dict[str, Any]:
-    """Replace the selected ids, keeping their number, and the text of a search."""
+    """Replace the selected and left-out ids, keeping their numbers, and the texts of searches and rules."""
     changed: dict[str, Any] = {}
+    if criteria.get("protected"):
+        changed["protected"] = [{**rule, "pattern": "…"} for rule in criteria["protected"]]
     if criteria.get("session_ids") is not None:
         changed["session_ids"] = [0] * len(criteria["session_ids"])
-    if "text" in criteria.get("selection", {}):
-        changed["selection"] = {**criteria["selection"], "text": "…"}
+    if criteria.get("not_session_ids"):
+        changed["not_session_ids"] = [0] * len(criteria["not_session_ids"])
+    if selection := criteria.get("selection"):
+        hidden: dict[str, Any] = {"text": "…"} if "text" in selection else {}
+        hidden |= {"metadata": [[key, "…"] for key, _ in selection.get("metadata", ())]}
+        changed["selection"] = selection | {name: value for name, value in hidden.items() if value}
     return criteria | changed
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,11 +13,13 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 UP = (sys.executable, "-m", "raptor_admin.up")
+WEB = (sys.executable, "-m", "gunicorn", "-c", "python:raptor_admin.gunicorn_conf", "raptor_admin.wsgi")
 START_SECONDS = 90
 
 
@@ -39,6 +43,12 @@ class Panel:
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
 
+    @classmethod
+    def copy_of(cls, data: Path, directory: Path) -> Panel:
+        """Make a panel with a copy of a data folder, on a free port."""
+        shutil.copytree(data, directory / "var")
+        return cls(directory, free_port())
+
     @property
     def url(self) -> str:
         """The address of the panel."""
@@ -55,7 +65,7 @@ class Panel:
             "RAPTOR_VAR_DIR": str(self.directory / "var"),
             "RAPTOR_BIND": f"127.0.0.1:{self.port}",
             "RAPTOR_TIME_ZONE": "UTC",
-            # What a test has synced is swept at once.
+            # Sweep sessions at once after a test has synced them.
             "RAPTOR_SETTLE_SECONDS": "0",
             "RAPTOR_TEST_MARK": self.mark,
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -158,19 +168,28 @@ class Panel:
 
 
 def free_port() -> int:
-    """Return a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a free port that the system gives to no connection and to no server that asks for any port."""
+    while True:
+        # Linux and macOS give those from 32,768 on. Not random.randrange, which each test repeats.
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
-def wait_for(condition: Callable[[], bool], seconds: float, describe: Callable[[], str]) -> None:
+def wait_for(
+    condition: Callable[[], bool],
+    seconds: float,
+    describe: Callable[[], str],
+    *,
+    pause_seconds: float = 0.05,
+) -> None:
     """Wait until a condition holds; fail with the text of ``describe`` after the given time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds} s in vain:\n{describe()}")
-        time.sleep(0.05)
+        time.sleep(pause_seconds)
 
 
 def running_with(mark: str) -> list[Running]:

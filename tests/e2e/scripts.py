@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.browser import find_chromium
+from tests.browser import chromium_of_tests
+from tests.e2e.panel import Panel
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 SCRIPT_SECONDS = 120
@@ -51,7 +52,7 @@ class Project:
             "PYTHONDONTWRITEBYTECODE": "1",
             "RAPTOR_VAR_DIR": str(self.directory / "var"),
             "RAPTOR_DATABASE_URL": self.database_url,
-            "RAPTOR_CHROMIUM": find_chromium() or "",
+            "RAPTOR_CHROMIUM": chromium_of_tests() or "",
             "RAPTOR_TIME_ZONE": "UTC",
         }
 
@@ -77,8 +78,8 @@ class Project:
         return [json.loads(line.removeprefix("report:")) for line in lines]
 
 
-def browsers(project: Project) -> list[int]:
-    """Return the main processes of the browsers with profiles of the project."""
+def browsers(project: Project | Panel) -> list[int]:
+    """Return the main processes of the browsers with profiles of a project or a panel."""
     listed = subprocess.run(
         ["ps", "-A", "-ww", "-o", "pid=,args="], capture_output=True, text=True, check=True
     ).stdout
@@ -114,9 +115,13 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
+def wait_until_closed(project: Project, *, left: int = 0) -> None:
+    """Wait until the processes of closed browsers have ended, and check how many others run."""
+    wait_until(lambda: len(browsers(project)) <= left)
+    assert len(browsers(project)) == left
+
+
 def kill_browser(project: Project) -> None:
     for pid in browsers(project):
         os.killpg(pid, signal.SIGKILL)
-    until = time.monotonic() + 10
-    while browsers(project) and time.monotonic() < until:
-        time.sleep(0.01)
+    wait_until_closed(project)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.panel import PROJECT_DIR, Panel, free_port
-from tests.e2e.steps import log_in, tab_to, visit
+from tests.e2e.panel import PROJECT_DIR, Panel
+from tests.e2e.steps import WIDE, follow, log_in, tab_to, visit
 
 FILES = PROJECT_DIR / "tests" / "session_files" / "sessions"
 FRESH = "saved-just-now.json"
@@ -37,6 +37,7 @@ SNAPSHOTS = (
     "[take_snapshot(as_of=now - timedelta(hours=n), max_age_days=7) for n in (50, 3, 0)]"
 )
 COUNT_SNAPSHOTS = "from sessions_app.models import StorageSnapshot as S; print(S.objects.count())"
+SET_THEME = "theme => { document.documentElement.dataset.theme = theme; }"
 COLOUR = "canvas => window.Chart.getChart(canvas).data.datasets[0].borderColor"
 DRAWN = "canvas => { const empty = canvas.cloneNode(); return canvas.toDataURL() !== empty.toDataURL(); }"
 KEYS = CROWD.replace("'crowd'", "'keys'").replace("crowd-", "keyed-").replace("range(6000)", "range(150)")
@@ -56,8 +57,8 @@ PAGES = (
 
 
 @pytest.fixture(scope="module")
-def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
-    panel = Panel(tmp_path_factory.mktemp("panel"), free_port())
+def panel(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Iterator[Panel]:
+    panel = Panel.copy_of(prepared, tmp_path_factory.mktemp("panel"))
     shutil.copytree(FILES, folder_of(panel))
     try:
         panel.start_and_wait(RAPTOR_ADMIN_PASSWORD=PASSWORD)
@@ -93,12 +94,15 @@ def folder_of(panel: Panel) -> Path:
 @pytest.mark.usefixtures("restored")
 def test_find_select_confirm_and_see_the_run(admin: Page, panel: Panel) -> None:
     visit(admin, panel, "sessions_app/browsersession/")
-    admin.get_by_role("link", name="Any problem").click()
+    drawer = admin.get_by_role("button", name=re.compile("^Filters"))
+    if drawer.is_visible():
+        # On a phone.
+        drawer.click()
+    follow(admin.get_by_role("link", name="Any problem"))
     expect(admin).to_have_url(re.compile(r"problem=any"))
     for name in ("null-session-id", "missing-cdp-url"):
         admin.get_by_role("row", name=re.compile(rf"\b{name}\b")).get_by_role("checkbox").check()
-    admin.get_by_label("Action:").select_option(label="Clean up selected…")
-    admin.get_by_role("button", name="Go", exact=True).click()
+    admin.get_by_role("button", name="Clean up selected…").click()
 
     expect(admin.get_by_role("heading", name="Clean up sessions?")).to_be_visible()
     plan = admin.get_by_role("table", name="Sessions to remove")
@@ -122,7 +126,7 @@ def test_find_select_confirm_and_see_the_run(admin: Page, panel: Panel) -> None:
 
 
 @pytest.mark.usefixtures("restored")
-@pytest.mark.parametrize("viewport", [(1440, 900)], ids=["wide"])
+@WIDE
 def test_a_due_sweep_runs_and_is_shown(admin: Page, panel: Panel) -> None:
     panel.shell(
         "from django.utils import timezone; from django_q.models import Schedule; "
@@ -145,14 +149,13 @@ def test_a_due_sweep_runs_and_is_shown(admin: Page, panel: Panel) -> None:
     assert (folder_of(panel) / FRESH).exists()
 
 
-@pytest.mark.parametrize("viewport", [(1440, 900)], ids=["wide"])
+@WIDE
 def test_a_large_cleanup_shows_its_progress_and_is_undone(admin: Page, panel: Panel) -> None:
     panel.shell(CROWD)
     visit(admin, panel, "sessions_app/browsersession/?namespace=crowd")
     admin.get_by_role("checkbox", name="Select all").check()
     admin.get_by_role("button", name="Select all 6,000 that match").click()
-    admin.get_by_label("Action:").select_option(label="Clean up selected…")
-    admin.get_by_role("button", name="Go", exact=True).click()
+    admin.get_by_role("button", name="Clean up selected…").click()
 
     number = admin.get_by_label("Type the number of sessions to confirm")
     number.fill("60")
@@ -177,7 +180,7 @@ def test_a_large_cleanup_shows_its_progress_and_is_undone(admin: Page, panel: Pa
     assert panel.shell(COUNT_CROWD) == "6000"
 
 
-@pytest.mark.parametrize("viewport", [(1440, 900)], ids=["wide"])
+@WIDE
 def test_all_matching_sessions_are_cleaned_up_and_restored_with_the_keyboard(
     admin: Page, panel: Panel
 ) -> None:
@@ -185,7 +188,8 @@ def test_all_matching_sessions_are_cleaned_up_and_restored_with_the_keyboard(
     visit(admin, panel, "sessions_app/browsersession/?namespace=keys")
     tab_to(admin, admin.get_by_role("textbox", name="Search"))
     admin.keyboard.type("keyed")
-    admin.keyboard.press("Enter")
+    with admin.expect_navigation():
+        admin.keyboard.press("Enter")
     expect(admin.get_by_text("150 results")).to_be_visible()
     expect(admin.get_by_role("note")).to_contain_text("Searched: name, host, session id and metadata")
 
@@ -197,9 +201,7 @@ def test_all_matching_sessions_are_cleaned_up_and_restored_with_the_keyboard(
     admin.keyboard.press("Space")
     expect(status).to_contain_text("All 150 that match selected")
     expect(admin.get_by_role("button", name="Clear selection")).to_be_focused()
-    tab_to(admin, admin.get_by_label("Action:"), "Shift+Tab")
-    admin.keyboard.type("Clean up")
-    tab_to(admin, admin.get_by_role("button", name="Go", exact=True))
+    tab_to(admin, admin.get_by_role("button", name="Clean up selected…"), "Shift+Tab")
     admin.keyboard.press("Enter")
 
     expect(admin.get_by_role("heading", name="Clean up sessions?")).to_be_visible()
@@ -231,16 +233,18 @@ def test_every_page_has_no_console_message_and_fits(
         assert wider <= 0, f"{path} is {wider} pixels wider than a screen of {viewport[0]}"
 
 
+@WIDE
 @pytest.mark.usefixtures("restored")
 def test_the_reports_download(admin: Page, panel: Panel) -> None:
     visit(admin, panel, "sessions_app/browsersession/")
-    admin.get_by_role("link", name="Storage report").click()
+    follow(admin.get_by_role("link", name="Storage report"))
     for kind in ("CSV", "JSON"):
         with admin.expect_download() as download:
             admin.get_by_role("link", name=f"Download {kind}").click()
         assert re.fullmatch(rf"raptor-storage-[\d-]+\.{kind.lower()}", download.value.suggested_filename)
 
 
+@WIDE
 @pytest.mark.usefixtures("restored")
 def test_the_charts_are_drawn_and_follow_the_theme(admin: Page, panel: Panel) -> None:
     panel.manage("cleanup_sessions", "--invalid", "--yes")
@@ -250,24 +254,24 @@ def test_the_charts_are_drawn_and_follow_the_theme(admin: Page, panel: Panel) ->
         for name in names:
             chart = admin.locator(f"canvas[data-chart={name}]")
             expect(chart).to_be_visible()
-            colours = set()
-            for theme in ("light", "dark"):
-                admin.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
-                admin.wait_for_timeout(100)
-                colours.add(chart.evaluate(COLOUR))
-                assert chart.evaluate(DRAWN)
-            assert len(colours) == 2
+            canvas = chart.element_handle()
+            admin.evaluate(SET_THEME, "light")
+            admin.wait_for_function(DRAWN, arg=canvas)
+            light = chart.evaluate(COLOUR)
+            admin.evaluate(SET_THEME, "dark")
+            admin.wait_for_function(f"([canvas, light]) => ({COLOUR})(canvas) !== light", arg=[canvas, light])
+            admin.wait_for_function(DRAWN, arg=canvas)
     table = admin.get_by_role("table", name="Sessions and bytes over the last 30 days")
     expect(table).to_be_hidden()
     admin.get_by_text("As a table").first.press("Enter")
     expect(table.get_by_role("rowheader")).not_to_have_count(0)
 
 
-@pytest.mark.parametrize("viewport", [(1440, 900)], ids=["wide"])
+@WIDE
 def test_the_report_is_printed_with_its_tables_open(admin: Page, panel: Panel) -> None:
     panel.shell(SNAPSHOTS)
     visit(admin, panel, "sessions_app/browsersession/storage/")
-    admin.get_by_role("link", name="7 days", exact=True).click()
+    follow(admin.get_by_role("link", name="7 days", exact=True))
     table = admin.get_by_role("table", name="Sessions and bytes over the last 7 days")
     admin.evaluate("window.print = () => window.dispatchEvent(new Event('beforeprint'))")
     admin.get_by_role("button", name="Print").click()
@@ -281,7 +285,7 @@ def test_the_report_is_printed_with_its_tables_open(admin: Page, panel: Panel) -
 
 
 @pytest.mark.usefixtures("restored")
-@pytest.mark.parametrize("viewport", [(1440, 900)], ids=["wide"])
+@WIDE
 def test_the_worker_takes_a_snapshot_and_is_shown_as_running(admin: Page, panel: Panel) -> None:
     before = int(panel.shell(COUNT_SNAPSHOTS))
     panel.shell(

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.panel import Panel, free_port
-from tests.e2e.steps import log_in
+from tests.e2e.panel import Panel
+from tests.e2e.steps import WIDE, log_in
 
 PASSWORD = "correct horse battery staple"
 WORK_MILLISECONDS = 60_000
-# The address of a page that has waited for almost two minutes.
+# The address of a page that has waited for some seconds; after two minutes it stops.
 ASKED = (
     "from sessions_app.models.clock import database_now; from datetime import timedelta; "
     "from sessions_app.models import StorageSnapshot as S; from django.db.models import F; "
     "S.objects.update(taken_at=F('taken_at') - timedelta(hours=1)); "
-    "print((database_now() - timedelta(seconds=110)).isoformat())"
+    "print((database_now() - timedelta(seconds={})).isoformat())"
 )
 MANY = (
     "from sessions_app.models import BrowserSession as S; from datetime import datetime, UTC; "
@@ -45,8 +46,8 @@ COUNT = (
 
 
 @pytest.fixture(scope="module")
-def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
-    panel = Panel(tmp_path_factory.mktemp("panel"), free_port())
+def panel(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Iterator[Panel]:
+    panel = Panel.copy_of(prepared, tmp_path_factory.mktemp("panel"))
     try:
         panel.start_and_wait(RAPTOR_ADMIN_PASSWORD=PASSWORD)
         panel.shell(NO_SCHEDULE)
@@ -70,6 +71,7 @@ def focus_far_below(page: Page) -> float:
     return float(page.evaluate("window.scrollY"))
 
 
+@WIDE
 def test_the_page_shows_the_new_numbers_by_itself(admin: Page, panel: Panel) -> None:
     panel.shell(COUNT)
     panel.shell(ONE_MORE)
@@ -87,7 +89,7 @@ def test_the_page_shows_the_new_numbers_by_itself(admin: Page, panel: Panel) -> 
 def test_new_numbers_do_not_move_the_reader(admin: Page, panel: Panel) -> None:
     # The page has a chart before and after, so its length does not change.
     panel.shell(f"{COUNT}; {COUNT}")
-    asked_at = panel.shell(ASKED)
+    asked_at = panel.shell(ASKED.format(1))
     admin.goto(f"{panel.url}/admin/sessions_app/browsersession/storage/?asked_at={quote(asked_at)}")
     status = admin.get_by_role("status")
     expect(status).to_contain_text("This page will show the new figures when they are ready.")
@@ -100,10 +102,11 @@ def test_new_numbers_do_not_move_the_reader(admin: Page, panel: Panel) -> None:
     assert abs(admin.evaluate("window.scrollY") - place) < 50
 
 
+@WIDE
 def test_without_a_worker_the_page_stops_waiting_and_reports_it(admin: Page, panel: Panel) -> None:
-    asked_at = panel.shell(ASKED)
+    asked_at = panel.shell(ASKED.format(100))
     admin.goto(f"{panel.url}/admin/?asked_at={quote(asked_at)}")
     status = admin.get_by_role("status")
     expect(status).to_contain_text("The worker is counting")
-    expect(status).to_contain_text("no worker seems to be running", timeout=20_000)
+    expect(status).to_contain_text("no worker seems to be running", timeout=WORK_MILLISECONDS)
     expect(admin.get_by_role("link", name="Reload this page")).to_be_visible()

@@ -1,20 +1,13 @@
 """Run the examples of docs/session-manager.md, and the block of the guide that restores, unchanged.
 
-Each runs in a process of its own, with a real browser where it needs one.
+Each program runs in its own process, with a real browser if it needs one.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
-
 import pytest
 
-from tests.e2e.scripts import PROJECT_DIR, Project, browsers
+from tests.e2e.scripts import PROJECT_DIR, Project, browsers, wait_until_closed
 from tests.factories import put
 from tests.guide.blocks import GUIDE, read_blocks
 from tests.guide.programs import IMPORT, awaiting, run, run_text
@@ -46,24 +39,6 @@ manager.save_session(page(), "shop")
 manager.save_session(page(), "cart")
 manager.save_session(page(context=firefox), "firefox")
 """
-
-
-@pytest.fixture(scope="module")
-def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a migrated database, which is created once because that takes a second."""
-    project = Project(tmp_path_factory.mktemp("new"))
-    assert run_text(project, COUNT) == ("0\n", "")
-    return project.directory / "var"
-
-
-@pytest.fixture
-def project(tmp_path: Path, new_database: Path) -> Iterator[Project]:
-    project = Project(tmp_path)
-    shutil.copytree(new_database, tmp_path / "var")
-    yield project
-    for pid in browsers(project):
-        with suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
 
 
 def test_the_guide_restores_a_session_of_another_process(project: Project) -> None:
@@ -109,7 +84,7 @@ def test_a_browser_keeps_running_and_is_restored_until_it_is_closed(project: Pro
     assert run_text(project, RESTORE) == ("Checkout\n", "")
     assert run_text(project, CONNECT) == ("Checkout\n", "")
     assert run_text(project, CLOSE) == ("", "")
-    assert browsers(project) == []
+    wait_until_closed(project)
     printed, _ = run_text(project, RESTORE)
     message, title = printed.splitlines()
     assert message.startswith("The browser of “checkout” does not answer: nothing listens at 127.0.0.1:")

@@ -1,4 +1,4 @@
-"""What a launched browser inherits, and profiles and sessions whose browser may be running."""
+"""The environment of launched browsers, and profiles and sessions whose browser may be running."""
 
 from __future__ import annotations
 

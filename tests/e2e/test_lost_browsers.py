@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.e2e.scripts import PROJECT_DIR, Project, browsers, kill_browser
+from tests.e2e.scripts import PROJECT_DIR, Project, browsers, kill_browser, wait_until_closed
 
 LAUNCH = 'page = await manager.launch_session("login", url={url!r}); report(page.url)'
 SHOWN = """
@@ -31,7 +31,7 @@ def test_a_browser_whose_session_was_removed_is_adopted_again(launched: Project,
     assert launched.script(LAUNCH.format(url=f"{shop}/#again")) == [f"{shop}/#again"]
     assert browsers(launched) == [pid]
     launched.script('await manager.close_session("login")')
-    assert browsers(launched) == []
+    wait_until_closed(launched)
 
 
 def test_an_adopted_browser_survives_a_failed_launch(launched: Project) -> None:

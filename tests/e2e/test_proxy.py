@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import http.cookiejar
 import json
 import re
 import shutil
 import socket
-import ssl
 import subprocess
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.panel import PROJECT_DIR, Panel, free_port, wait_for
+from tests.e2e.visitor import PASSWORD, Visitor
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
-PASSWORD = "a-Long-enough-password"
-
 PROXY = "127.0.0.9"
 CONFIGURATION = """
 daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log;
@@ -41,39 +36,9 @@ http {{
 """
 
 
-class Visitor:
-    """A browser without JavaScript: it keeps cookies, follows redirects and accepts any certificate."""
-
-    def __init__(self, origin: str) -> None:
-        self.origin = origin
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
-        self._opener = urllib.request.build_opener(jar, urllib.request.HTTPSHandler(context=context))
-
-    def get(self, path: str, data: dict[str, str] | None = None, **headers: str) -> tuple[int, str, str]:
-        """Return the status, the final URL and the content."""
-        body = None if data is None else urllib.parse.urlencode(data).encode()
-        extra = {"Origin": self.origin, "Referer": f"{self.origin}{path}"} if data else {}
-        request = urllib.request.Request(self.origin + path, body, {**extra, **headers})
-        try:
-            with self._opener.open(request, timeout=30) as response:
-                return response.status, response.url, response.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.url or "", error.read().decode()
-
-    def log_in(self, path: str, password: str = PASSWORD, **headers: str) -> tuple[int, str, str]:
-        html = self.get(path)[2]
-        token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', html)
-        assert token, html
-        data = {"csrfmiddlewaretoken": token[1], "username": "admin", "password": password, "next": ""}
-        return self.get(path, data, **headers)
-
-
 @pytest.fixture
-def panel(tmp_path: Path) -> Iterator[Panel]:
-    panel = Panel(tmp_path, free_port())
+def panel(tmp_path: Path, prepared: Path) -> Iterator[Panel]:
+    panel = Panel.copy_of(prepared, tmp_path)
     yield panel
     panel.stop()
 
@@ -107,7 +72,7 @@ def nginx(tmp_path: Path, panel: Panel, request: pytest.FixtureRequest) -> Itera
     )
     process = subprocess.Popen([NGINX, "-c", str(configuration), "-e", str(tmp_path / "error.log")])
     try:
-        wait_for(lambda: _listens(ports[1]), 10, lambda: (tmp_path / "error.log").read_text())
+        wait_for(lambda: _listens(ports[1]), 60, lambda: (tmp_path / "error.log").read_text())
         yield ports
     finally:
         process.terminate()

@@ -6,12 +6,11 @@ import json
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.scripts import Project, browsers, is_listening, kill_browser
+from tests.e2e.scripts import Project, browsers, is_listening, kill_browser, wait_until, wait_until_closed
 
 RESTORE = """
     began = time.monotonic()
@@ -86,10 +85,7 @@ def test_another_browser_on_the_same_port_is_not_touched(logged_in: Project, pro
         start_new_session=True,
     )
     try:
-        until = time.monotonic() + 30
-        while not is_listening(int(port)):
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        wait_until(lambda: is_listening(int(port)))
         (kind, message), seconds, names = logged_in.script(RESTORE)
         assert kind == "BrowserReplaced"
         assert f"another browser listens at 127.0.0.1:{port}" in message
@@ -172,7 +168,7 @@ def test_a_browser_is_opened_and_closed_by_command(project: Project, shop: str) 
     assert "is already running" in again.stderr
     closed = project.manage("close_browser", "manually")
     assert closed.returncode == 0, closed.stderr
-    assert browsers(project) == []
+    wait_until_closed(project)
     assert "nothing listens" in project.manage("close_browser", "manually").stderr
     # The profile is used again.
     reported = project.script(
@@ -195,7 +191,7 @@ def test_a_browser_that_does_not_start_reports_the_reason(project: Project) -> N
     nowhere = project.manage("open_browser", "nowhere", "--headless", "--url", "http://127.0.0.1:1/")
     assert nowhere.returncode == 1
     assert "The page cannot be opened" in nowhere.stderr
-    assert browsers(project) == []
+    wait_until_closed(project)
     assert "nowhere" not in project.manage("list_sessions").stdout
 
 

@@ -7,10 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
-from tests.e2e.panel import Panel, free_port
+from tests.e2e.panel import Panel
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LAST_REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -23,8 +24,8 @@ Clients = list[socket.socket]
 
 
 @pytest.fixture(scope="module")
-def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
-    panel = Panel(tmp_path_factory.mktemp("panel"), free_port())
+def panel(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Iterator[Panel]:
+    panel = Panel.copy_of(prepared, tmp_path_factory.mktemp("panel"))
     try:
         panel.start_and_wait()
         yield panel
@@ -61,16 +62,26 @@ def _dripping(clients: Clients) -> Iterator[None]:
 
     thread = threading.Thread(target=drip, daemon=True)
     thread.start()
-    yield
-    is_over.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
 
 
-def _answers_within(panel: Panel, seconds: float, times: int = 6) -> None:
+def _slowest_answer(panel: Panel, times: int = 6) -> float:
+    """Return the seconds of the slowest of some answers."""
+    slowest = 0.0
     for _ in range(times):
         started_at = time.monotonic()
         assert panel.answers()
-        assert time.monotonic() - started_at < seconds
+        slowest = max(slowest, time.monotonic() - started_at)
+    return slowest
+
+
+def _assert_quick(panel: Panel, usual_seconds: float, more_seconds: float) -> None:
+    """Check that answers take not much longer than they did just before, on a machine that may be busy."""
+    assert _slowest_answer(panel) < 3 * usual_seconds + more_seconds
 
 
 def _kept_alive(panel: Panel) -> Clients:
@@ -108,45 +119,49 @@ def _long(panel: Panel) -> Clients:
 def test_clients_that_drip_a_header_hold_no_thread(panel: Panel) -> None:
     ways: list[Callable[[Panel], Clients]] = [_kept_alive, _fresh, _sent_together, _blank_lines, _long]
     for way in ways:
+        usual = _slowest_answer(panel)
         with ExitStack() as stack:
             clients = [stack.enter_context(client) for client in way(panel)]
             with _dripping(clients):
-                _answers_within(panel, 1)
+                _assert_quick(panel, usual, 1)
                 time.sleep(2 * DRIP_SECONDS)
-                _answers_within(panel, 1)
+                _assert_quick(panel, usual, 1)
     assert "Traceback" not in panel.output
 
 
 def test_clients_that_stall_are_closed(panel: Panel) -> None:
     with ExitStack() as stack:
         clients: Clients = []
+        # A header that arrives in two parts is answered.
+        for client in _open(panel, 1, HALF_HEADER):
+            stack.enter_context(client).sendall(b"\r\n")
+            _receive_answers([client])
         for sent in (HALF_HEADER, b"G", b""):
             clients += [stack.enter_context(client) for client in _open(panel, 20, sent)]
         clients += [stack.enter_context(client) for client in _kept_alive(panel)]
-        # A header that arrives in two parts is answered.
-        clients[0].sendall(b"\r\n")
-        _receive_answers(clients[:1])
-        for client in clients[1:]:
+        for client in clients:
             with suppress(ConnectionResetError):
                 assert client.recv(9) == b""
     assert "Traceback" not in panel.output
 
 
 def test_many_half_headers_do_not_slow_the_panel(panel: Panel) -> None:
+    usual = _slowest_answer(panel)
     with ExitStack() as stack:
         clients = [stack.enter_context(client) for client in _open(panel, 300, HALF_HEADER)]
-        _answers_within(panel, 0.5)
+        _assert_quick(panel, usual, 0.5)
         # Clients that stop sending amid a header are closed at once.
         for client in clients:
             with suppress(OSError):
                 client.shutdown(socket.SHUT_WR)
-        _answers_within(panel, 0.5)
+        _assert_quick(panel, usual, 0.5)
 
 
 def test_clients_that_do_not_close_do_not_slow_the_panel(panel: Panel) -> None:
+    usual = _slowest_answer(panel)
     with ExitStack() as stack:
         clients = [stack.enter_context(client) for client in _open(panel, 16, LAST_REQUEST)]
-        _answers_within(panel, 1)
+        _assert_quick(panel, usual, 1)
         _receive_answers(clients)
 
 

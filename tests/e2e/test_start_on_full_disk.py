@@ -14,9 +14,12 @@ def test_a_start_on_a_full_disk_reports_it_in_one_line(tmp_path: Path, free_byte
         disk.fill()
         disk.free(free_bytes)
         panel = Panel(tmp_path, free_port())
-        panel.start(RAPTOR_VAR_DIR=str(disk.path))
-        assert panel.process is not None
-        assert panel.process.wait(60) == 1
+        try:
+            panel.start(RAPTOR_VAR_DIR=str(disk.path))
+            assert panel.process is not None
+            assert panel.process.wait(120) == 1
+        finally:
+            panel.stop()
     lines = panel.output.removeprefix("Preparing Raptor Admin.\n").splitlines()
     assert len(lines) == 1
     assert f"The disk is full: {disk.path}" in lines[0]

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.panel import Panel, free_port, wait_for
+from tests.e2e.panel import Panel, wait_for
 
 SESSIONS = 300
+STOP_SECONDS = 30
 
 
 @pytest.fixture
-def panel(tmp_path: Path) -> Iterator[Panel]:
-    panel = Panel(tmp_path, free_port())
+def panel(tmp_path: Path, prepared: Path) -> Iterator[Panel]:
+    panel = Panel.copy_of(prepared, tmp_path)
     yield panel
     panel.stop()
 
@@ -44,7 +45,8 @@ def removed_in_a_copy(panel: Panel) -> int:
     copy = panel.directory / "copy.sqlite3"
     shutil.copy(panel.directory / "var" / "raptor.sqlite3", copy)
     with sqlite3.connect(copy) as database:
-        count = int(database.execute("SELECT count(*) FROM sessions_app_archivedsession").fetchone()[0])
+        removed = "SELECT count(*) FROM sessions_app_browsersession WHERE run_id IS NOT NULL"
+        count = int(database.execute(removed).fetchone()[0])
     database.close()
     return count
 
@@ -56,7 +58,7 @@ def test_a_copy_of_the_main_file_is_complete_after_a_stop(panel: Panel, sign: si
     assert log_of(panel).stat().st_size
     assert panel.process is not None
     panel.process.send_signal(sign)
-    panel.wait_until_gone(10)
+    panel.wait_until_gone(STOP_SECONDS)
     assert not log_of(panel).exists() or not log_of(panel).stat().st_size
     assert removed_in_a_copy(panel) == SESSIONS
 
@@ -69,7 +71,7 @@ def test_the_log_of_a_killed_panel_is_checkpointed_at_the_next_start(panel: Pane
     for process in panel.running():
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
-    panel.wait_until_gone(10)
+    panel.wait_until_gone(STOP_SECONDS)
     before = log_of(panel).stat().st_size
     assert before
     panel.start_and_wait()
@@ -96,6 +98,6 @@ def test_a_single_service_leaves_no_log(panel: Panel, command: tuple[str, ...]) 
     assert log_of(panel).stat().st_size
     assert panel.process is not None
     panel.process.send_signal(signal.SIGTERM)
-    panel.wait_until_gone(20)
+    panel.wait_until_gone(STOP_SECONDS)
     assert not log_of(panel).stat().st_size
     other.close()

@@ -9,14 +9,17 @@ import sqlite3
 import stat
 import subprocess
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.panel import PROJECT_DIR, UP, Panel, free_port, wait_for
 
-STOP_SECONDS = 5.0
+STOP_SECONDS = 15.0
+"""The supervisor kills what has not ended after 3 s; a task that waits for the database takes up to 30 s."""
+
 PASSWORD_LINE = re.compile(r"Password: +(\S+)")
 
 
@@ -48,6 +51,16 @@ def fresh_panel(first_start: Panel, tmp_path: Path) -> Iterator[Panel]:
     panel = Panel(tmp_path, free_port())
     yield panel
     panel.stop()
+
+
+def ended(panel: Panel, command: Sequence[str] = UP, **environ: str) -> int:
+    """Start a panel that cannot start, and return its exit status."""
+    try:
+        panel.start(command, **environ)
+        assert panel.process is not None
+        return panel.process.wait(60)
+    finally:
+        panel.stop()
 
 
 def login_page(panel: Panel) -> str:
@@ -120,18 +133,20 @@ def test_a_stop_signal_ends_everything(panel: Panel, target: str, sign: signal.S
 def test_a_busy_worker_does_not_delay_the_end(panel: Panel) -> None:
     panel.start_and_wait()
     assert panel.process is not None
-    # The task waits for the database, for up to half a minute.
-    database = sqlite3.connect(panel.directory / "var" / "raptor.sqlite3")
     panel.shell(
         "from sessions_app.queue.enqueue import Task; from sessions_app.queue.outbox import enqueue; "
-        "enqueue(Task.TAKE_SNAPSHOT)"
+        "[enqueue(Task.TAKE_SNAPSHOT, f'2100-01-01T00:00:{n:02}+00:00') for n in range(60)]"
     )
-    query = "SELECT count(*) FROM sessions_app_queuedtask WHERE started_at IS NOT NULL"
-    wait_for(lambda: database.execute(query).fetchone() > (0,), 20, lambda: panel.output)
-    database.execute("BEGIN IMMEDIATE")
-    os.killpg(panel.process.pid, signal.SIGINT)
-    panel.wait_until_gone(STOP_SECONDS)
-    database.close()
+    query = "SELECT count(*) FROM sessions_app_queuedtask WHERE arguments LIKE '%2100%' AND {} IS NOT NULL"
+    with closing(sqlite3.connect(panel.directory / "var" / "raptor.sqlite3")) as database:
+        wait_for(
+            lambda: database.execute(query.format("started_at")).fetchone() > (0,), 60, lambda: panel.output
+        )
+        # The task that runs now, or the next one, waits for the database, for up to half a minute.
+        database.execute("BEGIN IMMEDIATE")
+        assert database.execute(query.format("finished_at")).fetchone() < (60,)
+        os.killpg(panel.process.pid, signal.SIGINT)
+        panel.wait_until_gone(STOP_SECONDS)
 
 
 @pytest.mark.parametrize("target", ["process", "group"])
@@ -151,7 +166,7 @@ def test_a_killed_program_is_restarted_without_orphans(panel: Panel, word: str) 
     os.kill(killed.pid, signal.SIGKILL)
     wait_for(
         lambda: panel.main_process(word) is not None and not old & {p.pid for p in panel.running()},
-        20,
+        60,
         lambda: f"{old} {panel.running()}\n{panel.output}",
     )
     panel.wait_until_up()
@@ -170,9 +185,7 @@ def test_a_port_in_use_is_reported_before_anything_starts(tmp_path: Path) -> Non
     with socket.socket() as other:
         other.bind(("127.0.0.1", panel.port))
         other.listen()
-        panel.start()
-        assert panel.process is not None
-        assert panel.process.wait(20) == 1
+        assert ended(panel) == 1
     assert panel.output.startswith(f"error: cannot listen on 127.0.0.1:{panel.port} (")
     assert "RAPTOR_BIND" in panel.output
     assert panel.output.count("\n") == 1
@@ -182,9 +195,7 @@ def test_a_port_in_use_is_reported_before_anything_starts(tmp_path: Path) -> Non
 def test_an_invalid_setting_is_reported_without_a_traceback(tmp_path: Path) -> None:
     panel = Panel(tmp_path, free_port())
     for command in (UP, (*UP[:1], "manage.py", "check")):
-        panel.start(command, RAPTOR_DEBUG="perhaps")
-        assert panel.process is not None
-        assert panel.process.wait(20) == 1
+        assert ended(panel, command, RAPTOR_DEBUG="perhaps") == 1
         assert panel.output == (
             "error: The environment has a mistake: RAPTOR_DEBUG is 'perhaps', but must be on or off.\n"
         )

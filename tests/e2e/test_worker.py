@@ -8,6 +8,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,8 @@ PROCESSES = 5
 
 
 @pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Panel:
-    panel = Panel(tmp_path_factory.mktemp("panel"), free_port())
-    panel.manage("migrate")
-    return panel
+def migrated(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Panel:
+    return Panel.copy_of(prepared, tmp_path_factory.mktemp("panel"))
 
 
 @pytest.fixture
@@ -90,17 +89,17 @@ def test_a_killed_process_ends_the_others(panel: Panel, position: int) -> None:
 
 def test_a_worker_that_waits_for_the_database_stops(panel: Panel) -> None:
     pid = start(panel)
-    database = sqlite3.connect(panel.directory / "var" / "raptor.sqlite3", isolation_level=None)
-    database.execute("BEGIN IMMEDIATE")
-    time.sleep(4)
-    os.kill(pid, signal.SIGTERM)
-    panel.wait_until_gone(STOP_SECONDS)
-    database.close()
+    place = panel.directory / "var" / "raptor.sqlite3"
+    with closing(sqlite3.connect(place, timeout=30, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        time.sleep(4)
+        os.kill(pid, signal.SIGTERM)
+        panel.wait_until_gone(STOP_SECONDS)
 
 
-def test_a_worker_waits_for_a_queue_that_is_away(panel: Panel) -> None:
+def test_a_worker_waits_for_a_queue_that_cannot_be_reached(panel: Panel) -> None:
     panel.start(QCLUSTER, RAPTOR_REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
-    wait_for(lambda: "The queue cannot be used" in panel.output, 30, lambda: panel.output)
+    wait_for(lambda: "The queue cannot be used" in panel.output, 60, lambda: panel.output)
     time.sleep(3)
     assert panel.process is not None
     assert panel.process.poll() is None
@@ -110,10 +109,10 @@ def test_a_worker_waits_for_a_queue_that_is_away(panel: Panel) -> None:
     assert panel.process.returncode == 0
 
 
-def test_a_worker_waits_for_a_database_that_is_away(panel: Panel, tmp_path: Path) -> None:
+def test_a_worker_waits_for_a_database_that_cannot_be_reached(panel: Panel, tmp_path: Path) -> None:
     away = f"postgres://nobody@127.0.0.1:{free_port()}/none"
     panel.start(QCLUSTER, RAPTOR_DATABASE_URL=away)
-    wait_for(lambda: "The database cannot be used" in panel.output, 30, lambda: panel.output)
+    wait_for(lambda: "The database cannot be used" in panel.output, 60, lambda: panel.output)
     assert panel.process is not None
     assert panel.process.poll() is None
     os.kill(panel.process.pid, signal.SIGTERM)

@@ -19,7 +19,7 @@ from sessions_app.admin import formatting
 from sessions_app.admin.base import ReadOnlyAdmin
 from sessions_app.admin.filters import DateFilter
 from sessions_app.admin.streaming import csv_file, filtered_rows, iterate_by_id, json_file
-from sessions_app.models import CleanupPolicy, CleanupStep, PolicyChange
+from sessions_app.models import CleanupPolicy, CleanupStep, PolicyChange, PolicyProtection
 
 COLUMNS = ("change", "changed_at", "policy", "action", "actor", "what", "before", "after")
 
@@ -82,7 +82,7 @@ class PolicyChangeAdmin(ReadOnlyAdmin):
 
     @admin.display(description="When", ordering="changed_at")
     def when(self, change: PolicyChange) -> str:
-        return formatting.to_the_minute(change.changed_at)
+        return formatting.moment(change.changed_at)
 
     @admin.display(description="By", ordering="actor")
     def by(self, change: PolicyChange) -> str:
@@ -138,9 +138,14 @@ def _label(name: str) -> str:
     return label[:1].upper() + label[1:]
 
 
+def _listed(row: dict[str, Any]) -> str:
+    """Describe a step or a protection rule."""
+    return str(CleanupStep(**row) if "criterion" in row else PolicyProtection(**row))
+
+
 def _value(value: Any) -> str:
     if isinstance(value, list):
-        return "; ".join(str(CleanupStep(**step)) for step in value) or "none"
+        return "; ".join(map(_listed, value)) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

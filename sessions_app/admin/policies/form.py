@@ -1,4 +1,4 @@
-"""The form of a policy and of its ordered steps."""
+"""Forms for a policy, its ordered steps and its protection rules."""
 
 from __future__ import annotations
 
@@ -9,36 +9,43 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from sessions_app.access.permissions import may_clean_up, may_clean_up_all
-from sessions_app.models import CleanupPolicy, CleanupStep
-from sessions_app.policies import validate_schedule
+from sessions_app.admin.base import UsableNamespace
+from sessions_app.admin.policies.fields import ScheduleFields, SizeField
+from sessions_app.models import CleanupPolicy, CleanupStep, PolicyProtection
 
 if TYPE_CHECKING:
     _PolicyForm = forms.ModelForm[CleanupPolicy]
     _StepForm = forms.ModelForm[CleanupStep]
     _StepFormSet = forms.BaseInlineFormSet[CleanupStep, CleanupPolicy, _StepForm]
-    _StepInline = admin.TabularInline[CleanupStep, CleanupPolicy]
+    _Inline = admin.options.InlineModelAdmin[Any, CleanupPolicy]
+    _ProtectionForm = forms.ModelForm[PolicyProtection]
 else:
-    _PolicyForm = _StepForm = forms.ModelForm
+    _PolicyForm = _StepForm = _ProtectionForm = forms.ModelForm
     _StepFormSet = forms.BaseInlineFormSet
-    _StepInline = admin.TabularInline
+    _Inline = admin.options.InlineModelAdmin
+
+MAX_STEPS = 20
+MAX_RULES = 50
+_Criterion = CleanupStep.Criterion
 
 
-class PolicyForm(_PolicyForm):
-    hidden: frozenset[str] = frozenset()
-    """Namespaces that are hidden from the user."""
+class PolicyForm(UsableNamespace, ScheduleFields, _PolicyForm):
+    over_bytes = SizeField(
+        widget=forms.TextInput(attrs={"class": "vTextField raptor-size"}),
+        label="Only over … of documents",
+        required=False,
+        help_text="Steps run only while the documents in the scope are larger, for example 10 MB. "
+        "Leave blank to run always.",
+    )
 
     class Meta:
         model = CleanupPolicy
         exclude = ("next_run_at",)
-        help_texts = {
-            "over_bytes": "Steps run only while the documents in the scope are larger; 10 MB are 10485760. "
-            "Leave blank to run always."
-        }
+        widgets = {"namespace": forms.TextInput(attrs={"list": "namespaces", "autocomplete": "off"})}
+        help_texts = {"namespace": "Leave blank for all namespaces."}
 
     def clean_namespace(self) -> str:
-        namespace: str = self.cleaned_data["namespace"]
-        if namespace in self.hidden:
-            raise forms.ValidationError("This namespace is limited to other groups. Choose another one.")
+        namespace = super().clean_namespace()
         if not namespace and self.hidden:
             raise forms.ValidationError(
                 "Enter a namespace. A policy over all namespaces would include some that are limited to "
@@ -46,16 +53,20 @@ class PolicyForm(_PolicyForm):
             )
         return namespace
 
-    def clean_schedule(self) -> str:
-        schedule = " ".join(self.cleaned_data["schedule"].split())
-        validate_schedule(schedule)
-        return schedule
-
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if cleaned.get("is_enabled") and cleaned.get("schedule") == "":
             self.add_error("schedule", "An enabled policy needs a schedule, for example “0 2 * * *”.")
         return cleaned
+
+
+class LabelledForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A form in a table row. Its fields have labels, because screen readers ignore the column headers."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            field.widget.attrs.setdefault("aria-label", field.label)
 
 
 class StepForm(_StepForm):
@@ -65,20 +76,32 @@ class StepForm(_StepForm):
         min_value=0,
         max_value=1_000,
         help_text="Steps run in ascending order. Leave blank for last.",
-        widget=forms.NumberInput(attrs={"size": 3, "aria-label": "Order"}),
+        widget=forms.NumberInput(attrs={"size": 3}),
     )
 
     class Meta:
         model = CleanupStep
-        fields = ("criterion", "max_age_days")
+        fields = ("criterion", "max_age_days", "keep_count", "keep_per", "keep_key")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Screen readers do not associate the column heads with the fields below them.
-        for field in self.fields.values():
-            field.widget.attrs.setdefault("aria-label", field.label)
         if self.instance.pk:
             self.initial["place"] = self.instance.position
+        if not self.instance.keep_per:
+            # The default if the step keeps the newest sessions.
+            self.initial["keep_per"] = CleanupStep.Group.NAMESPACE
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if cleaned.get("criterion") != _Criterion.NEWEST:
+            cleaned |= {"keep_per": ""}
+        else:
+            cleaned["keep_per"] = cleaned.get("keep_per") or CleanupStep.Group.NAMESPACE
+            if not cleaned.get("keep_count") and "keep_count" not in self.errors:
+                self.add_error(
+                    "keep_count", "Enter the number of sessions to keep in each group, at least 1."
+                )
+        return cleaned
 
 
 class StepFormSet(_StepFormSet):
@@ -91,24 +114,29 @@ class StepFormSet(_StepFormSet):
 
     def clean(self) -> None:
         super().clean()
-        if not any(self.errors) and not self._remaining():
+        if not any(self.errors) and not self.remaining():
             raise forms.ValidationError("A policy needs at least one step. Without steps it removes nothing.")
 
     def save(self, commit: bool = True) -> list[CleanupStep]:
         self.new_objects: list[CleanupStep] = []
         self.changed_objects: list[tuple[CleanupStep, list[str]]] = []
         self.deleted_objects: list[CleanupStep] = []
-        if self.has_changed():
+        # The first row of a new policy may be saved unchanged.
+        if self.has_changed() or not self.instance.steps.exists():
             self.instance.steps.all().delete()
-            for position, form in enumerate(self._remaining(), start=1):
-                form.instance.pk, form.instance.position = None, position
-                form.instance.policy = self.instance
-                form.instance.save(force_insert=True)
+            for step in self.remaining():
+                step.pk = None
+                step.save(force_insert=True)
         return list(self.instance.steps.all())
 
-    def _remaining(self) -> list[Any]:
+    def remaining(self) -> list[CleanupStep]:
+        """Return the steps that are not deleted, in order, as unsaved objects."""
         remaining = [form for form in self.forms if form.cleaned_data and not form.cleaned_data.get("DELETE")]
-        return sorted(remaining, key=lambda form: _sort_key(form.cleaned_data))
+        steps = []
+        for position, form in enumerate(sorted(remaining, key=lambda form: _sort_key(form.cleaned_data)), 1):
+            form.instance.position, form.instance.policy = position, self.instance
+            steps.append(form.instance)
+        return steps
 
 
 def _sort_key(cleaned: dict[str, Any]) -> float:
@@ -116,29 +144,11 @@ def _sort_key(cleaned: dict[str, Any]) -> float:
     return float("inf") if place is None else place
 
 
-class StepInline(_StepInline):
-    model = CleanupStep
-    form = StepForm
-    formset = StepFormSet
-    fields = ("place", "criterion", "max_age_days")
+class PolicyPart(_Inline):
+    """An inline of the policy form. Users who can change the policy can change its inlines."""
+
     extra = 0
-    verbose_name = "step"
-    verbose_name_plural = "Steps"
 
-    def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """Offer “all” only to users with permission to clean up all sessions."""
-        if db_field.name == "criterion" and not may_clean_up_all(request.user):
-            all_sessions = CleanupStep.Criterion.ALL
-            kwargs["choices"] = [
-                choice for choice in db_field.get_choices() if choice[0] != all_sessions.value
-            ]
-        return super().formfield_for_choice_field(db_field, request, **kwargs)
-
-    @admin.display(description="Order")
-    def place(self, step: CleanupStep) -> int:
-        return step.position
-
-    # Users who can change a policy can change its steps.
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self._has_permission(request, "view") or self.has_change_permission(request, obj)
 
@@ -154,3 +164,38 @@ class StepInline(_StepInline):
     @staticmethod
     def _has_permission(request: HttpRequest, action: str) -> bool:
         return request.user.has_perm(f"sessions_app.{action}_cleanuppolicy")
+
+
+class StepInline(PolicyPart):
+    template = "admin/edit_inline/stacked.html"
+    model = CleanupStep
+    form = StepForm
+    formset = StepFormSet
+    # One line, which wraps on narrow screens.
+    fields = (("criterion", "max_age_days", "keep_count", "keep_per", "keep_key", "place"),)
+    min_num = 1
+    max_num = MAX_STEPS
+    verbose_name = "step"
+    verbose_name_plural = "Steps"
+
+    def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Offer “all” only to users with permission to clean up all sessions."""
+        if db_field.name == "criterion" and not may_clean_up_all(request.user):
+            kwargs["choices"] = [
+                choice for choice in db_field.get_choices() if choice[0] != _Criterion.ALL.value
+            ]
+        return super().formfield_for_choice_field(db_field, request, **kwargs)
+
+    @admin.display(description="Order")
+    def place(self, step: CleanupStep) -> int:
+        return step.position
+
+
+class ProtectionInline(PolicyPart):
+    template = "admin/edit_inline/tabular.html"
+    model = PolicyProtection
+    form = LabelledForm
+    fields = ("key", "pattern")
+    max_num = MAX_RULES
+    verbose_name = "rule"
+    verbose_name_plural = "Protected sessions"

@@ -6,10 +6,6 @@
     const DASHES = [[], [6, 3], [2, 3]];
     const charts = [];
 
-    function color(name) {
-        return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-    }
-
     // Matches Django's filesizeformat: 1,024 bytes are 1.0 KB.
     function formatBytes(number) {
         let power = 0;
@@ -101,6 +97,11 @@
 
     // Uses the colors of the page's current theme, light or dark.
     function paint(chart) {
+        const color = (name) => {
+            // Only a property resolves light-dark(); the value of the variable is unresolved text.
+            chart.canvas.style.color = `var(${name})`;
+            return getComputedStyle(chart.canvas).color;
+        };
         chart.data.datasets.forEach((set, number) => {
             set.borderColor = color(`--raptor-series-${number + 1}`);
             set.backgroundColor = set.borderColor;

@@ -1,15 +1,15 @@
 "use strict";
 
-// Asks every second how far the worker is, and reloads the page when the phase changes. Without this script,
-// a link on the page reloads it.
+// Polls the state every second, or at the page's interval, and reloads the page when the state changes.
+// Without this script, a link on the page reloads it.
 (function () {
-    const INTERVAL_MILLISECONDS = 1000;
     // Screen readers announce a status that changes, not one that is there when the page loads.
     const ANNOUNCE_AFTER_MILLISECONDS = 500;
     // The worker stops a long run at its deadline and resumes it at once.
     const PAUSES_ALLOWED = 5;
 
     const box = document.getElementById("poll");
+    const intervalMilliseconds = 1000 * Number(box.dataset.seconds || 1);
     const status = document.getElementById("poll-status");
     const link = document.getElementById("poll-link");
     const bar = document.getElementById("poll-bar");
@@ -66,9 +66,19 @@
         }
     }
 
+    // Do not reload a page that refreshes periodically while a reload would interrupt the user.
+    function isBusy() {
+        const element = document.activeElement;
+        const isWriting = element && element.matches("input, textarea, select");
+        return Boolean(box.dataset.seconds) && (isWriting || document.querySelector("details[open]") !== null);
+    }
+
     function hasChanged(state) {
         if (state.phase === box.dataset.phase) {
             pauses = 0;
+            return false;
+        }
+        if (isBusy()) {
             return false;
         }
         pauses += 1;
@@ -78,6 +88,10 @@
     async function poll() {
         let state = null;
         try {
+            if (document.hidden && box.dataset.seconds) {
+                window.setTimeout(poll, intervalMilliseconds);
+                return;
+            }
             const response = await fetch(box.dataset.address, { headers: { Accept: "application/json" } });
             if (response.redirected) {
                 // The user was logged out: reload to show the login page.
@@ -99,7 +113,7 @@
                 return;
             }
         }
-        window.setTimeout(poll, INTERVAL_MILLISECONDS);
+        window.setTimeout(poll, intervalMilliseconds);
     }
 
     restoreFocus();
@@ -110,6 +124,6 @@
         if (link) {
             link.hidden = box.dataset.phase === "waiting";
         }
-        window.setTimeout(poll, INTERVAL_MILLISECONDS);
+        window.setTimeout(poll, intervalMilliseconds);
     }
 })();
