@@ -1,7 +1,7 @@
 """Plans, runs and undoes cleanups, and empties the archive: the only code that deletes sessions.
 
-Each batch moves its rows to the archive in one short transaction, and an undo moves them back. If the
-process is killed, a session is either live or archived, never both and never neither, and the run can be
+A session is one row for life. Each batch marks its rows as removed in one short transaction, and an undo
+clears the marks. So a session is either live or archived, never both and never neither. A killed run can be
 resumed. A run removes the sessions that matched its plan and have not changed since. Emptying the archive is
 the only step that cannot be undone.
 """
@@ -18,6 +18,7 @@ from sessions_app.cleanup.claims import (
     interrupt_if_stalled,
     mark_stalled_runs,
 )
+from sessions_app.cleanup.left_out import LEFT_OUT_LIMIT, include_again, leave_out, left_out_digest
 from sessions_app.cleanup.limits import (
     approve_cleanup,
     close_cleanup,
@@ -38,12 +39,22 @@ from sessions_app.cleanup.missing_files import (
     sessions_missing_files_of,
     unwritten_files,
 )
+from sessions_app.cleanup.newest import beyond_now
 from sessions_app.cleanup.pins import pinned_files, was_pinned
-from sessions_app.cleanup.plans import matching, plan_cleanup, planned_condition, replan, without_unswept
+from sessions_app.cleanup.plans import (
+    discard_plan,
+    is_preview,
+    matching,
+    plan_cleanup,
+    planned_condition,
+    replan,
+    without_unswept,
+)
 from sessions_app.cleanup.runs import run_cleanup, summary
 from sessions_app.cleanup.undo import CannotUndo, restore_sessions, undo_cleanup
 
 __all__ = [
+    "LEFT_OUT_LIMIT",
     "CannotUndo",
     "CleanupHeld",
     "CleanupInProgress",
@@ -53,16 +64,22 @@ __all__ = [
     "UnwrittenFiles",
     "abandoned_sweeps",
     "approve_cleanup",
+    "beyond_now",
     "busy_reason",
     "close_cleanup",
     "count_kept_pins",
     "describe_access",
+    "discard_plan",
     "drop_old_plans",
     "empty_archive",
     "hold",
     "hold_again",
     "hold_reason",
+    "include_again",
     "interrupt_if_stalled",
+    "is_preview",
+    "leave_out",
+    "left_out_digest",
     "mark_stalled_runs",
     "matching",
     "measure_scope",

@@ -15,7 +15,8 @@ from sessions_app.cleanup.batches import BatchSize, run_fitting
 from sessions_app.cleanup.files import files_by_folder, remove_files
 from sessions_app.cleanup.pins import holds_pin
 from sessions_app.deadline import Deadline
-from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock
+from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, delete_permanently
+from sessions_app.search import remove_texts
 from sessions_app.session.removals import owner_id_of
 from sessions_app.transactions import retried_when_busy
 from sessions_app.transactions.reserve import truncate_log
@@ -101,7 +102,9 @@ def _empty_batch(sessions: QuerySet[ArchivedSession]) -> tuple[int, int]:
             CleanupRun.objects.filter(pk=run_id).update(
                 emptied_count=F("emptied_count") + count, emptied_at=DatabaseClock()
             )
-        ArchivedSession.objects.filter(pk__in=[pk for pk, _, _ in locked]).delete()
+        ids = [pk for pk, _, _ in locked]
+        delete_permanently(ArchivedSession, ids)
+        remove_texts(ids)
     return len(locked), sum(size for _, _, size in locked)
 
 

@@ -12,6 +12,7 @@ from django.db import DatabaseError, IntegrityError, OperationalError, connectio
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce
 
+from sessions_app.cleanup.newest import drop_unused_newest
 from sessions_app.models import CleanupPolicy, CleanupRun, DatabaseClock, PlannedSessions
 from sessions_app.models.clock import database_now
 from sessions_app.models.run import HEARTBEAT_LIMIT, PLAN_LIMIT
@@ -110,7 +111,7 @@ def _refusal(run: CleanupRun) -> CleanupRefused:
     """Explain why a run could not be claimed."""
     if run.state == _State.HELD:
         return CleanupHeld(f"Run {run.pk} needs approval. {run.held_because} Approve it on its page.")
-    message = f"Run {run.pk} is {run.get_state_display().lower()} already."
+    message = f"Run {run.pk} is already {run.state_in_words}."
     if run.state in _ACTIVE and run.heartbeat_at is not None:
         silent_seconds = max(0, round((database_now() - run.heartbeat_at).total_seconds()))
         message += (
@@ -195,6 +196,7 @@ def drop_old_plans(*, as_of: datetime) -> int:
     Plans of policies are closed instead, so that a task that is delivered again does not repeat them.
     """
     old = CleanupRun.objects.filter(state=_State.PLANNED, attempt=0, planned_at__lt=as_of - PLAN_LIMIT)
+    drop_unused_newest(as_of)
     with transaction.atomic():
         PlannedSessions.objects.filter(run__in=old).delete()
         closed = old.filter(policy__isnull=False).update(

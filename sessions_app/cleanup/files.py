@@ -90,7 +90,10 @@ class FileCheck(NamedTuple):
             assignments = ", ".join(f"{name} = %s" for name in self.touched[0][1])
             rows = [(*columns.values(), pk) for pk, columns in self.touched]
             with connection.cursor() as cursor:
-                cursor.executemany(f"UPDATE {table} SET {assignments} WHERE id = %s", rows)  # noqa: S608
+                cursor.executemany(
+                    f"UPDATE {table} SET {assignments} WHERE id = %s AND run_id IS NULL",  # noqa: S608
+                    rows,
+                )
         if self.unseen:
             # No file has this stamp, so the next sync reads these files.
             unseen = BrowserSession.objects.filter(pk__in=self.unseen)
@@ -155,7 +158,9 @@ def files_by_folder(
         try:
             folder = open_folder(directory)
         except OSError as error:
-            failures[directory.path] = disk.reason(error)
+            # The worker on the directory's machine removes the files at its next sync.
+            if not directory.is_elsewhere:
+                failures[directory.path] = disk.reason(error)
             continue
         with folder:
             yield folder, [MirroredFile(pk, name, FileStamp(*stamp)) for _, pk, name, *stamp in group]
@@ -178,4 +183,4 @@ def _documents(
     model: type[ArchivedSession] | type[BrowserSession], chunk: Sequence[MirroredFile]
 ) -> dict[int, bytes]:
     rows = model._default_manager.filter(pk__in=[file.pk for file in chunk]).order_by()
-    return {pk: bytes(document) for pk, document in rows.values_list("pk", "document")}
+    return {pk: bytes(document or b"") for pk, document in rows.values_list("pk", "content__document")}

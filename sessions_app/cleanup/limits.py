@@ -1,7 +1,7 @@
 """Checks plans against safety limits, so that a cleanup does not remove more than expected.
 
-A scheduled plan past a safety limit of its policy is held until a person approves it. A person who starts a
-large cleanup manually confirms it by typing the number of sessions.
+A scheduled plan that exceeds a safety limit of its policy is held until a user approves it. A user who starts
+a large cleanup manually confirms it by typing the number of sessions.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from django.db import OperationalError, connection
 from django.db.models import Count, Sum
 
 from sessions_app.cleanup.claims import CleanupInProgress
+from sessions_app.cleanup.newest import drop_newest
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, DatabaseClock, PlannedSessions
 from sessions_app.session.criteria import Criteria
+from sessions_app.text import count_of, part_of
 from sessions_app.transactions import retried_when_busy, retry_when_busy
 from sessions_app.transactions.disk import is_disk_full
 from sessions_app.transactions.reserve import retry_with_room
@@ -73,27 +75,30 @@ def unattended_hold_reason(run: CleanupRun) -> str:
     if not requires_confirmation(run) or _scope_count(run) <= SMALL_SCOPE:
         return ""
     return (
-        f"This would remove {run.matched_count:,} of {run.before_count:,} sessions, more than half, "
-        "and there was no terminal to confirm it on."
+        f"This would remove {part_of(run.matched_count, run.before_count or 0, 'session')}, more than half, "
+        "and there was no terminal to confirm this on."
     )
 
 
 def hold_reason(run: CleanupRun, policy: CleanupPolicy, *, removed_count: int = 0) -> str:
-    """Return which safety limit of its policy a plan exceeds; blank if it exceeds none.
+    """Return which safety limit of its policy a plan exceeds; blank if it exceeds no limit.
 
     Args:
-        removed_count: Sessions that earlier steps of the same sweep have removed.
+        removed_count: Sessions that earlier steps of the same sweep have removed without approval. Approved
+            removals do not count.
     """
     removed = run.matched_count + removed_count
     scope = _scope_count(run) + removed_count
     if not run.matched_count:
         return ""
     if policy.brake_count is not None and removed > policy.brake_count:
-        return f"This would remove {removed:,} sessions; the safety limit is {policy.brake_count:,}."
+        return (
+            f"This would remove {count_of(removed, 'session')}; the safety limit is {policy.brake_count:,}."
+        )
     percent = policy.brake_percent
     if percent is not None and scope > SMALL_SCOPE and removed * 100 > percent * scope:
         return (
-            f"This would remove {removed:,} of {scope:,} sessions, {100 * removed / scope:.0f} percent; "
+            f"This would remove {part_of(removed, scope, 'session')}, {100 * removed / scope:.0f} percent; "
             f"the safety limit is {percent:g} percent."
         )
     return ""
@@ -147,6 +152,7 @@ def close_cleanup(run: CleanupRun, *, actor: str = "", reason: str = "") -> Clea
         retry_when_busy(PlannedSessions(run=run, ids_json=list(criteria.session_ids or ())).save)
     else:
         retry_when_busy(PlannedSessions.objects.filter(run=run).delete)
+        retry_when_busy(lambda: drop_newest(run))
     return run
 
 
@@ -162,5 +168,5 @@ def _move(run: CleanupRun, states: tuple[str, ...], **values: object) -> Cleanup
     moved = CleanupRun.objects.filter(pk=run.pk, attempt=run.attempt, state__in=states).update(**values)
     run.refresh_from_db()
     if not moved:
-        raise CleanupInProgress(f"Run {run.pk} is {run.get_state_display().lower()} already.")
+        raise CleanupInProgress(f"Run {run.pk} is already {run.state_in_words}.")
     return run

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from django.db.models import F, QuerySet
 
 from sessions_app.cleanup.batches import BatchSize, last_of_batch
-from sessions_app.models import BrowserSession, CleanupRun, LastRun, SessionDirectory
+from sessions_app.models import BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.session.files import BusyFile, FileFacts, SessionFolder, access_of
 from sessions_app.text import count_of
 from sessions_app.transactions import disk, repeatable_transaction, retried_when_busy
@@ -25,7 +25,14 @@ COUNTED_LIMIT = 10_000
 _SINGLE_FILE_ERRNOS = frozenset({errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG, errno.EFBIG})
 """Errors that concern one file only, such as a name that the file system refuses."""
 
-_WRITTEN_COLUMNS = ("file_name", "document", "file_mode", "file_owner", "file_group", "past_runs")
+_WRITTEN_COLUMNS = (
+    "file_name",
+    "file_mode",
+    "file_owner",
+    "file_group",
+    "restored_from",
+    "content__document",
+)
 
 _ACCESS = {
     "owner": "with another owner, because only root can change the owner of a file",
@@ -77,7 +84,7 @@ def sessions_missing_files() -> QuerySet[BrowserSession]:
 
 def sessions_missing_files_of(run: CleanupRun) -> QuerySet[BrowserSession]:
     """Return the sessions restored from a run whose files have not been written yet."""
-    return sessions_missing_files().alias(last_run=LastRun("past_runs")).filter(last_run=run.pk)
+    return sessions_missing_files().filter(restored_from=run.pk)
 
 
 def unwritten_files(sessions: QuerySet[BrowserSession]) -> list[UnwrittenFiles]:
@@ -109,7 +116,13 @@ def describe_access(changed: dict[str, int]) -> list[str]:
 def restore_missing_files(directory: SessionDirectory, folder: SessionFolder) -> RestoredFiles:
     """Write the missing files of restored sessions; never replace another file."""
     result = RestoredFiles()
-    sessions = sessions_missing_files().filter(directory=directory).order_by("pk").only(*_WRITTEN_COLUMNS)
+    sessions = (
+        sessions_missing_files()
+        .filter(directory=directory)
+        .order_by("pk")
+        .select_related("content")
+        .only(*_WRITTEN_COLUMNS)
+    )
     left, can_continue = sessions, True
     while can_continue and (last := last_of_batch(left, BatchSize(CHUNK_ROWS))) is not None:
         # Read the whole chunk first: SQLite refuses to write while the connection has an open cursor.
@@ -127,7 +140,7 @@ def _restore_chunk(chunk: list[BrowserSession], folder: SessionFolder, result: R
     for session in chunk:
         wanted = access_of(session)
         try:
-            found = folder.create(session.file_name, bytes(session.document), access=wanted)
+            found = folder.create(session.file_name, session.document, access=wanted)
         except BusyFile as reason:
             result.error = f"{session.file_name} {reason}"
         except OSError as error:
@@ -141,7 +154,7 @@ def _restore_chunk(chunk: list[BrowserSession], folder: SessionFolder, result: R
                 continue
             facts[session.pk] = found
             if wanted and (losses := wanted.losses(found.access)):
-                changed.setdefault((session.past_runs or [0])[-1], Counter()).update(losses)
+                changed.setdefault(session.restored_from or 0, Counter()).update(losses)
     _save_facts(facts, changed)
     result.written += len(facts)
     for counts in changed.values():

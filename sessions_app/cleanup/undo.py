@@ -15,8 +15,8 @@ from django.db.models.functions import Coalesce
 from sessions_app.cleanup.batches import BatchSize, last_of_batch, refresh_statistics, run_batches
 from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
 from sessions_app.cleanup.folders import open_folder
+from sessions_app.cleanup.marks import mark_restored
 from sessions_app.cleanup.missing_files import note_error, restore_missing_files, sessions_missing_files_of
-from sessions_app.cleanup.moves import move_to_live
 from sessions_app.deadline import Deadline
 from sessions_app.models import ArchivedSession, CleanupRun, DatabaseClock, PlannedSessions, SessionDirectory
 from sessions_app.transactions import disk, repeatable_transaction, retried_when_busy, retry_when_busy
@@ -106,7 +106,8 @@ def restore_sessions(ids: Iterable[int]) -> int:
     """
     restored = 0
     archived = ArchivedSession.objects.filter(pk__in=list(ids))
-    for run_id in archived.order_by().values_list("run_id", flat=True).distinct():
+    # Of several sessions of one name, the one that was removed last is restored.
+    for run_id in archived.order_by("-run_id").values_list("run_id", flat=True).distinct():
         sessions = archived.filter(run_id=run_id)
         directory_ids = _directories_of(sessions)
         restored += _restore_some(run_id, sessions)
@@ -117,7 +118,7 @@ def restore_sessions(ids: Iterable[int]) -> int:
 @retried_when_busy
 def _restore_some(run_id: int, sessions: QuerySet[ArchivedSession]) -> int:
     with transaction.atomic():
-        count, size = move_to_live(_free(sessions))
+        count, size = mark_restored(_free(sessions))
         CleanupRun.objects.filter(pk=run_id).update(
             restored_count=F("restored_count") + count, restored_bytes=F("restored_bytes") + size
         )
@@ -156,7 +157,7 @@ def _move_batch(run: CleanupRun, size: BatchSize) -> _Batch | None:
     # Files are written after the commit, so that commit must survive a power failure.
     with size.measured(), transaction.atomic() if directory_ids else repeatable_transaction():
         bound_lock_waits()
-        count, size_bytes = move_to_live(free)
+        count, size_bytes = mark_restored(free, actor=run.undone_by)
         update_own(
             run,
             undo_position=last,
@@ -174,9 +175,9 @@ def _free(sessions: QuerySet[ArchivedSession]) -> QuerySet[ArchivedSession]:
         rows = sessions.filter(directory_id=directory_id).only("file_name")
         with suppress(OSError), open_folder(SessionDirectory.objects.get(pk=directory_id)) as folder:
             there = {row.pk: row.file_name for row in rows if folder.has(row.file_name)}
-            documents = dict(sessions.filter(pk__in=there).values_list("pk", "document"))
+            documents = dict(sessions.filter(pk__in=there).values_list("pk", "content__document"))
             blocked += [
-                pk for pk, name in there.items() if not folder.holds(name, bytes(documents.get(pk, b"")))
+                pk for pk, name in there.items() if not folder.holds(name, bytes(documents.get(pk) or b""))
             ]
     return sessions.exclude(pk__in=blocked) if blocked else sessions
 
@@ -198,6 +199,9 @@ def _write_files(directory_ids: Iterable[int]) -> None:
             with open_folder(directory) as folder:
                 error = restore_missing_files(directory, folder).error
         except OSError as failure:
+            if directory.is_elsewhere:
+                # The worker on the directory's machine writes the files at its next sync.
+                continue
             error = disk.reason(failure)
             note_error(directory, error)
         if error:

@@ -8,7 +8,7 @@ from django.db import migrations, transaction
 # The present mask, not a copy: a search must never find what a later mask hides.
 from sessions_app.session.document import parse_document
 
-COLUMNS = ("session_id", "cdp_url", "browser_type", "metadata_text")
+COLUMNS = ("session_id", "cdp_url", "browser_type")
 # Documents may have megabytes.
 CHUNK_ROWS = 20
 

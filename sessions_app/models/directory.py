@@ -1,11 +1,21 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
+from django.conf import settings
 from django.db import models
 
 from sessions_app.models.clock import DatabaseClock
-from sessions_app.models.fields import NAME_LENGTH, NAMESPACE_LENGTH, PATH_LENGTH
+from sessions_app.models.fields import MACHINE_LENGTH, NAME_LENGTH, NAMESPACE_LENGTH, PATH_LENGTH
+
+REMOVED = ("running", "succeeded", "interrupted", "failed", "undoing")
+"""States of the removing run in which a directory is not mirrored: it has started and was not undone."""
+
+
+class DirectoryQuerySet(models.QuerySet["SessionDirectory"]):
+    def mirrored(self) -> Self:
+        """Return the directories that the schedule mirrors."""
+        return self.filter(is_enabled=True).exclude(removal__state__in=REMOVED)
 
 
 class SessionDirectory(models.Model):
@@ -19,11 +29,20 @@ class SessionDirectory(models.Model):
     namespace = models.CharField(
         max_length=NAMESPACE_LENGTH, help_text="Where its sessions are listed. Cannot be changed later."
     )
+    machine = models.CharField(
+        max_length=MACHINE_LENGTH,
+        blank=True,
+        default="",
+        help_text="Machine whose worker mirrors the folder. Blank: the first machine whose worker finds it.",
+    )
     # Identify the registered folder. Another folder at the same path is not opened.
     device = models.BigIntegerField(null=True, editable=False)
     inode = models.BigIntegerField(null=True, editable=False)
     is_enabled = models.BooleanField(
-        "enabled", default=True, help_text="Whether the schedule mirrors it each minute."
+        "enabled",
+        default=True,
+        help_text="Mirror the directory each minute. The sessions of a disabled directory stay in "
+        "the list, and policies still remove them and their files, but no new documents are read.",
     )
     added_at = models.DateTimeField("added", auto_now_add=True)
     synced_at = models.DateTimeField("last synced", null=True, editable=False)
@@ -40,9 +59,19 @@ class SessionDirectory(models.Model):
     swept_from = models.DateTimeField(
         null=True, editable=False, help_text="Scheduled sweeps leave its sessions alone before this instant."
     )
+    removal = models.ForeignKey(
+        "sessions_app.CleanupRun",
+        on_delete=models.SET_NULL,
+        null=True,
+        editable=False,
+        related_name="+",
+        help_text="The plan or run that removes the directory with its sessions. An undo restores it.",
+    )
     report: models.JSONField[dict[str, Any], dict[str, Any]] = models.JSONField(
         default=dict, editable=False, help_text="Counts of the last sync, and its skipped files."
     )
+
+    objects = DirectoryQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "session directories"
@@ -53,6 +82,16 @@ class SessionDirectory(models.Model):
 
     def __str__(self) -> str:
         return self.path
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the folder is on another machine, so that only the worker there can access it."""
+        return self.machine not in ("", settings.RAPTOR_MACHINE)
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether the directory was removed with its sessions and is no longer mirrored."""
+        return self.removal is not None and self.removal.state in REMOVED
 
 
 class UnsettledFile(models.Model):

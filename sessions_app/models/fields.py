@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from sessions_app.session.document import TEXT_LENGTH
+from sessions_app.session.document import MACHINE_LENGTH, TEXT_LENGTH
 from sessions_app.session.names import NAME_LENGTH
 
-MACHINE_LENGTH = 64
 NAMESPACE_LENGTH = 100
 PATH_LENGTH = 1024
 

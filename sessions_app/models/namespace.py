@@ -6,7 +6,7 @@ from sessions_app.models.fields import NAMESPACE_LENGTH
 
 
 class LimitedNamespace(models.Model):
-    """A namespace that only the members of some groups see and clean up; see ``access.namespaces``."""
+    """A namespace that only some groups and users may see and clean up. See ``access.namespaces``."""
 
     namespace = models.CharField(
         max_length=NAMESPACE_LENGTH,
@@ -16,6 +16,11 @@ class LimitedNamespace(models.Model):
     # Not a relation, because test projects may use the tables without django.contrib.auth.
     group_ids: models.JSONField[list[int], list[int]] = models.JSONField(
         "groups", default=list, help_text="Primary keys of groups."
+    )
+    user_ids: models.JSONField[list[int], list[int]] = models.JSONField(
+        "users",
+        default=list,
+        help_text="Primary keys of users who see the namespace without being in one of its groups.",
     )
 
     class Meta:

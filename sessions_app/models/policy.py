@@ -2,13 +2,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 
 from sessions_app.models.clock import DatabaseClock
 from sessions_app.models.fields import NAMESPACE_LENGTH
 from sessions_app.session.criteria import MAX_AGE_LIMIT_DAYS, Criteria
+from sessions_app.session.keeping import Newest, Protection
+from sessions_app.session.metadata import METADATA, is_usable_key
+from sessions_app.session.search_text import LABEL_KEY_LENGTH
 from sessions_app.text import in_days
+
+_REFUSED_KEY = (
+    "Enter the name of a metadata key: letters, digits, spaces and _ - . : / only. Keys that contain "
+    "passwords, tokens or endpoints cannot be used."
+)
 
 
 class CleanupPolicy(models.Model):
@@ -60,6 +69,12 @@ class CleanupPolicy(models.Model):
         help_text="A step that would remove a larger share of a scope of over 100 sessions needs approval. "
         "Blank: no such limit.",
     )
+    closes_browsers = models.BooleanField(
+        "close browsers",
+        default=False,
+        help_text="Close the browser of each session before it is removed. A session whose browser does not "
+        "close is kept.",
+    )
     next_run_at = models.DateTimeField("next run", null=True, editable=False)
 
     class Meta:
@@ -94,16 +109,46 @@ class CleanupStep(models.Model):
     class Criterion(models.TextChoices):
         EXPIRED = "expired", "Expired sessions"
         INVALID = "invalid", "Invalid sessions"
+        NEWEST = "newest", "All but the newest of each group"
         ALL = "all", "All sessions, pinned ones included"
+        GONE = "gone", "Sessions whose browser is gone"
+        EXPIRED_NOT_ALIVE = "expired_not_alive", "Expired sessions, unless their browser is alive"
+
+    class Group(models.TextChoices):
+        NAMESPACE = "namespace", "Namespace"
+        BROWSER_TYPE = "browser_type", "Browser type"
+        METADATA = "metadata", "Metadata key"
 
     policy = models.ForeignKey(CleanupPolicy, on_delete=models.CASCADE, related_name="steps", db_index=False)
     position = models.PositiveSmallIntegerField("order", default=1, help_text="Steps run in ascending order.")
-    criterion = models.CharField("removes", max_length=20, choices=Criterion)
+    criterion = models.CharField(
+        "removes",
+        max_length=20,
+        choices=Criterion,
+        help_text="“Expired sessions” also removes sessions whose browsers are alive.",
+    )
     max_age_days = models.FloatField(
         "maximum age in days",
         null=True,
         blank=True,
         help_text="Age of expired sessions. Blank: RAPTOR_MAX_AGE_DAYS.",
+    )
+
+    keep_count = models.PositiveIntegerField(
+        "keep newest",
+        null=True,
+        blank=True,
+        help_text="Number of sessions to keep in each group. The most recently accessed sessions are kept.",
+    )
+    keep_per = models.CharField(
+        "of each", max_length=20, choices=Group, blank=True, default="", help_text="How sessions are grouped."
+    )
+    keep_key = models.CharField(
+        "metadata key",
+        max_length=LABEL_KEY_LENGTH,
+        blank=True,
+        default="",
+        help_text="The metadata key for groups by metadata, such as user.",
     )
 
     class Meta:
@@ -121,26 +166,100 @@ class CleanupStep(models.Model):
                 violation_error_message=f"Choose an age above 0 and at most {MAX_AGE_LIMIT_DAYS:,} days.",
             ),
             models.CheckConstraint(
-                condition=Q(max_age_days=None) | Q(criterion="expired"),
+                condition=Q(max_age_days=None) | Q(criterion__in=("expired", "expired_not_alive")),
                 name="step_age_of_expired_only",
                 violation_error_message="A maximum age belongs to a step of expired sessions only.",
+            ),
+            models.CheckConstraint(
+                condition=Q(criterion="newest", keep_count__gte=1, keep_count__isnull=False) & ~Q(keep_per="")
+                | ~Q(criterion="newest") & Q(keep_count=None, keep_per="", keep_key=""),
+                name="step_keeps_newest",
+                violation_error_message="Enter the number of sessions to keep in each group, at least 1. "
+                "Leave this blank for all other criteria.",
+            ),
+            models.CheckConstraint(
+                condition=Q(keep_per="metadata") & ~Q(keep_key="") | ~Q(keep_per="metadata") & Q(keep_key=""),
+                name="step_keeps_by_key",
+                violation_error_message=(
+                    "Enter a metadata key for groups by metadata; otherwise leave it blank."
+                ),
             ),
         )
 
     def __str__(self) -> str:
+        if self.criterion == self.Criterion.NEWEST:
+            per = (
+                f"value of metadata “{self.keep_key}”"
+                if self.keep_key
+                else self.get_keep_per_display().lower()
+            )
+            return f"{self.position}. All but the newest {self.keep_count or 0:,} of each {per}"
         age = f", over {in_days(self.max_age_days)}" if self.max_age_days is not None else ""
         return f"{self.position}. {self.get_criterion_display()}{age}"
 
-    def criteria(self, *, max_age_days: float) -> Criteria:
-        """Return the criteria of the step; ``max_age_days`` applies if the step has no age of its own."""
+    def clean(self) -> None:
+        if self.keep_key and not is_usable_key(self.keep_key):
+            raise ValidationError({"keep_key": _REFUSED_KEY})
+
+    def criteria(self, *, max_age_days: float, protected: tuple[Protection, ...] = ()) -> Criteria:
+        """Return the criteria of the step; ``max_age_days`` applies if the step has no maximum age."""
         age = max_age_days if self.max_age_days is None else self.max_age_days
         return Criteria(
-            expired=self.criterion == self.Criterion.EXPIRED,
+            expired=self.criterion in (self.Criterion.EXPIRED, self.Criterion.EXPIRED_NOT_ALIVE),
+            gone=self.criterion == self.Criterion.GONE,
+            not_alive=self.criterion == self.Criterion.EXPIRED_NOT_ALIVE,
             invalid=self.criterion == self.Criterion.INVALID,
             all=self.criterion == self.Criterion.ALL,
             max_age_days=age,
             namespace=self.policy.namespace,
+            newest=self._newest(),
+            protected=protected,
         )
+
+    def _newest(self) -> Newest | None:
+        if self.criterion != self.Criterion.NEWEST:
+            return None
+        per = METADATA + self.keep_key if self.keep_per == self.Group.METADATA else self.keep_per
+        return Newest(count=self.keep_count or 1, per=per)
+
+
+class PolicyProtection(models.Model):
+    """A rule that protects sessions from all steps of a policy."""
+
+    policy = models.ForeignKey(CleanupPolicy, on_delete=models.CASCADE, related_name="protections")
+    key = models.CharField(
+        "metadata key",
+        max_length=LABEL_KEY_LENGTH,
+        blank=True,
+        default="",
+        help_text="The pattern applies to the values of this key. Leave blank to match session names.",
+    )
+    pattern = models.CharField(
+        max_length=100,
+        help_text="Names or values to protect; case-sensitive. * matches any characters, ? matches one.",
+    )
+
+    class Meta:
+        ordering = ("pk",)
+        constraints = (
+            models.CheckConstraint(condition=~Q(pattern=""), name="protection_has_pattern"),
+            models.UniqueConstraint(
+                fields=("policy", "key", "pattern"),
+                name="protection_once",
+                violation_error_message="The policy already has this rule.",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.protection().describe()
+
+    def clean(self) -> None:
+        if self.key and not is_usable_key(self.key):
+            raise ValidationError({"key": _REFUSED_KEY})
+
+    def protection(self) -> Protection:
+        """Return the rule for use in criteria."""
+        return Protection(per=METADATA + self.key if self.key else "name", pattern=self.pattern)
 
 
 class PolicyChange(models.Model):

@@ -42,7 +42,9 @@ class QueuedTask(models.Model):
             ),
             # Two schedulers queue a job once. Also finds the last instant of a job.
             models.UniqueConstraint(
-                fields=("task", "due_at"), condition=~Q(due_at=None), name="queued_task_unique_due_at"
+                fields=("task", "due_at", "machine"),
+                condition=~Q(due_at=None),
+                name="queued_task_unique_due_at",
             ),
         )
         indexes = (

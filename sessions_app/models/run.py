@@ -1,17 +1,25 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.db import models
 from django.db.models import Q
 
 from sessions_app.models.clock import DatabaseClock
+from sessions_app.models.fields import TEXT_LENGTH
 from sessions_app.models.policy import CleanupPolicy
 from sessions_app.session.criteria import Criteria
 
+if TYPE_CHECKING:
+    from sessions_app.models.session import RemovedQuerySet
+
 HEARTBEAT_LIMIT = timedelta(minutes=2)
-"""A run without a heartbeat for this time has stalled; a batch takes two seconds at most."""
+"""A run without a heartbeat for this time has stalled.
+
+A batch takes about two seconds; a batch that closes browsers may wait for the workers of other machines.
+"""
 
 PLAN_LIMIT = timedelta(days=1)
 """Maximum age of a plan. An older plan must be replanned."""
@@ -32,7 +40,7 @@ class CleanupRun(models.Model):
 
     class State(models.TextChoices):
         PLANNED = "planned", "Planned"
-        HELD = "held", "Held"
+        HELD = "held", "Needs approval"
         RUNNING = "running", "Running"
         SUCCEEDED = "succeeded", "Succeeded"
         FAILED = "failed", "Failed"
@@ -78,6 +86,20 @@ class CleanupRun(models.Model):
         default=list, help_text="Namespace and name of each skipped session, and why it stayed."
     )
 
+    skipped_reasons: models.JSONField[dict[str, int], dict[str, int]] = models.JSONField(
+        default=dict, help_text="Number of sessions that were kept, by the code of the reason."
+    )
+
+    closes_browsers = models.BooleanField(
+        default=False, help_text="Closes the browser of each session before it is removed."
+    )
+    closed_count = models.BigIntegerField("browsers closed", default=0)
+    closed_bytes = models.BigIntegerField("memory freed", default=0)
+    matched_browsers: models.JSONField[dict[str, int], dict[str, int]] = models.JSONField(
+        default=dict,
+        help_text="Numbers of matched sessions whose browsers were alive or in use.",
+    )
+
     held_because = models.TextField(blank=True, default="")
     approved_by = models.CharField(max_length=150, blank=True, default="")
     approved_at = models.DateTimeField(null=True)
@@ -115,6 +137,10 @@ class CleanupRun(models.Model):
     finished_at = models.DateTimeField("finished", null=True)
     error = models.TextField(blank=True, default="")
     earlier_errors = models.TextField(blank=True, default="", help_text="Errors of earlier attempts.")
+    # Null instead of a flag, because SQLite adds such a column without rewriting the table.
+    totaled_at = models.DateTimeField(
+        null=True, editable=False, help_text="When its numbers were added to the totals of finished runs."
+    )
     resumed_by = models.CharField(max_length=150, blank=True, default="", help_text="Who resumed it last.")
 
     # Set on runs whose counts include sessions that the user cannot see; see ``access.visibility.conceal``.
@@ -149,12 +175,27 @@ class CleanupRun(models.Model):
             ),
             # Plans that need approval.
             models.Index(fields=("id",), condition=Q(state="held"), name="run_held"),
+            # Recent runs that failed or removed many sessions.
+            models.Index(fields=("finished_at",), condition=Q(state="failed"), name="run_failed"),
+            models.Index(fields=("started_at",), condition=Q(removed_count__gt=0), name="run_removed"),
+            # Index-only scans for the totals of the metrics; the finished runs to add to ``RunTotal``.
+            models.Index(
+                fields=("state", "removed_count", "removed_bytes", "restored_count", "restored_bytes"),
+                condition=Q(totaled_at=None),
+                name="run_totals",
+            ),
             # The bytes freed in recent days, for the chart of the storage report.
             models.Index(fields=("planned_at", "id"), condition=Q(removed_count__gt=0), name="run_freed"),
         )
 
     def __str__(self) -> str:
         return f"run {self.pk}"
+
+    @property
+    def archived_sessions(self) -> RemovedQuerySet:
+        """The sessions that the run has removed and the archive still holds."""
+        found: RemovedQuerySet = apps.get_model("sessions_app", "ArchivedSession").objects.filter(run=self)
+        return found
 
     @property
     def criteria(self) -> Criteria:
@@ -170,6 +211,12 @@ class CleanupRun(models.Model):
         is_active = self.state in (self.State.RUNNING, self.State.UNDOING)
         return is_active and self.heartbeat_at is not None and self.heartbeat_at < now - HEARTBEAT_LIMIT
 
+    @property
+    def state_in_words(self) -> str:
+        """The state in a sentence, as in “is already running”."""
+        is_held = self.state == self.State.HELD
+        return "waiting for approval" if is_held else self.get_state_display().lower()
+
     def is_outdated(self, now: datetime) -> bool:
         """Check whether this is a plan over a day old, which must be replanned before it is run."""
         if self.criteria_json.get("has_vanished"):
@@ -183,6 +230,27 @@ class CleanupRun(models.Model):
         """Whether the archive holds sessions of the run, or its undo was interrupted."""
         is_archived = self.removed_count > self.restored_count + self.emptied_count
         return self.state in self.ENDED and (is_archived or self.undo_started_at is not None)
+
+
+class NewestKept(models.Model):
+    """The oldest session that a plan keeps in a group. The run removes older ones."""
+
+    sealed = models.CharField(
+        max_length=32, help_text="Identifies the stored sessions of a plan in its criteria."
+    )
+    group = models.CharField(max_length=TEXT_LENGTH, help_text="Namespace, browser type or metadata value.")
+    idle_since = models.DateTimeField()
+    session_key = models.BigIntegerField()
+    stored_at = models.DateTimeField(db_default=DatabaseClock())
+
+    class Meta:
+        constraints = (
+            # Lookup for each session of a run; deletion of a plan's rows.
+            models.UniqueConstraint(fields=("sealed", "group"), name="newest_kept_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.group}: {self.session_key}"
 
 
 class PlannedSessions(models.Model):
@@ -200,3 +268,20 @@ class PlannedSessions(models.Model):
 
     def __str__(self) -> str:
         return f"sessions of {self.run}"
+
+
+class RunTotal(models.Model):
+    """Totals of finished and deleted runs by state, for the metrics.
+
+    They do not change when such a run is deleted, and a long history does not slow down the metrics.
+    """
+
+    state = models.CharField(max_length=20, unique=True)
+    run_count = models.BigIntegerField(default=0)
+    removed_count = models.BigIntegerField(default=0)
+    removed_bytes = models.BigIntegerField(default=0)
+    restored_count = models.BigIntegerField(default=0)
+    restored_bytes = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return self.state

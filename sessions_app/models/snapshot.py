@@ -20,6 +20,9 @@ class StorageSnapshot(models.Model):
     archived_count = models.BigIntegerField()
     archived_bytes = models.BigIntegerField()
     disk_bytes = models.BigIntegerField()
+    probes: models.JSONField[dict[str, int], dict[str, int]] = models.JSONField(
+        default=dict, help_text="Number of sessions by the result of their last probe."
+    )
     of_limited: models.JSONField[dict[str, dict[str, int]], dict[str, dict[str, int]]] = models.JSONField(
         default=dict, help_text="The part of each limited namespace, for users who cannot see it."
     )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any, Self
@@ -12,41 +10,34 @@ from typing import Any, Self
 from django.db.models import F, Func, IntegerField, Q, Value
 from django.db.models.expressions import Case, Combinable, When
 
-from sessions_app.session.problems import UNREADABLE, CodedFlag, Problem, is_expired, is_invalid
+from sessions_app.session.browser_states import is_gone, may_run
+from sessions_app.session.criteria_text import describe_criteria
+from sessions_app.session.keeping import Newest, Protection, protected
+from sessions_app.session.metadata import read_key
+from sessions_app.session.problems import UNREADABLE, is_expired, is_invalid
+from sessions_app.session.reasons import (
+    PROBLEM_BITS,
+    REASONS,
+    Reason,
+    count_reasons,
+    reasons_in,
+)
 from sessions_app.session.selection import Selection
-from sessions_app.text import count_of, in_days
 
 MAX_AGE_LIMIT_DAYS = 36_525
 SELECTION_LIMIT = 10_000
 
-
-class Reason(CodedFlag):
-    """Why a session is removed. Problems are reasons too; their bits are lower than these."""
-
-    EXPIRED = 1 << 8, "Last accessed too long ago, or its age cannot be read."
-    SELECTED = 1 << 9, "Selected manually."
-    ALL = 1 << 10, "All sessions in the scope were selected."
-    VANISHED = 1 << 11, "Its file is gone from the session directory."
-
-
-REASONS: dict[str, Problem | Reason] = {reason.code: reason for reason in (*Reason, *Problem)}
-"""Every reason for a removal by its code, in display order."""
-
-_PROBLEM_BITS = (1 << 8) - 1
-
-
-def reasons_in(bits: int) -> list[Problem | Reason]:
-    """Split a sum of reason bits into its members."""
-    return [*Problem(bits & _PROBLEM_BITS), *Reason(bits & ~_PROBLEM_BITS)]
-
-
-def count_reasons(groups: Iterable[tuple[int, int]]) -> dict[str, int]:
-    """Count each reason by its code over ``(bits, sessions)`` groups; a session counts for each reason."""
-    counts: Counter[str] = Counter()
-    for bits, sessions in groups:
-        for reason in reasons_in(bits):
-            counts[reason.code] += sessions
-    return dict(counts)
+__all__ = [
+    "MAX_AGE_LIMIT_DAYS",
+    "REASONS",
+    "SELECTION_LIMIT",
+    "Criteria",
+    "InvalidCriteria",
+    "Reason",
+    "count_reasons",
+    "has_id",
+    "reasons_in",
+]
 
 
 class _ListedIds(Func):
@@ -80,23 +71,31 @@ class Criteria:
     Args:
         expired: Last accessed more than ``max_age_days`` ago, or of unreadable age.
         invalid: With at least one problem.
+        gone: With a browser that was gone at the instant of evaluation and has not answered since.
         all: Every session in the scope, pinned ones included.
         session_ids: These sessions (primary keys).
+        newest: All but the newest of each group. Cannot be combined with other criteria.
+        protected: Rules for sessions to keep regardless of the criteria.
         selection: Sessions that the filters and the search of the list show. Its namespace is the scope.
         has_vanished: ``session_ids`` are sessions whose files are gone; used by syncs only.
         namespace: Scope; blank for all namespaces.
         not_namespaces: Scope: namespaces that are hidden from the user (``access.visibility``).
         browser_type: Scope; blank for all.
-        not_directories: Session directories (primary keys) that are left out, though their sessions count in
-            the scope: scheduled sweeps do not touch them yet.
+        not_alive: Leave out sessions whose browser answered the last probe.
+        not_directories: Session directories (primary keys) that scheduled sweeps leave alone for now. Their
+            sessions still count in the scope.
+        not_session_ids: Sessions (primary keys) that a user left out of the plan. Ignored when criteria are
+            compared.
         directory: Scope: primary key of the session directory.
-        settle_seconds: Leave out mirrored sessions that were written less than this before the plan; set by
-            scheduled plans. Equal criteria may differ in it.
+        settle_seconds: Leave out mirrored sessions that were written less than this time before the plan. Set
+            by scheduled plans. Ignored when criteria are compared.
+        spares_in_use: Leave out sessions whose browsers are in use. Set by scheduled plans.
     Raises: InvalidCriteria: no criterion is given, or a value is out of range.
     """
 
     expired: bool = False
     invalid: bool = False
+    gone: bool = False
     all: bool = False
     session_ids: tuple[int, ...] | None = None
     selection: Selection | None = None
@@ -105,13 +104,23 @@ class Criteria:
     namespace: str = ""
     not_namespaces: tuple[str, ...] = ()
     browser_type: str = ""
+    not_alive: bool = False
     directory: int | None = None
     not_directories: tuple[int, ...] = ()
+    not_session_ids: tuple[int, ...] = field(default=(), compare=False)
+    newest: Newest | None = None
+    protected: tuple[Protection, ...] = ()
     settle_seconds: float = field(default=0, compare=False)
+    spares_in_use: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not (self.expired or self.invalid or self.all or self.is_selection):
-            raise InvalidCriteria("No criterion was given: choose expired, invalid, all, or select sessions.")
+        is_given = self.expired or self.invalid or self.gone or self.all or self.is_selection
+        if self.newest is not None and is_given:
+            raise InvalidCriteria("Keeping the newest sessions cannot be combined with other criteria.")
+        if not is_given and self.newest is None:
+            raise InvalidCriteria(
+                "No criterion was given. Choose expired, invalid, gone or all, or select sessions."
+            )
         if self.selection is not None and (
             self.selection.is_empty or self.selection.namespace != self.namespace
         ):
@@ -140,6 +149,9 @@ class Criteria:
                 "selection": None if selection is None else Selection.from_json(selection),
                 "not_namespaces": tuple(data.get("not_namespaces", ())),
                 "not_directories": tuple(data.get("not_directories", ())),
+                "not_session_ids": tuple(data.get("not_session_ids", ())),
+                "newest": Newest(**newest) if (newest := data.get("newest")) else None,
+                "protected": tuple(Protection(**rule) for rule in data.get("protected", ())),
             }
         )
 
@@ -147,12 +159,30 @@ class Criteria:
         data = {given.name: getattr(self, given.name) for given in fields(self)}
         # Omit later keys that are not set, so that criteria stored earlier stay equal.
         later: dict[str, Any] = {
+            "gone": self.gone,
+            "not_alive": self.not_alive,
             "selection": self.selection and self.selection.to_json(),
             "not_namespaces": list(self.not_namespaces),
             "not_directories": list(self.not_directories),
+            "not_session_ids": list(self.not_session_ids),
+            "newest": self.newest and self.newest.to_json(),
+            "protected": [rule.to_json() for rule in self.protected],
             "settle_seconds": self.settle_seconds,
+            "spares_in_use": self.spares_in_use,
         }
         return {name: value for name, value in (data | later).items() if name not in later or value}
+
+    @property
+    def reads_browsers(self) -> bool:
+        """Whether the criteria depend on the state of browsers."""
+        return self.gone or self.not_alive or (self.selection is not None and bool(self.selection.browser))
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether the criteria depend on the search texts or the metadata of sessions."""
+        rules = any(read_key(rule.per) for rule in self.protected)
+        newest = self.newest is not None and bool(read_key(self.newest.per))
+        return rules or newest or (self.selection is not None and self.selection.reads_texts)
 
     @property
     def is_selection(self) -> bool:
@@ -179,18 +209,38 @@ class Criteria:
             scope &= Q(directory=self.directory)
         return scope
 
-    def matching(self, as_of: datetime) -> Q:
-        """Match the sessions that meet these criteria, evaluated at an instant."""
-        scope = self.scope()
+    def _kept_in_scope(self, as_of: datetime) -> Q:
+        """Match the sessions in the scope that the plan does not exclude."""
+        kept = Q()
         if self.not_directories:
-            scope &= ~Q(directory__in=self.not_directories)
+            kept &= ~Q(directory__in=self.not_directories)
+        if self.not_session_ids:
+            kept &= ~has_id(self.not_session_ids)
+        if self.not_alive:
+            kept &= ~may_run(as_of)
+        if self.protected:
+            kept &= ~protected(self.protected)
+        return kept
+
+    def matching(self, as_of: datetime, *, beyond: Q | None = None) -> Q:
+        """Match the sessions that meet these criteria at an instant.
+
+        Args:
+            beyond: Condition for sessions that are not among the newest. See ``cleanup.newest``.
+        Raises: ValueError: ``newest`` is given without ``beyond``.
+        """
+        if (beyond is None) != (self.newest is None):
+            raise ValueError("Criteria with “newest” require the condition “beyond”.")
+        scope = self.scope() & self._kept_in_scope(as_of)
         if self.all:
             return scope
-        chosen = Q()
+        chosen = beyond or Q()
         if self.expired:
             chosen |= is_expired(self.cutoff(as_of))
         if self.invalid:
             chosen |= is_invalid()
+        if self.gone:
+            chosen |= is_gone(as_of)
         if self.session_ids is not None:
             chosen |= has_id(self.session_ids)
         if self.selection is not None:
@@ -203,15 +253,20 @@ class Criteria:
         """Return the reason bits of each matching session, as SQL."""
         if self.has_vanished:
             return Value(Reason.VANISHED.value)
+        if self.newest is not None:
+            return Value(Reason.NOT_NEWEST.value)
         is_selected = self.all or self.is_selection
         mask = ~0 if self.invalid or is_selected else UNREADABLE.value
-        bits: Combinable = F("problems").bitand(mask & _PROBLEM_BITS)
-        if self.expired and not (self.invalid or is_selected):
+        bits: Combinable = F("problems").bitand(mask & PROBLEM_BITS)
+        if self.expired and not (self.invalid or self.gone or is_selected):
             # All of them are expired: evaluating each would cost a large plan a third more.
             bits = bits + Value(Reason.EXPIRED.value)
         elif self.expired or is_selected:
             expired = When(is_expired(self.cutoff(as_of)), then=Value(Reason.EXPIRED.value))
             bits = bits + Case(expired, default=Value(0), output_field=IntegerField())
+        if self.gone:
+            gone = When(is_gone(as_of), then=Value(Reason.GONE.value))
+            bits = bits + Case(gone, default=Value(0), output_field=IntegerField())
         if self.all:
             return bits + Value(Reason.ALL.value)
         if self.is_selection:
@@ -220,35 +275,4 @@ class Criteria:
 
     def describe(self) -> str:
         """Describe the criteria in a line."""
-        return (
-            "sessions whose files are gone" if self.has_vanished else self._chosen() + self._scope_in_words()
-        )
-
-    def _chosen(self) -> str:
-        chosen = []
-        if self.all:
-            chosen.append("all sessions")
-        if self.expired:
-            chosen.append(f"expired (last accessed over {in_days(self.max_age_days)} ago)")
-        if self.invalid:
-            chosen.append("invalid")
-        if self.session_ids is not None:
-            chosen.append(f"{len(self.session_ids):,} selected")
-        if self.selection is not None:
-            chosen.append(self.selection.describe(self.max_age_days))
-        return " or ".join(chosen)
-
-    def _scope_in_words(self) -> str:
-        text = ""
-        if self.namespace:
-            text += f", in namespace {self.namespace}"
-        elif self.not_namespaces:
-            text += f", except {count_of(len(self.not_namespaces), 'limited namespace')}"
-        if self.browser_type:
-            text += f", of browser type {self.browser_type}"
-        if self.directory is not None:
-            text += ", in one session directory"
-        if self.not_directories:
-            number = count_of(len(self.not_directories), "session directory", "session directories")
-            text += f", but not in {number} that scheduled sweeps leave alone for now"
-        return text
+        return describe_criteria(self)

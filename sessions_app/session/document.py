@@ -10,13 +10,14 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterable
 from datetime import UTC, datetime, tzinfo
-from itertools import chain
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sessions_app.session.endpoint import Mask, cut_between_words
-from sessions_app.session.json_values import endpoints_of, named_values
+from sessions_app.session.info import OURS
+from sessions_app.session.json_values import endpoints_in
+from sessions_app.session.own_secrets import SHORTEST_PART
 from sessions_app.session.secret_names import is_endpoint_name
 
 TEXT_LENGTH = 255
@@ -25,14 +26,16 @@ TEXT_LENGTH = 255
 CDP_URL_LENGTH = 2_000
 """Longest endpoint, in characters. The column of a longer one has one character more, and so a problem."""
 
-METADATA_LENGTH = 1_000
-"""Characters of a session's metadata that are searched."""
+MACHINE_LENGTH = 64
+"""Maximum length of a machine's name, in characters."""
+
+BROWSER_TYPES = ("chromium", "firefox", "webkit")
 
 
 class DocumentFields(NamedTuple):
     """Columns of a session that are read from its document; see ``StoredSession``.
 
-    Its own endpoint is masked in the other columns.
+    Parts of its endpoints are masked in the other columns.
     """
 
     session_id: str
@@ -41,7 +44,7 @@ class DocumentFields(NamedTuple):
     created_at: datetime | None
     last_accessed: datetime | None
     is_corrupted: bool
-    metadata_text: str
+    machine: str | None = None
 
 
 # json.loads checks its options and searches white space at each call, a fifth of the time.
@@ -49,9 +52,10 @@ _decode = json.JSONDecoder().raw_decode
 _WHITE_SPACE = " \t\n\r"
 
 # Masking text that is cut off afterwards took half of an import of large documents.
-_MASKED_LENGTH = 2 * METADATA_LENGTH
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_CORRUPTED = DocumentFields("", "", "", None, None, True, "")
+_MASKED_LENGTH = 2_000
+_FEW_VALUES = 200
+_HASHED_ID = re.compile(r"[0-9a-f]{16}")
+_CORRUPTED = DocumentFields("", "", "", None, None, True)
 
 
 def read_json(data: bytes) -> Any:
@@ -88,46 +92,25 @@ def parse_document(data: bytes, *, time_zone: tzinfo) -> DocumentFields:
     if content is None:
         return _CORRUPTED
     get = content.get
-    cdp_url = _text(get("cdp_url"))
-    metadata = get("metadata")
-    values = list(named_values(metadata))
-    others = {name: value for name, value in content.items() if name != "metadata"}
-    mask = Mask(cdp_url, *endpoints_of(chain(named_values(others), values)))
+    cdp_url = text_of(get("cdp_url"))
     return DocumentFields(
-        _shown(get("session_id"), mask),
+        _shown(get("session_id"), content, data),
         cdp_url[: CDP_URL_LENGTH + 1],
-        _shown(get("browser_type"), mask),
+        _shown(get("browser_type"), content, data),
         _instant(get("created_at"), time_zone),
         _instant(get("last_accessed"), time_zone),
         False,
-        _searched_text(values if isinstance(metadata, dict) else (), mask),
+        _machine(get("metadata")),
     )
 
 
-def _searched_text(values: Iterable[tuple[str, Any]], mask: Mask) -> str:
-    """Return the first values in a session's metadata as a text to search.
-
-    Secrets are left out or masked as on the page of the session: a search for hidden text could guess it
-    letter by letter.
-    """
-    parts, length = [], 0
-    for name, value in values:
-        if length > _MASKED_LENGTH:
-            break
-        if not is_endpoint_name(name):
-            part = value[: _MASKED_LENGTH + 1] if type(value) is str else str(value).lower()
-            parts.append(part)
-            length += len(part) + 1
-    # Half an endpoint would not be masked.
-    text = cut_between_words(" ".join(parts), _MASKED_LENGTH)
-    if not text.isprintable():
-        # Escape as a page does: a mask would end at a line break inside an address.
-        text = _CONTROL.sub(_escaped, text)
-    return _text(mask(text)[:METADATA_LENGTH])
-
-
-def _escaped(character: re.Match[str]) -> str:
-    return character[0].encode("unicode_escape").decode("ascii")
+def _machine(metadata: object) -> str | None:
+    """Return the machine on which ``SessionManager`` saved a document."""
+    ours = metadata.get(OURS) if isinstance(metadata, dict) else None
+    name = text_of(ours.get("machine")) if isinstance(ours, dict) else ""
+    # Earlier versions stored a hashed id under this key.
+    is_name = 0 < len(name) <= MACHINE_LENGTH and not _HASHED_ID.fullmatch(name)
+    return name if is_name else None
 
 
 def write_document(content: dict[str, Any]) -> bytes:
@@ -135,15 +118,68 @@ def write_document(content: dict[str, Any]) -> bytes:
     return json.dumps(content, indent=2).encode("ascii")
 
 
-def _shown(value: object, mask: Mask) -> str:
+def _shown(value: object, content: dict[str, Any], data: bytes) -> str:
     """Return a text for lists and reports: of bounded length, without secrets."""
-    text = _text(value)
+    text = text_of(value)
+    if not text or text in BROWSER_TYPES:
+        return text
     if len(text) > _MASKED_LENGTH:
         text = cut_between_words(text, _MASKED_LENGTH) or "…"
+    mask = Mask() if _is_unlike_endpoints(text, content) else mask_of(content)
     return mask(text)[:TEXT_LENGTH]
 
 
-def _text(value: object) -> str:
+def mask_of(content: dict[str, Any]) -> Mask:
+    """Return the mask for all endpoints in a document."""
+    others = {name: value for name, value in content.items() if name != "metadata"}
+    endpoints = (*endpoints_in(others), *endpoints_in(content.get("metadata")))
+    return Mask(text_of(content.get("cdp_url")), *endpoints)
+
+
+def _is_unlike_endpoints(text: str, content: dict[str, Any]) -> bool:
+    """Check quickly whether a value has no part in common with an endpoint of its document.
+
+    Building the mask of a document takes longer than reading its other columns. False means: not sure.
+    """
+    names = _names_in(content)
+    if names is None or _count_endpoint_names(names) > ("cdp_url" in content):
+        return False
+    if not isinstance(content.get("cdp_url", ""), str):
+        return False
+    endpoint = text_of(content.get("cdp_url")).lower()
+    # Credentials may be shorter or written in other ways than other parts.
+    if "@" in endpoint or "=" in endpoint or "%" in endpoint or not text.isascii():
+        return False
+    own, half = text.lower(), SHORTEST_PART // 2
+    # Each part of an endpoint in the text would contain one of these pieces.
+    return not any(own[at : at + half] in endpoint for at in range(0, len(own) - half + 1, half))
+
+
+def _names_in(content: dict[str, Any]) -> tuple[str, ...] | None:
+    """Return the names of all members at any depth; None if there are many."""
+    names: list[str] = []
+    waiting: list[Any] = [content]
+    read = 0
+    while waiting:
+        container = waiting.pop()
+        values = container
+        if type(container) is dict:
+            names += container
+            values = container.values()
+        read += len(container)
+        if read > _FEW_VALUES:
+            return None
+        waiting += [value for value in values if type(value) is dict or type(value) is list]
+    return tuple(names)
+
+
+@lru_cache(1024)
+def _count_endpoint_names(names: tuple[str, ...]) -> int:
+    """Count the names of endpoints. Most documents of a folder have the same names."""
+    return sum(map(is_endpoint_name, names))
+
+
+def text_of(value: object) -> str:
     """Return a text without surrounding white space; other values are blank."""
     if not isinstance(value, str):
         return ""

@@ -17,6 +17,10 @@ from sessions_app.session.secret_names import is_credential_name
 from sessions_app.session.spellings import without_escapes
 
 ENDPOINT_SCHEMES = ("http", "https", "ws", "wss")
+_SHOWN_LENGTH = 255
+
+
+_LOOPBACK = IPv4Network("127.0.0.0/8")
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,38 @@ class Endpoint:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}" if self.port is not None else host
+
+
+_PLAIN = re.compile(r"((?:ws|http)s?://)([a-zA-Z0-9.-]{1,200}(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}))?)/")
+_UNUSUAL = re.compile(r"[^\w.:-]")
+
+
+def shown_endpoint(cdp_url: str) -> str:
+    """Return scheme, host and port of an endpoint; blank if it has none or is not a plain address.
+
+    An unknown scheme is left out, because it may be the secret. So is a host with unusual characters.
+    """
+    # Parsing takes five times as long, and an import does this for each document.
+    if plain := _PLAIN.match(cdp_url):
+        return plain[1] + plain[2].lower()
+    endpoint = Endpoint.parse(cdp_url)
+    if ":" not in endpoint.host and _UNUSUAL.search(endpoint.host):
+        return ""
+    shown = f"{endpoint.scheme}://{endpoint}" if endpoint.scheme in ENDPOINT_SCHEMES else f"//{endpoint}"
+    return shown if len(shown) <= _SHOWN_LENGTH and shown != "//" else ""
+
+
+def is_loopback_host(host: str) -> bool:
+    """Check whether a host is a loopback address or a name for one."""
+    name = host.strip("[]").rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        address = ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return address.is_loopback or address.is_unspecified or (mapped is not None and mapped in _LOOPBACK)
 
 
 def is_allowed_host(host: str, allowed_hosts: Iterable[str]) -> bool:
@@ -102,7 +138,7 @@ _MASKS: tuple[tuple[tuple[str, ...], re.Pattern[str], str | Callable[[re.Match[s
     (("[", "("), _PAIR, _without_second),
 )
 # One of these is in every text that a pattern changes; most short texts have none.
-_HINT = re.compile(r"(?i)[:=@<\[(]|--|bearer|devtools")
+_HINT = re.compile(r"(?i)[:=@<\[(]|--|->|bearer|devtools")
 # Levels of escapes: JSON within JSON, or a URL in the query of another one.
 _LEVELS = 4
 
@@ -138,8 +174,12 @@ class Mask:
         for hints, pattern, shown in _MASKS:
             if hints[0] in lower or hints[-1] in lower:
                 text = pattern.sub(shown, text)
-        has_names = ":" in text or "=" in text or "--" in text
-        return mask_named_values(text, mask_address) if has_names else text
+        return mask_named_values(text, mask_address) if _may_name_values(text) else text
+
+
+def _may_name_values(text: str) -> bool:
+    """Check whether a text may contain "name: value" or similar. Most texts have colons only in addresses."""
+    return "=" in text or "--" in text or "->" in text or text.count(":") > text.count("://")
 
 
 def mask_endpoints(text: str, *, cdp_url: str = "") -> str:

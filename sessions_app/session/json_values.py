@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from sessions_app.session.secret_names import is_credential_name, is_endpoint_name
+from sessions_app.session.secret_names import is_credential_name, is_endpoint_name, kind_of
 
 MEMBERS_READ = 10_000
 """Members of a value that are read; the rest is not searched."""
@@ -22,17 +22,17 @@ def named_values(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield texts, numbers and booleans with their names, deeper ones last, without credentials.
 
     An item of a list has the name of the list. Addresses under names such as ``cdp_url`` are included, and
-    what lies within ``endpoints`` and the like has that name.
+    what lies within ``endpoints`` and similar names has that name.
     """
     waiting = deque([("", value)])
     left = MEMBERS_READ
     while waiting and left > 0:
         name, container = waiting.popleft()
         hidden = hidden_member(container) if type(container) is dict else None
-        is_endpoint = is_endpoint_name(name)
+        is_endpoint = name != "" and is_endpoint_name(name)
         for key, item in islice(_members(name, container), left):
             left -= 1
-            if key == hidden or is_credential_name(key):
+            if key == hidden or kind_of(key).is_credential:
                 continue
             if type(item) is dict or type(item) is list:
                 if item:
@@ -43,12 +43,7 @@ def named_values(value: Any) -> Iterator[tuple[str, Any]]:
 
 def endpoints_in(value: Any) -> list[str]:
     """Return the addresses of browsers in a value, such as that of ``wsEndpoint``."""
-    return endpoints_of(named_values(value))
-
-
-def endpoints_of(named: Iterable[tuple[str, Any]]) -> list[str]:
-    """Return the addresses of browsers among values with their names."""
-    return [text for name, text in named if type(text) is str and is_endpoint_name(name)]
+    return [text for name, text in named_values(value) if type(text) is str and is_endpoint_name(name)]
 
 
 def hidden_member(members: dict[str, Any]) -> str | None:
@@ -64,8 +59,10 @@ def hidden_member(members: dict[str, Any]) -> str | None:
 def follows_credential_name(items: list[Any], index: int) -> bool:
     """Check for the second item of ["Authorization", "Bearer …"], or for what follows "--token"."""
     before = items[index - 1] if index else None
-    # An address or a sentence is not a name.
-    return isinstance(before, str) and _NAME.fullmatch(before) is not None and is_credential_name(before)
+    # An address or a sentence is not a name. Most items are sentences.
+    if not isinstance(before, str) or " " in before:
+        return False
+    return _NAME.fullmatch(before) is not None and is_credential_name(before)
 
 
 def _members(name: str, container: Any) -> Iterable[tuple[str, Any]]:

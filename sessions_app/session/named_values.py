@@ -14,7 +14,7 @@ _NAMED = re.compile(
     r"(?<![\w.-])(?:(--[\w-]++)[ \t]{1,4}(?=[^\s=-])"
     r"|((?:(?i:api|access|private|storage|local|session) )?[\w.-]++)"
     r"[\"']?\s{0,64}+(?:=>|->|:=|==|=|:(?!\\{0,8}(?:/|u002[fF])\\{0,8}(?:/|u002[fF])))\s{0,64}+)"
-    # Of Python: b'…' and the like.
+    # Python literals such as b'…'.
     r"(?:[bBuUrR]{1,2}(?=[\"']))?"
 )
 _QUOTED = {'"': re.compile(r'(?:[^"\\]|\\.)*+', re.DOTALL), "'": re.compile(r"(?:[^'\\]|\\.)*+", re.DOTALL)}

@@ -15,14 +15,11 @@ from typing import Self
 from django.db.models import F, Q, Value
 from django.db.models.expressions import Case, CombinedExpression, When
 from django.db.models.fields import IntegerField
-from django.db.models.functions import Length, Trim
-from django.db.models.lookups import Exact, GreaterThan
+from django.db.models.functions import Trim
+from django.db.models.lookups import Exact
 
-from sessions_app.session.document import CDP_URL_LENGTH, DocumentFields
+from sessions_app.session.document import BROWSER_TYPES, CDP_URL_LENGTH, DocumentFields
 from sessions_app.session.endpoint import ENDPOINT_SCHEMES, Endpoint, is_allowed_host
-
-BROWSER_TYPES = ("chromium", "firefox", "webkit")
-
 
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 """Represents a last access that cannot be read; earlier than any other."""
@@ -126,14 +123,12 @@ def _in_a_readable_document(rule: Q) -> Q:
 
 RULES: dict[Problem, Q] = {
     Problem.MISSING_SESSION_ID: _in_a_readable_document(_blank("session_id")),
-    Problem.MISSING_CDP_URL: _in_a_readable_document(_blank("cdp_url")),
+    Problem.MISSING_CDP_URL: _in_a_readable_document(Q(endpoint_length=0)),
     Problem.INVALID_CREATED_AT: _in_a_readable_document(Q(created_at=None)),
     Problem.INVALID_LAST_ACCESSED: _in_a_readable_document(Q(last_accessed=None)),
     Problem.INVALID_BROWSER_TYPE: _in_a_readable_document(~_is_one_of("browser_type", BROWSER_TYPES)),
     Problem.CORRUPTED_DOCUMENT: Q(is_corrupted=True),
-    Problem.INVALID_CDP_URL: _in_a_readable_document(
-        Q(GreaterThan(Length("cdp_url"), Value(CDP_URL_LENGTH)))
-    ),
+    Problem.INVALID_CDP_URL: _in_a_readable_document(Q(endpoint_length__gt=CDP_URL_LENGTH)),
 }
 
 
@@ -201,18 +196,23 @@ def warnings_of(
     *,
     browser_type: str,
     last_accessed: datetime | None,
-    cdp_url: str,
+    shown_endpoint: str,
+    has_endpoint: bool,
     as_of: datetime,
     allowed_hosts: Iterable[str],
 ) -> SessionWarning:
-    """Return the warnings about a session."""
+    """Return the warnings about a session.
+
+    Args:
+        shown_endpoint: Scheme, host and port of its endpoint; see ``endpoint.shown_endpoint``.
+    """
     found = SessionWarning(0)
     if browser_type in ("firefox", "webkit"):
         found |= SessionWarning.NOT_RECONNECTABLE
     if last_accessed is not None and last_accessed > as_of:
         found |= SessionWarning.LAST_ACCESSED_IN_FUTURE
-    if cdp_url.strip():
-        endpoint = Endpoint.parse(cdp_url)
+    if has_endpoint:
+        endpoint = Endpoint.parse(shown_endpoint)
         if endpoint.scheme not in ENDPOINT_SCHEMES:
             found |= SessionWarning.ENDPOINT_SCHEME_UNSUPPORTED
         elif not is_allowed_host(endpoint.host, allowed_hosts):

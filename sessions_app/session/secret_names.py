@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import lru_cache
+from typing import NamedTuple
 
 LONGEST_NAME = 200
 """Longer names count as credentials: their values are masked."""
@@ -31,25 +32,37 @@ _ENDPOINT = re.compile(
 )
 
 
+class Kind(NamedTuple):
+    """Whether the values of a name are credentials, such as passwords, or addresses of browsers."""
+
+    is_credential: bool
+    is_endpoint: bool
+
+
+def kind_of(name: str) -> Kind:
+    """Return what kind of value a name has."""
+    return _kind(name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME + 1])
+
+
 def is_credential_name(name: str) -> bool:
-    """Check whether the value of a name is a password, a token, a cookie or the like."""
-    return _kind(name[: LONGEST_NAME + 1])[0]
+    """Check whether the value of a name is a credential, such as a password, a token or a cookie."""
+    return kind_of(name).is_credential
 
 
 def is_endpoint_name(name: str) -> bool:
     """Check whether the value of a name is the address of a browser, as of ``wsEndpoint``."""
-    return _kind(name[: LONGEST_NAME + 1])[1]
+    return kind_of(name).is_endpoint
 
 
 @lru_cache(4096)
-def _kind(name: str) -> tuple[bool, bool]:
+def _kind(name: str) -> Kind:
     if len(name) > LONGEST_NAME:
-        return True, False
+        return Kind(True, False)
     if not name.isascii():
         name = unicodedata.normalize("NFKC", name)
     words = _WORD.findall(_CAMEL.sub(" ", name).lower())
     joined = "".join(words)
-    return _is_credential(words, joined), _ENDPOINT.search(joined) is not None
+    return Kind(_is_credential(words, joined), _ENDPOINT.search(joined) is not None)
 
 
 def _is_credential(words: list[str], joined: str) -> bool:

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple, Self
 from django.db.models import Q
 from django.utils import timezone
 
+from sessions_app.session.browser_states import BrowserState, has_state, is_gone, is_unknown
+from sessions_app.session.document import BROWSER_TYPES
 from sessions_app.session.endpoint import mask_endpoints
-from sessions_app.session.lookups import LONGEST_TEXT, begins_with, mentions
+from sessions_app.session.lookups import LONGEST_TEXT, begins_with, has_label, mentions, mentions_all
 from sessions_app.session.problems import (
     BEGINNING,
-    BROWSER_TYPES,
     Problem,
     has_problem,
     is_expired,
@@ -44,11 +45,6 @@ class Choice(NamedTuple):
     condition: Callable[[datetime, datetime], Q]
 
 
-def label_of(code: str) -> str:
-    """Return a public code as a short label."""
-    return code.replace("_", " ").capitalize()
-
-
 def midnight_before(as_of: datetime) -> datetime:
     """Return the beginning of the day in ``TIME_ZONE``."""
     return timezone.localtime(as_of).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -63,8 +59,9 @@ def _within(days: int) -> Callable[[datetime, datetime], Q]:
 
 
 def _problem(problem: Problem) -> Choice:
-    name = problem.code.replace("_", " ")
-    return Choice(label_of(problem.code), f"with the problem “{name}”", _fixed(has_problem(problem)))
+    # A problem has no shorter name than its sentence.
+    name = problem.sentence.rstrip(".")
+    return Choice(name, f"with the problem “{name}”", _fixed(has_problem(problem)))
 
 
 CHOICES: dict[str, dict[str, Choice]] = {
@@ -109,12 +106,35 @@ CHOICES: dict[str, dict[str, Choice]] = {
             "Other", "of another browser type", _fixed(is_invalid() & ~Q(browser_type__in=BROWSER_TYPES))
         ),
     },
+    "browser": {
+        "alive": Choice(
+            "Alive, not in use",
+            "with a browser that is alive and not in use",
+            lambda as_of, cutoff: has_state(BrowserState.ALIVE, as_of=as_of),
+        ),
+        "in_use": Choice(
+            "In use",
+            "with a browser that is in use",
+            lambda as_of, cutoff: has_state(BrowserState.IN_USE, as_of=as_of),
+        ),
+        "gone": Choice("Gone", "with a browser that is gone", lambda as_of, cutoff: is_gone(as_of)),
+        "unknown": Choice(
+            "Unknown",
+            "with a browser of unknown state",
+            lambda as_of, cutoff: is_unknown(as_of),
+        ),
+    },
     "pinned": {
         "yes": Choice("Yes", "pinned", _fixed(Q(is_pinned=True))),
         "no": Choice("No", "not pinned", _fixed(Q(is_pinned=False))),
     },
 }
 """Filters of the list with their values, by their names in its address."""
+
+
+MAX_METADATA_FILTERS = 5
+METADATA = "metadata."
+"""Prefix of the filters by metadata key, as in ``metadata.user=alice``."""
 
 
 class Since(NamedTuple):
@@ -132,14 +152,16 @@ class Since(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Values of the list's filters and its search; blank values do not filter.
+    """The values of the list's filters and search. Blank values do not filter.
 
     Args:
-        problem, expired, accessed, browser_type, pinned: A key of ``CHOICES``.
+        problem, expired, accessed, browser_type, browser, pinned: A key of ``CHOICES``.
         namespace: Any.
         text: Text to search: the beginning of a name, or a part of name, host, session id or metadata.
-        in_metadata: False in selections stored before metadata was searched, so that they match the same.
-        since: Search parts only in sessions from this position on; in all sessions if not given.
+        in_metadata: Whether the search includes metadata. False in selections that earlier versions stored.
+        by_words: Whether each word of the text is searched. Earlier versions searched the text as a whole.
+        metadata: Metadata keys with their required values.
+        since: First position in which to search for parts of a text; None searches all sessions.
     Raises: InvalidSelection: a filter has an unknown value.
     """
 
@@ -147,10 +169,13 @@ class Selection:
     expired: str = ""
     accessed: str = ""
     browser_type: str = ""
+    browser: str = ""
     pinned: str = ""
     namespace: str = ""
     text: str = ""
     in_metadata: bool = False
+    by_words: bool = False
+    metadata: tuple[tuple[str, str], ...] = ()
     since: Since | None = None
 
     def __post_init__(self) -> None:
@@ -167,16 +192,30 @@ class Selection:
         given: dict[str, Any] = {name: query.get(name, "") for name in (*CHOICES, "namespace")}
         # No column is longer, so a longer text matches nothing.
         text = query.get("q", "").strip()[:LONGEST_TEXT]
-        return cls(**given, text=text, in_metadata=bool(text))
+        metadata = tuple(
+            (name.removeprefix(METADATA), value[:LONGEST_TEXT])
+            for name, value in sorted(query.items())
+            if name.startswith(METADATA) and value
+        )
+        return cls(
+            **given,
+            text=text,
+            in_metadata=bool(text),
+            by_words=bool(text),
+            metadata=metadata[:MAX_METADATA_FILTERS],
+        )
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
         since = data.get("since")
         place = Since(datetime.fromisoformat(since[0]), since[1]) if since else None
-        return cls(**{**data, "since": place})
+        metadata = tuple((key, value) for key, value in data.get("metadata", ()))
+        return cls(**{**data, "since": place, "metadata": metadata})
 
     def to_json(self) -> dict[str, Any]:
         given: dict[str, Any] = {f.name: value for f in fields(self) if (value := getattr(self, f.name))}
+        if self.metadata:
+            given["metadata"] = [list(pair) for pair in self.metadata]
         if self.since:
             given["since"] = [self.since.at.isoformat(), self.since.id]
         return given
@@ -186,9 +225,27 @@ class Selection:
         """Whether no filter is set, so that every session matches."""
         return not self.to_json()
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of the search."""
+        return tuple(dict.fromkeys(self.text.split()))
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether the selection depends on the search texts or the metadata of sessions."""
+        return bool(self.text or self.metadata)
+
+    @property
+    def indexed_words(self) -> tuple[str, ...]:
+        """Words that are in the texts of all selected sessions."""
+        return (*self.words, *(f"{key}:{value}" for key, value in self.metadata))
+
     def taking(self, name: str, value: str) -> Self:
         """Return a copy with another value of one filter; blank clears it."""
         taken: dict[str, Any] = {name: value}
+        if name.startswith(METADATA):
+            pairs = {**dict(self.metadata), name.removeprefix(METADATA): value}
+            taken = {"metadata": tuple(sorted(pair for pair in pairs.items() if pair[1]))}
         return replace(self, **taken)
 
     def conditions(self, as_of: datetime, cutoff: datetime) -> dict[str, Q]:
@@ -202,6 +259,7 @@ class Selection:
             for name, choices in CHOICES.items()
             if (value := getattr(self, name))
         }
+        asked |= {f"{METADATA}{key}": has_label(key, value) for key, value in self.metadata}
         return asked | ({"namespace": Q(namespace=self.namespace)} if self.namespace else {})
 
     def matching(self, as_of: datetime, cutoff: datetime) -> Q:
@@ -212,7 +270,9 @@ class Selection:
         """Match the sessions that the search finds; all without a search."""
         if not self.text:
             return Q()
-        mentioned = mentions(self.text, in_metadata=self.in_metadata)
+        mentioned = (
+            mentions_all(self.words) if self.by_words else mentions(self.text, in_metadata=self.in_metadata)
+        )
         if self.since is None:
             return mentioned
         return begins_with(self.text) | (self.since.condition() & mentioned)
@@ -225,6 +285,7 @@ class Selection:
             for name, choices in CHOICES.items()
             if (value := getattr(self, name))
         ]
+        words += [f"with {key} “{mask_endpoints(value)}” in metadata" for key, value in self.metadata]
         if self.text:
             # The text may be an endpoint.
             text = mask_endpoints(self.text)
