@@ -4,6 +4,8 @@ import secrets
 
 from django.contrib.auth import get_user_model
 
+from sessions_app.text import manage_command
+
 USERNAME = "admin"
 
 
@@ -18,7 +20,8 @@ def ensure_administrator(password: str) -> list[str]:
         return []
     if user_model.objects.filter(username=USERNAME).exists():
         return [
-            "The panel has no administrator, and 'admin' is an ordinary user. Run manage.py createsuperuser."
+            f"The panel has no administrator, and {USERNAME!r} is an ordinary user. To create one, run",
+            f"  {manage_command('createsuperuser')}",
         ]
     chosen = password or secrets.token_urlsafe(15)
     user_model.objects.create_superuser(username=USERNAME, password=chosen)
@@ -28,6 +31,7 @@ def ensure_administrator(password: str) -> list[str]:
         "",
         f"  Administrator:  {USERNAME}",
         f"  Password:       {chosen}",
-        "  Note it now: it is not shown again. To change it, run manage.py changepassword admin",
+        "  Save the password now: it is not shown again. To change it, run",
+        f"  {manage_command('changepassword admin')}",
         "",
     ]

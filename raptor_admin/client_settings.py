@@ -9,7 +9,7 @@ from raptor_admin.settings import DATABASES
 
 INSTALLED_APPS = ["sessions_app.apps.SessionsAppConfig"]
 LOGGING_CONFIG = None
-# The panel keeps the reserve; a test project on a disk of its own gets no such file.
+# The panel keeps the reserve; a test project on a separate disk gets no such file.
 RAPTOR_RESERVE_BYTES = 0
 
 if DATABASES["default"]["ENGINE"] == SQLITE:

@@ -7,7 +7,8 @@ from typing import Any, TypeVar, cast
 
 from django.core.exceptions import ImproperlyConfigured
 
-from raptor_admin import readers
+from raptor_admin import alert_readers, readers
+from raptor_admin.alert_readers import Server
 from raptor_admin.readers import Mistake
 from raptor_admin.secret_key import load_secret_key
 from sessions_app.apps import DEFAULTS
@@ -125,7 +126,37 @@ class Environment:
         readers.read_url_prefix,
         default_note="none",
         meaning="Path under which a proxy serves the panel, such as `/raptor`. It must not begin with "
-        "`/admin`, `/static` or `/healthz`.",
+        "`/admin`, `/static`, `/healthz`, `/readyz` or `/metrics`.",
+    )
+    metrics_token: str = _variable(
+        alert_readers.read_token,
+        default_note="none: `/metrics` answers 404",
+        meaning="Token of at least 16 characters that `/metrics` requires, as `Authorization: Bearer TOKEN`. "
+        "`/readyz` shows its reasons to callers who send it.",
+        is_secret=True,
+    )
+    public_url: str = _variable(
+        alert_readers.read_public_url,
+        default_note="none: links in alerts are paths",
+        meaning="Address at which users open the panel, such as `https://panel.example/raptor`, for links in "
+        "alerts.",
+    )
+    webhook_allowed_hosts: tuple[str, ...] = _variable(
+        alert_readers.read_webhook_allowed_hosts,
+        default_note="none: no webhook is sent",
+        meaning="Hosts and networks to which alerts may be sent as webhooks and pings, separated by commas.",
+    )
+    smtp_url: Server = _variable(  # noqa: RUF009
+        alert_readers.read_smtp_url,
+        default="smtp://localhost:25",
+        meaning="Mail server of the alerts: `smtp://HOST:PORT`, `smtp+tls://USER:PASSWORD@HOST:PORT` "
+        "(STARTTLS) or `smtps://…`. Percent-encode special characters of the password.",
+        is_secret=True,
+    )
+    email_from: str = _variable(
+        alert_readers.read_email,
+        default="raptor-admin@localhost",
+        meaning="Sender of the alerts by e-mail.",
     )
     debug: bool = _variable(
         readers.read_switch,
@@ -160,7 +191,12 @@ class Environment:
     settle_seconds: float = _variable(
         readers.read_seconds,
         meaning="Time for which a file must not change before the schedule reads or removes it, in seconds; "
-        "may have a fraction. `0`: it does not wait.",
+        "may have a fraction. `0` disables the wait.",
+    )
+    probe_seconds: float = _variable(
+        readers.read_seconds,
+        meaning="Interval at which the worker probes the browsers of sessions, in seconds. `0` disables the "
+        "probes.",
     )
     chromium: str = _variable(
         readers.read_executable,

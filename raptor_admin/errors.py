@@ -3,13 +3,20 @@
 import logging
 import sys
 
+from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
+from django.db import Error as DatabaseFailure
+from django.db import connection
 from django.http import HttpRequest, HttpResponse
+from django.http.multipartparser import MultiPartParserError
 from django.template.loader import render_to_string
 from django.views.defaults import server_error as plain_server_error
 
 from sessions_app.transactions.disk import disk_full_message
 
 logger = logging.getLogger(__name__)
+
+REFUSALS = (BadRequest, MultiPartParserError, PermissionDenied, SuspiciousOperation)
+"""Exceptions with which the panel refuses requests deliberately, with status 400 or 403."""
 
 
 class DiskFullFilter(logging.Filter):
@@ -21,6 +28,25 @@ class DiskFullFilter(logging.Filter):
             record.msg, record.args = f"{record.getMessage()}: {message}", ()
             record.exc_info = record.exc_text = None
         return True
+
+
+class RefusalFilter(logging.Filter):
+    """Replaces the tracebacks of refused requests, which are not errors, with their reasons."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(refusal := record.exc_info[1], REFUSALS):
+            message, reason = record.getMessage(), str(refusal)
+            record.msg, record.args = message if reason in message else f"{message}: {reason}", ()
+            record.exc_info = record.exc_text = None
+        return True
+
+
+class ReadinessFilter(logging.Filter):
+    """Drops Django's log record of each 503 response to /readyz, which monitoring requests often."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        path = getattr(getattr(record, "request", None), "path_info", "")
+        return not (path == "/readyz" and getattr(record, "status_code", 0) == 503)
 
 
 class DiskFullResponse(HttpResponse):
@@ -50,4 +76,9 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Return the error page for an unhandled exception; Django calls this inside the handler."""
-    return disk_full_page(request, sys.exc_info()[1]) or plain_server_error(request)
+    error = sys.exc_info()[1]
+    if page := disk_full_page(request, error):
+        return page
+    if isinstance(error, DatabaseFailure) and not connection.is_usable():
+        return HttpResponse(render_to_string("503.html"), status=503)
+    return plain_server_error(request)

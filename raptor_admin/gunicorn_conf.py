@@ -1,5 +1,7 @@
 """The web server: ``gunicorn -c python:raptor_admin.gunicorn_conf raptor_admin.wsgi``."""
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from raptor_admin import settings
 from raptor_admin.connections import WaitingConnection
 from raptor_admin.processes import end_with_supervisor
 from raptor_admin.readers import SQLITE
+from sessions_app.queue.start import WEB_STARTED_AT
 from sessions_app.transactions.reserve import truncate_log_at_stop
 
 bind = settings.RAPTOR_BIND
@@ -28,14 +31,24 @@ gthread.TConn = WaitingConnection
 
 
 def on_starting(server: Any) -> None:
-    """End with the supervisor, if there is one."""
+    """End when the supervisor ends, if there is one, and store the time of the start."""
     end_with_supervisor()
+    # The processes that answer requests inherit this variable.
+    os.environ[WEB_STARTED_AT] = str(time.time())
 
 
 def on_exit(server: Any) -> None:
     """Checkpoint the database when the web server stops, so that a copy of its file is whole."""
     if settings.DATABASES["default"]["ENGINE"] == SQLITE:
         truncate_log_at_stop(Path(settings.DATABASES["default"]["NAME"]))
+
+
+def post_worker_init(worker: Any) -> None:
+    """Start the thread that watches the alerts, in each process of the web server."""
+    # These modules need Django, which is set up only now.
+    from raptor_admin.watcher import start_watcher
+
+    start_watcher()
 
 
 def when_ready(server: Any) -> None:

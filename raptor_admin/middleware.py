@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.middleware.gzip import GZipMiddleware
 from django.urls import reverse
 
 from raptor_admin.errors import DiskFullResponse, disk_full_page
@@ -41,6 +43,21 @@ class HeadersMiddleware:
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         return response
+
+
+class CompressionMiddleware(GZipMiddleware):
+    """Compresses responses to GET requests. They contain no secret that a BREACH attack could guess.
+
+    Endpoints and generated passwords are shown only in responses to POST requests, which another site cannot
+    send. Django masks the CSRF token differently in each response and adds up to 100 random bytes.
+    """
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """Compress the response if that is safe and if the client accepts it."""
+        if request.method not in ("GET", "HEAD"):
+            return response
+        compressed: HttpResponseBase = super().process_response(request, response)
+        return compressed
 
 
 class NulRefusingMiddleware:

@@ -1,4 +1,4 @@
-"""What the panel takes from proxies: the address of the client, and whether the client uses HTTPS."""
+"""Reads headers of trusted proxies: the address of the client, and whether the client uses HTTPS."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+
+from raptor_admin.paths import PROBES
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +82,8 @@ class ProxyMiddleware:
         if settings.RAPTOR_TRUSTED_PROXIES and not is_trusted_proxy(request.META.get("REMOTE_ADDR", "")):
             for name in _FORWARDED:
                 request.META.pop(name, None)
-        if not self.has_warned and request.path_info != "/healthz" and (warning := _disagreement(request)):
+        is_probe = request.path_info.removeprefix("/") in PROBES
+        if not self.has_warned and not is_probe and (warning := _disagreement(request)):
             self.has_warned = True
             logger.warning("%s (request from %s)", warning, client_address(request))
         return self.get_response(request)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import dj_database_url
 
+from raptor_admin.paths import OWN_PATHS
 from sessions_app.session.criteria import MAX_AGE_LIMIT_DAYS
 
 HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*\.?", re.IGNORECASE)
@@ -21,8 +22,6 @@ ON = ("on", "true", "yes", "1")
 OFF = ("off", "false", "no", "0")
 SQLITE = "django.db.backends.sqlite3"
 POSTGRESQL = "django.db.backends.postgresql"
-_OWN_PATHS = ("admin", "healthz", "static")
-"""First parts of the panel's own paths. Below such a prefix, paths with it look like paths without it."""
 
 
 class Mistake(ValueError):
@@ -157,7 +156,8 @@ def read_url_prefix(text: str, project_dir: Path) -> str:
         raise Mistake("must be a path such as /raptor.")
     if {".", ".."} & set(path.split("/")):
         raise Mistake("must be a path without . and .. such as /raptor.")
-    if path.partition("/")[0] in _OWN_PATHS:
+    # Below such a prefix, paths with it would look like paths without it.
+    if path.partition("/")[0] in OWN_PATHS:
         raise Mistake(
             f"must not begin with /{path.partition('/')[0]}, because the panel has pages there; "
             "write a path such as /raptor."

@@ -7,6 +7,7 @@ from typing import Any
 
 import dj_database_url
 
+from raptor_admin import paths
 from raptor_admin.environment import read_environment
 from raptor_admin.readers import SQLITE
 from sessions_app.apps import DEFAULTS
@@ -27,6 +28,7 @@ RAPTOR_VAR_DIR = _environment.var_dir
 RAPTOR_BIND = _environment.bind
 RAPTOR_MACHINE = _environment.machine
 RAPTOR_TRUSTED_PROXIES = _environment.trusted_proxies
+RAPTOR_METRICS_TOKEN = _environment.metrics_token
 CSRF_TRUSTED_ORIGINS = _environment.trusted_origins
 RAPTOR_NAMESPACE = _environment.namespace
 RAPTOR_MAX_AGE_DAYS = _environment.max_age_days
@@ -34,7 +36,10 @@ RAPTOR_ARCHIVE_DAYS = _environment.archive_days
 RAPTOR_CDP_ALLOWED_HOSTS = _environment.cdp_allowed_hosts
 RAPTOR_MAX_DOCUMENT_BYTES = _environment.max_document_bytes
 RAPTOR_SETTLE_SECONDS = _environment.settle_seconds
+RAPTOR_PROBE_SECONDS = _environment.probe_seconds
 RAPTOR_CHROMIUM = _environment.chromium
+RAPTOR_PUBLIC_URL = _environment.public_url
+RAPTOR_WEBHOOK_ALLOWED_HOSTS = _environment.webhook_allowed_hosts
 RAPTOR_TASK_DEADLINE_SECONDS: int = DEFAULTS["RAPTOR_TASK_DEADLINE_SECONDS"]
 # Kept free on the disk of a SQLite database, so that a full disk can be emptied through the panel.
 RAPTOR_RESERVE_BYTES = 32 * 1024 * 1024
@@ -59,6 +64,8 @@ MIDDLEWARE = [
     "raptor_admin.middleware.HeadersMiddleware",
     "raptor_admin.proxies.ProxyMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    # See "Compression" in docs/operations.md for the responses that it does not compress.
+    "raptor_admin.middleware.CompressionMiddleware",
     # Wraps all middlewares that use the database.
     "raptor_admin.middleware.DiskFullMiddleware",
     "raptor_admin.middleware.NulRefusingMiddleware",
@@ -89,6 +96,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "sessions_app.admin.navigation.frame",
             ],
         },
     },
@@ -168,9 +176,21 @@ CSRF_FAILURE_VIEW = "raptor_admin.errors.csrf_failure"
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 
+# Only alerts send e-mail.
+EMAIL_HOST = _environment.smtp_url.host
+EMAIL_PORT = _environment.smtp_url.port
+EMAIL_HOST_USER = _environment.smtp_url.user
+EMAIL_HOST_PASSWORD = _environment.smtp_url.password
+EMAIL_USE_SSL = _environment.smtp_url.scheme == "smtps"
+EMAIL_USE_TLS = _environment.smtp_url.scheme == "smtp+tls"
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = _environment.email_from
+
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = _environment.time_zone
 USE_I18N = True
+# Use the same date formats on Django's pages and on the panel's own pages.
+FORMAT_MODULE_PATH = ["raptor_admin.formats"]
 USE_TZ = True
 
 STATIC_URL = f"{_environment.url_prefix}/static/"
@@ -201,7 +221,7 @@ SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 if _environment.https:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
-    SECURE_REDIRECT_EXEMPT = [r"(^|/)healthz$"]
+    SECURE_REDIRECT_EXEMPT = [rf"(^|/)({'|'.join(paths.PROBES)})$"]
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
     SECURE_HSTS_SECONDS = 31_536_000
@@ -224,18 +244,21 @@ LOGGING = {
         # An endpoint controls a browser. The filter masks those that the code has not masked.
         "masking": {"()": "sessions_app.session.masking.MaskingFilter"},
         "disk_full": {"()": "raptor_admin.errors.DiskFullFilter"},
+        "readiness": {"()": "raptor_admin.errors.ReadinessFilter"},
+        "refusals": {"()": "raptor_admin.errors.RefusalFilter"},
     },
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
             "formatter": "line",
-            "filters": ["disk_full", "masking"],
+            "filters": ["disk_full", "refusals", "masking"],
         },
     },
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
         # With DEBUG off, Django's default is to mail errors to administrators and to print nothing.
         "django": {"handlers": [], "level": "INFO", "propagate": True},
+        "django.request": {"filters": ["readiness"]},
         # At INFO, django-q2 logs four lines for each task; the panel's own tasks log one.
         # raptor_admin.login logs wrong logins.
         "axes": {"level": "ERROR"},

@@ -4,6 +4,7 @@ import argparse
 import io
 import json
 import os
+import shlex
 import socket
 import sys
 from collections.abc import Sequence
@@ -36,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prepare the panel, then supervise its programs until a stop signal."""
     parser = argparse.ArgumentParser(prog="python -m raptor_admin.up", description=__doc__)
     parser.add_argument("folders", nargs="*", type=Path, help="session directories to mirror as well")
-    folders: list[Path] = parser.parse_args(arguments).folders
+    parser.add_argument("--demo", action="store_true", help="fill an empty panel with demo data")
+    options = parser.parse_args(arguments)
+    folders: list[Path] = options.folders
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "raptor_admin.settings")
     # The database and its journal contain endpoints, which must be protected like passwords.
     os.umask(0o077)
@@ -47,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         require_free_port(settings.RAPTOR_BIND)
         print("Preparing Raptor Admin.", flush=True)
         # Remove the password from the environment, so that web and worker do not inherit it.
-        prepare(folders, admin_password=os.environ.pop(PASSWORD_VARIABLE, "").strip())
+        password = os.environ.pop(PASSWORD_VARIABLE, "").strip()
+        prepare(folders, admin_password=password, is_demo=options.demo)
     except (CannotStart, CommandError, ImproperlyConfigured, DatabaseError, OSError) as error:
         message = str(error) if isinstance(error, CannotStart) else disk_full_message(error) or error
         print(f"error: {message}", file=sys.stderr)
@@ -77,21 +81,26 @@ def require_free_port(bind: str) -> None:
     except OSError as error:
         raise CannotStart(
             f"cannot listen on {bind} ({error.strerror}). If Raptor Admin is running already, use it;"
-            " otherwise set RAPTOR_BIND to another address, for example 127.0.0.1:8001."
+            " otherwise choose another address, for example: RAPTOR_BIND=127.0.0.1:8001 make up"
         ) from error
 
 
 @retry_with_room
-def prepare(folders: Sequence[Path], *, admin_password: str) -> None:
+def prepare(folders: Sequence[Path], *, admin_password: str, is_demo: bool = False) -> None:
     """Prepare the database, static files, administrator, schedules and session directories.
 
     A second call changes nothing.
+
+    Args:
+        is_demo: Fill an empty panel with demo data, and do not mirror the user's own sessions.
     """
     from django.conf import settings
 
     from raptor_admin.administrator import ensure_administrator
     from raptor_admin.static_files import collect_static_files
+    from raptor_admin.upgrade import refuse_long_copy
     from sessions_app.checks import FILE_SYSTEMS
+    from sessions_app.mirror.first_use import default_folder
 
     # Check the file system first: SQLite must not be opened on a network. Make room before Django's checks of
     # the database, which mistake a full disk for an old version of SQLite.
@@ -101,6 +110,7 @@ def prepare(folders: Sequence[Path], *, admin_password: str) -> None:
     # A killed panel leaves its write-ahead log.
     truncate_log()
     allocate_reserve()
+    refuse_long_copy()
     call_command("migrate", interactive=False, verbosity=0)
     try:
         collect_static_files()
@@ -111,12 +121,32 @@ def prepare(folders: Sequence[Path], *, admin_password: str) -> None:
     for line in ensure_administrator(admin_password):
         print(line, flush=True)
     call_command("sync_schedules", stdout=io.StringIO())
-    # Unlike Path.expanduser(), this does not fail for a user without a home folder.
-    default_folder = Path(os.path.expanduser("~/.raptor/sessions"))  # noqa: PTH111
-    mirror(default_folder, is_optional=True)
+    if is_demo:
+        fill_demo(settings.RAPTOR_VAR_DIR)
+    else:
+        mirror(default_folder(), is_optional=True)
     for folder in folders:
         mirror(folder)
     connections.close_all()
+
+
+def fill_demo(var_dir: Path) -> None:
+    """Fill an empty panel with demo data, and print how to leave the demo."""
+    from sessions_app.management.demo_panel import is_empty
+
+    if is_empty():
+        print("Creating the demo data takes a few seconds.", flush=True)
+        call_command("demo_panel", str(var_dir / "sessions"))
+    shown = os.path.relpath(var_dir)
+    print(
+        "",
+        f"  This is a demo with generated sessions. Its database and documents are in {shown}.",
+        "  To leave it, press Ctrl+C. “make up” starts your own panel, which the demo does not change.",
+        f"  To remove the demo, delete the folder: rm -r {shlex.quote(shown)}",
+        "",
+        sep="\n",
+        flush=True,
+    )
 
 
 def mirror(folder: Path, *, is_optional: bool = False) -> None:

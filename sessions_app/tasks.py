@@ -7,15 +7,19 @@ Delivery is at least once, so any task may run again at any time. Tasks take no 
 from __future__ import annotations
 
 import functools
+import io
 import logging
 import traceback
 from collections.abc import Callable, Sized
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, ParamSpec
 
 from django.conf import settings
+from django.core.management import CommandError, call_command
 
-from sessions_app import cleanup, policies, reports
+from sessions_app import cleanup, liveness, policies, reports, search
+from sessions_app.alerts import delivery, rules
 from sessions_app.deadline import Deadline
 from sessions_app.mirror import registry
 from sessions_app.models import CleanupPolicy, CleanupRun
@@ -24,6 +28,8 @@ from sessions_app.models.ids import repair_sequence
 from sessions_app.queue import outbox, schedules
 from sessions_app.queue.enqueue import Task
 from sessions_app.queue.outbox import enqueue
+from sessions_app.queue.turns import Turn
+from sessions_app.reports.run_totals import add_finished_runs
 from sessions_app.session.endpoint import mask_endpoints
 from sessions_app.session.masking import safe_message
 from sessions_app.text import count_of
@@ -68,15 +74,39 @@ def tick() -> str:
         ("lost task", outbox.send_lost),
         ("job", schedules.queue_due_jobs),
         ("sweep", policies.start_due),
+        ("indexing task", _queue_indexing),
+        ("alert", rules.evaluate),
+        ("delivery task", delivery.queue_due),
     )
     for what, queue in parts:
         try:
-            counts.append(count_of(len(queue(now)), what))
+            counts.append(count_of(len(retry_with_room(queue)(now)), what))
         except Exception as error:
             failures.append(error)
     if failures:
         raise ExceptionGroup("The other parts of the tick were done", failures)
     return f"{', '.join(counts)} queued."
+
+
+def _queue_indexing(now: datetime) -> list[Any]:
+    return list(filter(None, [enqueue(Task.INDEX_SESSIONS)])) if search.is_missing_any() else []
+
+
+@_task
+def index_sessions() -> str:
+    """Index the sessions that were imported, for the search; continue in a new task at the deadline."""
+    search.prepare()
+    deadline = _deadline()
+    count = search.index_sessions(deadline=deadline)
+    if deadline.has_passed:
+        enqueue(Task.INDEX_SESSIONS)
+    return f"{count_of(count, 'session')} indexed."
+
+
+@_task
+def check_index() -> str:
+    """Check the search index, and repair it."""
+    return search.check_index(deadline=_deadline()).describe()
 
 
 @_task
@@ -103,8 +133,8 @@ def run_planned(run_pk: int, trigger: str, actor: str) -> str:
 
 
 @_task
-def sync_directories() -> str:
-    """Mirror all enabled session directories; a failure does not stop the others."""
+def sync_directories(machine: str = "") -> str:
+    """Mirror the enabled session directories of this machine; a failure does not stop the others."""
     synced, failures = registry.sync_enabled(
         trigger="schedule", actor="sync_directories", deadline=_deadline()
     )
@@ -115,6 +145,53 @@ def sync_directories() -> str:
     notes = [note for result in synced for note in result.notes]
     unwritten = [files.message for files in cleanup.unwritten_files(cleanup.sessions_missing_files())]
     return " ".join((f"{message}.", *notes, *unwritten, *failures))
+
+
+@_task
+def probe_sessions(machine: str = "") -> str:
+    """Probe the browsers on a machine; without a name, the browsers that every machine can probe."""
+    if not settings.RAPTOR_PROBE_SECONDS:
+        return "Probes are disabled (RAPTOR_PROBE_SECONDS is 0)."
+    deadline = Turn.of(Task.PROBE_SESSIONS, seconds=liveness.PASS_SECONDS)
+    machines = (machine,) if machine else liveness.unnamed_machines()
+    counts = [liveness.probe_due(machine, deadline=deadline) for machine in machines]
+    if any(each.is_interrupted for each in counts):
+        enqueue(Task.PROBE_SESSIONS, *filter(None, (machine,)), machine=machine)
+    return " ".join(f"{each.describe()}." for each in counts if each.probed) or "No session was due."
+
+
+@_task
+def close_browsers(requested: list[tuple[int, str, bool]], actor: str, expires_at: str) -> str:
+    """Close the browsers of sessions on this machine, unless the request has expired.
+
+    Args:
+        requested: For each session its primary key, the digest of its endpoint, and whether to close its
+            browser even if it is in use.
+    """
+    left = datetime.fromisoformat(expires_at) - database_now()
+    if left <= timedelta():
+        return "The request has expired: no browser was closed."
+    browsers = liveness.browsers_here([(key, digest) for key, digest, _ in requested])
+    confirmed = {key for key, _, is_confirmed in requested if is_confirmed}
+    deadline = Deadline.after(left.total_seconds())
+    closings = liveness.close_here(browsers, actor=actor, confirmed=confirmed, deadline=deadline)
+    closed = sum(one.was_running and not one.reason for one in closings)
+    kept = sum(bool(one.reason) for one in closings)
+    return f"{count_of(closed, 'browser')} closed, {kept:,} left running."
+
+
+@_task
+def open_browser(namespace: str, name: str, url: str, actor: str) -> str:
+    """Open a headless browser on this machine, and save it as a session."""
+    report = io.StringIO()
+    try:
+        call_command(
+            "open_browser", name, namespace=namespace, url=url, headless=True, format="json", stdout=report
+        )
+    except CommandError as failure:
+        raise TaskFailed(safe_message(failure)) from None
+    liveness.record_opened(namespace, name, actor=actor)
+    return f"A browser was opened for “{namespace}/{name}”."
 
 
 @_task
@@ -151,7 +228,7 @@ def take_snapshot(requested_at: str = "") -> str:
 
 @_task
 def tidy_up() -> str:
-    """Mark stalled runs and resume their sweeps, and drop abandoned plans and old results.
+    """Mark stalled runs and resume their sweeps, drop abandoned plans and old results, and sum finished runs.
 
     The reserve that a full disk took is allocated again as soon as there is room.
     """
@@ -165,8 +242,19 @@ def tidy_up() -> str:
         else:
             enqueue(Task.CONTINUE_CLEANUP, run.pk)
     cleanup.drop_old_plans(as_of=now)
+    liveness.enrol_sessions(now, is_complete=True)
+    liveness.reassign_forgotten()
+    liveness.drop_old_events(now)
+    rules.drop_old_alerts(now)
+    add_finished_runs()
     outbox.drop_old_results()
     return f"{count_of(len(stalled), 'stalled run')} marked."
+
+
+@_task
+def deliver_alerts(requested_at: str = "") -> str:
+    """Send the messages of alerts that are due, and the pings that show that the worker is alive."""
+    return delivery.deliver_all(database_now())
 
 
 def _run(run: CleanupRun, *, trigger: str = "", actor: str = "") -> str:
@@ -177,7 +265,13 @@ def _run(run: CleanupRun, *, trigger: str = "", actor: str = "") -> str:
     message = ""
     if not is_finished_step:
         try:
-            run = cleanup.run_cleanup(run, trigger=trigger, actor=actor, deadline=deadline)
+            run = cleanup.run_cleanup(
+                run,
+                trigger=trigger,
+                actor=actor,
+                deadline=deadline,
+                before_removal=partial(liveness.close_for_run, run),
+            )
         except cleanup.CleanupInProgress as reason:
             cleanup.hold_again(run)
             return _refused(run, reason)

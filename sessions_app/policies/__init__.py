@@ -11,7 +11,7 @@ from sessions_app.policies.changes import (
     record_change,
     snapshot_of,
 )
-from sessions_app.policies.previews import Preview, StepPreview, preview
+from sessions_app.policies.previews import Preview, StepPreview, preview, preview_unsaved
 from sessions_app.policies.schedule import (
     next_run,
     plan_next_runs,
@@ -34,6 +34,7 @@ __all__ = [
     "plan_next_runs",
     "postpone",
     "preview",
+    "preview_unsaved",
     "record_change",
     "retry_in_a_minute",
     "snapshot_of",

@@ -20,11 +20,19 @@ _FIELDS = (
     "brake_percent",
 )
 
+# Omit unset values, so that earlier snapshots still compare equal.
+_LATER_FIELDS = ("closes_browsers",)
+_LATER = ("keep_count", "keep_per", "keep_key")
+
 
 def snapshot_of(policy: CleanupPolicy) -> dict[str, Any]:
     """Return a policy and its steps as JSON."""
-    steps = policy.steps.order_by("position").values("position", "criterion", "max_age_days")
-    return {**{name: getattr(policy, name) for name in _FIELDS}, "steps": list(steps)}
+    steps = policy.steps.order_by("position").values("position", "criterion", "max_age_days", *_LATER)
+    shortened = [{name: step[name] for name in step if name not in _LATER or step[name]} for step in steps]
+    rules = list(policy.protections.order_by("key", "pattern").values("key", "pattern"))
+    later = {name: value for name in _LATER_FIELDS if (value := getattr(policy, name))}
+    snapshot = {**{name: getattr(policy, name) for name in _FIELDS}, **later, "steps": shortened}
+    return {**snapshot, "protections": rules} if rules else snapshot
 
 
 def fingerprint_of(policy: CleanupPolicy) -> str:
@@ -55,5 +63,5 @@ def record_change(
 def differences(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[tuple[str, Any, Any]]:
     """Return the fields in which two snapshots differ, with the values before and after."""
     was, now = before or {}, after or {}
-    names = [*_FIELDS, "steps"]
+    names = [*_FIELDS, *_LATER_FIELDS, "steps", "protections"]
     return [(name, was.get(name), now.get(name)) for name in names if was.get(name) != now.get(name)]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 from django.conf import settings
 
@@ -24,9 +25,10 @@ from sessions_app.cleanup import (
     summary,
 )
 from sessions_app.deadline import Deadline
-from sessions_app.models import CleanupPolicy, CleanupRun, CleanupStep
+from sessions_app.liveness import close_for_run
+from sessions_app.models import CleanupPolicy, CleanupRun, CleanupStep, PolicyProtection
 from sessions_app.session.criteria import Criteria
-from sessions_app.text import count_of
+from sessions_app.text import count_of, part_of
 from sessions_app.transactions import retry_when_busy
 
 logger = logging.getLogger(__name__)
@@ -110,11 +112,10 @@ def approval_reason(
     reason = hold_reason(run, policy, removed_count=removed_count)
     if reason or not is_manual or not requires_confirmation(run):
         return reason
-    scope = "" if run.before_count is None else f" of {run.before_count:,}"
-    return (
-        f"Started manually, this step would remove {run.matched_count:,}{scope} sessions: "
-        "someone has to type the number."
-    )
+    matched = count_of(run.matched_count, "session")
+    if run.before_count is not None:
+        matched = part_of(run.matched_count, run.before_count, "session")
+    return f"Started manually, this step would remove {matched}. A user must type the number to confirm."
 
 
 def scope_of(policy: CleanupPolicy) -> Criteria:
@@ -122,9 +123,15 @@ def scope_of(policy: CleanupPolicy) -> Criteria:
     return Criteria(all=True, namespace=policy.namespace)
 
 
-def criteria_of(step: CleanupStep) -> Criteria:
-    """Return the criteria of a step; a step without a maximum age uses the one from the settings."""
-    return step.criteria(max_age_days=settings.RAPTOR_MAX_AGE_DAYS)
+def criteria_of(step: CleanupStep, rules: Iterable[PolicyProtection] | None = None) -> Criteria:
+    """Return the criteria of a step. Without a maximum age, use the one from the settings.
+
+    Args:
+        rules: The protection rules of the policy, if they are already loaded.
+    """
+    found = step.policy.protections.all() if rules is None else rules
+    protected = tuple(rule.protection() for rule in found)
+    return step.criteria(max_age_days=settings.RAPTOR_MAX_AGE_DAYS, protected=protected)
 
 
 def has_policy_changed(run: CleanupRun) -> bool:
@@ -214,8 +221,9 @@ def _run_step(
         actor=origin.actor,
         step=step,
         due_at=result.due_at,
+        closes_browsers=result.policy.closes_browsers,
     )
-    removed_count = sum(earlier.removed_count for earlier in result.runs)
+    removed_count = _unapproved_count(result.runs)
     result.runs.append(run)
     # A killed worker may have left the plan before the safety limits were checked.
     is_unchecked = run.state == _State.PLANNED and run.attempt == 0 and run.approved_at is None
@@ -230,7 +238,12 @@ def _run_step(
         result.stop_reason = f"Run {run.pk} was dismissed, so the sweep stopped."
         return False
     try:
-        run_cleanup(run, deadline=deadline, progress=progress)
+        run_cleanup(
+            run,
+            deadline=deadline,
+            before_removal=partial(close_for_run, run),
+            progress=progress,
+        )
     except CleanupRefused:
         if planned is None:
             unused = CleanupRun.objects.filter(pk=run.pk, state=_State.PLANNED, attempt=0)
@@ -239,6 +252,14 @@ def _run_step(
     result.made_progress = True
     result.is_interrupted = run.state == _State.INTERRUPTED
     return not result.is_interrupted
+
+
+def _unapproved_count(runs: list[CleanupRun]) -> int:
+    """Count the sessions that steps after the last approval have removed."""
+    count = 0
+    for run in runs:
+        count = 0 if run.approved_at is not None else count + run.removed_count
+    return count
 
 
 def _is_over(run: CleanupRun) -> bool:

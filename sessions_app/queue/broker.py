@@ -1,6 +1,6 @@
 """The queue: django-q2's brokers with checked messages, the database's clock and a key for each machine.
 
-A worker reads the key of its own machine first and the common key second.
+A worker reads the key of its machine first, and the common key second.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def is_reachable() -> bool:
 def is_empty() -> bool:
     """Check whether no message for any machine waits for a worker."""
     try:
-        return not get_broker().has_messages()
+        return not get_broker().queue_size()
     except redis.RedisError:
         return False
 
@@ -73,17 +73,20 @@ class _PanelBroker(Broker):  # type: ignore[misc]  # django-q2 has no types
     """
 
     _is_away = False
+    _last_name = ""
 
     def names(self) -> list[str]:
-        """Return the names of the queues to read, the most important one first."""
-        return [machine_key(settings.RAPTOR_MACHINE), Conf.CLUSTER_NAME]
+        """Return the names of the queues in the order of reading.
+
+        A worker first reads the queue of its own machine. After a message from that queue, it first reads
+        the common queue, so that many tasks for one machine do not delay sweeps.
+        """
+        own = machine_key(settings.RAPTOR_MACHINE)
+        names = [own, Conf.CLUSTER_NAME]
+        return names[::-1] if self._last_name == own else names
 
     def fetch(self) -> list[tuple[Any, Any]]:
         """Return at most one message with the key that acknowledges it."""
-        raise NotImplementedError
-
-    def has_messages(self) -> bool:
-        """Check whether messages for any machine wait for a worker."""
         raise NotImplementedError
 
     def dequeue(self) -> list[tuple[Any, Any]] | None:
@@ -118,18 +121,19 @@ class _PanelBroker(Broker):  # type: ignore[misc]  # django-q2 has no types
 class DatabaseBroker(_PanelBroker, ORM):  # type: ignore[misc]
     """The queue in the database."""
 
+    @retry_with_room
     def enqueue(self, message: str) -> Any:
-        rows = self.get_connection()
-        return retry_with_room(lambda: rows.create(key=self.list_key, payload=message, lock=Now()).pk)()
+        return self.get_connection().create(key=self.list_key, payload=message, lock=Now()).pk
 
     def fetch(self) -> list[tuple[Any, Any]]:
         for name in self.names():
-            found = retry_with_room(lambda name=name: self._claim(name))()
-            if found:
+            if found := self._claim(name):
+                self._last_name = name
                 return found
         time.sleep(Conf.POLL)
         return []
 
+    @retry_with_room
     def _claim(self, name: str) -> list[tuple[Any, Any]]:
         free = self.get_connection().filter(key=name, lock__lte=Now())
         # The other columns may hold values that cannot be read.
@@ -146,8 +150,8 @@ class DatabaseBroker(_PanelBroker, ORM):  # type: ignore[misc]
         except DatabaseFailure as error:
             self._log_away(error)
 
-    def has_messages(self) -> bool:
-        return bool(self.get_connection().filter(key=self.list_key, lock__lte=Now()).exists())
+    def queue_size(self) -> int:
+        return int(self.get_connection().filter(key=self.list_key, lock__lte=Now()).count())
 
 
 class RedisBroker(_PanelBroker, Redis):  # type: ignore[misc]
@@ -168,10 +172,10 @@ class RedisBroker(_PanelBroker, Redis):  # type: ignore[misc]
 
     def fetch(self) -> list[tuple[Any, Any]]:
         found = self.connection.blpop([f"django_q:{name}:q" for name in self.names()], timeout=1)
-        return [(None, found[1])] if found else []
-
-    def has_messages(self) -> bool:
-        return bool(self.queue_size())
+        if not found:
+            return []
+        self._last_name = found[0].decode().removeprefix("django_q:").removesuffix(":q")
+        return [(None, found[1])]
 
     def set_stat(self, key: str, value: str, timeout: int) -> None:
         """Store no statistics: nothing reads them, and each write could fail."""

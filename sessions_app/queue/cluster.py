@@ -1,7 +1,7 @@
 """The processes of a worker: django-q2's sentinel and its children, with a clean stop.
 
-The main process sends the tick and announces the machine. The sentinel and its children are a process group
-of their own, which signals to the main process's group do not reach. A child whose parent has ended kills
+The main process sends the tick and announces the machine. The sentinel and its children are a separate
+process group, which does not receive signals to the main process's group. A child whose parent ends kills
 this group, so no process outlives the main process, however it ends.
 """
 
@@ -153,22 +153,23 @@ def _keep_time(stop: StopEvent, sentinel: Any) -> None:
     started_at: datetime | None = None
     announce_at, ticks, announcements = 0.0, _Patience(), _Patience()
     while not stop.is_set() and sentinel.is_alive():
-        with ticks:
-            close_old_connections()
-            if send_due_tick():
-                ticks.end()
+        # Announce the machine first, so that the tick does not fail tasks that have waited for it.
         with announcements:
+            close_old_connections()
             if time.monotonic() >= announce_at:
                 started_at = started_at or database_now()
                 sync_schedules(now=database_now())
                 announce(settings.RAPTOR_MACHINE, started_at=started_at)
                 announcements.end()
                 announce_at = time.monotonic() + ANNOUNCE_SECONDS
+        with ticks:
+            if send_due_tick():
+                ticks.end()
         select.select([stop.reader, sentinel.sentinel], [], [], CHECK_SECONDS)
 
 
 class _Patience:
-    """Suppresses the errors of a database or queue that is away, and logs them once."""
+    """Suppresses the errors of a database or queue that cannot be reached, and logs them once."""
 
     def __init__(self) -> None:
         self._is_away = False

@@ -24,6 +24,12 @@ class Task(StrEnum):
     EMPTY_ARCHIVE = "sessions_app.tasks.empty_archive"
     TAKE_SNAPSHOT = "sessions_app.tasks.take_snapshot"
     TIDY_UP = "sessions_app.tasks.tidy_up"
+    PROBE_SESSIONS = "sessions_app.tasks.probe_sessions"
+    CLOSE_BROWSERS = "sessions_app.tasks.close_browsers"
+    OPEN_BROWSER = "sessions_app.tasks.open_browser"
+    INDEX_SESSIONS = "sessions_app.tasks.index_sessions"
+    CHECK_INDEX = "sessions_app.tasks.check_index"
+    DELIVER_ALERTS = "sessions_app.tasks.deliver_alerts"
 
 
 class QueueUnreachable(Exception):

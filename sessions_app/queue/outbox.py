@@ -18,10 +18,11 @@ from django.db import Error as DatabaseFailure
 from django.db import IntegrityError, connections, transaction
 from django.db.models import F, Q, QuerySet
 
-from sessions_app.models import DatabaseClock, Machine, QueuedTask
+from sessions_app.models import DatabaseClock, QueuedTask
 from sessions_app.models.clock import database_now
 from sessions_app.queue.broker import is_empty
 from sessions_app.queue.enqueue import QueueUnreachable, Task, send
+from sessions_app.queue.machines import ADOPTED_AFTER, may_start
 from sessions_app.transactions import retried_when_busy, retry_when_busy
 
 HEARTBEAT_SECONDS = 10.0
@@ -80,19 +81,25 @@ def perform(pk: int, work: Callable[[], str]) -> str:
 
 
 def send_lost(now: datetime) -> list[QueuedTask]:
-    """Send the messages of tasks again that the queue or a worker has lost; return the tasks."""
+    """Send the messages of lost tasks again, and return these tasks.
+
+    Tasks fail if no worker is left that could start them.
+    """
     unfinished = QueuedTask.objects.filter(finished_at=None)
     stalled = unfinished.filter(heartbeat_at__lt=now - LOST_AFTER)
     _give_up(
-        stalled.filter(attempt__gte=MAX_ATTEMPTS), f"Its worker ended {MAX_ATTEMPTS} times while it ran."
+        stalled.filter(attempt__gte=MAX_ATTEMPTS),
+        f"The worker ended {MAX_ATTEMPTS} times while the task ran.",
     )
     _give_up(unfinished.exclude(task__in=list(Task)), "This version of the panel does not know the task.")
     retry_when_busy(lambda: stalled.update(started_at=None, heartbeat_at=None, sent_at=None))
-    has_worker = Q(machine="") | Q(
-        machine__in=Machine.objects.filter(heartbeat_at__gt=now - 2 * LOST_AFTER).values("name")
+    waiting = unfinished.filter(started_at=None)
+    _give_up(
+        waiting.filter(queued_at__lt=now - ADOPTED_AFTER).exclude(may_start(now, within=ADOPTED_AFTER)),
+        f"Its machine has had no worker for {ADOPTED_AFTER.total_seconds() / 60:.0f} minutes.",
     )
     is_late = Q(sent_at=None) | Q(sent_at__lt=now - SEND_AGAIN_AFTER)
-    late = list(unfinished.filter(is_late, has_worker, started_at=None).order_by("pk")[:SENT_AT_ONCE])
+    late = list(waiting.filter(is_late, may_start(now)).order_by("pk")[:SENT_AT_ONCE])
     if late and not is_empty():
         # The messages may be behind others. Double the wait, so that they do not pile up.
         late = [row for row in late if row.sent_at is None or now - row.sent_at > row.sent_at - row.queued_at]
@@ -128,7 +135,7 @@ def _store(values: dict[str, Any], due_at: datetime | None) -> QueuedTask | None
 
 
 def _send(row: QueuedTask) -> bool:
-    """Send the message of a task unless another process has done so; return False if the queue is away."""
+    """Send a task's message unless another process has; return False if the queue cannot be reached."""
     now = database_now()
     unsent = QueuedTask.objects.filter(pk=row.pk, sent_at=row.sent_at, started_at=None, finished_at=None)
     if not retry_when_busy(lambda: unsent.update(sent_at=now)):
@@ -146,8 +153,7 @@ def _send(row: QueuedTask) -> bool:
 @retried_when_busy
 def _start(pk: int) -> bool:
     """Mark a task as started; return False if another delivery of its message was faster."""
-    waiting = QueuedTask.objects.filter(pk=pk)
-    waiting = waiting.filter(started_at=None, finished_at=None)
+    waiting = QueuedTask.objects.filter(pk=pk, started_at=None, finished_at=None)
     changes: dict[str, Any] = {"started_at": DatabaseClock(), "heartbeat_at": DatabaseClock()}
     return waiting.update(**changes, attempt=F("attempt") + 1, is_requested_again=False) == 1
 

@@ -6,7 +6,8 @@ and arguments that it cannot parse stop all schedules. Only the row of the tick 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cronsim import CronSim, CronSimError
@@ -16,8 +17,10 @@ from django_q.models import Schedule
 from sessions_app.models import QueuedTask
 from sessions_app.models.clock import database_now
 from sessions_app.queue.enqueue import Task, send
+from sessions_app.queue.machines import heard_machines
 from sessions_app.queue.outbox import enqueue
 from sessions_app.transactions import retried_when_busy, retry_when_busy
+from sessions_app.transactions.reserve import retry_with_room
 
 MINUTE = timedelta(minutes=1)
 MAX_WAIT = timedelta(minutes=2)
@@ -26,10 +29,17 @@ MAX_WAIT = timedelta(minutes=2)
 
 @dataclass(frozen=True)
 class Job:
-    """A task that runs at the instants of a cron expression in ``TIME_ZONE``."""
+    """A task that runs at the instants of a cron expression in ``TIME_ZONE``.
+
+    Args:
+        is_on_each_machine: Queue one task for the worker of each machine, with the name of the machine.
+        has_common_part: Queue one more task for any machine.
+    """
 
     task: Task
     cron: str
+    is_on_each_machine: bool = False
+    has_common_part: bool = False
 
     def last_run(self, now: datetime) -> QueuedTask | None:
         """Return the last run for an instant of the schedule, ignoring what a wrong clock set ahead."""
@@ -41,39 +51,34 @@ class Job:
 
 
 JOBS = (
-    Job(Task.SYNC_DIRECTORIES, "* * * * *"),
+    Job(Task.SYNC_DIRECTORIES, "* * * * *", is_on_each_machine=True),
+    Job(Task.PROBE_SESSIONS, "* * * * *", is_on_each_machine=True, has_common_part=True),
     Job(Task.TIDY_UP, "*/5 * * * *"),
     Job(Task.TAKE_SNAPSHOT, "*/15 * * * *"),
     Job(Task.EMPTY_ARCHIVE, "0 3 * * *"),
+    Job(Task.CHECK_INDEX, "30 3 * * *"),
 )
 
 
-@dataclass
-class SchedulesResult:
-    """What ``sync_schedules`` did with the tick: its name is in one of the lists."""
-
-    added: list[str] = field(default_factory=list)
-    changed: list[str] = field(default_factory=list)
-    unchanged: list[str] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, list[str]]:
-        return asdict(self)
-
-
+@retry_with_room
 @retried_when_busy
-def sync_schedules(*, now: datetime) -> SchedulesResult:
-    """Install the tick, and put it right if it is due too late; a second call changes nothing."""
+def sync_schedules(*, now: datetime) -> str:
+    """Install the tick, and put it right if it is due too late; a second call changes nothing.
+
+    Returns: ``added``, ``changed`` or ``unchanged``.
+    """
     ticks = Schedule.objects.filter(func=Task.TICK)
     if not ticks.exists():
         Schedule.objects.create(
             name="tick", func=Task.TICK.value, schedule_type=Schedule.MINUTES, minutes=1, next_run=now
         )
-        return SchedulesResult(added=["tick"])
-    late = ticks.filter(next_run__gt=now + MAX_WAIT) | ticks.filter(next_run=None)
-    is_changed = late.update(next_run=now)
-    return SchedulesResult(changed=["tick"]) if is_changed else SchedulesResult(unchanged=["tick"])
+        return "added"
+    # Also matches a tick without a time.
+    is_changed = ticks.exclude(next_run__lte=now + MAX_WAIT).update(next_run=now)
+    return "changed" if is_changed else "unchanged"
 
 
+@retry_with_room
 def send_due_tick() -> bool:
     """Send the tick if it is due, once for each minute on all machines; return whether this call did.
 
@@ -98,9 +103,21 @@ def queue_due_jobs(now: datetime) -> list[Job]:
         next_run_at = job.next_run_at(job.last_run(now))
         if next_run_at is None or next_run_at <= now:
             due_at = now.replace(second=0, microsecond=0)
-            if enqueue(job.task, due_at=due_at):
+            rows = [
+                enqueue(job.task, *filter(None, (machine,)), machine=machine, due_at=due_at)
+                for machine in _machines(job, now)
+            ]
+            if any(rows):
                 queued.append(job)
     return queued
+
+
+def _machines(job: Job, now: datetime) -> list[str]:
+    """Return the machines for which to queue a task of a job; blank stands for any machine."""
+    if not job.is_on_each_machine:
+        return [""]
+    machines = list(heard_machines(now).order_by("name").values_list("name", flat=True))
+    return ["", *machines] if job.has_common_part or not machines else machines
 
 
 def next_instant(cron: str, after: datetime) -> datetime | None:
@@ -119,6 +136,9 @@ def next_instant(cron: str, after: datetime) -> datetime | None:
 def describe_cron(cron: str) -> str:
     """Describe a cron expression in words; return it unchanged if it cannot be read."""
     try:
-        return str(CronSim(cron, timezone.now()).explain())
+        words = str(CronSim(cron, timezone.now()).explain())
     except CronSimError:
         return cron
+    # “Every 15th minute of every hour” is hard to read.
+    interval = re.fullmatch(r"\*/(\d+) \* \* \* \*", cron.strip())
+    return f"Every {interval[1]} minutes" if interval else words

@@ -11,22 +11,14 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from sessions_app.mirror.registry import register_directory
-from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory, StoredSession
-from tests.factories import OLD, build_session, forget_sessions, put, sync
+from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory, SessionDocument
+from tests.factories import KEPT_COLUMNS, OLD, build_session, forget_sessions, put, sync
 
 NAMESPACE = "shop"
-# Columns that an undo may change: the time of the write, the history and the stamp of the restored file.
-_DATED = (
-    "updated_at",
-    "restored_at",
-    "past_runs",
-    "file_inode",
-    "file_modified_ns",
-    "file_changed_ns",
-)
-_KEPT = tuple(
-    field.attname for field in StoredSession._meta.local_concrete_fields if field.attname not in _DATED
-)
+# Columns that an undo may change: the time of the write, the last run and the stamp of the restored file.
+_STAMP = ("file_inode", "file_modified_ns", "file_changed_ns")
+_DATED = ("updated_at", "restored_from", *_STAMP)
+_KEPT = tuple(name for name in KEPT_COLUMNS if name not in _STAMP)
 Rows = dict[int, tuple[Any, ...]]
 
 
@@ -104,7 +96,9 @@ def assert_whole(before: Rows, *runs: CleanupRun) -> tuple[int, int]:
         }
         for run in runs:
             run.refresh_from_db()
+        documents = set(SessionDocument.objects.values_list("pk", flat=True))
     assert not live.keys() & archived.keys(), "live and archived at once"
+    assert documents == live.keys() | archived.keys(), "each session has one document"
     assert {**live, **archived} == before
     assert sum(map(len, held.values())) == len(archived)
     for run in runs:
@@ -120,5 +114,5 @@ def assert_files_match(directory: SessionDirectory, folder: Path) -> None:
     assert (result.added, result.changed, result.vanished) == (0, 0, 0)
     # A kill can leave a temporary file, which a later sync removes.
     there = {path.name: path.read_bytes() for path in folder.glob("*.json")}
-    rows = BrowserSession.objects.values_list("file_name", "document")
+    rows = BrowserSession.objects.values_list("file_name", "content__document")
     assert there == {name: bytes(document) for name, document in rows}

@@ -30,7 +30,7 @@ def programs() -> Path:
         if (folder / "initdb").exists() and (folder / "pg_ctl").exists():
             return folder
     raise NoServerPrograms(
-        "make stress crashes a PostgreSQL server of its own, and finds no initdb and pg_ctl. Install "
+        "make stress crashes its own PostgreSQL server, and finds no initdb and pg_ctl. Install "
         "PostgreSQL's server package, or put its pg_config on the PATH."
     )
 

@@ -18,8 +18,8 @@ from tests.stress.effort import IS_FULL
 
 collect_ignore = [] if IS_FULL and os.environ.get(DATABASE_VARIABLE) else ["test_restarts.py"]
 if not os.environ.get(DATABASE_VARIABLE):
-    # It starts a PostgreSQL server of its own.
-    collect_ignore.append("test_queue.py")
+    # It starts its own PostgreSQL server.
+    collect_ignore += ["test_machines.py", "test_queue.py"]
 _notes: list[str] = []
 
 

@@ -18,3 +18,4 @@ RESTARTS = max(TRIES // 1_000, 1)
 TORN_WRITES = 1_000 if IS_FULL else 60
 CHECKS = 100_000 if IS_FULL else 10_000
 """Questions whether a file is open for writing, beside a program that opens it all the time."""
+SCRAPES = 1_000 if IS_FULL else 200

@@ -175,9 +175,13 @@ def empty_some(is_stopped: IsStopped, wait_seconds: float, batch_size: int) -> i
     return empty_archive(database_now() + LATER, batch_size=batch_size)[0]
 
 
+CHANGED_ALL_THE_TIME = "changed all the time"
+"""Name of the policy that ``commit_all_the_time`` changes."""
+
+
 def commit_all_the_time(is_stopped: IsStopped, pause_seconds: float) -> int:
     """Commit a change of one row again and again; returns how often."""
-    policy = CleanupPolicy.objects.create(name="changed all the time")
+    policy = CleanupPolicy.objects.create(name=CHANGED_ALL_THE_TIME)
     commits = 0
     while not is_stopped():
         commits += CleanupPolicy.objects.filter(pk=policy.pk).update(description=str(commits))

@@ -152,7 +152,7 @@ def old_content(token: str, *, is_invalid: bool) -> dict[str, Any]:
 
 
 def put_row(namespace: str, name: str, content: dict[str, Any]) -> None:
-    """Create a session in the database, or replace the one of that name."""
+    """Create a session in the database, or replace the session with the same name."""
     from sessions_app.models import BrowserSession
     from sessions_app.session.document import parse_document, write_document
 
@@ -171,7 +171,7 @@ def put_file(folder: Path, name: str, content: dict[str, Any]) -> None:
 
 
 def save(manager: SessionManager, savers: dict[str, list[str]], shared: list[str]) -> dict[str, Any]:
-    """Run savers: the first in this thread, the others in threads of their own."""
+    """Run savers: the first in this thread, the others in separate threads."""
     made = [Saver(manager, label, own, shared) for label, own in savers.items()]
     threads = [threading.Thread(target=saver.work) for saver in made[1:]]
     for thread in threads:

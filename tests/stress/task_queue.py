@@ -1,4 +1,4 @@
-"""Run the worker of the panel on the database of the test, or on servers of its own."""
+"""Run the worker of the panel on the test database, or on separate servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several workers on servers that are killed, emptied and stopped: nothing is lost and nothing is doubled."""
+"""Web servers and workers on servers that are killed, emptied and stopped: nothing is lost or doubled."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.conf import settings
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.contrib.auth.models import User
 from django.db import OperationalError, connection, connections
 from django.db.models import QuerySet
 from django_q.conf import Conf
@@ -21,7 +24,9 @@ from sessions_app.models.clock import database_now
 from sessions_app.queue.enqueue import Task
 from sessions_app.queue.outbox import enqueue
 from sessions_app.queue.worker import WorkerState, worker_state
-from tests.e2e.panel import wait_for
+from tests.clients import POLICIES
+from tests.e2e.panel import START_SECONDS, WEB, Panel, free_port, wait_for
+from tests.e2e.visitor import PASSWORD, USERNAME, Visitor
 from tests.factories import make_policy
 from tests.stress.cluster import USER, Cluster
 from tests.stress.effort import IS_FULL
@@ -36,26 +41,60 @@ needs_redis = pytest.mark.skipif(not RedisServer.is_installed(), reason="redis-s
 
 
 class Servers:
-    """A PostgreSQL and a Redis of the test, and three workers on them."""
+    """A PostgreSQL and a Redis of the test, and the workers and web servers on them."""
 
     def __init__(self, folder: Path, cluster: Cluster, redis: RedisServer | None) -> None:
         self.cluster, self.redis = cluster, redis
         self.environ = {
-            **QUICK,
             "RAPTOR_DATABASE_URL": f"postgres://{USER}@127.0.0.1:{cluster.port}/postgres",
+            "RAPTOR_SECRET_KEY": settings.SECRET_KEY,
         }
         if redis is not None:
             self.environ["RAPTOR_REDIS_URL"] = redis.url
         self.folder = folder
         self.queues: list[TaskQueue] = []
+        self.webs: list[Panel] = []
+        self.visitors: list[Visitor] = []
+        self.pressed: list[CleanupPolicy] = []
 
     def start_worker(self, name: str, *, before: Sequence[str] = ()) -> TaskQueue:
-        queue = TaskQueue(self.folder / name, {**self.environ, "RAPTOR_MACHINE": name}, before=before)
+        environ = {**QUICK, **self.environ, "RAPTOR_MACHINE": name}
+        queue = TaskQueue(self.folder / name, environ, before=before)
         self.queues.append(queue)
         return queue
 
+    def start_web(self, name: str, static_files: Path) -> None:
+        web = Panel(self.folder / name, free_port())
+        shutil.copytree(static_files, web.directory / "var" / "static")
+        self.webs.append(web)
+        web.start(WEB, **self.environ, RAPTOR_MACHINE=name)
+
+    def log_in(self) -> None:
+        """Let a visitor of each web server log in."""
+        password = PBKDF2PasswordHasher().encode(PASSWORD, "salt")
+        User.objects.create(username=USERNAME, password=password, is_staff=True, is_superuser=True)
+        for web in self.webs:
+            wait_for(web.answers, START_SECONDS, self.output)
+            visitor = Visitor(web.url)
+            assert visitor.log_in()[:2] == (200, f"{web.url}/admin/")
+            self.visitors.append(visitor)
+
+    def press_run_now(self) -> list[str]:
+        """Start a new policy on each web server, and return the pages that follow."""
+        pages = []
+        for visitor in self.visitors:
+            policy = make_policy(f"Pressed {len(self.pressed)}", "invalid", "expired")
+            status, _, page = visitor.submit(f"{POLICIES}{policy.pk}/run/", {})
+            assert status == 200
+            assert f"“{policy}” was queued for the worker." in page
+            self.pressed.append(policy)
+            pages.append(page)
+        return pages
+
     def output(self) -> str:
-        return "\n".join(f"== {queue.log}\n{queue.output}" for queue in self.queues)
+        outputs = {queue.log: queue.output for queue in self.queues}
+        outputs |= {web.directory: web.output for web in self.webs}
+        return "\n".join(f"== {path}\n{output}" for path, output in outputs.items())
 
 
 @pytest.fixture(params=["database", pytest.param("redis", marks=needs_redis)])
@@ -73,8 +112,18 @@ def servers(
     finally:
         for queue in servers.queues:
             queue.end()
+        for web in servers.webs:
+            web.stop()
         if redis is not None:
             redis.stop()
+
+
+@pytest.fixture(scope="module")
+def static_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the collected static files, to copy it to each web server."""
+    panel = Panel(tmp_path_factory.mktemp("static"), free_port())
+    panel.manage("collectstatic", "--no-input")
+    return panel.directory / "var" / "static"
 
 
 def wait_until(condition: Callable[[], bool], servers: Servers, seconds: float = RECOVERY_SECONDS) -> None:
@@ -102,44 +151,57 @@ def blocked_snapshots() -> Iterator[None]:
     other.close()
 
 
-def request_snapshots(first: int, count: int) -> None:
-    for number in range(first, first + count):
+def request_snapshots(count: int) -> None:
+    for number in range(count):
         enqueue(Task.TAKE_SNAPSHOT, f"2100-01-01T00:00:{number:02}+00:00")
 
 
-def requested() -> QuerySet[QueuedTask]:
-    return QueuedTask.objects.filter(task=Task.TAKE_SNAPSHOT.value, due_at=None)
+def unfinished() -> QuerySet[QueuedTask]:
+    """Return the open tasks, except the jobs of the schedule."""
+    return QueuedTask.objects.filter(finished_at=None, due_at=None)
 
 
-def test_workers_that_are_killed_and_servers_that_stop_lose_and_double_nothing(
-    servers: Servers, note: Callable[[str], None]
+def test_servers_and_workers_that_stop_lose_and_double_nothing(
+    servers: Servers, static_files: Path, note: Callable[[str], None]
 ) -> None:
+    for number in range(2):
+        servers.start_web(f"web-{number}", static_files)
     queues = [servers.start_worker(f"runner-{number}") for number in range(3)]
-    wait_for(lambda: Machine.objects.count() == 3, 60, servers.output)
+    wait_for(lambda: Machine.objects.count() == 3, START_SECONDS, servers.output)
+    servers.log_in()
     check_each_tick(servers, TICKS)
 
     with blocked_snapshots():
-        request_snapshots(0, 12)
-        wait_until(lambda: requested().exclude(started_at=None).count() >= 5, servers)
+        request_snapshots(12)
+        wait_until(lambda: unfinished().exclude(started_at=None).count() >= 5, servers)
         for queue in queues[:2]:
             queue.kill()
+    servers.press_run_now()
     if servers.redis is None:
         OrmQ.objects.all().delete()
     else:
         servers.redis.stop()
-        request_snapshots(12, 1)
+        for page in servers.press_run_now():
+            assert "The task queue cannot be reached now." in page
         servers.redis.start()
     began = time.monotonic()
-    wait_until(lambda: not requested().filter(finished_at=None).exists(), servers)
+    wait_until(lambda: not unfinished().exists(), servers)
     note(f"all tasks of two killed workers finished after {time.monotonic() - began:.0f} s")
 
     connection.close()
     servers.cluster.stop("immediate")
-    time.sleep(3)
+    wait_for(lambda: "The database cannot be used" in queues[2].output, START_SECONDS, servers.output)
+    for visitor in servers.visitors:
+        status, _, page = visitor.get("/admin/")
+        assert status == 503
+        assert "The database does not answer" in page
     servers.cluster.start()
-    request_snapshots(13, 1)
-    wait_until(lambda: not requested().filter(finished_at=None).exists(), servers)
-    assert not requested().filter(has_failed=True).exists()
+    servers.press_run_now()
+    wait_until(lambda: not unfinished().exists(), servers)
+
+    assert not QueuedTask.objects.filter(due_at=None, has_failed=True).exists()
+    for policy in servers.pressed:
+        assert list(policy.runs.order_by("pk").values_list("step_position", flat=True)) == [1, 2]
     queues[2].check()
 
 
@@ -153,12 +215,13 @@ def check_each_tick(servers: Servers, count: int) -> None:
         # A tick that is at work would plan an instant that is later than its own start anew.
         due.append(database_now() - timedelta(seconds=2))
         CleanupPolicy.objects.filter(pk=policy.pk).update(next_run_at=due[-1])
+        servers.press_run_now()
         swept_now = sweeps.exclude(finished_at=None).filter(arguments__1=due[-1].isoformat())
         wait_until(swept_now.exists, servers, TICK_SECONDS)
-    wait_until(lambda: not sweeps.filter(finished_at=None).exists(), servers)
+    wait_until(lambda: not unfinished().exists(), servers)
     CleanupPolicy.objects.update(is_enabled=False)
     swept = [row.arguments[1] for row in sweeps]
-    # A tick at the start of a real minute may have added an instant of its own.
+    # A tick at the start of a real minute may have added another instant.
     assert len(swept) == len(set(swept))
     assert {instant.isoformat() for instant in due} <= set(swept)
     assert set(sweeps.values_list("attempt", "has_failed")) == {(1, False)}
@@ -170,7 +233,7 @@ def check_each_tick(servers: Servers, count: int) -> None:
 def test_workers_whose_clocks_are_wrong_run_due_work_on_time(servers: Servers) -> None:
     for name, offset in (("ahead", "+10m"), ("behind", "-10m")):
         servers.start_worker(name, before=("faketime", "-f", offset))
-    wait_for(lambda: Machine.objects.count() == 2, 60, servers.output)
+    wait_for(lambda: Machine.objects.count() == 2, START_SECONDS, servers.output)
     skews = dict(Machine.objects.values_list("name", "clock_skew_seconds"))
     assert skews["ahead"] == pytest.approx(600, abs=5)
     assert skews["behind"] == pytest.approx(-600, abs=5)

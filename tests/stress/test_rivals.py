@@ -38,7 +38,7 @@ def assert_one_did_it(outcomes: list[Outcome]) -> None:
     refused, done = sorted(outcomes, key=lambda outcome: not outcome.error)
     assert (done.error, done.value) == ("", SESSIONS), done
     assert refused.error == "CleanupInProgress", refused
-    assert "taken over" not in refused.message, "it was to be refused before it did anything"
+    assert "taken over" not in refused.message, "the run must be refused before it does anything"
 
 
 @pytest.mark.parametrize("is_read_before", [False, True], ids=["by id", "as read before"])

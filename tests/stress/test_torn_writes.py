@@ -27,27 +27,27 @@ from tests.stress.effort import CHECKS, IS_FULL, TORN_WRITES
 from tests.stress.task_queue import worker
 
 WRITERS = 4
-THREADS = 24 if IS_FULL else 8
+THREADS = 24 if IS_FULL else 15
 SETTLE_SECONDS = 1
 SWEEP_EVERY_SECONDS = 1.5
 ROUNDS_AFTER = 5
 CHECK_THREADS = 4
-LONGEST_OPEN_SECONDS = 0.05
+SLOWEST_OPEN_SECONDS = 0.05
+LEASE_BREAK_SECONDS = 45
 
+# Reports how long the slowest opens of each file take, without the worst one in a thousand, and the longest.
 MEASURE_OPENING = """
 import json, os, sys, time
-longest = {path: 0 for path in sys.argv[1:]}
-count = 0
+took = {path: [] for path in sys.argv[1:]}
 print("ready", flush=True)
 os.set_blocking(0, False)
 while sys.stdin.buffer.read(1) is None:
-    for path in longest:
+    for path, seconds in took.items():
         began = time.perf_counter()
         fd = os.open(path, os.O_WRONLY | os.O_APPEND)
-        longest[path] = max(longest[path], time.perf_counter() - began)
+        seconds.append(time.perf_counter() - began)
         os.close(fd)
-    count += 1
-print(json.dumps([count, *longest.values()]))
+print(json.dumps([[len(all), sorted(all)[-1 - len(all) // 1000], max(all)] for all in took.values()]))
 """
 
 
@@ -69,7 +69,7 @@ class Sweeps:
             assert time.monotonic() < until, "the worker did not empty the queue in time"
             time.sleep(0.1)
         self.count += 1
-        for name, document in BrowserSession.objects.order_by().values_list("file_name", "document"):
+        for name, document in BrowserSession.objects.order_by().values_list("file_name", "content__document"):
             self.seen.setdefault(name, set()).add(bytes(document).decode())
 
 
@@ -98,7 +98,7 @@ def assert_no_byte_is_lost(report: dict[str, Any], folder: Path) -> str:
     archived = [
         bytes(document).decode()
         for document in ArchivedSession.objects.filter(file_name__startswith=stem).values_list(
-            "document", flat=True
+            "content__document", flat=True
         )
     ]
     last = report["closed"][-1]
@@ -116,9 +116,9 @@ def assert_no_byte_is_lost(report: dict[str, Any], folder: Path) -> str:
 def assert_no_torn_content(report: dict[str, Any], seen: set[str]) -> None:
     """Check that each document read was complete once, and that no torn one replaced a good one."""
     removed = ArchivedSession.objects.filter(file_name=report["file_name"])
-    archived = {bytes(data).decode() for data in removed.values_list("document", flat=True)}
+    archived = {bytes(data).decode() for data in removed.values_list("content__document", flat=True)}
     for document in seen | archived:
-        # The second part of a document whose first part was removed is a file by itself.
+        # If the first part of a document was removed, the second part is a separate file.
         assert document in report["closed"] or document in report["parts"], f"{report['rhythm']}: {document}"
     if seen and report["closed"][0] in seen and "-first" in report["closed"][0]:
         first_part = report["closed"][1] if len(report["closed"]) == 3 else None
@@ -200,11 +200,13 @@ def test_checking_for_writers_hardly_delays_a_writer(tmp_path: Path, note: Calla
         thread.join()
     output, _ = writer.communicate(b"x")
     assert writer.returncode == 0
-    opens, asked_seconds, control_seconds = json.loads(output)
+    (opens, asked_seconds, longest_seconds), (_, control_seconds, _) = json.loads(output)
     note(
-        f"{answers.total()} checks {dict(answers)} beside {opens} opens, of which the longest took "
+        f"{answers.total()} checks {dict(answers)} beside {opens} opens, of which 99.9 % took at most "
         f"{asked_seconds * 1000:.1f} ms; for a file that was not checked {control_seconds * 1000:.1f} ms"
     )
     assert answers.keys() == {True, False}
-    # A busy machine delays any process; the control file measures by how much.
-    assert asked_seconds < LONGEST_OPEN_SECONDS + control_seconds
+    # A busy machine delays any process; the control file measures by how much. It can also suspend a thread
+    # that holds a lease, for less long than a lease that is never given back.
+    assert asked_seconds < SLOWEST_OPEN_SECONDS + control_seconds
+    assert longest_seconds < LEASE_BREAK_SECONDS / 10

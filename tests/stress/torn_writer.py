@@ -132,8 +132,8 @@ RHYTHMS: list[Callable[[Try], None]] = [
 ]
 
 
-def write(folder: Path, seed: str, number: int) -> None:
-    """Make one try and print what was written."""
+def write(folder: Path, seed: str, number: int) -> str:
+    """Make one attempt, and report the written data as a line of JSON."""
     rhythm = RHYTHMS[number % len(RHYTHMS)]
     this = Try(folder, f"{seed}-{number:04}", random.Random(f"{seed} {number}"))
     this.put_first()
@@ -152,12 +152,14 @@ def write(folder: Path, seed: str, number: int) -> None:
         "closed": [data.decode() for data in this.closed],
         "parts": [data.decode() for data in this.parts],
     }
-    sys.stdout.write(json.dumps(report) + "\n")
+    return json.dumps(report)
 
 
 def main(folder: str, seed: str, tries: str, threads: str) -> None:
     with ThreadPoolExecutor(int(threads)) as pool:
-        list(pool.map(lambda number: write(Path(folder), seed, number), range(int(tries))))
+        # Only this thread prints. Several threads would mix long lines.
+        for line in pool.map(lambda number: write(Path(folder), seed, number), range(int(tries))):
+            print(line)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ State = CleanupRun.State
 
 
 class Work:
-    """Sessions and a run that is to be run or undone, with files in some of the tries."""
+    """Sessions and a run to start or undo, with files in some of the attempts."""
 
     job: Callable[..., int]
     active: State

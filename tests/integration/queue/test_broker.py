@@ -62,11 +62,21 @@ def test_the_key_of_the_machine_comes_first(broker: Any, settings: Any) -> None:
     send(Task.TIDY_UP)
     send(Task.SWEEP, 1, machine="there")
     send(Task.TAKE_SNAPSHOT, machine="here")
-    assert broker.has_messages(), "the common one"
+    assert broker.queue_size() == 1, "the common one"
     assert fetched(broker) == [Task.TAKE_SNAPSHOT, Task.TIDY_UP]
-    assert not broker.has_messages(), "that of another machine does not count"
+    assert broker.queue_size() == 0, "that of another machine does not count"
     settings.RAPTOR_MACHINE = "there"
     assert fetched(broker) == [Task.SWEEP]
+
+
+def test_tasks_for_one_machine_do_not_delay_common_tasks(broker: Any, settings: Any) -> None:
+    settings.RAPTOR_MACHINE = "here"
+    for _ in range(3):
+        send(Task.PROBE_SESSIONS, machine="here")
+    for _ in range(2):
+        send(Task.SWEEP, 1)
+    probe, sweep = Task.PROBE_SESSIONS, Task.SWEEP
+    assert fetched(broker) == [probe, sweep, probe, sweep, probe]
 
 
 PLANTED: dict[str, dict[str, Any]] = {

@@ -87,7 +87,7 @@ class TestEnqueue:
         assert {"queued_task": second.pk} in messages()
 
     @pytest.mark.usefixtures("is_away")
-    def test_a_queue_that_is_away_loses_nothing(
+    def test_a_queue_that_cannot_be_reached_loses_no_task(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         found = enqueue(Task.CONTINUE_CLEANUP, 7)
@@ -124,7 +124,18 @@ class TestLost:
         Machine.objects.create(name="gone", heartbeat_at=later(seconds=60))
         assert len(send_lost(later(seconds=70))) == 1
 
-    def test_a_task_of_another_version_is_given_up_and_stops_nothing(self, row: QueuedTask) -> None:
+    def test_tasks_of_a_machine_that_is_silent_for_ten_minutes_fail(self) -> None:
+        for machine in ("gone", "silent", "starting", ""):
+            enqueue(Task.CONTINUE_CLEANUP, 7, machine=machine)
+        Machine.objects.create(name="gone", heartbeat_at=database_now())
+        Machine.objects.create(name="silent", heartbeat_at=later(minutes=2))
+        QueuedTask.objects.filter(machine="starting").update(queued_at=later(minutes=9))
+        send_lost(later(minutes=11))
+        (failed,) = QueuedTask.objects.exclude(finished_at=None)
+        assert (failed.machine, failed.has_failed) == ("gone", True)
+        assert failed.message.startswith("Its machine has had no worker for 10 minutes.")
+
+    def test_a_task_of_another_version_fails_and_does_not_stop_others(self, row: QueuedTask) -> None:
         QueuedTask.objects.create(task="sessions_app.tasks.of_a_newer_version")
         OrmQ.objects.all().delete()
         assert [found.pk for found in send_lost(later(seconds=70))] == [row.pk]
@@ -138,7 +149,7 @@ class TestLost:
         assert perform(row.pk, lambda: "Done.") == "Done."
         assert QueuedTask.objects.get().attempt == 2
 
-    def test_a_task_that_ends_each_worker_is_given_up(self, row: QueuedTask) -> None:
+    def test_a_task_that_ends_its_worker_repeatedly_fails(self, row: QueuedTask) -> None:
         for _ in range(outbox.MAX_ATTEMPTS):
             assert outbox._start(row.pk)
             send_lost(later(minutes=1))

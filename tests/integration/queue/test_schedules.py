@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django_q.models import Schedule
 
-from sessions_app.models import CleanupPolicy, QueuedTask
+from sessions_app.models import CleanupPolicy, Machine, QueuedTask
 from sessions_app.models.clock import database_now
 from sessions_app.queue import schedules
 from sessions_app.queue.enqueue import Task
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 
 NOON = datetime(2026, 11, 22, 12, 0, 20, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-SYNC, TIDY_UP, SNAPSHOT, ARCHIVE = JOBS
+SYNC, PROBE, TIDY_UP, SNAPSHOT, ARCHIVE, CHECK = JOBS
 
 
 @pytest.fixture
@@ -57,16 +57,17 @@ class TestTick:
         sync_schedules(now=now)
         Schedule.objects.update(next_run=wrong and now + wrong)
         assert not send_due_tick()
-        assert sync_schedules(now=now).changed == ["tick"]
+        assert sync_schedules(now=now) == "changed"
         assert send_due_tick()
 
-    def test_it_is_sent_once_a_minute_however_many_workers_look(self, sent: list[Task]) -> None:
-        sync_schedules(now=database_now() - timedelta(hours=5))
+    def test_it_is_sent_once_a_minute_however_many_workers_look(
+        self, sent: list[Task], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # The real clock could reach the next minute in the meantime.
+        monkeypatch.setattr(schedules, "database_now", lambda: NOON)
+        sync_schedules(now=NOON - timedelta(hours=5))
         assert [send_due_tick() for _ in range(3)] == [True, False, False]
-        next_run = Schedule.objects.get().next_run
-        assert next_run is not None
-        assert next_run.second == 0
-        assert timedelta() < next_run - database_now() <= MINUTE
+        assert Schedule.objects.get().next_run == NOON.replace(second=0) + MINUTE
         assert sent == [Task.TICK]
 
     def test_a_second_row_of_the_tick_changes_nothing(self, sent: list[Task]) -> None:
@@ -103,11 +104,11 @@ class TestJobs:
         assert queue_due_jobs(NOON) == list(JOBS)
         finish_all()
         assert queue_due_jobs(NOON + timedelta(seconds=30)) == []
-        assert queue_due_jobs(NOON + MINUTE) == [SYNC]
+        assert queue_due_jobs(NOON + MINUTE) == [SYNC, PROBE]
         finish_all()
-        assert queue_due_jobs(NOON + 5 * MINUTE) == [SYNC, TIDY_UP]
+        assert queue_due_jobs(NOON + 5 * MINUTE) == [SYNC, PROBE, TIDY_UP]
         finish_all()
-        assert queue_due_jobs(NOON + 15 * MINUTE) == [SYNC, TIDY_UP, SNAPSHOT]
+        assert queue_due_jobs(NOON + 15 * MINUTE) == [SYNC, PROBE, TIDY_UP, SNAPSHOT]
         finish_all()
         assert ARCHIVE in queue_due_jobs(NOON + timedelta(hours=15))
 
@@ -118,7 +119,19 @@ class TestJobs:
         assert queue_due_jobs(back) == list(JOBS)
         finish_all()
         assert queue_due_jobs(back + timedelta(seconds=30)) == []
-        assert len(queued) == 8
+        assert len(queued) == 2 * len(JOBS)
+
+    def test_a_job_for_machines_queues_a_task_for_each_live_machine_and_one_for_any(
+        self, queued: Queued
+    ) -> None:
+        for name, minutes in (("runner-1", 1), ("runner-2", 0), ("silent", 3)):
+            Machine.objects.create(name=name, heartbeat_at=NOON - minutes * MINUTE)
+        queue_due_jobs(NOON)
+        probes = QueuedTask.objects.filter(task=Task.PROBE_SESSIONS).values_list("machine", flat=True)
+        assert sorted(probes) == ["", "runner-1", "runner-2"]
+        assert QueuedTask.objects.filter(task=Task.TIDY_UP).count() == 1
+        queue_due_jobs(NOON)
+        assert QueuedTask.objects.filter(task=Task.PROBE_SESSIONS).count() == 3
 
     def test_a_job_that_is_still_running_is_not_queued_again(self, queued: Queued) -> None:
         queue_due_jobs(NOON)

@@ -1,0 +1,1 @@
+"""Custom formats of dates and times."""
