@@ -1,8 +1,13 @@
 # Raptor Admin. GNU make 3.81 (macOS) is enough.
 PYTHON = .venv/bin/python
+# The stress tests and the tests with browsers use all cores themselves.
+IN_PARALLEL = -n logical --maxprocesses 4 --dist worksteal
 TEST_DATABASE_URL = $(or $(RAPTOR_TEST_DATABASE_URL),postgres://postgres@127.0.0.1:5432/postgres)
 # The checks load the settings; a separate folder keeps them away from the panel's data.
 LINT_ENVIRONMENT = DJANGO_SETTINGS_MODULE=raptor_admin.settings RAPTOR_VAR_DIR=.mypy_cache/var RAPTOR_HTTPS=on RAPTOR_DATABASE_URL=
+
+# Keep compiled files: the tests start many processes, and each would compile the panel again.
+export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
 .PHONY: help up demo test test-fast coverage test-postgres stress lint bench requirements environment environment-dev
@@ -14,19 +19,22 @@ help: ## List the targets
 up: environment ## Install the dependencies and run the panel on http://127.0.0.1:8000
 	@exec $(PYTHON) -m raptor_admin.up
 
-demo: environment ## Run the panel with 2,000 demo sessions
-	@test -d var/demo-sessions || $(PYTHON) manage.py demo_sessions var/demo-sessions --count 2000
-	@exec $(PYTHON) -m raptor_admin.up var/demo-sessions
+# Use a separate database, even if RAPTOR_DATABASE_URL is set.
+demo: export RAPTOR_VAR_DIR = var/demo
+demo: export RAPTOR_DATABASE_URL =
+demo: export RAPTOR_REDIS_URL =
+demo: environment ## Run a demo of the panel with 2,500 sessions and its own database
+	@exec $(PYTHON) -m raptor_admin.up --demo
 
+test: export RAPTOR_TEST_DATABASE_URL =
 test: environment-dev ## Run all tests on SQLite, with a real browser
 	@$(PYTHON) -m tests.browser
-	@RAPTOR_TEST_DATABASE_URL= $(PYTHON) -m pytest tests/unit tests/integration tests/stress tests/e2e
+	@$(PYTHON) -m pytest $(IN_PARALLEL) tests/unit tests/integration
+	@$(PYTHON) -m pytest tests/stress tests/e2e
 
-# Two processes at once, each with a database of its own.
 test-fast: export RAPTOR_TEST_DATABASE_URL =
 test-fast: environment-dev ## Run the unit and integration tests on SQLite
-	@$(PYTHON) -m pytest -q tests/unit tests/integration/admin & \
-	$(PYTHON) -m pytest -q tests/integration --ignore tests/integration/admin; status=$$?; wait $$! && exit $$status
+	@$(PYTHON) -m pytest -q $(IN_PARALLEL) tests/unit tests/integration
 
 coverage: export RAPTOR_TEST_DATABASE_URL =
 coverage: environment-dev ## Measure the coverage of the unit and integration tests on SQLite
@@ -34,7 +42,8 @@ coverage: environment-dev ## Measure the coverage of the unit and integration te
 	@$(PYTHON) -m coverage report
 
 test-postgres: environment-dev ## Run the integration tests on PostgreSQL (RAPTOR_TEST_DATABASE_URL)
-	@RAPTOR_TEST_DATABASE_URL='$(TEST_DATABASE_URL)' $(PYTHON) -m pytest tests/integration tests/stress
+	@RAPTOR_TEST_DATABASE_URL='$(TEST_DATABASE_URL)' $(PYTHON) -m pytest $(IN_PARALLEL) tests/integration
+	@RAPTOR_TEST_DATABASE_URL='$(TEST_DATABASE_URL)' $(PYTHON) -m pytest tests/stress
 
 lint: environment-dev ## Check style, types, layers, migrations and the production settings
 	@$(PYTHON) -m ruff check .
@@ -44,7 +53,7 @@ lint: environment-dev ## Check style, types, layers, migrations and the producti
 	@$(LINT_ENVIRONMENT) $(PYTHON) manage.py makemigrations --check --dry-run
 	@$(LINT_ENVIRONMENT) $(PYTHON) manage.py check --deploy --fail-level WARNING
 
-# Takes some minutes on each database. It crashes a PostgreSQL server of its own.
+# Takes some minutes on each database. It crashes its own PostgreSQL server.
 stress: export RAPTOR_TEST_TRIES = 10000
 stress: environment-dev ## Kill, suspend, duplicate and block cleanups, on SQLite and on PostgreSQL
 	@RAPTOR_TEST_DATABASE_URL= $(PYTHON) -m pytest tests/stress

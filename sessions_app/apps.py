@@ -13,7 +13,10 @@ DEFAULTS: dict[str, Any] = {
     "RAPTOR_CDP_ALLOWED_HOSTS": ("localhost", "127.0.0.0/8", "::1"),
     "RAPTOR_MAX_DOCUMENT_BYTES": 5_242_880,
     "RAPTOR_SETTLE_SECONDS": 10.0,
+    "RAPTOR_PROBE_SECONDS": 600.0,
     "RAPTOR_CHROMIUM": "",
+    "RAPTOR_PUBLIC_URL": "",
+    "RAPTOR_WEBHOOK_ALLOWED_HOSTS": (),
     "RAPTOR_TASK_DEADLINE_SECONDS": 240,
 }
 """Defaults of the settings. Another Django project that installs the app may override them.
@@ -30,10 +33,14 @@ class SessionsAppConfig(AppConfig):
 
     def ready(self) -> None:
         from django.conf import settings
-        from django.db.models.signals import post_migrate, pre_migrate
+        from django.db.models.signals import post_migrate, pre_delete, pre_migrate
 
         from sessions_app.access.roles import install_roles
+        from sessions_app.models import CleanupRun
         from sessions_app.models.ids import remember_sequences, repair_after_migration
+        from sessions_app.models.planner_hints import give_hints
+        from sessions_app.reports.run_totals import keep_total
+        from sessions_app.search.trigrams import prepare_after_migration
 
         for name, value in DEFAULTS.items():
             if not hasattr(settings, name):
@@ -41,6 +48,9 @@ class SessionsAppConfig(AppConfig):
         if hasattr(settings, "Q_CLUSTER"):
             # The checks concern the worker.
             from sessions_app import checks  # noqa: F401
+        pre_delete.connect(keep_total, sender=CleanupRun)
         post_migrate.connect(install_roles, sender=self)
         pre_migrate.connect(remember_sequences, sender=self)
         post_migrate.connect(repair_after_migration, sender=self)
+        post_migrate.connect(give_hints, sender=self)
+        post_migrate.connect(prepare_after_migration, sender=self)

@@ -33,7 +33,7 @@ def check_task_times(**kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_queue(**kwargs: Any) -> list[CheckMessage]:
-    """Check that django-q2 neither runs schedules of its own nor repeats tasks."""
+    """Check that django-q2 neither runs its own schedules nor repeats tasks."""
     required = {"scheduler": False, "max_attempts": 1, "ack_failures": True}
     wrong = [name for name, value in required.items() if settings.Q_CLUSTER.get(name) != value]
     return [

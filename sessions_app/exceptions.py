@@ -79,7 +79,7 @@ class MissingEndpointWarning(UserWarning):
 
 
 class SeparateContextWarning(UserWarning):
-    """The saved page has a context of its own, whose cookies other programs do not get."""
+    """The saved page has a separate context, whose cookies other programs do not get."""
 
 
 def hide_traceback(method: _Method) -> _Method:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from sessions_app.browsers.launcher import system_programs
@@ -15,6 +16,12 @@ DOWNLOAD_SECONDS = 600
 def find_chromium() -> str | None:
     """Return the path of a Chromium that runs: from RAPTOR_CHROMIUM, the system or Playwright."""
     return next((path for path in _candidates() if _runs(path)), None)
+
+
+@cache
+def chromium_of_tests() -> str | None:
+    """Find the Chromium once, because each start of it takes a quarter of a second."""
+    return find_chromium()
 
 
 def ensure_chromium() -> str | None:

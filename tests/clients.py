@@ -15,9 +15,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from sessions_app.admin import archive, changelist
+from sessions_app.admin import changelist
+from sessions_app.admin.archive import changelist as archive_changelist
 from sessions_app.admin.sessions import changelist as session_changelist
-from sessions_app.admin.sessions import facet_counts, index_choice
+from sessions_app.admin.sessions import facet_counts, index_choice, status_order
 from sessions_app.models import BrowserSession, CleanupPolicy
 
 LIST = "/admin/sessions_app/browsersession/"
@@ -43,7 +44,7 @@ _NOTICES = {"raptor-note", "raptor-error", "errornote", "success", "warning", "e
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command printed, and its exit status."""
+    """The output and the exit status of a command."""
 
     out: str
     err: str
@@ -76,7 +77,7 @@ class Page(HTMLParser):
 
     Attributes:
         facts: The value beside each label.
-        buttons: The labels of all buttons, of links that look like buttons as well.
+        buttons: The labels of all buttons, including links that look like buttons.
         notices: Messages, notes and errors.
         rows: The cells of each table row that has any.
         links: The address of each link, by its text; the last one where several have the same text.
@@ -153,8 +154,15 @@ def names(html: str) -> list[str]:
 
 
 def set_bounds(monkeypatch: pytest.MonkeyPatch, **bounds: int) -> None:
-    """Let lists read fewer rows: set ``BOUND``, ``READ_BOUND`` and the like wherever they are used."""
-    for module in (archive, changelist, facet_counts, session_changelist, index_choice):
+    """Let lists read fewer rows: set ``BOUND``, ``READ_BOUND`` and similar limits wherever they are used."""
+    for module in (
+        archive_changelist,
+        changelist,
+        facet_counts,
+        session_changelist,
+        index_choice,
+        status_order,
+    ):
         for name in bounds.keys() & vars(module).keys():
             monkeypatch.setattr(module, name, bounds[name])
 
@@ -171,6 +179,8 @@ def policy_form(*steps: Step, policy: CleanupPolicy | None = None, **changes: An
         **changes,
         "steps-TOTAL_FORMS": str(len(steps)),
         "steps-INITIAL_FORMS": str(len(ids)),
+        "protections-TOTAL_FORMS": "0",
+        "protections-INITIAL_FORMS": "0",
     }
     for number, (place, criterion, age) in enumerate(steps):
         data |= {

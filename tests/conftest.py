@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +19,7 @@ from raptor_admin.environment import PREFIX, TEST_PREFIX
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
+    from pytest_django import DjangoDbBlocker
 
 DATABASE_VARIABLE = "RAPTOR_TEST_DATABASE_URL"
 VIEWER_PERMISSIONS = (
@@ -33,7 +38,17 @@ OPERATOR_PERMISSIONS = (
     "change_sessiondirectory",
 )
 
-_temporary = tempfile.TemporaryDirectory(prefix="raptor-tests-")
+_IN_MEMORY = Path("/dev/shm")
+
+
+def _has_room(folder: Path) -> bool:
+    return folder.is_dir() and shutil.disk_usage(folder).free > 1024**3
+
+
+# SQLite waits for the disk in each commit, but not in memory. Containers may have little.
+_temporary = tempfile.TemporaryDirectory(
+    prefix="raptor-tests-", dir=_IN_MEMORY if _has_room(_IN_MEMORY) else None
+)
 
 
 def _isolate() -> None:
@@ -56,7 +71,7 @@ def _isolate() -> None:
 
 
 def _watch_cursors() -> None:
-    # Django's database backends read the settings, which have to be the tests' own by then.
+    # Django's database backends read the settings, so set the settings of the tests first.
     from tests import open_cursors
 
     open_cursors.install()
@@ -76,6 +91,18 @@ def no_write_while_reading() -> Iterator[None]:
         pytest.fail("\n\n".join(violations), pytrace=False)
 
 
+def pytest_collection_finish() -> None:
+    """Keep the collector of garbage away from the modules and the tests, which stay until the end."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000)
+
+
+def pytest_xdist_setupnodes() -> None:
+    """Let each process of ``pytest -n`` read its own settings, with its own folder."""
+    del os.environ["DJANGO_SETTINGS_MODULE"]
+
+
 def pytest_sessionstart() -> None:
     """End the run if the requested database server does not answer, so that no test is skipped."""
     address = os.environ.get(DATABASE_VARIABLE)
@@ -90,7 +117,7 @@ def pytest_sessionstart() -> None:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
-    """The settings of the test database, with a name of its own.
+    """The settings of the test database, with a unique name.
 
     SQLite uses a file in WAL mode, as in production: processes cannot share a database in memory, and its
     locks differ. On PostgreSQL the process id keeps concurrent runs apart.
@@ -100,6 +127,31 @@ def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
     is_sqlite = connection.vendor == "sqlite"
     name = str(Path(_temporary.name) / "test.sqlite3") if is_sqlite else f"test_raptor_{os.getpid()}"
     connection.settings_dict["TEST"]["NAME"] = name
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Restore the whole SQLite database after a test that commits.
+
+    Django would delete all rows and create the permissions of all models again, which takes 20 times as long.
+    """
+    from django.db import connection
+    from django.test import TransactionTestCase
+
+    if connection.vendor != "sqlite":
+        yield
+        return
+
+    def restore(test: TransactionTestCase) -> None:
+        connection.ensure_connection()
+        migrated.backup(connection.connection)
+
+    with django_db_blocker.unblock(), closing(sqlite3.connect(":memory:")) as migrated:
+        connection.ensure_connection()
+        connection.connection.backup(migrated)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(TransactionTestCase, "_fixture_teardown", restore)
+            yield
 
 
 def _make_user(username: str, permissions: tuple[str, ...] = (), *, is_staff: bool = True) -> User:

@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from django.db import connection
+
 from sessions_app.cleanup import plan_cleanup, run_cleanup
 from sessions_app.mirror.registry import register_directory, sync_directory
 from sessions_app.models import (
@@ -19,8 +21,11 @@ from sessions_app.models import (
     CleanupRun,
     QueuedTask,
     SessionDirectory,
+    SessionDocument,
 )
+from sessions_app.models.session import REMOVAL_COLUMNS
 from sessions_app.policies import SweepResult, sweep
+from sessions_app.search import index_sessions
 from sessions_app.session.criteria import Criteria
 from sessions_app.session.document import parse_document, write_document
 from sessions_app.session.sync_result import SyncResult
@@ -34,6 +39,19 @@ ENDPOINT = f"ws://127.0.0.1:9222/devtools/browser/{SECRET}"
 OLD: dict[str, Any] = {"last_accessed": "2026-10-01T12:00:00+00:00"}
 INVALID: dict[str, Any] = {"session_id": ""}
 _numbers = itertools.count(1)
+
+CONTENT = tuple(f"content__{name}" for name in ("cdp_url", "document", "last_good_document"))
+"""The columns of the documents, for ``values``."""
+_RESET_BY_AN_UNDO = ("updated_at", "restored_from", "browser_state", "browser_since", "in_use_at")
+KEPT_COLUMNS = (
+    *(
+        field.attname
+        for field in BrowserSession._meta.local_concrete_fields
+        if field.attname not in {*REMOVAL_COLUMNS, *_RESET_BY_AN_UNDO}
+    ),
+    *CONTENT,
+)
+"""All that a session keeps when it is removed and restored."""
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -95,16 +113,21 @@ def build_session(
         namespace=namespace,
         name=name or f"session-{next(_numbers)}",
         is_pinned=is_pinned,
-        document=data,
         size_bytes=len(data),
-        **parse_document(data, time_zone=UTC)._asdict(),
+        **{**parse_document(data, time_zone=UTC)._asdict(), "document": data},
     )
 
 
 def make_session(name: str = "", **options: Any) -> BrowserSession:
     session = build_session(name, **options)
     session.save()
+    index_sessions()
     return session
+
+
+def rewrite(sessions: Any, **values: Any) -> None:
+    """Change columns of sessions, also those of their documents."""
+    sessions.update(**values)
 
 
 def make_sessions(count: int, **options: Any) -> None:
@@ -112,10 +135,43 @@ def make_sessions(count: int, **options: Any) -> None:
         make_session(f"session-{number:03}", **options)
 
 
+def make_many(count: int, **options: Any) -> None:
+    """Make sessions that differ by name only, in one statement."""
+    if not count:
+        return
+    first = make_session(**options)
+    meta = BrowserSession._meta
+    copied = [field for field in meta.concrete_fields if not field.generated]
+    columns = ", ".join(str(field.column) for field in copied if field.name not in ("id", "name"))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < %s) "
+            f"INSERT INTO {meta.db_table} (name, {columns}) "
+            f"SELECT name || '-' || n, {columns} FROM {meta.db_table}, numbers WHERE id = %s AND n > 1",
+            [count, first.pk],
+        )
+        names = "cdp_url, document, last_good_document"
+        documents = SessionDocument._meta.db_table
+        cursor.execute(
+            f"INSERT INTO {documents} (session_id, {names}) SELECT id, {names} "
+            f"FROM {meta.db_table}, {documents} d WHERE d.session_id = %s AND id > %s",
+            [first.pk, first.pk],
+        )
+
+
+def read_hints() -> None:
+    """Let SQLite forget the statistics of an ``ANALYZE`` that was rolled back, and read the estimates."""
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE sqlite_master")
+
+
 def forget_sessions(*names: str) -> None:
     """Delete live rows, all or the named ones, without a cleanup."""
     sessions = BrowserSession.objects.filter(name__in=names) if names else BrowserSession.objects.all()
-    sessions._raw_delete(sessions.db)
+    keys = list(sessions.values_list("pk", flat=True))
+    for rows in (SessionDocument.objects.filter(pk__in=keys), BrowserSession.objects.filter(pk__in=keys)):
+        rows._raw_delete(rows.db)
 
 
 def live() -> list[str]:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +38,8 @@ class Disk:
     def fill(self) -> None:
         """Fill the disk to its last block."""
         block = b"x" * _FILL_BYTES
-        with self.filler.open("ab", buffering=0) as filler:
+        # A running panel may write to the last free block first.
+        with self.filler.open("ab", buffering=0) as filler, suppress(OSError):
             while self.free_bytes:
                 filler.write(block * max(1, self.free_bytes // _FILL_BYTES // 2))
 

@@ -96,18 +96,21 @@ class Gateway:
 
 
 class OneAtATime:
-    """A gateway that allows one web socket at a time, and answers 429 to others."""
+    """A gateway that allows one web socket at a time, and answers 429 to others and to ``GET /is-free``."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._free = threading.Semaphore()
 
     def __call__(self, connection: Connection) -> None:
-        if b"Upgrade: websocket" not in connection.request:
+        is_question = connection.request.startswith(b"GET /is-free ")
+        if b"Upgrade: websocket" not in connection.request and not is_question:
             return self._gateway(connection)
         if not self._free.acquire(blocking=False):
             return connection.send(b"HTTP/1.1 429 No\r\nContent-Length: 0\r\n\r\n")
         try:
+            if is_question:
+                return connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
             return self._gateway(connection)
         finally:
             self._free.release()

@@ -1,4 +1,4 @@
-"""What tests need of the system: other users, their folders, and file systems without hard links."""
+"""System resources for tests: other users, their folders, and file systems without hard links."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ _BLOCK = re.compile(
 )
 _CELL = re.compile(r"</t[hd]>\s*<t[hd]\b")
 _VARIABLE = (
+    (re.compile(r"RAPTOR_VAR_DIR=\S+ "), ""),
     (re.compile(r"\d{4}-\d\d-\d\d(?: \d\d:\d\d(?::\d\d)?)?(?: UTC)?"), "<time>"),
     (re.compile(r"\b\d\d:\d\d:\d\d\b"), "<time>"),
     (re.compile(r"\b([Rr]un) \d+"), r"\1 <id>"),

@@ -15,9 +15,11 @@ _MODELS = {
     "run_id": "sessions_app.CleanupRun",
     "directory_id": "sessions_app.SessionDirectory",
     "policy_id": "sessions_app.CleanupPolicy",
+    "target_id": "sessions_app.AlertTarget",
     "id": "auth.User",
 }
-_TEXTS = {"content_type_id": ["1"], "url": ["nowhere/"]}
+# "number" is the position of a tab in a browser.
+_TEXTS = {"content_type_id": ["1"], "url": ["nowhere/"], "number": ["1", "987654"]}
 _CONVERTER = re.compile(r"<(?:\w+:)?(\w+)>|\(\?P<(\w+)>[^)]*\)")
 
 

@@ -2,19 +2,22 @@
 
 from django.contrib import admin
 
-from sessions_app.admin import accounts, archive, directories, namespaces, queue
+from sessions_app.admin import accounts, directories, namespaces, queue
+from sessions_app.admin.alerts import admin as alerts
+from sessions_app.admin.archive.admin import ArchivedSessionAdmin
 from sessions_app.admin.policies.admin import CleanupPolicyAdmin
 from sessions_app.admin.policies.changes import PolicyChangeAdmin
 from sessions_app.admin.runs.admin import CleanupRunAdmin
 from sessions_app.admin.sessions.admin import BrowserSessionAdmin
 
 __all__ = [
+    "ArchivedSessionAdmin",
     "BrowserSessionAdmin",
     "CleanupPolicyAdmin",
     "CleanupRunAdmin",
     "PolicyChangeAdmin",
     "accounts",
-    "archive",
+    "alerts",
     "directories",
     "namespaces",
     "queue",

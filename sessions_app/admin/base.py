@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
@@ -13,8 +14,9 @@ from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from sessions_app.access.permissions import may_clean_up
+from sessions_app.access.permissions import may_plan
 from sessions_app.access.visibility import refuse_hidden, visible_runs
+from sessions_app.admin.navigation import title_of
 from sessions_app.models import CleanupRun
 from sessions_app.queue.broker import is_reachable
 from sessions_app.session.lookalikes import is_invisible
@@ -42,15 +44,38 @@ def refuse_invisible(text: str) -> None:
 
     Raises: ValidationError.
     """
-    found = next((character for character in text if character != " " and is_invisible(character)), "")
-    if found:
+    if found := _invisible_in(text):
         raise ValidationError(f"It contains an invisible character (U+{ord(found):04X}).")
+
+
+def _invisible_in(text: str) -> str:
+    return next((character for character in text if character != " " and is_invisible(character)), "")
+
+
+class UsableNamespace:
+    """A form that refuses namespaces that the user cannot use.
+
+    Hidden and invalid namespaces have the same message, which would otherwise reveal that they exist.
+    """
+
+    hidden: Collection[str] = frozenset()
+    """Namespaces that are hidden from the user."""
+    cleaned_data: dict[str, Any]
+
+    def clean_namespace(self) -> str:
+        namespace: str = self.cleaned_data["namespace"]
+        if namespace in self.hidden or _invisible_in(namespace):
+            raise ValidationError(
+                "This namespace cannot be used: it is limited to other groups, or it contains an invisible "
+                "character. Choose another one."
+            )
+        return namespace
 
 
 class VisibleNames:
     """A part of a screen whose form refuses names with invisible characters."""
 
-    checked_fields = frozenset({"name", "namespace", "username"})
+    checked_fields = frozenset({"name", "username"})
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field = super().formfield_for_dbfield(db_field, request, **kwargs)  # type: ignore[misc]
@@ -98,8 +123,7 @@ class RaptorAdmin(VisibleNames, _ModelAdmin):
         selected = request.POST.getlist(helpers.ACTION_CHECKBOX_NAME)
         if not all(map(is_id, selected)):
             raise BadRequest("The selection must be a list of numbers.")
-        title = str(self.opts.verbose_name_plural)
-        context = {"title": title[:1].upper() + title[1:], **(extra_context or {})}
+        context = {"title": title_of(self.opts), **(extra_context or {})}
         return super().changelist_view(request, context)
 
     def page(
@@ -111,7 +135,14 @@ class RaptorAdmin(VisibleNames, _ModelAdmin):
         return TemplateResponse(
             request,
             f"admin/sessions_app/{template}",
-            {**frame, "opts": self.opts, "title": title, "media": self.media, **context},
+            {
+                **frame,
+                "opts": self.opts,
+                "title": title,
+                "media": self.media,
+                "preserved_filters": self.get_preserved_filters(request),
+                **context,
+            },
         )
 
 
@@ -158,10 +189,6 @@ class ReadOnlyAdmin(RaptorAdmin):
         )
 
 
-def may_plan(user: Any) -> bool:
-    return may_clean_up(user) and user.has_perm("sessions_app.view_browsersession")
-
-
 def get_run(screen: RaptorAdmin, request: HttpRequest, run_id: int, *, to_act: bool = False) -> CleanupRun:
     """Load a run that the user may view or, with ``to_act``, act on.
 
@@ -180,12 +207,12 @@ def get_run(screen: RaptorAdmin, request: HttpRequest, run_id: int, *, to_act: b
 
 
 def show_queued(request: HttpRequest, message: str) -> None:
-    """Confirm that work was queued for the worker, also while the queue is away."""
+    """Confirm that work was queued for the worker, even if the queue cannot be reached."""
     messages.success(request, message)
-    warn_if_queue_is_away(request)
+    warn_if_queue_is_unreachable(request)
 
 
-def warn_if_queue_is_away(request: HttpRequest) -> None:
+def warn_if_queue_is_unreachable(request: HttpRequest) -> None:
     """Warn that work which was queued starts later."""
     if not is_reachable():
         away = "The task queue cannot be reached now. Nothing is lost: the work starts when it answers again."

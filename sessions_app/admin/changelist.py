@@ -24,6 +24,11 @@ BOUND = 10_000
 READ_BOUND = 1_000
 """Maximum rows read from a table with more than ``BOUND``, because they are scattered in it."""
 
+SEARCH_HELP = (
+    "Search for parts of the name, host, session id or metadata; for several words; or for key:value, as in "
+    "user:u42"
+)
+
 
 @dataclass
 class Listing:
@@ -53,6 +58,13 @@ class Listing:
     @property
     def listed_text(self) -> str:
         return f"{len(self.ids):,}"
+
+
+def describe_truncation(limit: int, *, is_limited: bool) -> str:
+    """Describe which hits of a search were read. Hidden sessions may be among them."""
+    if is_limited:
+        return f"At most the {limit:,} most recently added sessions that match the search were read."
+    return f"Over {limit:,} sessions match the search. Only the most recently added {limit:,} were read."
 
 
 def first_rows(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
@@ -18,17 +18,26 @@ from django.views.decorators.http import require_POST
 
 from sessions_app.access.visibility import hidden_from, visible
 from sessions_app.admin import badges, formatting
-from sessions_app.admin.base import RaptorAdmin, is_id
+from sessions_app.admin.base import RaptorAdmin, is_id, show_queued
+from sessions_app.admin.directory_form import SessionDirectoryForm
+from sessions_app.admin.directory_views import (
+    add_found_view,
+    may_remove,
+    remove_view,
+    restore_view,
+    to_page,
+)
 from sessions_app.cleanup.folders import NotTheRegisteredFolder, open_folder
 from sessions_app.mirror.arrivals import foreign_warning, inspect_folder, sweep_from_now
 from sessions_app.mirror.registry import (
     DirectoryError,
     accept_other_folder,
-    identity_of,
-    register_directory,
+    place_of,
     sync_directory,
 )
-from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
+from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, Machine, SessionDirectory
+from sessions_app.queue.enqueue import Task
+from sessions_app.queue.outbox import enqueue
 from sessions_app.session.masking import safe_message
 
 COUNTS = {
@@ -45,57 +54,9 @@ COUNTS = {
 }
 
 
-if TYPE_CHECKING:
-    _Form = forms.ModelForm[SessionDirectory]
-else:
-    _Form = forms.ModelForm
-
-
-class SessionDirectoryForm(_Form):
-    hidden: frozenset[str] = frozenset()
-    """Namespaces that the user does not see."""
-
-    class Meta:
-        model = SessionDirectory
-        fields = ("path", "namespace", "is_enabled")
-
-    def clean_path(self) -> str:
-        folder = Path(self.cleaned_data["path"])
-        try:
-            folder = folder.expanduser()
-            if not folder.is_absolute():
-                raise forms.ValidationError(
-                    "Enter the absolute path of the folder, such as /home/ci/.raptor/sessions, or one that "
-                    "begins with ~ for a home folder."
-                )
-            return str(folder.resolve())
-        except (OSError, RuntimeError) as error:
-            raise forms.ValidationError(f"{folder} cannot be read: {error}.") from None
-
-    def _is_hidden(self, path: str) -> bool:
-        """Check whether the folder is mirrored into a hidden namespace, which messages must not name."""
-        return SessionDirectory.objects.filter(path=path, namespace__in=self.hidden).exists()
-
-    def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        if cleaned.get("namespace") in self.hidden:
-            self.add_error("namespace", "This namespace is limited to other groups. Choose another one.")
-        elif "path" in cleaned and "namespace" in cleaned and not self._is_hidden(cleaned["path"]):
-            try:
-                # Apply the rules of registering, and roll back: saving the form registers the directory.
-                with transaction.atomic():
-                    register_directory(cleaned["path"], namespace=cleaned["namespace"])
-                    transaction.set_rollback(True)
-            except DirectoryError as error:
-                self.add_error("path", str(error))
-            except OSError as error:
-                self.add_error("path", f"{cleaned['path']} cannot be read: {error.strerror}.")
-        return cleaned
-
-
 @admin.register(SessionDirectory)
 class SessionDirectoryAdmin(RaptorAdmin):
-    list_display = ("path", "namespace", "is_enabled", "synced", "result", "error_with_badge")
+    list_display = ("path", "namespace", "state", "synced", "result", "error_with_badge")
     list_filter = ("is_enabled",)
     allowed_lookups = frozenset({"is_enabled__exact"})
     search_fields = ("path", "namespace")
@@ -105,7 +66,13 @@ class SessionDirectoryAdmin(RaptorAdmin):
     show_facets = admin.ShowFacets.NEVER
 
     def get_urls(self) -> list[URLPattern]:
-        views = {"sync": self.sync_view, "accept": self.accept_view, "sweep": self.sweep_view}
+        views: dict[str, Any] = {
+            "sync": self.sync_view,
+            "accept": self.accept_view,
+            "sweep": self.sweep_view,
+            "remove": partial(remove_view, self),
+            "restore": partial(restore_view, self),
+        }
         return [
             *(
                 path(
@@ -115,6 +82,11 @@ class SessionDirectoryAdmin(RaptorAdmin):
                 )
                 for name, view in views.items()
             ),
+            path(
+                "found/",
+                self.admin_site.admin_view(require_POST(partial(add_found_view, self))),
+                name="sessions_app_sessiondirectory_found",
+            ),
             *super().get_urls(),
         ]
 
@@ -123,6 +95,8 @@ class SessionDirectoryAdmin(RaptorAdmin):
     ) -> HttpResponse:
         directory = self.get_queryset(request).filter(pk=object_id).first() if is_id(object_id) else None
         context = {} if directory is None else folder_context(directory)
+        if directory is not None:
+            context |= {"may_remove": may_remove(request, directory), "is_removed": directory.is_removed}
         return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
@@ -134,14 +108,17 @@ class SessionDirectoryAdmin(RaptorAdmin):
         return form
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SessionDirectory]:
-        return visible(request.user, super().get_queryset(request))
+        return visible(request.user, super().get_queryset(request).select_related("removal"))
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         added = ("path", "namespace", "is_enabled")
-        return added if obj is None else (*added, "synced", "result", "error_with_badge", "skipped_files")
+        if obj is not None:
+            return (*added, "shown_machine", "synced", "result", "error_with_badge", "skipped_files")
+        has_others = Machine.objects.exclude(name=settings.RAPTOR_MACHINE).exists()
+        return ("path", "machine", "namespace", "is_enabled") if has_others else added
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        shown = ("synced", "result", "error_with_badge", "skipped_files")
+        shown = ("shown_machine", "synced", "result", "error_with_badge", "skipped_files")
         return shown if obj is None else ("path", "namespace", *shown)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
@@ -158,9 +135,22 @@ class SessionDirectoryAdmin(RaptorAdmin):
             model.objects.filter(directory=obj).exists() for model in (BrowserSession, ArchivedSession)
         )
 
+    @admin.display(description="Machine")
+    def shown_machine(self, directory: SessionDirectory) -> str:
+        if directory.machine:
+            return directory.machine
+        synced = "Synced only by the web server so far" if directory.synced_at else "Not known yet"
+        return f"{synced}. The first machine whose worker finds the folder mirrors it."
+
+    @admin.display(description="State", ordering="is_enabled")
+    def state(self, directory: SessionDirectory) -> str:
+        if directory.is_removed:
+            return badges.badge("quiet", "Removed")
+        return badges.badge(*(("good", "Enabled") if directory.is_enabled else ("quiet", "Disabled")))
+
     @admin.display(description="Last synced", ordering="synced_at")
     def synced(self, directory: SessionDirectory) -> str:
-        return formatting.to_the_minute(directory.synced_at) if directory.synced_at else "Never"
+        return formatting.moment(directory.synced_at) if directory.synced_at else "Never"
 
     @admin.display(description="Last result")
     def result(self, directory: SessionDirectory) -> str:
@@ -185,43 +175,51 @@ class SessionDirectoryAdmin(RaptorAdmin):
     @admin.action(description="Sync selected now", permissions=["sync"])
     def sync(self, request: HttpRequest, queryset: QuerySet[SessionDirectory]) -> None:
         for directory in queryset:
-            self._sync(request, directory)
+            self.sync_now(request, directory)
 
     def sync_view(self, request: HttpRequest, directory_id: int) -> HttpResponse:
-        directory = self._get_changeable(request, directory_id)
-        self._sync(request, directory)
-        return _to_page(directory)
+        directory = self.get_changeable(request, directory_id)
+        self.sync_now(request, directory)
+        return to_page(directory)
 
     def accept_view(self, request: HttpRequest, directory_id: int) -> HttpResponse:
         """Register the folder that is at the path now in place of the old one, then sync it."""
-        directory = self._get_changeable(request, directory_id)
+        directory = self.get_changeable(request, directory_id)
         try:
             is_other = accept_other_folder(directory)
         except DirectoryError as error:
             self.message_user(request, str(error), messages.ERROR)
-            return _to_page(directory)
+            return to_page(directory)
         if is_other:
             self.log_change(request, directory, "Accepted the folder that is at the path now.")
-        self._sync(request, directory)
-        return _to_page(directory)
+        self.sync_now(request, directory)
+        return to_page(directory)
 
     def sweep_view(self, request: HttpRequest, directory_id: int) -> HttpResponse:
         """Let scheduled sweeps include the sessions of a directory from now on."""
-        directory = self._get_changeable(request, directory_id)
+        directory = self.get_changeable(request, directory_id)
         if directory.swept_from is not None:
             sweep_from_now(directory)
             self.log_change(request, directory, "Scheduled sweeps include its sessions from now on.")
         text = f"Scheduled sweeps include the sessions in {directory.path} from now on."
         self.message_user(request, text, messages.SUCCESS)
-        return _to_page(directory)
+        return to_page(directory)
 
     def save_model(self, request: HttpRequest, obj: SessionDirectory, form: Any, change: bool) -> None:
-        if not change:
-            for name, value in identity_of(obj.path).items():
+        if not change and not obj.is_elsewhere:
+            for name, value in place_of(obj.path, is_enabled=obj.is_enabled).items():
                 setattr(obj, name, value)
         super().save_model(request, obj, form, change)
+        if change and not obj.is_enabled and "is_enabled" in form.changed_data:
+            number = BrowserSession.objects.filter(directory=obj).count()
+            self.message_user(
+                request,
+                f"{obj.path} is no longer mirrored. Its sessions stay in the list ({number:,} now), and "
+                "policies still remove them and their files. “Remove with its sessions” removes them now.",
+                messages.WARNING,
+            )
 
-    def _get_changeable(self, request: HttpRequest, directory_id: int) -> SessionDirectory:
+    def get_changeable(self, request: HttpRequest, directory_id: int) -> SessionDirectory:
         if not self.has_sync_permission(request):
             raise PermissionDenied
         directory = self.get_queryset(request).filter(pk=directory_id).first()
@@ -229,7 +227,11 @@ class SessionDirectoryAdmin(RaptorAdmin):
             raise Http404("There is no such session directory.")
         return directory
 
-    def _sync(self, request: HttpRequest, directory: SessionDirectory) -> None:
+    def sync_now(self, request: HttpRequest, directory: SessionDirectory) -> None:
+        if directory.is_elsewhere:
+            enqueue(Task.SYNC_DIRECTORIES, directory.machine, machine=directory.machine)
+            show_queued(request, f"The worker of the machine {directory.machine} mirrors {directory.path}.")
+            return
         try:
             result = sync_directory(
                 directory, trigger=CleanupRun.Trigger.ADMIN, actor=request.user.get_username()
@@ -247,25 +249,22 @@ class SessionDirectoryAdmin(RaptorAdmin):
     def response_add(
         self, request: HttpRequest, obj: SessionDirectory, post_url_continue: str | None = None
     ) -> HttpResponse:
-        found = inspect_folder(obj)
-        text = (
-            f"{obj.path} was added: {found.describe()}. The worker mirrors it within a minute; "
-            "“Sync now” does so at once."
-        )
-        self.message_user(request, text, messages.SUCCESS)
-        if warning := found.warning():
+        worker = f"The worker of the machine {obj.machine}" if obj.is_elsewhere else "The worker"
+        found = None if obj.is_elsewhere else inspect_folder(obj)
+        described = f": {found.describe()}" if found else ""
+        text = f"{obj.path} was added{described}. {worker} mirrors it within a minute; "
+        self.message_user(request, f"{text}“Sync now” does so at once.", messages.SUCCESS)
+        if found and (warning := found.warning()):
             self.message_user(request, warning, messages.WARNING)
         page, keys = ("add", []) if "_addanother" in request.POST else ("change", [obj.pk])
         return HttpResponseRedirect(reverse(f"admin:sessions_app_sessiondirectory_{page}", args=keys))
 
 
-def _to_page(directory: SessionDirectory) -> HttpResponse:
-    return HttpResponseRedirect(reverse("admin:sessions_app_sessiondirectory_change", args=[directory.pk]))
-
-
 def folder_context(directory: SessionDirectory) -> dict[str, Any]:
     """Return what the page warns of: another folder at the path, and sessions that are not swept yet."""
     context = {"not_swept": foreign_warning(directory)}
+    if directory.is_elsewhere:
+        return context
     try:
         open_folder(directory).close()
     except NotTheRegisteredFolder as error:

@@ -12,14 +12,15 @@ from django.db import connection
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
-from sessions_app.access.visibility import hidden_from, visible_runs
+from sessions_app.access.visibility import hidden_from, visible, visible_runs
 from sessions_app.admin.base import is_id
 from sessions_app.admin.formatting import expiry_cutoff, request_time
-from sessions_app.models import BrowserSession, CleanupRun, SessionDirectory
+from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, SessionDirectory
 from sessions_app.session.selection import CHOICES, midnight_before
 from sessions_app.text import in_days
 
 NAMESPACES_SHOWN = 50
+POLICIES_SHOWN = 50
 RUNS_SHOWN = 20
 _Choices = Iterable[tuple[Any, Any]]
 
@@ -55,6 +56,8 @@ class DateFilter(ConditionFilter):
 
 class CountedFilter(admin.SimpleListFilter):
     """A filter with bounded facet counts; Django's own read the whole table."""
+
+    is_counted = True
 
     def get_facet_queryset(self, changelist: Any) -> dict[str, Any]:
         # Django prints these values in parentheses, so they may be texts such as “1,000+”.
@@ -95,6 +98,21 @@ class LastAccessedFilter(SelectionFilter):
 class BrowserTypeFilter(SelectionFilter):
     title = "browser type"
     parameter_name = "browser_type"
+
+
+class BrowserFilter(SelectionFilter):
+    """Shows no counts: no index contains the endpoints, so each count would read up to a thousand rows."""
+
+    title = "browser"
+    parameter_name = "browser"
+    is_counted = False
+
+    def choices(self, changelist: Any) -> Any:
+        has_counts, changelist.add_facets = changelist.add_facets, False
+        try:
+            return list(super().choices(changelist))
+        finally:
+            changelist.add_facets = has_counts
 
 
 class PinnedFilter(SelectionFilter):
@@ -140,6 +158,22 @@ class RunFilter(admin.SimpleListFilter):
         return queryset.filter(run=int(value)) if is_id(value) else queryset.none()
 
 
+class PolicyChoices(admin.SimpleListFilter):
+    """Accepts any policy in the URL; offers the first ones by name."""
+
+    title = "policy"
+    parameter_name = "policy"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> _Choices:
+        policies = visible(request.user, CleanupPolicy.objects.order_by("name", "pk")).values_list(
+            "pk", "name"
+        )
+        found = list(policies[:POLICIES_SHOWN])
+        if is_id(chosen := self.value() or "") and int(chosen) not in dict(found):
+            found += policies.filter(pk=int(chosen))
+        return [("none", "None"), *((str(pk), name) for pk, name in found)]
+
+
 def first_namespaces(hidden: Collection[str] = ()) -> list[str]:
     """Return the first namespaces by name, of live sessions and of directories.
 
@@ -152,8 +186,10 @@ def first_namespaces(hidden: Collection[str] = ()) -> list[str]:
     name = connection.ops.quote_name(BrowserSession._meta.db_table)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"WITH RECURSIVE found(namespace) AS (SELECT MIN(namespace) FROM {name} UNION ALL "  # noqa: S608
-            f"SELECT (SELECT MIN(namespace) FROM {name} AS other WHERE other.namespace > found.namespace) "
+            f"WITH RECURSIVE found(namespace) AS (SELECT MIN(namespace) FROM {name} "  # noqa: S608
+            "WHERE run_id IS NULL UNION ALL "
+            f"SELECT (SELECT MIN(namespace) FROM {name} AS other "
+            "WHERE other.run_id IS NULL AND other.namespace > found.namespace) "
             "FROM found WHERE found.namespace IS NOT NULL) "
             "SELECT namespace FROM found WHERE namespace IS NOT NULL LIMIT %s",
             [NAMESPACES_SHOWN + len(hidden)],

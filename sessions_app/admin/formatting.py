@@ -15,10 +15,11 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
-from sessions_app.models import CleanupRun, StoredSession
+from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.session.criteria import REASONS, Criteria, Reason, reasons_in
 from sessions_app.session.endpoint import Endpoint
 from sessions_app.session.problems import UNREADABLE, Problem
+from sessions_app.text import clock as clock  # the screens use it as a part of this module
 from sessions_app.text import count_of, in_days
 
 NONE = "\N{EN DASH}"
@@ -66,28 +67,20 @@ def exact(instant: datetime) -> str:
     return timezone.localtime(instant).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
-def to_the_minute(instant: datetime) -> str:
-    return moment(instant, timezone.localtime(instant).strftime("%Y-%m-%d %H:%M"))
-
-
-def clock(instant: datetime | None, now: datetime) -> str:
-    """Format the time of day in TIME_ZONE, with the date unless it is today; blank without an instant."""
-    if instant is None:
-        return ""
-    local = timezone.localtime(instant)
-    is_today = local.date() == timezone.localtime(now).date()
-    return local.strftime("%H:%M" if is_today else "%Y-%m-%d %H:%M")
+def clock_time(instant: datetime | None, now: datetime) -> str:
+    """Render an instant as ``clock`` does, with the exact instant and time zone on hover; blank for None."""
+    return moment(instant, clock(instant, now)) if instant else ""
 
 
 def moment(instant: datetime | None, text: str = "") -> str:
-    """Render an instant as a ``<time>`` element; a custom text shows the exact instant on hover."""
+    """Render an instant to the minute or as a custom text, with the exact instant on hover; NONE for None."""
     if instant is None:
         return NONE
     return format_html(
         '<time datetime="{}" title="{}">{}</time>',
         instant.isoformat(),
         exact(instant),
-        text or exact(instant),
+        text or timezone.localtime(instant).strftime("%Y-%m-%d %H:%M"),
     )
 
 
@@ -100,6 +93,14 @@ def age(instant: datetime | None, as_of: datetime) -> str:
         return unknown()
     span = duration(as_of - instant)
     return moment(instant, f"in {span}" if instant > as_of else span)
+
+
+def ago(instant: datetime | None, as_of: datetime) -> str:
+    """Describe an instant relative to now, as in “3 hours ago”."""
+    if instant is None:
+        return unknown()
+    span = duration(as_of - instant)
+    return moment(instant, f"in {span}" if instant > as_of else f"{span} ago")
 
 
 def size(size_bytes: int) -> str:
@@ -234,9 +235,9 @@ def sentences(items: Iterable[str]) -> str:
     return format_html('<ul class="raptor-reasons">{}</ul>', lines) if lines else NONE
 
 
-def host(cdp_url: str) -> str:
-    """Return the host and port of an endpoint, the only parts that may be shown."""
-    return str(Endpoint.parse(cdp_url)) or NONE
+def host(shown_endpoint: str) -> str:
+    """Return the host and port of an endpoint (``BrowserSession.shown_endpoint``)."""
+    return str(Endpoint.parse(shown_endpoint)) or NONE
 
 
 class ReasonCount(NamedTuple):
@@ -255,7 +256,7 @@ def reason_counts(counts: Mapping[str, int]) -> list[ReasonCount]:
 class SessionRow(NamedTuple):
     """A row of a table of sessions."""
 
-    session: StoredSession
+    session: BrowserSession
     reasons: list[str]
     last_accessed: str
 

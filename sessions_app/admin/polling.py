@@ -25,7 +25,7 @@ _ASKED_AT = "asked_at"
 
 
 class Phase(StrEnum):
-    """What a page shows; ``poll.js`` reloads the page when this changes."""
+    """The state that a page shows; ``poll.js`` reloads the page when the state changes."""
 
     WAITING = "waiting"
     LATE = "late"

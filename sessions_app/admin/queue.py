@@ -19,18 +19,24 @@ from django_q.models import Failure, OrmQ, Schedule, Success
 
 from sessions_app.access.visibility import hidden_from
 from sessions_app.admin import badges, formatting
+from sessions_app.admin.attention import attention_context
 from sessions_app.admin.base import ReadOnlyAdmin
 from sessions_app.admin.filters import ConditionFilter
+from sessions_app.alerts.sources import WORKER_SOURCES
 from sessions_app.models import Machine, QueuedTask
 from sessions_app.models.clock import database_now
 from sessions_app.queue.enqueue import Task
+from sessions_app.queue.machines import is_silent
 from sessions_app.queue.schedules import JOBS, Job, describe_cron
-from sessions_app.queue.worker import MAX_SKEW_SECONDS, SILENT_AFTER, worker_state
+from sessions_app.queue.worker import MAX_SKEW_SECONDS
 from sessions_app.session.endpoint import mask_endpoints
 
 for _model in (Schedule, Success, Failure, OrmQ):
     if admin.site.is_registered(_model):
         admin.site.unregister(_model)
+
+MACHINES_SHOWN = 50
+"""Maximum machines to show, the latest heartbeats first. Containers may have a new name after each start."""
 
 CONCEALED = "Only users who see all namespaces see results."
 TITLES = {
@@ -41,8 +47,14 @@ TITLES = {
     Task.UNDO_RUN.value: "Undo of a cleanup",
     Task.CONTINUE_UNDO.value: "Continue an undo",
     Task.EMPTY_ARCHIVE.value: "Empty the archive",
+    Task.INDEX_SESSIONS.value: "Index sessions for the search",
+    Task.CHECK_INDEX.value: "Check the search index",
     Task.TAKE_SNAPSHOT.value: "Count sessions",
     Task.TIDY_UP.value: "Tidy up",
+    Task.PROBE_SESSIONS.value: "Probe browsers",
+    Task.CLOSE_BROWSERS.value: "Close browsers",
+    Task.OPEN_BROWSER.value: "Open a browser",
+    Task.DELIVER_ALERTS.value: "Deliver alerts",
 }
 
 
@@ -89,11 +101,13 @@ class QueuedTaskAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         now = database_now()
+        latest = list(Machine.objects.order_by("-heartbeat_at", "name")[: MACHINES_SHOWN + 1])
+        shown = sorted(latest[:MACHINES_SHOWN], key=lambda machine: machine.name)
         context = {
-            "title": "Task queue",
             "jobs": [_describe_job(job, now) for job in JOBS],
-            "machines": [_describe_machine(machine, now) for machine in Machine.objects.order_by("name")],
-            **worker_context(now),
+            "machines": [_describe_machine(machine, now) for machine in shown],
+            "has_more_machines": len(latest) > MACHINES_SHOWN,
+            **attention_context(request, now, WORKER_SOURCES),
         }
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
@@ -111,7 +125,7 @@ class QueuedTaskAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Queued")
     def queued(self, task: QueuedTask) -> str:
-        return formatting.to_the_minute(task.queued_at)
+        return formatting.moment(task.queued_at)
 
     @admin.display(description="Started")
     def started(self, task: QueuedTask) -> str:
@@ -126,12 +140,6 @@ class QueuedTaskAdmin(ReadOnlyAdmin):
     @admin.display(description="Result")
     def result(self, task: QueuedTask) -> str:
         return mask_endpoints(task.shown) or formatting.NONE  # type: ignore[attr-defined]  # an annotation
-
-
-def worker_context(now: datetime) -> dict[str, Any]:
-    """Return what the notices about the worker show."""
-    worker = worker_state(now)
-    return {"worker": worker, "worker_since": formatting.clock(worker.since, now)}
 
 
 def title_of(task: str) -> str:
@@ -153,9 +161,9 @@ def _describe_job(job: Job, now: datetime) -> dict[str, Any]:
     return {
         "title": title_of(job.task),
         "schedule": describe_cron(job.cron),
-        "next_run": formatting.to_the_minute(next_run_at) if next_run_at else "When the worker starts",
+        "next_run": formatting.moment(next_run_at) if next_run_at else "When the worker starts",
         "last_state": _state_badge(last) if last else "",
-        "last_run": formatting.to_the_minute(last.due_at) if last and last.due_at else formatting.NONE,
+        "last_run": formatting.moment(last.due_at) if last and last.due_at else formatting.NONE,
     }
 
 
@@ -166,6 +174,6 @@ def _describe_machine(machine: Machine, now: datetime) -> dict[str, Any]:
     return {
         "name": machine.name,
         "heard": formatting.age(machine.heartbeat_at, now),
-        "is_silent": machine.heartbeat_at < now - SILENT_AFTER,
+        "is_silent": is_silent(machine, now),
         "clock": f"{formatting.duration(skew)} {direction} the database" if is_wrong else "",
     }

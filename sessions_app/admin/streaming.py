@@ -54,23 +54,28 @@ def escape_formula(text: str) -> str:
     return "".join([*kept, text[part:]])
 
 
-def filtered_rows(screen: RaptorAdmin, request: HttpRequest) -> QuerySet[Any]:
-    """Return the rows of a list with the filters of the URL applied.
+def checked_list(screen: RaptorAdmin, request: HttpRequest) -> Any:
+    """Return the change list for the URL.
 
     Raises:
         PermissionDenied.
-        BadRequest: the URL has an unknown filter or filter value. The list shows that such a filter is off;
-            a file could not, and would be mistaken for a filtered one.
+        BadRequest: the URL has an unknown filter or filter value. The list shows that it ignores such a
+            filter; an unfiltered file would be mistaken for a filtered one.
     """
     if not screen.has_view_permission(request):
         raise PermissionDenied
     try:
-        changes = screen.get_changelist_instance(request)
-        rows: QuerySet[Any] = changes.get_queryset(request)
+        changes: Any = screen.get_changelist_instance(request)
     except IncorrectLookupParameters as error:
         raise BadRequest("The URL has an unknown filter.") from error
     if any(_is_unknown(chosen, request) for chosen in changes.filter_specs):
         raise BadRequest("The URL has an unknown filter value.")
+    return changes
+
+
+def filtered_rows(screen: RaptorAdmin, request: HttpRequest) -> QuerySet[Any]:
+    """Return the rows of a list with the filters of the URL. See ``checked_list``."""
+    rows: QuerySet[Any] = checked_list(screen, request).get_queryset(request)
     return rows
 
 

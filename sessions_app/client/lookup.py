@@ -71,8 +71,8 @@ class SessionLookup:
         """Return the endpoint of a session as the database has it, without a sync; blank if there is none."""
         if why_not_a_name(name):
             return ""
-        endpoints = self.sessions.filter(name=name).order_by().values_list("cdp_url", flat=True)
-        return next(iter(endpoints), "")
+        endpoints = self.sessions.filter(name=name).order_by().values_list("content__cdp_url", flat=True)
+        return next(iter(endpoints), "") or ""
 
     def get(self, name: str) -> BrowserSession:
         """Return a session by its name.
@@ -152,13 +152,13 @@ class SessionLookup:
 
 
 def only(named: QuerySet[BrowserSession]) -> BrowserSession | None:
-    """Return the only session of a queryset, or None.
+    """Return the only session of a queryset with its document, or None.
 
     Sorting, and joining the directory that few sessions have, made ``touch`` 25 percent slower.
     """
-    return next(iter(named.order_by()), None)
+    return next(iter(named.order_by().select_related("content")), None)
 
 
 def info_of(session: BrowserSession | None) -> SessionInfo | None:
-    content = None if session is None else read_document(bytes(session.document))
+    content = None if session is None else read_document(session.document)
     return None if content is None else SessionInfo.from_dict(content)

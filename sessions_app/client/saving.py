@@ -75,5 +75,8 @@ def make_content(
             facts, saved=saved_endpoint, allowed_hosts=settings.RAPTOR_CDP_ALLOWED_HOSTS
         ),
         "browser_type": facts.browser_type,
-        "metadata": {**kept, **facts.metadata(before, profile_dir=profile)},
+        "metadata": {
+            **kept,
+            **facts.metadata(before, machine=settings.RAPTOR_MACHINE, profile_dir=profile),
+        },
     }

@@ -19,7 +19,7 @@ from sessions_app.access.actors import user_name
 from sessions_app.cleanup import CleanupRefused, plan_cleanup, run_cleanup, was_pinned
 from sessions_app.cleanup.folders import open_folder
 from sessions_app.client.lookup import TRIGGER, SessionLookup, info_of, only
-from sessions_app.client.writer import check_content, current_document, store_document
+from sessions_app.client.writer import Checked, check_content, current_document, store_document
 from sessions_app.exceptions import SessionException, SessionNotFound
 from sessions_app.mirror.registry import (
     DirectoryError,
@@ -29,7 +29,7 @@ from sessions_app.mirror.registry import (
 from sessions_app.models import BrowserSession, DatabaseClock
 from sessions_app.models.clock import database_now
 from sessions_app.session.criteria import Criteria, InvalidCriteria
-from sessions_app.session.document import DocumentFields, read_document
+from sessions_app.session.document import read_document
 from sessions_app.session.files import SUFFIX, BusyFile
 from sessions_app.session.info import SessionInfo
 from sessions_app.transactions import repeatable_transaction, retried_when_busy
@@ -55,19 +55,19 @@ class SessionStore(SessionLookup):
         Raises: SessionException: the name or the document cannot be stored.
         """
         name = self.check_name(name)
-        fields = check_content(name, content)
+        checked = check_content(name, content)
         for _ in range(ATTEMPTS):
             self.sync()
             # Another process may save this name for the first time. The next attempt replaces that session.
             with suppress(IntegrityError, _FileNameTaken):
-                return info_of(self._save(name, content, fields)) or SessionInfo()
+                return info_of(self._save(name, content, checked)) or SessionInfo()
         raise SessionException(
             f"The name “{name}” is taken: by a session of another folder in the namespace {self.namespace}, "
             "or by a file that cannot be read. Choose another name, or another namespace."
         )
 
     @retried_when_busy
-    def _save(self, name: str, content: dict[str, Any], fields: DocumentFields) -> BrowserSession:
+    def _save(self, name: str, content: dict[str, Any], checked: Checked) -> BrowserSession:
         with transaction.atomic():
             session = self._locked(name)
             now = session.read_at if session else database_now()
@@ -75,8 +75,8 @@ class SessionStore(SessionLookup):
             times = {"created_at": created_at.isoformat(), "last_accessed": now.isoformat()}
             # Insert before writing the file, because this waits for other processes that save a new name.
             session = session or self._new(name)
-            fields = fields._replace(created_at=created_at, last_accessed=now)
-            store_document(session, {**content, **times}, fields)
+            checked = checked.at(created_at=created_at, last_accessed=now)
+            store_document(session, {**content, **times}, checked)
         return session
 
     def _new(self, name: str) -> BrowserSession:
@@ -119,7 +119,7 @@ class SessionStore(SessionLookup):
 
     def _touch(self, session: BrowserSession, data: bytes, content: dict[str, Any]) -> bool:
         """Set the last access of a session; return False if its document was changed in the meantime."""
-        fields = check_content(session.name, content)
+        checked = check_content(session.name, content)
 
         @retried_when_busy
         def store() -> bool:
@@ -128,7 +128,7 @@ class SessionStore(SessionLookup):
                 if locked is None or current_document(locked) != data:
                     return False
                 times = {"last_accessed": locked.read_at.isoformat()}
-                store_document(locked, {**content, **times}, fields._replace(last_accessed=locked.read_at))
+                store_document(locked, {**content, **times}, checked.at(last_accessed=locked.read_at))
                 return True
 
         return store()
@@ -136,7 +136,8 @@ class SessionStore(SessionLookup):
     def _locked(self, name: str) -> Any:
         """Lock and return the session of a name, with the current time as ``read_at``."""
         named = self.sessions.filter(name=name).annotate(read_at=DatabaseClock())
-        return only(named.select_for_update())
+        # Its document is read after the lock was taken. A join would read it as it was before, on PostgreSQL.
+        return next(iter(named.order_by().select_for_update()), None)
 
     def delete(self, name: str) -> bool:
         """Move a session to the archive; return False if there is none.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from django.conf import settings
 from django.utils import timezone
@@ -11,35 +11,49 @@ from django.utils import timezone
 from sessions_app.cleanup.folders import open_folder
 from sessions_app.exceptions import SessionException
 from sessions_app.models import BrowserSession
+from sessions_app.search import index_session, read_text
 from sessions_app.session.document import DocumentFields, parse_document, write_document
 from sessions_app.session.files import BusyFile, SkippedFile, access_of, stamp_of
 from sessions_app.session.problems import is_good
+from sessions_app.session.search_text import SearchText
 from sessions_app.transactions.disk import disk_full_message
 
 
-def check_content(name: str, content: dict[str, Any]) -> DocumentFields:
-    """Return the columns of a document, which may take seconds, so do it before a transaction.
+class Checked(NamedTuple):
+    """The columns of a document, and its text for the search."""
+
+    fields: DocumentFields
+    text: SearchText
+
+    def at(self, **times: Any) -> Self:
+        """Return a copy with other times, which the search does not read."""
+        return self._replace(fields=self.fields._replace(**times))
+
+
+def check_content(name: str, content: dict[str, Any]) -> Checked:
+    """Read a document, which may take seconds, so do it before a transaction.
 
     Raises: SessionException: the content is not JSON or is too large.
     """
-    return parse_document(_as_json(name, content), time_zone=timezone.get_default_timezone())
+    data = _as_json(name, content)
+    fields = parse_document(data, time_zone=timezone.get_default_timezone())
+    return Checked(fields, read_text(name, fields, data))
 
 
-def store_document(
-    session: BrowserSession, content: dict[str, Any], fields: DocumentFields | None = None
-) -> None:
+def store_document(session: BrowserSession, content: dict[str, Any], checked: Checked | None = None) -> None:
     """Write a document to the row and the file of a session, in the caller's transaction.
 
     Args:
-        fields: Its columns, from ``check_content`` and the times in the content.
+        checked: From ``check_content``, with the times in the content.
     Raises: SessionException: the content is not JSON or is too large, or the file cannot be written.
     """
     data = _as_json(session.name, content)
-    fields = fields or check_content(session.name, content)
+    fields, text = checked or check_content(session.name, content)
     values = {**fields._asdict(), "document": data, "size_bytes": len(data), **_write_file(session, data)}
     if session.last_good_document is not None and is_good(fields):
         values["last_good_document"] = None
-    BrowserSession.objects.filter(pk=session.pk).update(**values)
+    BrowserSession.objects.write(session.pk, **values)
+    index_session(session.pk, text)
     for name, value in values.items():
         setattr(session, name, value)
 
@@ -88,4 +102,4 @@ def current_document(session: BrowserSession) -> bytes:
                 raise
             except SkippedFile:
                 pass
-    return bytes(session.document)
+    return session.document

@@ -11,7 +11,7 @@ from django.core.management import CommandError
 from sessions_app.management.output import bytes_of, printable_name
 from sessions_app.models import CleanupRun
 from sessions_app.session.criteria import REASONS
-from sessions_app.text import count_of
+from sessions_app.text import count_of, part_of, were
 
 HELD = 3
 NAMED_LIMIT = 20
@@ -57,8 +57,14 @@ class CleanupReport:
             "bytes": self.size_bytes,
             "reasons": self.reasons,
         }
+        if run.matched_browsers:
+            report["browsers"] = run.matched_browsers
+        if run.closes_browsers:
+            report |= {"browsers_closed": run.closed_count, "memory_freed_bytes": run.closed_bytes}
         if run.state == CleanupRun.State.HELD:
             report["held"] = run.held_because
+        if run.skipped_reasons:
+            report["skipped_reasons"] = run.skipped_reasons
         if run.skipped_sessions:
             report["skipped_sessions"] = run.skipped_sessions
         return report
@@ -72,6 +78,7 @@ class CleanupReport:
         lines += self._skipped()
         if run.matched_pinned_count:
             lines.append(f"Pinned: {run.matched_pinned_count:,} of them.")
+        lines += self._browsers()
         lines.append(self._freed())
         return "\n".join(lines)
 
@@ -88,15 +95,27 @@ class CleanupReport:
 
     def _skipped(self) -> Iterator[str]:
         run = self.run
+        if protected := run.skipped_reasons.get("protected"):
+            yield f"{count_of(protected, 'session')} kept because of a protection rule."
         if not run.skipped_count:
             return
-        yield f"{count_of(run.skipped_count, 'session')} changed after the preview and were kept."
+        changed = count_of(run.skipped_count, "session")
+        yield f"{changed} changed after the preview and {were(run.skipped_count)} kept."
         named = run.skipped_sessions[:NAMED_LIMIT]
         for skipped in named:
             name = printable_name(f"{skipped['namespace']}/{skipped['name']}")
             yield f"  {name}: {skipped['because']}"
         if named and run.skipped_count > len(named):
             yield f"  … and {run.skipped_count - len(named):,} more."
+
+    def _browsers(self) -> Iterator[str]:
+        run = self.run
+        if alive := run.matched_browsers.get("alive"):
+            in_use = run.matched_browsers.get("in_use", 0)
+            yield f"Browsers that answered the last probe: {alive:,}, {in_use:,} of them in use."
+        if run.closed_count:
+            closed = count_of(run.closed_count, "browser")
+            yield f"{closed} closed, {bytes_of(run.closed_bytes)} of memory freed."
 
     def _freed(self) -> str:
         run = self.run
@@ -115,12 +134,13 @@ class CleanupReport:
 
     @property
     def failure(self) -> str:
-        """What the run did not finish; blank if it is complete."""
+        """The unfinished part of the run; blank if it is complete."""
         run = self.run
         if run.state == CleanupRun.State.INTERRUPTED:
             return (
-                f"Run {run.pk} was interrupted: {run.removed_count:,} of {run.matched_count:,} sessions were "
-                "removed, the others are unchanged. Run the command again to remove them, or resume the run "
+                f"Run {run.pk} was interrupted: {part_of(run.removed_count, run.matched_count, 'session')} "
+                f"{were(run.matched_count)} removed; the others are unchanged. Run the command again to "
+                "remove them, or resume the run "
                 "on its page in the admin."
             )
         return run.error

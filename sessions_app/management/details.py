@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from sessions_app.liveness import Browser, browser_of
 from sessions_app.management.listing import Evaluation
 from sessions_app.management.output import bytes_of, local, printable_name
 from sessions_app.models import ArchivedSession, BrowserSession
@@ -34,8 +35,11 @@ class SessionDetails:
 
     @property
     def warnings(self) -> SessionWarning:
-        session = self.session
-        return self.evaluation.warnings(session.browser_type, session.last_accessed, session.cdp_url)
+        return self.evaluation.warnings(self.session)
+
+    @property
+    def browser(self) -> Browser:
+        return browser_of(self.session)
 
     @property
     def endpoint(self) -> str:
@@ -44,7 +48,7 @@ class SessionDetails:
 
     @cached_property
     def _metadata(self) -> MaskedJson:
-        content = read_document(bytes(self.session.document)) or {}
+        content = read_document(self.session.document) or {}
         endpoints = [self.session.cdp_url, *endpoints_in(content)]
         return mask_json(content.get("metadata"), endpoints=endpoints)
 
@@ -71,9 +75,17 @@ class SessionDetails:
             "file": session.file_name or None,
             "problems": sorted(session.problem_set.codes),
             "warnings": sorted(self.warnings.codes),
+            **self.browser.to_json(),
             "metadata": self.metadata,
         }
         return {**report, "metadata_is_truncated": True} if self._metadata.is_truncated else report
+
+    def _describe_browser(self) -> str:
+        browser = self.browser
+        if browser.probed_at is None:
+            return "not probed yet"
+        state = "gone" if browser.is_gone else browser.liveness.value.replace("_", " ")
+        return f"{state}{', in use' * (browser.is_in_use is True)}, probed at {local(browser.probed_at)}"
 
     def to_lines(self) -> list[str]:
         session = self.session
@@ -81,6 +93,7 @@ class SessionDetails:
             "Session id": session.shown_session_id,
             "Browser type": session.shown_browser_type,
             "Browser at": self.endpoint,
+            "Browser": self._describe_browser(),
             "Created": local(session.created_at),
             "Last accessed": local(session.last_accessed) + ", expired" * self.is_expired,
             "Size": bytes_of(session.size_bytes),
@@ -105,11 +118,7 @@ def find_similar(name: str, namespace: str) -> str:
     elsewhere = BrowserSession.objects.filter(name=name).values_list("namespace", flat=True)[:3]
     if elsewhere:
         return f"There is one in: {', '.join(map(printable, elsewhere))} (--namespace)."
-    archived = (
-        ArchivedSession.objects.filter(namespace=namespace, name=name)
-        .defer("document", "last_good_document")
-        .first()
-    )
+    archived = ArchivedSession.objects.filter(namespace=namespace, name=name).first()
     if archived:
         return f"It was removed by run {archived.run_id} and is in the archive."
     names = BrowserSession.objects.filter(namespace=namespace).order_by("name").values_list("name", flat=True)

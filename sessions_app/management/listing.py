@@ -12,13 +12,13 @@ from django.conf import settings
 from django.core.management.base import OutputWrapper
 from django.db.models import Q
 
+from sessions_app.browsers.probe import Liveness
+from sessions_app.liveness import Browser, browser_of
 from sessions_app.management.output import WrongUsage, local, printable_name, read_instant
 from sessions_app.models import BrowserSession
 from sessions_app.models.clock import database_now
 from sessions_app.session.criteria import Criteria, InvalidCriteria
-from sessions_app.session.endpoint import mask_endpoints
 from sessions_app.session.problems import (
-    BROWSER_TYPES,
     Problem,
     SessionWarning,
     is_expired,
@@ -29,7 +29,7 @@ from sessions_app.text import count_of, printable
 
 _COLUMNS = (
     "namespace", "name", "browser_type", "last_accessed", "size_bytes", "is_pinned",
-    "idle_since", "problems", "cdp_url",
+    "idle_since", "problems", "endpoint_length", "shown_endpoint", "browser_state", "probe",
 )  # fmt: skip
 
 
@@ -45,6 +45,7 @@ class Listed(NamedTuple):
     is_expired: bool
     problems: Problem
     warnings: SessionWarning
+    browser: Browser
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -57,10 +58,17 @@ class Listed(NamedTuple):
             "expired": self.is_expired,
             "problems": sorted(self.problems.codes),
             "warnings": sorted(self.warnings.codes),
+            **self.browser.to_json(),
         }
 
     def to_line(self) -> str:
         marks = ["pinned"] * self.is_pinned + ["expired"] * self.is_expired
+        if self.browser.is_gone:
+            marks.append("browser gone")
+        elif self.browser.liveness in (Liveness.REPLACED, Liveness.UNREACHABLE):
+            marks.append(f"browser {self.browser.liveness}")
+        elif self.browser.is_in_use:
+            marks.append("in use")
         remarks = ", ".join(marks + self.problems.codes + self.warnings.codes) or "ok"
         return (
             f"{printable_name(f'{self.namespace}/{self.name}'):50}  {printable(self.browser_type):8}  "
@@ -87,11 +95,12 @@ class Evaluation:
         except InvalidCriteria as reason:
             raise WrongUsage(reason) from None
 
-    def warnings(self, browser_type: str, last_accessed: datetime | None, cdp_url: str) -> SessionWarning:
+    def warnings(self, session: BrowserSession) -> SessionWarning:
         return warnings_of(
-            browser_type=browser_type,
-            last_accessed=last_accessed,
-            cdp_url=cdp_url,
+            browser_type=session.browser_type,
+            last_accessed=session.last_accessed,
+            shown_endpoint=session.shown_endpoint,
+            has_endpoint=session.endpoint_length > 0,
             as_of=self.as_of,
             allowed_hosts=settings.RAPTOR_CDP_ALLOWED_HOSTS,
         )
@@ -107,24 +116,23 @@ class Evaluation:
             chosen &= Q(browser_type=browser_type)
         if expired or invalid:
             chosen &= (is_expired(self.cutoff) if expired else Q()) | (is_invalid() if invalid else Q())
-        rows = BrowserSession.objects.filter(chosen).order_by("namespace", "name").values_list(*_COLUMNS)
-        for (
-            namespace,
-            name,
-            browser_type,
-            accessed,
-            size_bytes,
-            is_pinned,
-            idle_since,
-            bits,
-            cdp_url,
-        ) in rows.iterator():
-            is_known = browser_type in BROWSER_TYPES
-            shown_type = browser_type if is_known else mask_endpoints(browser_type, cdp_url=cdp_url)
-            yield Listed(
-                namespace, name, shown_type, accessed, size_bytes, is_pinned,
-                idle_since < self.cutoff, Problem(bits), self.warnings(browser_type, accessed, cdp_url),
-            )  # fmt: skip
+        rows = BrowserSession.objects.filter(chosen).order_by("namespace", "name")
+        for session in rows.select_related("probe").only(*_COLUMNS).iterator():
+            yield self._listed(session)
+
+    def _listed(self, session: BrowserSession) -> Listed:
+        return Listed(
+            session.namespace,
+            session.name,
+            session.shown_browser_type,
+            session.last_accessed,
+            session.size_bytes,
+            session.is_pinned,
+            session.idle_since < self.cutoff,
+            session.problem_set,
+            self.warnings(session),
+            browser_of(session),
+        )
 
 
 def write_json_list(stream: OutputWrapper, sessions: Iterable[Listed]) -> None:

@@ -48,6 +48,9 @@ class WrongUsage(CommandError):
 class ReportingCommand(BaseCommand):
     """A command that prints a report as text or as one JSON object."""
 
+    opens_database = True
+    """Disabled for a command that itself reports a database that does not answer."""
+
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--format",
@@ -58,7 +61,8 @@ class ReportingCommand(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
-            open_database()
+            if self.opens_database:
+                open_database()
             return super().execute(*args, **options)
         except CommandError as error:
             error.args = tuple(map(_escaped, error.args))

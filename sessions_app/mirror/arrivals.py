@@ -14,13 +14,15 @@ from django.conf import settings
 from django.utils import timezone
 
 from sessions_app.cleanup.folders import open_folder
-from sessions_app.models import ArchivedSession, BrowserSession, SessionDirectory
+from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
+from sessions_app.models.directory import REMOVED
 from sessions_app.session.document import DocumentFields, parse_document
 from sessions_app.session.files import SessionFolder, SkippedFile
 from sessions_app.session.problems import is_good
 from sessions_app.session.sync_result import SyncResult
 from sessions_app.text import count_of
+from sessions_app.transactions import retry_when_busy
 
 SWEPT_AFTER = timedelta(days=7)
 DOCUMENTS_READ = 20
@@ -100,3 +102,18 @@ def _read(folder: SessionFolder, names: list[str]) -> list[DocumentFields]:
             content = folder.read(name, max_bytes=settings.RAPTOR_MAX_DOCUMENT_BYTES)
             found.append(parse_document(content.data, time_zone=time_zone))
     return found
+
+
+def plan_removal(directory: SessionDirectory, run: CleanupRun) -> bool:
+    """Let a planned run remove a directory; return False if another run has removed it already."""
+    mirrored = SessionDirectory.objects.filter(pk=directory.pk).exclude(removal__state__in=REMOVED)
+    is_planned = bool(retry_when_busy(lambda: mirrored.update(removal=run)))
+    directory.refresh_from_db(fields=["removal"])
+    return is_planned
+
+
+def restore_directory(directory: SessionDirectory) -> None:
+    """Mirror a removed directory again. Its removed sessions stay in the archive."""
+    if directory.removal_id is not None:
+        directory.removal = None
+        retry_when_busy(lambda: directory.save(update_fields=["removal"]))

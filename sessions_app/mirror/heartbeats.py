@@ -26,7 +26,7 @@ END_SECONDS = 10.0
 
 @contextmanager
 def renewing_claim(directory: SessionDirectory) -> Iterator[None]:
-    """Renew the claim from a thread with a connection of its own until the block ends.
+    """Renew the claim from a thread with its own connection until the block ends.
 
     Inside the caller's transaction the claim is not visible to others, so nothing is renewed. The thread
     opens its connection at its first renewal, so a short sync only pays for the start of a thread (0.1 ms).

@@ -54,7 +54,7 @@ def _settle(
     )
     if owner is None:
         return settle(folder, aside, "", None, is_settled=is_settled)
-    return settle(folder, aside, owner.file_name, bytes(owner.document), is_settled=is_settled)
+    return settle(folder, aside, owner.file_name, owner.document, is_settled=is_settled)
 
 
 def finish_killed_removals(
@@ -69,7 +69,7 @@ def finish_killed_removals(
     if not removed.exists():
         return names
     unchanged: defaultdict[str, list[ArchivedSession]] = defaultdict(list)
-    for session in removed.filter(file_name__in=names).defer("document", "last_good_document"):
+    for session in removed.filter(file_name__in=names):
         stamp = stamp_of(session)
         if stamp is not None and folder.is_unchanged(session.file_name, stamp):
             unchanged[session.file_name].append(session)
@@ -87,14 +87,15 @@ def finish_killed_removals(
 def _with_documents(sessions: Iterable[ArchivedSession]) -> Iterable[ArchivedSession]:
     ids = [session.pk for session in sessions]
     for start in range(0, len(ids), DOCUMENTS_AT_ONCE):
-        yield from ArchivedSession.objects.filter(pk__in=ids[start : start + DOCUMENTS_AT_ONCE])
+        chunk = ids[start : start + DOCUMENTS_AT_ONCE]
+        yield from ArchivedSession.objects.filter(pk__in=chunk).select_related("content")
 
 
 def _finish_removal(folder: SessionFolder, session: ArchivedSession, result: SyncResult) -> bool:
     stamp = stamp_of(session)
     if stamp is None:
         return False
-    document = bytes(session.document)
+    document = session.document
     outcome = remove(folder, session.file_name, stamp, document, owner_id=session.pk)
     _count(outcome, result)
     return outcome.is_gone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shlex
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,16 +16,18 @@ from django.db.models import F, Q
 
 from sessions_app.cleanup.folders import NotTheRegisteredFolder, accept_folder, open_folder
 from sessions_app.deadline import Deadline
-from sessions_app.mirror.arrivals import inspect_folder, protect_foreign
+from sessions_app.mirror.arrivals import inspect_folder, protect_foreign, restore_directory
 from sessions_app.mirror.heartbeats import renewing_claim
 from sessions_app.mirror.sync import ClaimLost, Mirror
 from sessions_app.mirror.vanished import Loss, release_loss, sessions_with_files
-from sessions_app.models import DatabaseClock, SessionDirectory
+from sessions_app.models import DatabaseClock, Machine, SessionDirectory
 from sessions_app.models.clock import database_now
 from sessions_app.models.fields import NAMESPACE_LENGTH, PATH_LENGTH
+from sessions_app.queue.machines import ADOPTED_AFTER, heard_machines
 from sessions_app.session.files import SessionFolder
 from sessions_app.session.masking import safe_message
 from sessions_app.session.sync_result import SyncResult
+from sessions_app.text import manage_command
 from sessions_app.transactions import retried_when_busy, retry_when_busy
 from sessions_app.transactions.disk import disk_full_message
 from sessions_app.transactions.reserve import retry_with_room
@@ -64,17 +67,20 @@ def register_directory(path: str | Path, *, namespace: str = "", is_enabled: boo
         raise DirectoryError(f"{folder} is not a folder on this machine. Check the path.")
     if len(str(folder)) > PATH_LENGTH:
         raise DirectoryError(f"A path of more than {PATH_LENGTH:,} characters cannot be registered.")
-    values = {"namespace": namespace or settings.RAPTOR_NAMESPACE, "is_enabled": is_enabled}
+    values = {
+        "namespace": namespace or settings.RAPTOR_NAMESPACE,
+        "is_enabled": is_enabled,
+        **place_of(folder, is_enabled=is_enabled),
+    }
     directory, is_new = retry_when_busy(
-        lambda: SessionDirectory.objects.get_or_create(
-            path=str(folder), defaults={**values, **identity_of(folder)}
-        )
+        lambda: SessionDirectory.objects.get_or_create(path=str(folder), defaults=values)
     )
     if not is_new and namespace and directory.namespace != namespace:
         raise DirectoryError(
             f"{folder} is mirrored into the namespace {directory.namespace}, not {namespace}. "
             "Use that namespace, or none."
         )
+    restore_directory(directory)
     return directory
 
 
@@ -100,6 +106,15 @@ def register_own_folder(folder: Path, namespace: str) -> SessionDirectory:
         if warning := found.warning():
             logger.warning("%s: %s", folder, warning)
     return directory
+
+
+def place_of(folder: str | Path, *, is_enabled: bool) -> dict[str, int | str]:
+    """Return the columns that identify a folder on this machine, and its machine.
+
+    If no worker runs here, the first worker that finds the folder mirrors it.
+    """
+    has_worker = not is_enabled or Machine.objects.filter(name=settings.RAPTOR_MACHINE).exists()
+    return {"machine": settings.RAPTOR_MACHINE if has_worker else "", **identity_of(folder)}
 
 
 def identity_of(folder: str | Path) -> dict[str, int]:
@@ -201,23 +216,51 @@ def sync_when_free(directory: SessionDirectory, *, trigger: str, actor: str) -> 
 
 
 def sync_enabled(*, trigger: str, actor: str, deadline: Deadline) -> tuple[list[SyncResult], list[str]]:
-    """Sync all enabled directories; continue if one fails.
+    """Sync all enabled directories of this machine, the least recently synced first; continue after failures.
 
-    Directories that were not reached before the deadline are synced first the next time.
-
-    Returns: The result of each sync, and a message for each failure, without endpoints.
+    Returns: The result of each sync, and for each failure a message without endpoints.
     """
-    waiting = SessionDirectory.objects.filter(is_enabled=True).order_by(F("synced_at").asc(nulls_first=True))
+    enabled = SessionDirectory.objects.mirrored()
+    heard = _other_machines()
+    # The folder of a silent machine may be on this machine: a container may get a new name at each start.
+    waiting = enabled.exclude(machine__in=heard).order_by(F("synced_at").asc(nulls_first=True))
     synced, failures = [], []
     for directory in waiting:
         if deadline.has_passed:
             break
+        if not _adopt(directory, is_alone=not heard):
+            continue
         try:
             synced.append(sync_directory(directory, trigger=trigger, actor=actor, deadline=deadline))
         except Exception as error:
             failures.append(safe_message(error))
             logger.warning("%s", failures[-1])
     return synced, failures
+
+
+def _other_machines() -> list[str]:
+    """Return the other machines with a recent heartbeat."""
+    heard = heard_machines(database_now(), within=ADOPTED_AFTER)
+    return list(heard.exclude(name=settings.RAPTOR_MACHINE).values_list("name", flat=True))
+
+
+def _adopt(directory: SessionDirectory, *, is_alone: bool) -> bool:
+    """Let this machine mirror a directory; return whether it does.
+
+    Args:
+        is_alone: Whether there is no other worker that could find the folder. A missing folder is then an
+            error.
+    """
+    if directory.machine == settings.RAPTOR_MACHINE:
+        return True
+    if directory.machine or not is_alone:
+        try:
+            open_folder(directory).close()
+        except OSError:
+            return False
+    same = SessionDirectory.objects.filter(pk=directory.pk, machine=directory.machine)
+    directory.machine = settings.RAPTOR_MACHINE
+    return bool(retry_when_busy(lambda: same.update(machine=settings.RAPTOR_MACHINE)))
 
 
 def _hold_all(directory: SessionDirectory, result: SyncResult, *, trigger: str, actor: str) -> bool:
@@ -232,10 +275,11 @@ def _hold_all(directory: SessionDirectory, result: SyncResult, *, trigger: str, 
 
 
 def _not_registered(directory: SessionDirectory, failure: NotTheRegisteredFolder) -> str:
+    accept = shlex.join(("sync_directories", directory.path, "--accept-folder"))
     return (
         f"{directory.path} is not the folder that was registered ({failure.strerror}). Is its disk mounted? "
         "Nothing was read or removed. If the current folder is the right one, accept it on the page of the "
-        "directory, or with sync_directories PATH --accept-folder."
+        f"directory, or with {manage_command(accept)}"
     )
 
 

@@ -26,6 +26,7 @@ from sessions_app.mirror.observations import Observations
 from sessions_app.mirror.reading import File, FileReader
 from sessions_app.mirror.vanished import Loss, release_loss
 from sessions_app.models import BrowserSession, CleanupRun, DatabaseClock, SessionDirectory
+from sessions_app.search import index_session, read_text
 from sessions_app.session.criteria import SELECTION_LIMIT, Criteria
 from sessions_app.session.files import (
     SUFFIX,
@@ -34,6 +35,7 @@ from sessions_app.session.files import (
     stamp_values,
 )
 from sessions_app.session.problems import is_good
+from sessions_app.session.search_text import SearchText
 from sessions_app.session.sync_result import SyncResult
 from sessions_app.transactions import repeatable_transaction, retried_when_busy
 
@@ -219,13 +221,14 @@ class Mirror:
                 self.result.skip(
                     name + SUFFIX,
                     f"has the name of another session in the namespace {namespace}; "
-                    "mirror this folder into a namespace of its own",
+                    "mirror this folder into a separate namespace",
                 )
         return [file for file in chunk if session_name(file.name) not in taken]
 
     def _update(self, changed: dict[str, int]) -> None:
         for chunk in self.reader.read(changed):
-            updated, held_back = self._update_rows([changed[file.name] for file in chunk], chunk)
+            texts = [read_text(session_name(file.name), file.fields, file.data) for file in chunk]
+            updated, held_back = self._update_rows([changed[file.name] for file in chunk], chunk, texts)
             self.result.changed += updated
             self.observations.record_broken((file.name, file.data, file.facts.stamp) for file in held_back)
             self.observations.forget(
@@ -234,19 +237,23 @@ class Mirror:
             self.progress(len(chunk))
 
     @retried_when_busy
-    def _update_rows(self, pks: list[int], chunk: list[File]) -> tuple[int, list[File]]:
+    def _update_rows(
+        self, pks: list[int], chunk: list[File], texts: list[SearchText]
+    ) -> tuple[int, list[File]]:
         """Update the sessions of changed files; return their number and the files held back."""
-        rows = BrowserSession.objects.filter(pk__in=pks).values_list("pk", "document", "problems")
-        before = {pk: (bytes(document), problems) for pk, document, problems in rows}
+        rows = BrowserSession.objects.filter(pk__in=pks).values_list("pk", "content__document", "problems")
+        before = {pk: (bytes(document or b""), problems) for pk, document, problems in rows}
         updated, held_back = 0, []
         with transaction.atomic():
             self._renew_claim()
-            for pk, file in zip(pks, chunk, strict=True):
+            for pk, file, text in zip(pks, chunk, texts, strict=True):
                 values = self._values(file, *before.get(pk, (b"", None)))
                 if values is None:
                     held_back.append(file)
                 else:
-                    updated += BrowserSession.objects.filter(pk=pk).update(**values)
+                    updated += BrowserSession.objects.write(pk, **values)
+                    if "document" in values:
+                        index_session(pk, text)
         return updated, held_back
 
     def _values(self, file: File, document_before: bytes, problems: int | None) -> dict[str, Any] | None:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sessions_app.text import manage_command
+
 SQLITE_IOERR, SQLITE_FULL, SQLITE_CANTOPEN = 10, 13, 14
 """Primary result codes. Python 3.11 reports the extended code, whose low byte is the primary code."""
 
@@ -47,8 +49,8 @@ def disk_full_message(error: BaseException | None, *, folder: str | os.PathLike[
         return _other_folder_message(_named_folder(cause) or folder)
     if _sqlstate(cause) == POSTGRESQL_DISK_FULL:
         return (
-            f"The disk is full: database server {_database_host()}. Empty the archive (manage.py "
-            "empty_archive), or free space on that machine."
+            f"The disk is full: database server {_database_host()}. Empty the archive "
+            f"({manage_command('empty_archive')}), or free space on that machine."
         )
     database, temporary = database_folder(), _temporary_folder()
     if database is None:
@@ -57,8 +59,9 @@ def disk_full_message(error: BaseException | None, *, folder: str | os.PathLike[
         # SQLite sorts large results in a temporary file, and its message is the same.
         return _other_folder_message(temporary)
     return (
-        f"The disk is full: {database}{_free_note(database)}. Empty the archive (manage.py empty_archive), "
-        "free space there, or stop the panel and move its folder (RAPTOR_VAR_DIR) to a larger disk."
+        f"The disk is full: {database}{_free_note(database)}. Empty the archive "
+        f"({manage_command('empty_archive')}), free space there, or stop the panel and move its folder "
+        "(RAPTOR_VAR_DIR) to a larger disk."
     )
 
 

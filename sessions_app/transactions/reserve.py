@@ -33,6 +33,13 @@ MIN_BYTES = 1024 * 1024
 _WRITTEN_BYTES = 1024 * 1024
 
 
+def reserve_bytes() -> int:
+    """Return the size of the reserve; 0 if another Django project uses the app."""
+    from django.conf import settings
+
+    return int(getattr(settings, "RAPTOR_RESERVE_BYTES", 0))
+
+
 def allocate_reserve() -> bool:
     """Allocate the reserve file if there is room for it; return whether there is one.
 
@@ -45,7 +52,7 @@ def allocate_reserve() -> bool:
         return False
     path = folder / RESERVE_NAME
     held = _size_of(path)
-    size = min(_reserve_bytes(), (free + held) // SHARE_OF_FREE)
+    size = min(reserve_bytes(), (free + held) // SHARE_OF_FREE)
     if held >= size or size < MIN_BYTES:
         return held > 0
     # Several processes may do this at the same time; they allocate the same blocks.
@@ -86,12 +93,17 @@ def refuse_growth() -> None:
 
     Raises: NoRoom: treated like a full disk.
     """
-    folder, size = database_folder(), _reserve_bytes()
-    if folder is None or not size:
-        return
-    reserve = folder / RESERVE_NAME
-    if reserve.exists() and not _size_of(reserve) and (free_bytes(folder) or 0) < size:
+    folder, size = database_folder(), reserve_bytes()
+    if folder is not None and size and is_released(folder) and (free_bytes(folder) or 0) < size:
         raise NoRoom
+
+
+def is_released(folder: Path) -> bool:
+    """Check whether the reserve of a folder was released and not allocated again."""
+    try:
+        return (folder / RESERVE_NAME).stat().st_size == 0
+    except OSError:
+        return False
 
 
 def make_room() -> bool:
@@ -166,13 +178,6 @@ def open_database() -> None:
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
-
-
-def _reserve_bytes() -> int:
-    """Return the size of the reserve; 0 in other Django projects that use the app."""
-    from django.conf import settings
-
-    return int(getattr(settings, "RAPTOR_RESERVE_BYTES", 0))
 
 
 def _size_of(path: Path) -> int:

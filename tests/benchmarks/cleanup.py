@@ -29,24 +29,28 @@ from django.db.models import Count, Sum
 
 from sessions_app.cleanup import plan_cleanup, run_cleanup, undo_cleanup
 from sessions_app.cleanup.batches import BatchSize
-from sessions_app.cleanup.moves import MOVED_COLUMNS
-from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun
+from sessions_app.models import BrowserSession, CleanupRun, SessionDocument
 from sessions_app.models.clock import database_now
+from sessions_app.models.ids import repair_sequence
 from sessions_app.session.criteria import Criteria
 
 EXPIRED_PERCENT = 28
-LIVE = BrowserSession._meta.db_table
-ARCHIVE = ArchivedSession._meta.db_table
+SESSIONS = BrowserSession._meta.db_table
+DOCUMENTS = SessionDocument._meta.db_table
 EXPIRED = Criteria(expired=True, max_age_days=7)
 
 # The columns of each row follow from its own document.
 _FILL = """
-INSERT INTO {live} (namespace, name, size_bytes, session_id, cdp_url, browser_type, created_at,
-    last_accessed, is_corrupted, is_pinned, file_name, metadata_text, document)
-SELECT 'team-' || (i % 10), word || '-' || substr(token, 1, 8) || '-' || i, length(text), token,
-    url, 'chromium', {at}, {at}, {false}, {false}, '',
-    'https://shop.example/cart/' || i || ' ' || title, {bytes}
-FROM (
+INSERT INTO {sessions} (id, namespace, name, size_bytes, session_id, endpoint_length, shown_endpoint,
+    browser_type, created_at, last_accessed, is_corrupted, is_pinned, file_name)
+SELECT i, 'team-' || (i % 10), word || '-' || substr(token, 1, 8) || '-' || i, size_bytes, token,
+    length(url), 'ws://127.0.0.1:' || (9000 + i % 1000), 'chromium', {at}, {at}, {false}, {false}, ''
+FROM filling ORDER BY i
+"""
+_FILL_DOCUMENTS = "INSERT INTO {documents} (session_id, cdp_url, document) SELECT i, url, bytes FROM filling"
+_FILLING = """
+CREATE TEMPORARY TABLE filling AS
+SELECT i, word, token, url, age, title, length(text) AS size_bytes, {bytes} AS bytes FROM (
     SELECT i, word, token, url, age, title, '{{"session_id": "' || token || '", "cdp_url": "' || url ||
         '", "browser_type": "chromium", "created_at": "' || {iso} || '", "last_accessed": "' || {iso} ||
         '", "metadata": {{"page_url": "https://shop.example/cart/' || i || '", "page_title": "' ||
@@ -99,10 +103,14 @@ def fill(count: int, layout: str) -> dict[str, Any]:
     expired = count * EXPIRED_PERCENT // 100
     age = _AGES[layout].format(percent=EXPIRED_PERCENT, expired=expired, count=count)
     with connection.cursor() as cursor:
-        cursor.execute(_FILL.format(live=LIVE, age=age, padding="x" * 200, **dialect))
+        cursor.execute(_FILLING.format(age=age, padding="x" * 200, **dialect))
+        cursor.execute(_FILL.format(sessions=SESSIONS, **dialect))
+        cursor.execute(_FILL_DOCUMENTS.format(documents=DOCUMENTS))
+        cursor.execute("DROP TABLE filling")
         cursor.execute("ANALYZE" if connection.vendor == "sqlite" else "VACUUM ANALYZE")
         if connection.vendor == "sqlite":
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    repair_sequence()
     return {"sessions": BrowserSession.objects.count()}
 
 
@@ -126,32 +134,22 @@ def _plan() -> CleanupRun:
 
 
 def plain_sql(variant: str) -> dict[str, Any]:
-    """Archive and delete in one transaction, with the fastest SQL that is known."""
+    """Mark the expired sessions as removed in one transaction, with the fastest SQL that is known."""
     run = _plan()
-    columns = ", ".join(MOVED_COLUMNS)
     cutoff = _literal(EXPIRED.cutoff(run.as_of))
-    expired = f"idle_since < '{cutoff}' AND NOT is_pinned AND updated_at < '{_literal(run.sealed_at)}'"
-    false = "0" if connection.vendor == "sqlite" else "FALSE"
-    values = f"{columns}, {run.pk}, 256 + (problems & 44), CURRENT_TIMESTAMP, {false}"
-    into = f"INSERT INTO {ARCHIVE} ({columns}, run_id, reasons, removed_at, has_vanished)"
-    statements = {
-        "by condition": [
-            f"{into} SELECT {values} FROM {LIVE} WHERE {expired}",
-            f"DELETE FROM {LIVE} WHERE {expired}",
-        ],
-        "by key": [
-            f"{into} SELECT {values} FROM {LIVE} WHERE {expired} ORDER BY id",
-            f"DELETE FROM {LIVE} WHERE id IN (SELECT id FROM {ARCHIVE} WHERE run_id = {run.pk})",
-        ],
-        "returning": [
-            f"WITH gone AS (DELETE FROM {LIVE} WHERE {expired} RETURNING {values}) {into} SELECT * FROM gone"
-        ],
+    expired = (
+        f"run_id IS NULL AND idle_since < '{cutoff}' AND NOT is_pinned "
+        f"AND updated_at < '{_literal(run.sealed_at)}'"
+    )
+    values = f"run_id = {run.pk}, reasons = 256 + (problems & 44), removed_at = CURRENT_TIMESTAMP"
+    conditions = {
+        "by condition": expired,
+        "by key": f"id IN (SELECT id FROM {SESSIONS} WHERE {expired} ORDER BY id)",
     }
 
     def work() -> None:
         with transaction.atomic(), connection.cursor() as cursor:
-            for statement in statements[variant]:
-                cursor.execute(statement)
+            cursor.execute(f"UPDATE {SESSIONS} SET {values} WHERE {conditions[variant]}")
 
     seconds = seconds_of(work)
     assert run.archived_sessions.count() == run.matched_count
@@ -221,7 +219,7 @@ def files(count: str) -> dict[str, Any]:
     """Sweep a folder of documents without a database: read and parse each, and unlink the expired ones."""
     with tempfile.TemporaryDirectory(prefix="raptor-bench-files-") as name:
         folder = Path(name)
-        documents = BrowserSession.objects.values_list("document", flat=True)
+        documents = BrowserSession.objects.values_list("content__document", flat=True)
         for number, document in enumerate(documents.iterator(chunk_size=1000)):
             (folder / f"{number}.json").write_bytes(bytes(document))
         assert number + 1 == int(count)

@@ -28,6 +28,7 @@ from sessions_app.cleanup import measure_scope, plan_cleanup
 from sessions_app.models import BrowserSession, LimitedNamespace
 from sessions_app.models.clock import database_now
 from sessions_app.reports import take_snapshot
+from sessions_app.search import index_sessions, prepare
 from sessions_app.session.criteria import Criteria
 from sessions_app.session.selection import Selection
 from tests.benchmarks import cleanup
@@ -35,13 +36,17 @@ from tests.benchmarks.pages import LIMITED
 
 LIST = "/admin/sessions_app/browsersession/"
 SNAPSHOTS = 3
+METRICS_TOKEN = "token-of-the-benchmark"  # only the benchmark's own server knows it
 
 _VARY = """
 UPDATE {table} SET
     session_id = CASE WHEN id * 7873 / 1000 % 100 < 20 THEN '' ELSE session_id END,
     last_accessed = CASE WHEN id * 7907 / 1000 % 100 < 1 THEN NULL ELSE last_accessed END,
     browser_type = CASE WHEN id * 7901 / 1000 % 100 < 20 THEN 'firefox' ELSE browser_type END,
-    is_pinned = (id * 7883 / 1000 % 100 < 5)
+    is_pinned = (id * 7883 / 1000 % 100 < 5),
+    browser_state = CASE WHEN id * 7879 / 1000 % 100 < 15 THEN 2 WHEN id * 7879 / 1000 % 100 < 30 THEN 3
+        WHEN id * 7879 / 1000 % 100 < 45 THEN 1 END,
+    browser_since = updated_at,
 """
 
 
@@ -76,6 +81,8 @@ def fill(count: str) -> None:
         if connection.vendor == "postgresql":
             # Vacuum, so that index-only scans know which rewritten rows are visible to all.
             cursor.execute("VACUUM")
+    prepare()
+    index_sessions(from_start=True)
     for namespace in ("team-1", "team-2"):
         LimitedNamespace.objects.create(namespace=namespace)
     now = database_now()
@@ -90,6 +97,7 @@ def serve() -> None:
     settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
     settings.ALLOWED_HOSTS = ["testserver"]
     settings.ROOT_URLCONF = "tests.benchmarks.screens"
+    settings.RAPTOR_METRICS_TOKEN = METRICS_TOKEN
     client, limited = (_client_of(name) for name in ("bench", "limited"))
     known = _known(client)
     print(json.dumps({"ready": True}), flush=True)
@@ -105,7 +113,7 @@ def serve() -> None:
 
 
 def _client_of(username: str) -> Client:
-    client = Client()
+    client = Client(headers={"authorization": f"Bearer {METRICS_TOKEN}"})
     client.force_login(User.objects.get(username=username))
     return client
 
@@ -127,6 +135,7 @@ def _known(client: Client) -> dict[str, str]:
         "selection": selection,
         "last": last,
         "stock_last": stock_last,
+        "number": str(BrowserSession.objects.count()),
         "name": BrowserSession.objects.values_list("name", flat=True).get(pk=500),
     }
 

@@ -42,7 +42,7 @@ def _measure_folder(folder: Path) -> None:
 
     from sessions_app.management.demo_documents import write_demo
     from sessions_app.mirror.registry import register_directory, sync_directory
-    from sessions_app.models import BrowserSession
+    from sessions_app.models import BrowserSession, SessionDocument
 
     write_demo(folder, count=FILES, seed=1, as_of=datetime(2026, 11, 22, tzinfo=UTC))
     directory = register_directory(folder)
@@ -54,7 +54,8 @@ def _measure_folder(folder: Path) -> None:
         # Empty the table without a cleanup, to fill it again.
         verb = "TRUNCATE" if connection.vendor == "postgresql" else "DELETE FROM"
         with connection.cursor() as cursor:
-            cursor.execute(f"{verb} {BrowserSession._meta.db_table}")
+            for model in (BrowserSession, SessionDocument):
+                cursor.execute(f"{verb} {model._meta.db_table}")
 
     print_row(
         "first import of 10,000 files",

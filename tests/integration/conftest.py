@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from tests.factories import Queued
 
 
+@pytest.fixture(autouse=True)
+def _empty_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevent the tests from reading the sessions of the user who runs them."""
+    monkeypatch.setenv("HOME", str(tmp_path_factory.getbasetemp() / "home"))
+
+
 @pytest.fixture
 def mixed() -> None:
     """A fresh session, one of 2 days, one of 8, one of 31, and a fresh one that is invalid."""

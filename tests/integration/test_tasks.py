@@ -12,6 +12,7 @@ from sessions_app import cleanup, tasks
 from sessions_app.mirror import registry
 from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun, SessionDirectory
 from sessions_app.models.clock import database_now
+from sessions_app.queue.enqueue import Task
 from sessions_app.session.criteria import Criteria
 from tests.clients import run
 from tests.factories import DUE, SECRET, Queued, names_in, put, sync_three_sessions
@@ -29,7 +30,7 @@ def folder(tmp_path: Path, settings: Any) -> Path:
 def test_a_sweep_runs_the_steps_of_its_policy(folder: Path, nightly: CleanupPolicy) -> None:
     message = tasks.sweep(nightly.pk, DUE.isoformat())
     assert names_in(folder) == ["recent"]
-    assert message.count("1 of 1 sessions removed") == 2
+    assert message.count("1 of 1 session removed") == 2
     ledger = CleanupRun.objects.order_by("pk").values_list("trigger", "actor", "state", "removed_count")
     assert list(ledger) == [("schedule", "Nightly sweep", "succeeded", 1)] * 2
 
@@ -52,10 +53,13 @@ def test_a_disabled_or_deleted_policy_is_not_swept(folder: Path, nightly: Cleanu
 def test_a_due_policy_is_started_and_swept_once(folder: Path, nightly: CleanupPolicy, queued: Queued) -> None:
     due_at = database_now() - timedelta(hours=3)
     CleanupPolicy.objects.filter(pk=nightly.pk).update(next_run_at=due_at)
-    assert tasks.tick() == "0 lost tasks, 4 jobs, 1 sweep queued."
-    assert "0 sweeps queued" in tasks.tick()
-    assert queued[-1] == ("sessions_app.tasks.sweep", nightly.pk, due_at.isoformat())
-    tasks.sweep(*queued[-1][1:])
+    assert tasks.tick() == (
+        "0 lost tasks, 6 jobs, 1 sweep, 1 indexing task, 0 alerts, 0 delivery tasks queued."
+    )
+    assert "0 sweeps, " in tasks.tick()
+    (sweep,) = (message for message in queued if message[0] == Task.SWEEP)
+    assert sweep[1:] == (nightly.pk, due_at.isoformat())
+    tasks.sweep(*sweep[1:])
     assert set(CleanupRun.objects.values_list("due_at", flat=True)) == {due_at}
 
 

@@ -1,4 +1,4 @@
-"""The packages that are installed: the import path of RAPTOR's guide is a distribution of its own."""
+"""The installed packages: the import path of RAPTOR's guide is a separate distribution."""
 
 from __future__ import annotations
 

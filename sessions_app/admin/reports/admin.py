@@ -20,11 +20,12 @@ from django.utils import timezone
 
 from sessions_app.access.visibility import fully_visible_runs, hidden_from, visible
 from sessions_app.admin import formatting
-from sessions_app.admin.base import RaptorAdmin, warn_if_queue_is_away
+from sessions_app.admin.base import RaptorAdmin, warn_if_queue_is_unreachable
 from sessions_app.admin.polling import counted_view, wait_of, waiting_page
 from sessions_app.admin.reports import charts, tables
 from sessions_app.admin.streaming import escape_formula
-from sessions_app.models import CleanupPolicy, CleanupRun
+from sessions_app.liveness import living_browsers
+from sessions_app.models import BrowserSession, CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.queue.enqueue import Task
 from sessions_app.queue.outbox import enqueue
@@ -39,6 +40,8 @@ from sessions_app.reports import (
 
 RANGES_DAYS = (7, 30, 90)
 DEFAULT_DAYS = 30
+BROWSERS_COUNTED = 1_000
+"""Maximum browsers of a state that the report and the dashboard count."""
 
 
 def urls(screen: RaptorAdmin) -> list[URLPattern]:
@@ -76,8 +79,8 @@ def as_of_context(request: HttpRequest, found: Figures | None) -> dict[str, obje
     now = formatting.request_time(request)
     return {
         "figures": found,
-        "live_as_of": formatting.clock(found.live_as_of, now) if found else "",
-        "archive_as_of": formatting.clock(found.archive_as_of, now) if found else "",
+        "live_as_of": formatting.clock_time(found.live_as_of, now) if found else "",
+        "archive_as_of": formatting.clock_time(found.archive_as_of, now) if found else "",
         "small_count": SMALL_COUNT,
         "wait": None if found and found.is_exact else wait_of(request),
     }
@@ -110,9 +113,15 @@ def _charts(request: HttpRequest) -> dict[str, object]:
 
 def _numbers(request: HttpRequest, found: Figures) -> dict[str, object]:
     report = found.report
+    visible_sessions = visible(request.user, BrowserSession.objects.all())
+    now = formatting.request_time(request)
+    alive, memory_bytes = living_browsers(visible_sessions, as_of=now, bound=BROWSERS_COUNTED)
     archived = formatting.clock(found.archive_as_of, formatting.request_time(request))
     return {
         "report": report,
+        "alive_count": min(alive, BROWSERS_COUNTED),
+        "has_more_alive": alive > BROWSERS_COUNTED,
+        "browser_memory": filesizeformat(memory_bytes),
         "summary": tables.summary(
             found,
             archive_mark=f", as of {archived}" if archived and not found.live_as_of else "",
@@ -160,7 +169,7 @@ def count_view(screen: RaptorAdmin, request: HttpRequest) -> HttpResponse:
         return HttpResponseNotAllowed(["POST"])
     requested_at = database_now()
     enqueue(Task.TAKE_SNAPSHOT, requested_at.isoformat())
-    warn_if_queue_is_away(request)
+    warn_if_queue_is_unreachable(request)
     back = "admin:index" if request.POST.get("back") == "index" else "admin:sessions_app_storage"
     return HttpResponseRedirect(waiting_page(back, requested_at))
 

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
-from sessions_app.admin.formatting import to_the_minute
+from sessions_app.admin.formatting import moment
 from sessions_app.reports import Freed, Point
 
 TICKS = 8
@@ -56,7 +56,7 @@ def growth(points: list[Point], days: int) -> Chart:
         columns=[Column("As of", is_number=False), *(Column(name) for name in names)],
         rows=[
             [
-                to_the_minute(point.taken_at),
+                moment(point.taken_at),
                 f"{point.session_count:,}",
                 filesizeformat(point.size_bytes),
                 filesizeformat(point.archived_bytes),
@@ -99,7 +99,7 @@ def freed(runs: list[Freed], days: int) -> Chart:
                     reverse("admin:sessions_app_cleanuprun_change", args=[run.run_id]),
                     run.run_id,
                 ),
-                to_the_minute(run.planned_at),
+                moment(run.planned_at),
                 f"{run.session_count:,}",
                 filesizeformat(run.size_bytes),
             ]

@@ -115,7 +115,7 @@ def limits(report: StorageReport, policies: QuerySet[CleanupPolicy]) -> list[Lim
     for policy in policies.exclude(over_count=None, over_bytes=None).order_by("name"):
         scope = report.by_namespace.get(policy.namespace, Total()) if policy.namespace else report.live
         if policy.over_count is not None:
-            texts = (f"{scope.sessions:,}", f"{policy.over_count:,} sessions")
+            texts = (f"{scope.sessions:,}", count_of(policy.over_count, "session"))
             found.append(_limit(policy, scope.sessions, policy.over_count, texts))
         if policy.over_bytes is not None:
             texts = (filesizeformat(scope.bytes), filesizeformat(policy.over_bytes))
@@ -127,7 +127,14 @@ def _limit(policy: CleanupPolicy, used: int, allowed: int, texts: tuple[str, str
     # The bar needs a maximum above 0.
     length, is_over = allowed or 1, used > allowed
     share = "over the limit" if is_over else formatting.percent(used, length)
-    return Limit(policy, f"{texts[0]} of {texts[1]}, {share}", used=used, allowed=length, is_over=is_over)
+    # No policy enforces this limit, so exceeding it is not an alarm.
+    return Limit(
+        policy,
+        f"{texts[0]} of {texts[1]}, {share}",
+        used=used,
+        allowed=length,
+        is_over=is_over and policy.is_enabled,
+    )
 
 
 def csv_rows(figures: Figures) -> Iterator[tuple[str, str, int | str, int | str]]:

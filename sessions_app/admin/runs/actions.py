@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from functools import partial
 from typing import Any
 
 from django.contrib import messages
@@ -16,9 +17,9 @@ from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from sessions_app.access.permissions import may_clean_up, may_clean_up_all
+from sessions_app.access import permissions
 from sessions_app.access.visibility import limit_to_visible
-from sessions_app.admin.base import RaptorAdmin, get_run, show_queued, warn_if_queue_is_away
+from sessions_app.admin.base import RaptorAdmin, get_run, show_queued, warn_if_queue_is_unreachable
 from sessions_app.admin.polling import LATE_AFTER
 from sessions_app.admin.runs.progress import last_worked_at
 from sessions_app.cleanup import (
@@ -36,12 +37,14 @@ from sessions_app.cleanup import (
     undo_cleanup,
 )
 from sessions_app.deadline import Deadline
+from sessions_app.liveness import close_for_run
 from sessions_app.models import CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.queue.enqueue import Task
 from sessions_app.queue.outbox import enqueue
 from sessions_app.session.criteria import Criteria
 from sessions_app.session.endpoint import mask_endpoints
+from sessions_app.text import part_of, were
 from sessions_app.transactions import retry_when_busy
 from sessions_app.transactions.disk import disk_full_message
 from sessions_app.transactions.reserve import retry_with_room
@@ -54,10 +57,13 @@ REQUEST_SECONDS = 20
 REQUEST_SESSIONS = 1_000
 """The worker starts a cleanup of more sessions than this."""
 
+REQUEST_CLOSINGS = 20
+"""A cleanup that closes browsers runs in the worker if it has more sessions than this."""
+
 _State = CleanupRun.State
 
 
-def make_plan(request: HttpRequest, criteria: Criteria) -> CleanupRun:
+def make_plan(request: HttpRequest, criteria: Criteria, *, closes_browsers: bool = False) -> CleanupRun:
     """Plan a cleanup of the sessions that the user sees, and count its scope once for all pages of the plan.
 
     Raises: CleanupRefused, InvalidCriteria.
@@ -66,14 +72,15 @@ def make_plan(request: HttpRequest, criteria: Criteria) -> CleanupRun:
         limit_to_visible(request.user, criteria),
         trigger=CleanupRun.Trigger.ADMIN,
         actor=request.user.get_username(),
+        closes_browsers=closes_browsers,
     )
     measure_scope(run)
     return run
 
 
 def may_run(request: HttpRequest, run: CleanupRun) -> bool:
-    """Check whether the user may start the run; criteria of “all” need a permission of their own."""
-    return may_clean_up_all(request.user) if run.criteria.all else may_clean_up(request.user)
+    """Check whether the user may start the run."""
+    return permissions.may_run(request.user, covers_all=run.criteria.all, closes_browsers=run.closes_browsers)
 
 
 def check_may_run(request: HttpRequest, run: CleanupRun) -> None:
@@ -94,7 +101,9 @@ def run_or_queue(request: HttpRequest, run: CleanupRun) -> HttpResponse:
     """Start or resume a confirmed plan, in the worker if it is large."""
     check_may_run(request, run)
     left_count = run.matched_count - run.removed_count
-    if left_count <= REQUEST_SESSIONS or not run.is_resumable:
+    # Closing many browsers takes too long for a request.
+    limit = REQUEST_CLOSINGS if run.closes_browsers else REQUEST_SESSIONS
+    if left_count <= limit or not run.is_resumable:
         return _run_now(request, run)
     trigger = CleanupRun.Trigger.ADMIN.value
     if queue_run(run, Task.RUN_PLANNED, trigger, request.user.get_username()):
@@ -179,12 +188,14 @@ def protect_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> Http
 
 def _run_now(request: HttpRequest, run: CleanupRun) -> HttpResponse:
     """Start or resume a run; the worker continues it after the deadline of the request."""
+    deadline = Deadline.after(REQUEST_SECONDS)
     try:
         run = run_cleanup(
             run,
             trigger=CleanupRun.Trigger.ADMIN,
             actor=request.user.get_username(),
-            deadline=Deadline.after(REQUEST_SECONDS),
+            deadline=deadline,
+            before_removal=partial(close_for_run, run),
         )
     except PlanOutdated as reason:
         messages.warning(request, str(reason))
@@ -196,14 +207,14 @@ def _run_now(request: HttpRequest, run: CleanupRun) -> HttpResponse:
         return _failed(request, run, f"Run {run.pk}", error)
     if run.state == _State.INTERRUPTED:
         queue_run(run, Task.CONTINUE_CLEANUP)
-        warn_if_queue_is_away(request)
+        warn_if_queue_is_unreachable(request)
         messages.warning(request, f"{summary(run)}. The worker continues the run.")
     else:
         messages.success(request, f"{summary(run)}.")
         if run.policy_id is not None and run.due_at is not None:
             # The task skips finished steps and runs the remaining steps of the policy.
             enqueue(Task.CONTINUE_CLEANUP, run.pk)
-            warn_if_queue_is_away(request)
+            warn_if_queue_is_unreachable(request)
     return redirect_to_run(run)
 
 
@@ -221,15 +232,16 @@ def _undo(request: HttpRequest, run: CleanupRun) -> HttpResponse:
         return redirect_to_run(run)
     except Exception as error:
         return _failed(request, run, f"The undo of run {run.pk}", error)
-    message = f"{run.restored_count:,} of {run.removed_count:,} sessions were restored."
+    total = run.removed_count
+    message = f"{part_of(run.restored_count, total, 'session')} {were(total)} restored."
     # The page of the run names the folders and the reasons.
     has_unwritten = sessions_missing_files_of(run).exists()
     if run.state == _State.INTERRUPTED:
         queue_run(run, Task.CONTINUE_UNDO)
-        warn_if_queue_is_away(request)
+        warn_if_queue_is_unreachable(request)
         messages.warning(request, f"{message} The worker continues the undo.")
     elif left := run.archived_sessions.count():
-        message += f" {left:,} stay in the archive because their names or files are taken."
+        message += f" Still in the archive, because names or files are taken: {left:,}."
         messages.warning(request, message)
     elif has_unwritten:
         messages.warning(request, f"{message} Some of their files could not be written.")

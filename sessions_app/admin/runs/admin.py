@@ -11,21 +11,40 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
+from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
 from sessions_app.access.visibility import conceal, visible_runs
 from sessions_app.admin import badges, formatting
 from sessions_app.admin.base import ReadOnlyAdmin, is_id
-from sessions_app.admin.runs import actions, downloads, filters
+from sessions_app.admin.runs import actions, downloads, filters, plan_actions
 from sessions_app.admin.runs.detail import run_context
 from sessions_app.admin.runs.form import cleanup_form_view
 from sessions_app.admin.runs.plan import plan_view
 from sessions_app.admin.runs.progress import is_waiting, progress_view
+from sessions_app.cleanup import is_preview
 from sessions_app.models import CleanupRun
 
 
 class RunList(ChangeList):
+    hides_previews = False
+
+    @cached_property
+    def hidden_count(self) -> str:
+        """Number of previews that the list hides; blank for none."""
+        if not self.hides_previews:
+            return ""
+        previews = self.root_queryset.filter(is_preview()).order_by().values("pk")
+        hidden = previews[: formatting.ROWS_PER_PAGE].count()
+        return f"{hidden}+" if hidden == formatting.ROWS_PER_PAGE else str(hidden or "")
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[CleanupRun]:
+        """Hide unconfirmed previews, unless the user filters or searches."""
+        runs: QuerySet[CleanupRun] = super().get_queryset(request, exclude_parameters)
+        self.hides_previews = not (self.query or self.has_active_filters)
+        return runs.exclude(is_preview()) if self.hides_previews else runs
+
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         self.result_list = [conceal(request.user, run) for run in self.result_list]
@@ -94,6 +113,10 @@ class CleanupRunAdmin(ReadOnlyAdmin):
                     ("undo", actions.undo_view),
                     ("close", actions.close_view),
                     ("again", actions.replan_view),
+                    ("approve", plan_actions.approve_view),
+                    ("discard", plan_actions.discard_view),
+                    ("leave-out", plan_actions.leave_out_view),
+                    ("include-again", plan_actions.include_again_view),
                     ("protect", actions.protect_view),
                 )
             ),
@@ -103,7 +126,7 @@ class CleanupRunAdmin(ReadOnlyAdmin):
     def _url(self, name: str, act: Callable[..., HttpResponse], *, is_post_only: bool = False) -> URLPattern:
         view: Callable[..., HttpResponse] = partial(act, self)
         view = self.admin_site.admin_view(require_POST(view) if is_post_only else view)
-        return path(f"<int:run_id>/{name}/", view, name=f"sessions_app_cleanuprun_{name}")
+        return path(f"<int:run_id>/{name}/", view, name=f"sessions_app_cleanuprun_{name.replace('-', '_')}")
 
     @admin.display(description="Run", ordering="id")
     def run(self, run: CleanupRun) -> str:
@@ -115,7 +138,7 @@ class CleanupRunAdmin(ReadOnlyAdmin):
 
     @admin.display(description="When", ordering="planned_at")
     def when(self, run: CleanupRun) -> str:
-        return formatting.to_the_minute(run.planned_at)
+        return formatting.moment(run.planned_at)
 
     @admin.display(description="Started by", ordering="actor")
     def started_by(self, run: CleanupRun) -> str:

@@ -15,11 +15,13 @@ from sessions_app.access.visibility import hidden_from, is_visible, reaches_hidd
 from sessions_app.admin import badges, formatting
 from sessions_app.admin.changelist import BOUND, READ_BOUND, first_rows
 from sessions_app.admin.polling import Phase
+from sessions_app.admin.runs.actions import may_run
 from sessions_app.admin.runs.progress import progress_of
 from sessions_app.cleanup import UnwrittenFiles, describe_access, sessions_missing_files_of, unwritten_files
 from sessions_app.models import ArchivedSession, CleanupRun, PlannedSessions
 from sessions_app.models.clock import database_now
 from sessions_app.queue.worker import worker_state
+from sessions_app.text import count_of
 
 SKIPPED_ROWS = 100
 
@@ -42,6 +44,7 @@ def run_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
         "can_clean_up": may_clean_up(request.user) and not reaches_hidden(request.user, run.criteria),
         "reaches_hidden": reaches_hidden(request.user, run.criteria),
         "is_stopped": is_done and run.is_resumable and run.state != _State.PLANNED,
+        "may_run": may_run(request, run),
         "is_undoable": is_done and run.is_undoable,
         "closed_at": formatting.moment(run.closed_at),
         "archive_days": settings.RAPTOR_ARCHIVE_DAYS,
@@ -65,9 +68,7 @@ def _archived(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     archived = ArchivedSession.objects.filter(run=run)
     visible = [is_visible(request.user)] if hidden_from(request.user) else []
     found, has_more = first_rows(archived.order_by("pk"), *visible, bound=READ_BOUND if visible else BOUND)
-    page, sessions = formatting.page_of(
-        request, [pk for (pk,) in found], archived.defer("document", "last_good_document")
-    )
+    page, sessions = formatting.page_of(request, [pk for (pk,) in found], archived)
     return {
         "page": page,
         "has_more": has_more,
@@ -80,7 +81,7 @@ def _skipped(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     note = ""
     if run.skipped_count > len(named) and not run.is_concealed:
         is_listed = run.matched_count <= PlannedSessions.LIMIT
-        note = f"{len(named):,} of {run.skipped_count:,} skipped sessions are listed by name. "
+        note = f"Listed by name: {len(named):,} of {run.skipped_count:,} skipped. "
         note += "" if is_listed else f"Runs over {PlannedSessions.LIMIT:,} sessions only count them."
     if len(named) > SKIPPED_ROWS:
         note = f"The first {SKIPPED_ROWS:,} are shown; the download has all of them. {note}"
@@ -101,13 +102,20 @@ def _facts(run: CleanupRun) -> _Facts:
     ]
 
 
+def _protected(run: CleanupRun) -> _Facts:
+    protected = run.skipped_reasons.get("protected", 0)
+    return [("Protected", count_of(protected, "session"))] if protected else []
+
+
 def _counts(run: CleanupRun) -> _Facts:
     return [
-        ("Matched", f"{run.matched_count:,} sessions, {filesizeformat(run.matched_bytes)}"),
-        ("Removed", f"{run.removed_count:,} sessions"),
+        ("Matched", f"{count_of(run.matched_count, 'session')}, {filesizeformat(run.matched_bytes)}"),
+        ("Removed", count_of(run.removed_count, "session")),
         ("Freed", formatting.documents_size(run.removed_bytes)),
         *_before_and_after(run),
-        ("Skipped", f"{run.skipped_count:,} sessions"),
+        *_browsers(run),
+        ("Skipped", count_of(run.skipped_count, "session")),
+        *_protected(run),
         *_restored(run),
     ]
 
@@ -128,34 +136,44 @@ def _origin(run: CleanupRun) -> _Facts:
     return facts
 
 
+def _browsers(run: CleanupRun) -> _Facts:
+    if not run.closes_browsers:
+        return []
+    closed = count_of(run.closed_count, "browser")
+    freed = filesizeformat(run.closed_bytes)
+    return [("Browsers closed", f"{closed}, {freed} of memory freed")]
+
+
 def _before_and_after(run: CleanupRun) -> _Facts:
     if run.before_bytes is None:
         return []
-    scope = f"{run.before_count:,}"
+    scope = count_of(run.before_count or 0, "session")
     size = f"Before {run.before_bytes:,} bytes"
     if run.after_bytes is not None:
-        scope += f" \N{RIGHTWARDS ARROW} {run.after_count:,}"
+        scope = f"{run.before_count:,} \N{RIGHTWARDS ARROW} {count_of(run.after_count or 0, 'session')}"
         freed = run.before_bytes - run.after_bytes
         size += f", after {run.after_bytes:,} bytes"
         # A scope that grew in the meantime has freed nothing.
         size += f", freed {freed:,} bytes" if freed >= 0 else ""
         if freed != run.removed_bytes:
             size += f". Removed {run.removed_bytes:,} bytes; other sessions changed in the meantime"
-    return [("Sessions in scope", f"{scope} sessions"), ("Size of scope", size)]
+    return [("Sessions in scope", scope), ("Size of scope", size)]
 
 
 def _restored(run: CleanupRun) -> _Facts:
     facts = []
     if run.restored_count or run.undo_started_at:
         by = f" by {run.undone_by}" if run.undone_by else ""
-        facts.append(("Restored", f"{run.restored_count:,} sessions{by}"))
+        facts.append(("Restored", f"{count_of(run.restored_count, 'session')}{by}"))
     if run.undone_at:
         facts.append(("Undone", formatting.moment(run.undone_at)))
     if changed := describe_access(run.changed_access):
         facts.append(("Not as before", formatting.sentences(changed)))
     if run.emptied_count:
         when = formatting.moment(run.emptied_at)
-        facts.append(("Deleted permanently", format_html("{} sessions, {}", f"{run.emptied_count:,}", when)))
+        facts.append(
+            ("Deleted permanently", format_html("{}, {}", count_of(run.emptied_count, "session"), when))
+        )
     return facts
 
 

@@ -103,9 +103,13 @@ def _criteria(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
             "not_namespaces": sorted(set(criteria["not_namespaces"]) - hidden_from(request.user))
         }
     selection = criteria.get("selection") or {}
+    # A user may search for a pasted endpoint.
     if selection.get("text"):
-        # A user may search for a pasted endpoint.
-        criteria = criteria | {"selection": selection | {"text": mask_endpoints(selection["text"])}}
+        selection = selection | {"text": mask_endpoints(selection["text"])}
+    if pairs := selection.get("metadata"):
+        selection = selection | {"metadata": [[key, mask_endpoints(value)] for key, value in pairs]}
+    if selection:
+        criteria = criteria | {"selection": selection}
     return criteria
 
 

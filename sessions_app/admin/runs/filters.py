@@ -9,10 +9,11 @@ from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
-from sessions_app.access.visibility import hidden_from, visible
+from sessions_app.access.visibility import hidden_from
 from sessions_app.admin.base import is_id
-from sessions_app.admin.filters import ConditionFilter, DateFilter, first_namespaces
-from sessions_app.models import CleanupPolicy, CleanupRun
+from sessions_app.admin.filters import ConditionFilter, DateFilter, PolicyChoices, first_namespaces
+from sessions_app.cleanup import is_preview
+from sessions_app.models import CleanupRun
 
 _State = CleanupRun.State
 
@@ -27,6 +28,7 @@ class OutcomeFilter(ConditionFilter):
             "removed": ("Removed something", Q(removed_count__gt=0)),
             "nothing": ("Found nothing to remove", Q(state=_State.SUCCEEDED, removed_count=0)),
             "skipped": ("Skipped some", Q(skipped_count__gt=0)),
+            "previews": ("Previews (not run)", is_preview()),
             "stopped": ("Stopped early", Q(state__in=(_State.INTERRUPTED, _State.FAILED))),
         }
 
@@ -73,14 +75,7 @@ class ScopeFilter(admin.SimpleListFilter):
         return queryset if value is None else queryset.filter(criteria_json__namespace=value)
 
 
-class PolicyFilter(admin.SimpleListFilter):
-    title = "policy"
-    parameter_name = "policy"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[Any, Any]]:
-        policies = visible(request.user, CleanupPolicy.objects.all()).values_list("pk", "name")
-        return [("none", "None"), *((str(pk), name) for pk, name in policies)]
-
+class PolicyFilter(PolicyChoices):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()
         if value is None:

@@ -13,18 +13,14 @@ from sessions_app.admin import formatting
 from sessions_app.admin.base import RaptorAdmin, get_run, is_id
 from sessions_app.admin.polling import Phase
 from sessions_app.admin.runs import actions
+from sessions_app.admin.runs.plan_actions import approve_and_run
 from sessions_app.admin.runs.plan_totals import current_totals
 from sessions_app.admin.runs.progress import phase_of
-from sessions_app.cleanup import (
-    CleanupRefused,
-    approve_cleanup,
-    matching,
-    measure_scope,
-    requires_confirmation,
-)
+from sessions_app.cleanup import left_out_digest, matching, measure_scope, requires_confirmation
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.models.clock import database_now
 from sessions_app.policies import has_policy_changed
+from sessions_app.text import count_of
 
 _State = CleanupRun.State
 
@@ -41,6 +37,10 @@ def plan_view(screen: RaptorAdmin, request: HttpRequest, run_id: int) -> HttpRes
         if is_outdated:
             messages.warning(request, f"The plan of run {run.pk} is over a day old. Nothing was removed.")
             return actions.redirect_to_plan(run)
+        mark = left_out_digest(run)
+        if request.POST.get("left_out", mark) != mark:
+            messages.warning(request, "The sessions in the plan have changed. Check the plan again.")
+            return actions.redirect_to_plan(run)
         error = _number_error(run, request.POST.get("number", ""))
         if not error:
             return _confirm(request, run)
@@ -56,11 +56,7 @@ def _confirm(request: HttpRequest, run: CleanupRun) -> HttpResponse:
         if request.POST.get("approve") != "1":
             messages.warning(request, f"Run {run.pk} needs approval now. Check the reason.")
             return actions.redirect_to_plan(run)
-        try:
-            run = approve_cleanup(run, actor=request.user.get_username())
-        except CleanupRefused as reason:
-            messages.warning(request, str(reason))
-            return actions.redirect_to_run(run)
+        return approve_and_run(request, run)
     return actions.run_or_queue(request, run)
 
 
@@ -74,19 +70,15 @@ def _number_error(run: CleanupRun, typed: str) -> str:
     current = matching(run).count()
     if not digits:
         return f"Nothing was removed. Type {current:,} to confirm."
-    # A plan only shrinks, so any number in between may have been on the page when it was loaded.
+    # Sessions change or disappear, so the page may have shown another number.
     if is_id(digits) and current <= int(digits) <= run.matched_count:
         return ""
-    return f"Nothing was removed. The plan takes {current:,} sessions, but another number was typed."
+    return f"Nothing was removed. The plan has {count_of(current, 'session')}, but you typed another number."
 
 
 def _plan_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
     totals = current_totals(run)
-    rows = (
-        matching(run)
-        .defer("document", "last_good_document")
-        .annotate(reason_bits=run.criteria.reasons(run.as_of))
-    )
+    rows = matching(run).annotate(reason_bits=run.criteria.reasons(run.as_of))
     page, sessions = formatting.page_of(request, totals.listed, rows)
     return {
         "run": run,
@@ -106,10 +98,21 @@ def _plan_context(request: HttpRequest, run: CleanupRun) -> dict[str, Any]:
         "requires_confirmation": requires_confirmation(run),
         "may_confirm": actions.may_run(request, run),
         "typed": request.POST.get("number", ""),
+        "left_out_count": len(run.criteria.not_session_ids),
+        "left_out_digest": left_out_digest(run),
+        "has_files": _has_files(run, totals.listed),
         "is_large": run.matched_count > actions.REQUEST_SESSIONS,
+        "alive_count": run.matched_browsers.get("alive", 0),
+        "in_use_count": run.matched_browsers.get("in_use", 0),
         **_scope(run, totals.session_count),
         **_staying(run),
     }
+
+
+def _has_files(run: CleanupRun, ids: list[int]) -> bool:
+    """Check whether the run removes files, which is the case if any of the sessions has a file."""
+    listed = BrowserSession.objects.filter(pk__in=ids, directory__isnull=False)
+    return not run.criteria.has_vanished and listed.exists()
 
 
 def _scope(run: CleanupRun, count: int) -> dict[str, Any]:

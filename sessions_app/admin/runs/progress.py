@@ -14,6 +14,7 @@ from sessions_app.admin.formatting import duration
 from sessions_app.admin.polling import LATE_AFTER, Phase, PollState
 from sessions_app.models import CleanupRun
 from sessions_app.models.clock import database_now
+from sessions_app.text import part_of
 
 _State = CleanupRun.State
 
@@ -44,7 +45,7 @@ class Progress:
         if not self.total:
             return ""
         verb = "restored" if self.is_undo else "removed"
-        parts = [f"{self.done:,} of {self.total:,} sessions {verb}", filesizeformat(self.bytes)]
+        parts = [f"{part_of(self.done, self.total, 'session')} {verb}", filesizeformat(self.bytes)]
         if self.rate_per_second:
             parts.append(f"{self.rate_per_second:,.0f} sessions a second")
         if self.seconds_left is not None:

@@ -11,7 +11,7 @@ from django.utils.html import format_html
 
 from sessions_app.admin import badges, formatting
 from sessions_app.admin.sessions.document_view import ShownDocument, show_document
-from sessions_app.models import StoredSession
+from sessions_app.models import BrowserSession
 from sessions_app.session.criteria import Reason, reasons_in
 from sessions_app.session.document import parse_document
 from sessions_app.session.problems import Problem, warnings_of
@@ -42,7 +42,8 @@ def session_context(
     warnings = warnings_of(
         browser_type=session.browser_type,
         last_accessed=session.last_accessed,
-        cdp_url=session.cdp_url,
+        shown_endpoint=session.shown_endpoint,
+        has_endpoint=session.endpoint_length > 0,
         as_of=as_of,
         allowed_hosts=settings.RAPTOR_CDP_ALLOWED_HOSTS,
     )
@@ -54,22 +55,22 @@ def session_context(
         "expiry": _expiry(session, bits, as_of),
         "warnings": [Finding(found.sentence, found.advice) for found in warnings],
         "document": show_document(
-            bytes(session.document), cdp_url=session.cdp_url, shows_credentials=shows_credentials
+            session.document, cdp_url=session.cdp_url, shows_credentials=shows_credentials
         ),
         "last_good_document": _last_good_document(session),
     }
 
 
-def _last_good_document(session: StoredSession) -> ShownDocument | None:
+def _last_good_document(session: BrowserSession) -> ShownDocument | None:
     if session.last_good_document is None:
         return None
-    data = bytes(session.last_good_document)
-    # It has an endpoint of its own, which the broken document may not have.
+    data = session.last_good_document
+    # Its endpoint may differ from the endpoint of the broken document.
     return show_document(data, cdp_url=parse_document(data, time_zone=UTC).cdp_url)
 
 
-def _facts(session: StoredSession, as_of: datetime, *, offers_endpoint: bool) -> list[tuple[str, str]]:
-    host = formatting.host(session.cdp_url)
+def _facts(session: BrowserSession, as_of: datetime, *, offers_endpoint: bool) -> list[tuple[str, str]]:
+    host = formatting.host(session.shown_endpoint)
     facts = [
         ("Namespace", session.namespace),
         ("Session id", session.shown_session_id or formatting.NONE),
@@ -90,7 +91,7 @@ def _facts(session: StoredSession, as_of: datetime, *, offers_endpoint: bool) ->
     return facts
 
 
-def _with_button(host: str, session: StoredSession) -> str:
+def _with_button(host: str, session: BrowserSession) -> str:
     # The button belongs to the form at the top of the page, which has the CSRF token.
     return format_html(
         '{} <button class="button raptor-plain" form="session-actions" formaction="{}">{}</button>',
@@ -100,7 +101,7 @@ def _with_button(host: str, session: StoredSession) -> str:
     )
 
 
-def _expiry(session: StoredSession, bits: int, as_of: datetime) -> str:
+def _expiry(session: BrowserSession, bits: int, as_of: datetime) -> str:
     if Reason.EXPIRED not in reasons_in(bits):
         return ""
     return formatting.explain(Reason.EXPIRED | bits & session.problems, session.last_accessed, as_of=as_of)[

@@ -19,7 +19,9 @@ from django.http import HttpRequest
 
 from sessions_app.admin.changelist import BOUND, READ_BOUND, Listing
 from sessions_app.admin.formatting import NONE
+from sessions_app.admin.sessions.archive_hint import ArchiveHint, find_removed
 from sessions_app.admin.sessions.changelist import SessionList, build_listing
+from sessions_app.admin.sessions.first_sync import describe_first_sync
 from sessions_app.admin.sessions.index_choice import (
     BY_AGE,
     Entries,
@@ -30,7 +32,9 @@ from sessions_app.admin.sessions.index_choice import (
     has_few_rows,
     query_of_request,
 )
+from sessions_app.admin.sessions.metadata import chosen_columns
 from sessions_app.models import BrowserSession
+from sessions_app.search import labels_by_session
 from sessions_app.session.selection import Selection
 
 
@@ -58,6 +62,18 @@ class FacetedList(SessionList):
     """The list of sessions with bounded facet counts."""
 
     _counts: dict[Choice, Count] | None = None
+    archive_hint: ArchiveHint | None = None
+    first_sync = ""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if chosen_columns(request):
+            labels = labels_by_session([row.pk for row in self.result_list])
+            for row in self.result_list:
+                row.labels = labels.get(row.pk, {})
+        self.archive_hint = find_removed(request.user, self.selection)
+        if not self.listing.ids:
+            self.first_sync = describe_first_sync(request.user)
 
     def count_of(self, request: HttpRequest, name: str, value: str) -> Count:
         if self._counts is None:
@@ -66,7 +82,7 @@ class FacetedList(SessionList):
                 for spec in self.filter_specs
                 for value, _ in spec.lookup_choices  # type: ignore[attr-defined]
                 # Only an edited URL has a blank value; it selects nothing.
-                if value
+                if value and getattr(spec, "is_counted", True)
             ]
             self._counts = count_choices(
                 self.selection, self.listing, offered, build_query=partial(query_of_request, request)
@@ -98,7 +114,7 @@ def count_choices(
         entries = entries_of(_in_one_index(build_query(others)))
         if has_few_rows(entries.choice):
             numbers = _count_few(entries, queries)
-        elif others.text:
+        elif others.text or others.metadata:
             found = listing if others == selection else build_listing(build_query(others), BY_AGE)
             numbers = _count_found(found, queries)
         else:

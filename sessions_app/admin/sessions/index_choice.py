@@ -12,7 +12,7 @@ from functools import reduce
 from operator import and_
 from typing import Any, NamedTuple
 
-from django.db.models import Q, QuerySet
+from django.db.models import OrderBy, Q, QuerySet
 from django.http import HttpRequest
 
 from sessions_app.access.visibility import hidden_from
@@ -20,7 +20,8 @@ from sessions_app.admin.changelist import BOUND, READ_BOUND, first_rows, merge_r
 from sessions_app.admin.filters import NAMESPACES_SHOWN, first_namespaces
 from sessions_app.admin.formatting import expiry_cutoff, request_time
 from sessions_app.models import BrowserSession
-from sessions_app.session.lookups import mentions
+from sessions_app.session.browser_states import BrowserState, in_state
+from sessions_app.session.lookups import ByteOrder
 from sessions_app.session.problems import is_invalid
 from sessions_app.session.selection import Selection
 
@@ -30,8 +31,9 @@ ORDERS = {
     "size_bytes": ("size_bytes", "pk"),
     "browser_type": ("browser_type", "idle_since", "pk"),
     "namespace": ("namespace", "name"),
+    "name": ("name", "pk"),
 }
-"""The orders of the list; each has an index, read forwards or backwards."""
+"""The orders of the list that an index provides, forwards or backwards. See also ``status_order``."""
 
 _RANGES = ("expired", "accessed")
 _LOWER = ("idle_since__gt", "idle_since__gte")
@@ -111,6 +113,10 @@ def index_choices(query: ListQuery, order: tuple[str, ...]) -> Iterator[IndexCho
     if selection.problem not in ("", "none") or selection.browser_type == "other":
         met = ages_met | ({"problem"} if selection.problem == "any" else set())
         yield IndexChoice(is_invalid() & ages, met, is_by_age, f"{plural} with a problem", True)
+    if selection.browser not in ("", "unknown"):
+        noun = f"{plural} with a browser in that state"
+        state = in_state(BrowserState[selection.browser.upper()])
+        yield IndexChoice(state & ages, ages_met, is_by_age, noun)
     if selection.namespace:
         noun = f"{plural} in namespace {selection.namespace}"
         yield IndexChoice(conditions["namespace"] & ages, ages_met | {"namespace"}, is_by_age, noun, True)
@@ -170,8 +176,8 @@ class Entries(NamedTuple):
 
 
 def entries_of(query: ListQuery) -> Entries:
-    index, text = narrowest_index(query), query.selection.text
-    return Entries(index, [*remaining(index, query), mentions(text)] if text else remaining(index, query))
+    index, searched = narrowest_index(query), query.selection.search_condition()
+    return Entries(index, [*remaining(index, query), searched] if searched else remaining(index, query))
 
 
 def entries_for_filter(query: ListQuery, name: str) -> Entries:
@@ -192,7 +198,11 @@ def has_few_rows(index: IndexChoice) -> bool:
 
 
 def sessions(index: IndexChoice, order: Sequence[str]) -> QuerySet[BrowserSession]:
-    return BrowserSession.objects.filter(index.condition).order_by(*order)
+    rows = BrowserSession.objects.filter(index.condition)
+    if column_of(order) != "name":
+        return rows.order_by(*order)
+    is_backwards = order[0].startswith("-")
+    return rows.order_by(OrderBy(ByteOrder("name"), descending=is_backwards), order[1])
 
 
 def first_by_index(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -17,6 +18,7 @@ from sessions_app.cleanup import (
     run_cleanup,
     unattended_hold_reason,
 )
+from sessions_app.liveness import close_for_run
 from sessions_app.management.cleanup_report import CleanupReport, NeedsApproval
 from sessions_app.management.output import (
     ReportingCommand,
@@ -41,7 +43,7 @@ from sessions_app.text import count_of
 
 HOW_TO_APPROVE = "Approve it on its page in the admin, or run the command again with --yes."
 PERMANENT = "RAPTOR_ARCHIVE_DAYS is 0: they are deleted permanently and cannot be restored.\n"
-CRITERIA = ("expired", "invalid", "all", "max_age_days", "namespace", "browser_type")
+CRITERIA = ("expired", "invalid", "gone", "all", "max_age_days", "namespace", "browser_type", "not_alive")
 
 
 class Command(ReportingCommand):
@@ -51,15 +53,32 @@ class Command(ReportingCommand):
         super().add_arguments(parser)
         parser.add_argument("--expired", action="store_true", help="sessions past the maximum age")
         parser.add_argument("--invalid", action="store_true", help="sessions with a problem")
+        parser.add_argument(
+            "--gone",
+            action="store_true",
+            help="sessions whose browser was not found by two probes at least 10 minutes apart",
+        )
         parser.add_argument("--all", action="store_true", help="every session, pinned ones included")
         parser.add_argument(
             "--policy", metavar="NAME", help="run the steps of this policy; excludes other criteria"
         )
         add_scope_arguments(parser)
         add_age_arguments(parser)
+        parser.add_argument(
+            "--not-alive",
+            action="store_true",
+            help="leave out sessions whose browser answered the last probe",
+        )
+        parser.add_argument(
+            "--close-browsers",
+            action="store_true",
+            help="close the browser of each session first; a session whose browser does not close is kept",
+        )
         parser.add_argument("--dry-run", action="store_true", help="only report what would be removed")
         parser.add_argument(
-            "--yes", action="store_true", help="do not ask, and approve plans past the safety limits"
+            "--yes",
+            action="store_true",
+            help="do not ask for confirmation, and approve plans that exceed safety limits",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -77,13 +96,24 @@ class Command(ReportingCommand):
         if criteria.all and must_confirm and not sys.stdin.isatty():
             raise WrongUsage("--all removes every session. Without a terminal to ask on, it requires --yes.")
         self._warn_of_empty_scope(criteria)
-        run = plan_cleanup(criteria, trigger="command", actor=user_name(), as_of=as_of)
+        run = plan_cleanup(
+            criteria,
+            trigger="command",
+            actor=user_name(),
+            as_of=as_of,
+            closes_browsers=options["close_browsers"],
+        )
         if must_confirm:
             self._confirm_or_hold(run)
         if not options["dry_run"] and run.state != CleanupRun.State.HELD:
             bar = progress(self.stderr, "sessions", total=run.matched_count)
             with stoppable(self.stderr) as deadline, bar as advance:
-                run = run_cleanup(run, deadline=deadline, progress=advance)
+                run = run_cleanup(
+                    run,
+                    deadline=deadline,
+                    before_removal=partial(close_for_run, run),
+                    progress=advance,
+                )
         report = CleanupReport(run, is_dry_run=options["dry_run"])
         self._write(options, report.to_json(), report.to_text())
         if run.state == CleanupRun.State.HELD:
@@ -152,7 +182,11 @@ def _criteria_of(options: dict[str, Any]) -> Criteria:
 
 def _policy_of(options: dict[str, Any]) -> CleanupPolicy:
     unset = {"max_age_days": settings.RAPTOR_MAX_AGE_DAYS}
-    given = [key for key in (*CRITERIA, "as_of") if options[key] and options[key] != unset.get(key)]
+    given = [
+        key
+        for key in (*CRITERIA, "close_browsers", "as_of")
+        if options[key] and options[key] != unset.get(key)
+    ]
     if given:
         names = ", ".join(f"--{key.replace('_', '-')}" for key in given)
         raise WrongUsage(f"--policy has its own criteria: leave out {names}.")

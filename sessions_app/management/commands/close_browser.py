@@ -36,7 +36,7 @@ class Command(ReportingCommand):
         if options["format"] == "json":
             self.write_json({"namespace": manager.namespace, "name": name, "closed": tabs == ALL})
         elif tabs == UNRESPONSIVE:
-            self.stdout.write(f"The browser of {printable(name)} has no unresponsive tabs any more.")
+            self.stdout.write(f"The browser of {printable(name)} no longer has unresponsive tabs.")
         else:
             self.write(f"The browser of {printable(name)} is closed. Its session is kept.")
 

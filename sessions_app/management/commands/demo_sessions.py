@@ -14,7 +14,7 @@ from sessions_app.transactions.disk import disk_full_message
 
 
 class Command(BaseCommand):
-    help = "Write made-up session documents, some with faults, into a new or empty folder."
+    help = "Write generated session documents, some of them invalid, into a new or empty folder."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("folder", type=Path, metavar="FOLDER")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from typing import Any
 
 from django.core.management import CommandError, CommandParser
@@ -10,7 +11,7 @@ from sessions_app.exceptions import SessionException
 from sessions_app.management.output import ReportingCommand
 from sessions_app.session.endpoint import Endpoint
 from sessions_app.session.info import SessionInfo
-from sessions_app.text import printable
+from sessions_app.text import manage_command, printable
 
 
 class Command(ReportingCommand):
@@ -42,10 +43,11 @@ class Command(ReportingCommand):
         if options["format"] == "json":
             self.write_json(report)
             return
+        closing = shlex.join(("close_browser", name, "--namespace", report["namespace"]))
         self.write(
             f"Session {printable(name)} in the namespace {report['namespace']}: Chromium "
             f"{report['browser_version']} listens at {report['endpoint']}.\n"
-            f"Its profile is {report['profile']}. End it with: close_browser"
+            f"Its profile is {report['profile']}. To end it, run\n  {manage_command(closing)}"
         )
 
 

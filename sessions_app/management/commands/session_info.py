@@ -27,7 +27,7 @@ class Command(ReportingCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         evaluation = Evaluation.from_options(options)
         name, namespace = options["name"], options["namespace"]
-        sessions = BrowserSession.objects.select_related("directory")
+        sessions = BrowserSession.objects.select_related("directory", "probe", "content")
         session = sessions.filter(namespace=namespace, name=name).first()
         if session is None:
             hint = find_similar(name, namespace)

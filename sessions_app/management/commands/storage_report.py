@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.management import CommandParser
 
+from sessions_app.liveness import living_browsers
 from sessions_app.management.listing import Evaluation
 from sessions_app.management.output import (
     ReportingCommand,
@@ -12,6 +13,7 @@ from sessions_app.management.output import (
     local,
     printable_name,
 )
+from sessions_app.models import BrowserSession
 from sessions_app.reports import AGES, StorageReport, Total, storage_report
 from sessions_app.text import count_of
 
@@ -28,10 +30,13 @@ class Command(ReportingCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         as_of = Evaluation.from_options(options).as_of
         report = storage_report(as_of=as_of, max_age_days=options["max_age_days"])
+        alive, memory_bytes = living_browsers(BrowserSession.objects.all(), as_of=as_of)
         if options["format"] == "json":
-            self.write_json(report.to_json())
-        else:
-            self.write("\n".join(_lines(report)))
+            browsers = {"alive": alive, "memory_bytes": memory_bytes}
+            self.write_json({**report.to_json(), "browsers": browsers})
+            return
+        self.write("\n".join(_lines(report)))
+        self.write(f"Live browsers: {alive:,}, {bytes_of(memory_bytes)} of memory at the last probe.")
 
 
 def _lines(report: StorageReport) -> list[str]:

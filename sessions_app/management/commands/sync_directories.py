@@ -18,7 +18,7 @@ from sessions_app.mirror.registry import (
 from sessions_app.models import SessionDirectory
 from sessions_app.session.masking import safe_message
 from sessions_app.session.sync_result import SyncResult
-from sessions_app.text import count_of, printable
+from sessions_app.text import count_of, manage_command, printable
 
 
 class Command(ReportingCommand):
@@ -48,7 +48,10 @@ class Command(ReportingCommand):
         if options["format"] == "json":
             self.write_json({"directories": reports})
         elif not reports:
-            self.write("No enabled session directory is registered. Add one: sync_directories PATH")
+            self.write(
+                "No enabled session directory is registered. To add one, run\n"
+                f"  {manage_command('sync_directories PATH')}"
+            )
         if failed := sum(1 for report in reports if report["error"]):
             raise CommandError(f"{failed} of {count_of(len(reports), 'directory', 'directories')} failed.")
         if held := sum(report.get("held", 0) for report in reports):
@@ -91,7 +94,7 @@ class Command(ReportingCommand):
     def _directories(self, paths: list[str], namespace: str) -> list[tuple[str, SessionDirectory | None]]:
         if paths:
             return [(path, None) for path in paths]
-        enabled = SessionDirectory.objects.filter(is_enabled=True)
+        enabled = SessionDirectory.objects.mirrored()
         if namespace:
             enabled = enabled.filter(namespace=namespace)
         return [(directory.path, directory) for directory in enabled]

@@ -24,6 +24,7 @@ from tests.factories import (
     make_session,
     plan,
     put,
+    rewrite,
     swept,
     sync,
 )
@@ -116,7 +117,7 @@ def _plant_documents(markers: Markers) -> None:
     make_session("user", cdp_url=f"https://u:{markers()}@10.0.0.9/", **OLD)
     broken = make_session("broken", document=b"{")
     good = document_bytes(cdp_url=endpoint_of(markers()), metadata={"token": markers()})
-    BrowserSession.objects.filter(pk=broken.pk).update(last_good_document=good)
+    rewrite(BrowserSession.objects.filter(pk=broken.pk), last_good_document=good)
 
 
 def _plant_files(markers: Markers, folder: Path) -> None:

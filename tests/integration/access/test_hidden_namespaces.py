@@ -21,7 +21,7 @@ from sessions_app.models import (
     SessionDirectory,
 )
 from sessions_app.session.criteria import Criteria
-from tests.clients import LIST, RUNS, html_of, names, page_of, set_bounds
+from tests.clients import LIST, RUNS, html_of, page_of, set_bounds
 from tests.factories import AS_OF, OLD, make_session, swept
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon", "limit")]
@@ -69,6 +69,8 @@ def policy_data(policy: CleanupPolicy | None = None, **changes: str) -> dict[str
         "steps-TOTAL_FORMS": "1",
         "steps-INITIAL_FORMS": "0",
         "steps-0-criterion": "expired",
+        "protections-TOTAL_FORMS": "0",
+        "protections-INITIAL_FORMS": "0",
         **changes,
     }
 
@@ -89,6 +91,32 @@ def test_only_users_who_see_all_namespaces_can_run_a_policy_over_all(
     assert "Run now" in html_of(as_member, f"{screen}{nightly.pk}/change/")
 
 
+def errors_of(response: Any) -> dict[str, list[str]]:
+    form = response.context["adminform" if "adminform" in response.context else "form"]
+    errors: dict[str, list[str]] = getattr(form, "form", form).errors
+    return errors
+
+
+@pytest.mark.parametrize(
+    ("address", "data"),
+    [
+        ("cleanuppolicy/add/", policy_data()),
+        ("sessiondirectory/add/", {"path": "/"}),
+        ("browsersession/open-browser/", {"name": "login"}),
+    ],
+)
+def test_a_form_does_not_confirm_that_a_hidden_namespace_exists(
+    as_other: Client, other: User, address: str, data: dict[str, Any]
+) -> None:
+    other.user_permissions.add(Permission.objects.get(codename="close_browser"))
+    hidden, impossible = (
+        as_other.post(f"/admin/sessions_app/{address}", {**data, "namespace": namespace})
+        for namespace in ("payments", "pay\u200bments")
+    )
+    assert list(errors_of(hidden)) == ["namespace"]
+    assert errors_of(hidden) == errors_of(impossible)
+
+
 @pytest.mark.parametrize(
     ("namespace", "message"), [("", "Enter a namespace"), ("payments", "limited to other groups")]
 )
@@ -100,7 +128,7 @@ def test_a_policy_over_a_hidden_namespace_cannot_be_created(
     assert not CleanupPolicy.objects.filter(name="New").exists()
     assert as_member.post(address, policy_data(namespace=namespace)).status_code == 302
     html = html_of(as_other, "/admin/sessions_app/cleanuppolicy/")
-    assert ("New" in names(html)) is (namespace == "")
+    assert (">New</a>" in html) is (namespace == "")
 
 
 def test_policies_of_a_hidden_namespace_are_not_found(as_other: Client, as_member: Client) -> None:
@@ -140,7 +168,7 @@ def test_a_policy_that_changed_its_namespace_does_not_reveal_a_hidden_one(
             assert not [text for text in (*pages, export, policies) if policy.name in text]
             assert policy.name in html_of(as_member, RUNS)
         else:
-            assert "Needs approval" not in policies[policies.index("<tbody>") :]
+            assert ">Needs approval<" not in policies[policies.index("<tbody>") :]
             assert f"Run {run.pk}<" not in policies + ledger
 
 

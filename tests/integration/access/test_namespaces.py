@@ -19,6 +19,7 @@ from sessions_app.models import (
     CleanupRun,
     LimitedNamespace,
 )
+from sessions_app.search import index_sessions
 from sessions_app.session.criteria import Criteria
 from tests.clients import LIST, RUNS, html_of, names, page_of, set_bounds
 from tests.factories import OLD, build_session, live, make_session, swept
@@ -281,6 +282,29 @@ def test_manual_selections_of_hidden_sessions_are_not_shown(as_other: Client, as
     assert not [text for text in shown if "theirs" in text]
     assert "Users who can see all namespaces of the run can read it." in shown[1]
     assert html_of(as_member, f"{RUNS}{run.pk}/change/").count("theirs") > 2
+
+
+@pytest.mark.parametrize("address", [LIST, "/admin/sessions_app/archivedsession/"])
+def test_a_search_does_not_show_whether_hidden_sessions_match(
+    as_other: Client, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    set_bounds(monkeypatch, BOUND=20, READ_BOUND=10, HITS=10)
+    for number in range(25):
+        make_session(f"other-{number}", **OLD)
+    make_session("zebra-mine", **OLD)
+    if address != LIST:
+        swept(expired=True)
+    before = html_of(as_other, f"{address}?q=zebra")
+    BrowserSession.objects.bulk_create(
+        build_session(f"zebra-{number}", namespace="payments", **OLD) for number in range(30)
+    )
+    index_sessions()
+    if address != LIST:
+        swept(expired=True)
+    after = html_of(as_other, f"{address}?q=zebra")
+    for html in (before, after):
+        assert "At most the 10 most recently added sessions that match the search were read." in html
+    assert "zebra-mine" in before
 
 
 def test_a_search_finds_a_name_among_hidden_sessions(

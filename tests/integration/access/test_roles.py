@@ -7,7 +7,8 @@ from django.apps import apps
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
-from sessions_app.access.roles import ADMINISTRATOR, OPERATOR, ROLES, VIEWER, install_roles
+from sessions_app.access.roles import RIGHTS, ROLES, install_roles
+from tests.clients import page_at
 
 pytestmark = pytest.mark.django_db
 
@@ -23,7 +24,17 @@ def codenames(role: str) -> set[str]:
 def test_each_role_has_its_permissions() -> None:
     install()
     assert {role: codenames(role) for role in ROLES} == {role: set(names) for role, names in ROLES.items()}
-    assert set(VIEWER) < set(OPERATOR) < set(ADMINISTRATOR)
+    assert set(ROLES["Viewer"]) < set(ROLES["Operator"]) < set(ROLES["Administrator"])
+
+
+def test_the_form_of_a_user_describes_each_permission_of_a_role(as_root: Client) -> None:
+    described = [
+        (role, text, name) for role, added in RIGHTS.items() for text in added for name in added[text]
+    ]
+    assert sorted(name for *_, name in described) == sorted(ROLES["Administrator"])
+    sentences = page_at(as_root, "/admin/auth/user/add/").text
+    for role, text, _ in described:
+        assert text in sentences.partition(role)[2]
 
 
 def test_added_permissions_stay_and_missing_ones_are_restored() -> None:
@@ -32,7 +43,7 @@ def test_added_permissions_stay_and_missing_ones_are_restored() -> None:
     own = Permission.objects.get(codename="clean_up_sessions")
     group.permissions.set([own])
     install()
-    assert codenames("Viewer") == {*VIEWER, "clean_up_sessions"}
+    assert codenames("Viewer") == {*ROLES["Viewer"], "clean_up_sessions"}
 
 
 @pytest.mark.parametrize(

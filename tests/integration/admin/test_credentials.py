@@ -12,7 +12,7 @@ from django.test import Client
 from sessions_app.models import BrowserSession
 from sessions_app.session.lookups import mentions
 from tests.clients import LIST, html_of, names, page_of, run
-from tests.factories import ENDPOINT, SECRET, document_bytes, make_session
+from tests.factories import ENDPOINT, SECRET, document_bytes, make_session, rewrite
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("at_noon")]
 
@@ -63,7 +63,7 @@ def test_credentials_in_a_torn_document_are_masked(as_viewer: Client, encoding: 
 def test_credentials_in_the_last_good_document_are_masked(as_viewer: Client) -> None:
     good = document_bytes(metadata=CREDENTIALS)
     session = make_session(document=b"{")
-    BrowserSession.objects.filter(pk=session.pk).update(last_good_document=good)
+    rewrite(BrowserSession.objects.filter(pk=session.pk), last_good_document=good)
     assert HIDDEN not in html_of(as_viewer, page_of(session))
 
 

@@ -17,7 +17,7 @@ INDEX = "/admin/"
 
 
 class TestWorker:
-    def heard(self, at: datetime = AS_OF, *, skew_seconds: float = 0, name: str = "runner") -> None:
+    def announce(self, at: datetime = AS_OF, *, skew_seconds: float = 0, name: str = "runner") -> None:
         Machine.objects.create(
             name=name,
             started_at=AS_OF - timedelta(hours=1),
@@ -37,51 +37,60 @@ class TestWorker:
         assert "No worker has been started yet" in see(INDEX)
 
     def test_a_worker_that_starts(self, see: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-        self.heard()
+        self.announce()
         self.ended(Task.SYNC_DIRECTORIES, AS_OF - timedelta(days=2))
         Machine.objects.update(started_at=AS_OF - timedelta(seconds=5))
         assert worker_state(AS_OF).state == WorkerState.STARTING
         assert "Starting" in self.see_at_noon(see, monkeypatch)
 
     def test_a_worker_that_runs(self, see: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-        self.heard(AS_OF - timedelta(seconds=90))
+        self.announce(AS_OF - timedelta(seconds=70))
         self.ended(Task.SYNC_DIRECTORIES, AS_OF - timedelta(minutes=1))
         assert worker_state(AS_OF).state == WorkerState.RUNNING
         page = self.see_at_noon(see, monkeypatch)
         assert ">Running</span>" in page
-        assert "make up" not in page
+        assert "manage.py qcluster" not in page
 
     def test_a_worker_that_has_stopped(
         self, see: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        self.heard(AS_OF - timedelta(minutes=3))
+        self.announce(AS_OF - timedelta(minutes=3))
         self.ended(Task.SYNC_DIRECTORIES, AS_OF - timedelta(minutes=5))
         assert worker_state(AS_OF).state == WorkerState.STOPPED
         page = self.see_at_noon(see, monkeypatch)
-        assert "none has been heard from since 11:57" in page
-        assert "make up" in page
+        assert "the last heartbeat was at 11:57" in page
+        assert "manage.py qcluster" in page
 
-    def test_a_task_that_waits_too_long(
+    def test_a_task_that_waits_for_too_long(
         self, see: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        self.heard()
+        self.announce()
         self.ended(Task.SYNC_DIRECTORIES, AS_OF)
         QueuedTask.objects.create(task=Task.TAKE_SNAPSHOT.value, queued_at=AS_OF - timedelta(minutes=11))
         assert worker_state(AS_OF).state == WorkerState.BEHIND
-        assert "started or finished since 11:49" in self.see_at_noon(see, monkeypatch)
+        assert "or none has finished, since 11:49" in self.see_at_noon(see, monkeypatch)
+
+    def test_a_worker_that_starts_does_not_hide_that_another_one_is_behind(self) -> None:
+        QueuedTask.objects.create(task=Task.TAKE_SNAPSHOT.value, queued_at=AS_OF - timedelta(minutes=11))
+        self.announce(name="first")
+        self.announce(name="second")
+        Machine.objects.filter(name="second").update(started_at=AS_OF - timedelta(seconds=5))
+        assert worker_state(AS_OF).state == WorkerState.BEHIND
+        Machine.objects.filter(name="first").update(heartbeat_at=AS_OF - timedelta(minutes=3))
+        assert worker_state(AS_OF).state == WorkerState.STARTING
 
     def test_a_worker_that_finishes_nothing(
         self, see: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        self.heard()
+        self.announce()
         self.ended(Task.SYNC_DIRECTORIES, AS_OF - timedelta(minutes=11))
         assert worker_state(AS_OF).state == WorkerState.BEHIND
-        assert "started or finished since 11:49" in self.see_at_noon(see, monkeypatch)
+        assert "or none has finished, since 11:49" in self.see_at_noon(see, monkeypatch)
 
     def test_a_job_whose_last_run_failed_is_named(
         self, see: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        self.heard()
+        self.announce()
         self.ended(Task.TIDY_UP, AS_OF, has_failed=True)
         assert "The last <code>tidy_up</code> failed." in self.see_at_noon(see, monkeypatch)
         self.ended(Task.TIDY_UP, AS_OF)
@@ -90,11 +99,11 @@ class TestWorker:
     def test_a_clock_that_is_wrong_is_shown_without_an_alarm_about_the_worker(
         self, see: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        self.heard(skew_seconds=-600, name="slow")
-        self.heard(skew_seconds=29, name="good")
+        self.announce(skew_seconds=-600, name="slow")
+        self.announce(skew_seconds=29, name="good")
         self.ended(Task.SYNC_DIRECTORIES, AS_OF)
         page = self.see_at_noon(see, monkeypatch)
-        assert "The clock of slow is wrong" in page
+        assert "The clock of slow differs" in page
         assert "The clock of good" not in page
         assert ">Running</span>" in page
 
@@ -102,5 +111,5 @@ class TestWorker:
         self, see: Callable[..., str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("sessions_app.queue.worker.is_reachable", lambda: False)
-        self.heard()
+        self.announce()
         assert "The task queue cannot be reached." in self.see_at_noon(see, monkeypatch)

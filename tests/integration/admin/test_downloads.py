@@ -19,7 +19,7 @@ from sessions_app.cleanup import plan_cleanup, run_cleanup
 from sessions_app.mirror.registry import register_directory, sync_directory
 from sessions_app.models import BrowserSession, CleanupRun
 from sessions_app.session.criteria import Criteria
-from tests.factories import ENDPOINT, SECRET, build_session, document_bytes, make_session
+from tests.factories import ENDPOINT, SECRET, document_bytes, make_many, make_session
 
 RUNS = "/admin/sessions_app/cleanuprun/"
 COLUMNS = "namespace,name,browser_type,last_accessed,size_bytes,pinned,reasons"
@@ -78,8 +78,9 @@ def test_a_download_has_removed_and_skipped_sessions(as_viewer: Client) -> None:
     run = run_cleanup(run)
     assert [row["name"] for row in rows(read(as_viewer, run))] == ["gone"]
     content = json.loads(read(as_viewer, run, "sessions.json"))
-    skipped = {"namespace": "shop", "name": "kept", "because": "It was pinned after the preview."}
-    assert content["skipped"] == {"count": 1, "sessions": [skipped]}
+    because = "It was pinned after the preview."
+    skipped = {"namespace": "shop", "name": "kept", "because": because}
+    assert content["skipped"] == {"count": 1, "sessions": [{**skipped, "reason": "pinned"}]}
     assert rows(read(as_viewer, run, "skipped.csv")) == [skipped]
     html = as_viewer.get(f"{RUNS}{run.pk}/change/").content.decode()
     assert "It was pinned after the preview." in html
@@ -87,7 +88,7 @@ def test_a_download_has_removed_and_skipped_sessions(as_viewer: Client) -> None:
 
 
 def test_five_thousand_sessions_are_streamed_in_few_queries(as_viewer: Client) -> None:
-    BrowserSession.objects.bulk_create((build_session(session_id="") for _ in range(5_000)), batch_size=500)
+    make_many(5_000, session_id="")
     run = plan()
     names = list(BrowserSession.objects.order_by("pk").values_list("name", flat=True))
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 
 from tests.clients import LIST
@@ -49,6 +50,24 @@ def test_an_invalid_value_has_a_page(as_root: Client) -> None:
     assert_error_page(response, 400, "Bad request")
 
 
+@pytest.mark.parametrize(
+    ("address", "headers", "line"),
+    [
+        ("cleanuprun/export.csv?outcome=never", {}, "WARNING django.request: The URL has an unknown filter"),
+        ("cleanuprun/new/", {}, "WARNING django.request: Forbidden (Permission denied)"),
+        ("", {"host": "elsewhere.example"}, "ERROR django.security.DisallowedHost: Invalid HTTP_HOST header"),
+    ],
+)
+def test_a_refused_request_is_one_line_of_the_log(
+    as_viewer: Client, log: io.StringIO, address: str, headers: dict[str, str], line: str
+) -> None:
+    response = as_viewer.get(f"/admin/sessions_app/{address}", headers=headers)
+    assert response.status_code in (400, 403)
+    first, *others = log.getvalue().splitlines()
+    assert line in first
+    assert others == []
+
+
 def test_a_server_error_has_a_page(monkeypatch: pytest.MonkeyPatch, client: Client) -> None:
     def fail(*arguments: object) -> None:
         raise RuntimeError
@@ -56,3 +75,20 @@ def test_a_server_error_has_a_page(monkeypatch: pytest.MonkeyPatch, client: Clie
     monkeypatch.setattr(connection, "cursor", fail)
     client.raise_request_exception = False
     assert_error_page(client.get("/healthz"), 500, "Something went wrong")
+
+
+@pytest.mark.parametrize(
+    ("answers", "status", "text"),
+    [(False, 503, "The database does not answer"), (True, 500, "Something went wrong")],
+)
+def test_a_database_that_cannot_be_reached_has_a_page(
+    monkeypatch: pytest.MonkeyPatch, as_root: Client, answers: bool, status: int, text: str
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise OperationalError("connection refused")
+
+    as_root.raise_request_exception = False
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "cursor", fail)
+        patch.setattr(connection, "is_usable", lambda: answers)
+        assert_error_page(as_root.get("/admin/"), status, text)

@@ -26,7 +26,6 @@ FORGED = "2026-11-25 10:00:00 INFO root: forged"
     [
         f"{LIST}?a%0A{FORGED}=1",
         f"{LIST}?_to_field=a%0A{FORGED}",
-        f"/admin/autocomplete/?app_label=a%0D%0A{FORGED}&model_name=b&field_name=c",
         f"/nothing%0A{FORGED}",
         f"/nothing%E2%80%A8{FORGED}%1b[2K",
     ],

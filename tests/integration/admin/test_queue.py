@@ -7,7 +7,8 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
-from sessions_app.admin.queue import CONCEALED
+from sessions_app.admin import queue
+from sessions_app.admin.queue import CONCEALED, title_of
 from sessions_app.models import LimitedNamespace, Machine, QueuedTask
 from sessions_app.models.clock import database_now
 from sessions_app.queue.enqueue import Task
@@ -34,12 +35,27 @@ def task() -> QueuedTask:
 
 def test_jobs_machines_and_results_are_shown_in_words(as_root: Client, task: QueuedTask) -> None:
     html = as_root.get(QUEUE).content.decode()
-    for text in ("Count sessions", "Every 15th minute", "3 sessions counted", "3 seconds", "runner"):
+    for text in ("Count sessions", "Every 15 minutes", "3 sessions counted", "3 seconds", "runner"):
         assert text in html
     html = as_root.get(f"{QUEUE}{task.pk}/change/").content.decode()
     for text in ("3 sessions counted", f"Task {task.pk}", "any machine"):
         assert text in html
     assert task.task not in html
+
+
+def test_the_machines_with_the_latest_heartbeats_are_shown(
+    as_root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "MACHINES_SHOWN", 2)
+    now = database_now()
+    for hours, name in enumerate(("runner-b", "runner-a")):
+        Machine.objects.create(name=name, heartbeat_at=now - timedelta(hours=hours))
+    assert "latest heartbeats" not in as_root.get(QUEUE).content.decode()
+    Machine.objects.create(name="runner-old", heartbeat_at=now - timedelta(days=3))
+    html = as_root.get(QUEUE).content.decode()
+    assert "Only the 2 machines with the latest heartbeats are shown." in html
+    assert ">runner-old</th>" not in html
+    assert html.index(">runner-a</th>") < html.index(">runner-b</th>")
 
 
 def test_a_failure_shows_no_endpoint(as_root: Client, task: QueuedTask) -> None:
@@ -98,3 +114,8 @@ def test_the_number_of_queries_does_not_depend_on_the_number_of_tasks(
         Machine.objects.create(name=f"runner-{number}", heartbeat_at=database_now())
     with django_assert_max_num_queries(20):
         assert "Sweep of a policy" in Page(as_root.get(QUEUE).content.decode()).text
+
+
+def test_every_task_has_a_title_in_words() -> None:
+    # The tick is not shown, because it only queues the other tasks.
+    assert [task for task in Task if task is not Task.TICK and title_of(task) == task.value] == []

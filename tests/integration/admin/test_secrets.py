@@ -8,7 +8,7 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 
 from sessions_app.admin.sessions.admin import BrowserSessionAdmin
-from sessions_app.models import BrowserSession, CleanupRun
+from sessions_app.models import BrowserSession, CleanupRun, SessionSearch
 from tests.clients import LIST, page_of
 from tests.factories import AS_OF, ENDPOINT, SECRET, make_session
 
@@ -85,11 +85,11 @@ def test_the_login_of_an_endpoint_is_on_no_page(client: Client, root: User, endp
         html = page.content.decode()
         assert "S3cret" not in html
         assert "%533cret" not in html
-    assert list(BrowserSession.objects.filter(metadata_text__contains="S3cret")) == []
+    assert list(SessionSearch.objects.filter(text__contains="s3cret")) == []
 
 
 def test_users_without_permission_see_nothing(client: Client, outsider: User) -> None:
-    session = make_session("hidden")
+    session = make_session("unseen")
     stranger = User.objects.create_user("stranger", password="x", is_staff=True)
     run = CleanupRun.objects.create(
         criteria_json={"all": True}, as_of=AS_OF, sealed_at=AS_OF, trigger="admin"
@@ -106,4 +106,4 @@ def test_users_without_permission_see_nothing(client: Client, outsider: User) ->
         for address in addresses:
             response = client.get(address)
             assert response.status_code == status, address
-            assert "hidden" not in response.content.decode()
+            assert "unseen" not in response.content.decode()

@@ -31,11 +31,11 @@ pytestmark = pytest.mark.django_db
 State = CleanupRun.State
 
 
-def is_second_delete() -> Callable[[str], bool]:
+def is_second_batch() -> Callable[[str], bool]:
     seen: list[str] = []
 
     def is_it(sql: str) -> bool:
-        if "DELETE FROM" in sql:
+        if 'SET "run_id"' in sql:
             seen.append(sql)
         return len(seen) == 2
 
@@ -58,7 +58,7 @@ def fail_at(is_the_one: Callable[[str], bool]) -> Any:
 def test_batches_commit_alone_and_a_failed_run_can_be_resumed() -> None:
     make_sessions(7, **OLD)
     run = plan(expired=True)
-    with fail_at(is_second_delete()), pytest.raises(RuntimeError, match="injected"):
+    with fail_at(is_second_batch()), pytest.raises(RuntimeError, match="injected"):
         run_cleanup(run, batch_size=3)
     run.refresh_from_db()
     assert run.state == State.FAILED
@@ -88,7 +88,7 @@ def test_a_run_that_is_running_or_has_ended_is_not_run_again(state: str) -> None
     make_session("old", **OLD)
     run = plan(expired=True)
     CleanupRun.objects.update(state=state)
-    with pytest.raises(CleanupInProgress, match=f"Run {run.pk} is {state}"):
+    with pytest.raises(CleanupInProgress, match=f"Run {run.pk} is already {state}"):
         run_cleanup(run)
     assert live() == ["old"]
 
@@ -108,7 +108,7 @@ def test_a_batch_of_a_run_that_was_taken_over_is_rolled_back() -> None:
     run = plan(expired=True)
 
     def take_over(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if "DELETE FROM" in sql:
+        if 'SET "run_id"' in sql:
             execute("UPDATE sessions_app_cleanuprun SET attempt = 99", None, False, context)
         return execute(sql, params, many, context)
 
@@ -180,7 +180,7 @@ def test_a_suspended_process_notices_that_its_run_was_taken_over() -> None:
 def test_resuming_a_run_keeps_its_actor_and_its_error() -> None:
     make_sessions(4, **OLD)
     run = plan(expired=True)
-    with fail_at(is_second_delete()), pytest.raises(RuntimeError, match="injected"):
+    with fail_at(is_second_batch()), pytest.raises(RuntimeError, match="injected"):
         run_cleanup(run, batch_size=2)
     run.refresh_from_db()
     run_cleanup(run, trigger="admin", actor="operator")

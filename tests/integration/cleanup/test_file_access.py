@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,9 @@ class TestOtherUsers:
     """The folder belongs to a CI user and the group ``SESSIONS``; the panel runs as another user."""
 
     @pytest.fixture
-    def shared(self) -> Iterator[Path]:
+    def shared(self, settings: Any) -> Iterator[Path]:
+        # The panel cannot tell whether a file of another user is closed, and waits.
+        settings.RAPTOR_SETTLE_SECONDS = 0.1
         with public_folder() as parent, umask(0o077):
             shared = parent / "sessions"
             shared.mkdir()

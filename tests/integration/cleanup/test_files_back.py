@@ -106,7 +106,7 @@ def _unlink_except_none(unlink: Any) -> Any:
 
 
 class TestHalfFiles:
-    """What a crash leaves if the file had to be written under its own name."""
+    """A crash while a file is written directly under its own name."""
 
     @pytest.fixture(autouse=True)
     def without_links(self, swept_run: CleanupRun, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,9 +28,10 @@ import django, sys
 django.setup()
 from sessions_app.cleanup import undo_cleanup
 from sessions_app.models import CleanupRun
-undo_cleanup(
-    CleanupRun.objects.get(pk=sys.argv[1]), batch_size=5, progress=lambda more: print(more, flush=True)
-)
+def wait(more):
+    print(more, flush=True)
+    sys.stdin.read()
+undo_cleanup(CleanupRun.objects.get(pk=sys.argv[1]), batch_size=5, progress=wait)
 """
 State = CleanupRun.State
 
@@ -56,13 +57,13 @@ def test_the_command_resumes_an_undo_whose_process_was_killed(tmp_path: Path) ->
     process = subprocess.Popen(
         [sys.executable, "-c", UNDO_IN_SMALL_BATCHES, str(ledger.pk)],
         env=environment(),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
     assert process.stdout is not None
     process.stdout.readline()
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+    process.communicate()
     ledger.refresh_from_db()
     assert (ledger.state, 0 < ledger.restored_count < SESSIONS) == (State.UNDOING, True)
 
@@ -135,7 +136,7 @@ class TestResume:
         CleanupRun.objects.update(state=State.UNDOING, heartbeat_at=now)
         refused = run("undo_cleanup", str(ledger.pk))
         assert refused.status == 1
-        assert refused.err.startswith(f"Run {ledger.pk} is being undone already.")
+        assert refused.err.startswith(f"Run {ledger.pk} is already being undone.")
         assert "Wait until it has ended" in refused.err
 
 

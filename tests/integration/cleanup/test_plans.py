@@ -1,4 +1,4 @@
-"""What a plan counts, what it costs, and how unused plans end."""
+"""The counts and the costs of plans, and the end of unused plans."""
 
 from __future__ import annotations
 

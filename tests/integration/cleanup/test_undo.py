@@ -1,4 +1,4 @@
-"""What an undo restores, completely or in part, and when the archive is emptied."""
+"""Complete and partial undos, and emptying the archive."""
 
 from __future__ import annotations
 
@@ -19,23 +19,30 @@ from sessions_app.cleanup import (
     undo_cleanup,
 )
 from sessions_app.deadline import Deadline
-from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, StoredSession
+from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionEvent
 from sessions_app.models.clock import database_now
-from tests.factories import OLD, archived, forget_sessions, live, make_session, make_sessions, plan, swept
+from tests.factories import (
+    KEPT_COLUMNS,
+    OLD,
+    archived,
+    forget_sessions,
+    live,
+    make_session,
+    make_sessions,
+    plan,
+    swept,
+)
 from tests.faults import Died, Faulty
 
 pytestmark = pytest.mark.django_db
 
 State = CleanupRun.State
-# An undo writes these columns: the time of the write and the history.
-DATED = ("updated_at", "restored_at", "past_runs")
-STORED = [f.attname for f in StoredSession._meta.local_concrete_fields if f.attname not in DATED]
 
 
 def rows() -> list[dict[str, Any]]:
     return [
-        {**row, "document": bytes(row["document"])}
-        for row in BrowserSession.objects.order_by("pk").values("id", *STORED)
+        {**row, "content__document": bytes(row["content__document"])}
+        for row in BrowserSession.objects.order_by("pk").values(*KEPT_COLUMNS)
     ]
 
 
@@ -81,22 +88,29 @@ def test_sweep_undo_and_sweep_again_works() -> None:
 
 def test_a_session_keeps_the_runs_it_was_restored_from_and_the_last_time() -> None:
     session = make_session("old", **OLD)
-    assert (session.past_runs, session.restored_at) == (None, None)
+    assert session.restored_from is None
     came_back_from: list[int] = []
     for undo in (undo_cleanup, lambda run: restore_sessions([session.pk])):
         before = database_now()
         run = swept()
-        # The archive keeps the history.
-        assert ArchivedSession.objects.get().past_runs == (came_back_from or None)
+        removed_at = ArchivedSession.objects.get().removed_at
+        # The archive keeps the history, and a run adds nothing to it.
+        assert restored_from() == came_back_from
         undo(run)
         came_back_from.append(run.pk)
-        back = BrowserSession.objects.get()
-        assert back.past_runs == came_back_from
-        assert back.restored_at is not None
-        assert before <= back.restored_at <= database_now()
+        assert BrowserSession.objects.get().restored_from == run.pk
+        assert restored_from() == came_back_from
+        restored, removed = SessionEvent.objects.filter(session_key=session.pk)[:2]
+        assert before <= restored.at <= database_now()
+        assert (removed.code, removed.at, removed.run_key) == ("removed", removed_at, run.pk)
     run = swept()
-    away = ArchivedSession.objects.get()
-    assert (away.past_runs, away.restored_at, away.run_id) == (came_back_from, back.restored_at, run.pk)
+    assert restored_from() == came_back_from
+    assert ArchivedSession.objects.get().run_id == run.pk
+
+
+def restored_from() -> list[int | None]:
+    events = SessionEvent.objects.filter(code="restored").order_by("pk")
+    return list(events.values_list("run_key", flat=True))
 
 
 def test_a_session_whose_name_is_in_use_stays_in_the_archive() -> None:
@@ -216,7 +230,7 @@ def test_a_session_restored_manually_during_an_undo_is_counted() -> None:
     def restore_manually(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         nonlocal is_done
         # The first batch is chosen; its transaction has not started.
-        if run.state == State.UNDOING and "sessions_app_archivedsession" in sql and not is_done:
+        if run.state == State.UNDOING and "run_id" in sql and not is_done:
             is_done = True
             restore_sessions([last])
         return execute(sql, params, many, context)

@@ -1,4 +1,4 @@
-"""Run every block of the guide unchanged, each in a process of its own."""
+"""Run every block of the guide unchanged, each in its own process."""
 
 from __future__ import annotations
 
@@ -184,10 +184,8 @@ def project(tmp_path: Path) -> Project:
 
 
 def store(name: str, data: bytes, *, namespace: str = "default") -> None:
-    values = parse_document(data, time_zone=UTC)._asdict()
-    BrowserSession.objects.create(
-        namespace=namespace, name=name, document=data, size_bytes=len(data), **values
-    )
+    values = {**parse_document(data, time_zone=UTC)._asdict(), "document": data}
+    BrowserSession.objects.create(namespace=namespace, name=name, size_bytes=len(data), **values)
 
 
 def fill(case: Case) -> None:

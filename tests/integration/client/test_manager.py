@@ -15,7 +15,7 @@ from raptor.core.exceptions import SessionException
 from raptor.core.session_manager import SessionInfo, SessionManager
 from sessions_app.cleanup import undo_cleanup
 from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
-from tests.factories import INVALID, aged, document_bytes, live, make_session
+from tests.factories import INVALID, aged, document_bytes, live, make_session, rewrite
 from tests.pages import page
 
 pytestmark = pytest.mark.django_db
@@ -55,7 +55,7 @@ class TestSaved:
         mine = {"raptor_admin": {"team": "blue", "page_target_id": "old"}}
         saved = manager.save_session(page(), "cart", mine)
         assert saved.metadata["raptor_admin"]["team"] == "blue"
-        # A fact of ours that is not known any more is not kept.
+        # The manager's own facts are removed if they are no longer known.
         assert saved.page_target_id != "old"
         assert mine == {"raptor_admin": {"team": "blue", "page_target_id": "old"}}
 
@@ -93,7 +93,7 @@ class TestSaved:
         assert second.metadata["page_title"] == "Checkout"
 
     def test_a_corrupted_session_is_replaced_by_a_whole_one(self, manager: SessionManager) -> None:
-        BrowserSession.objects.create(namespace="shop", name="cart", is_corrupted=True, document=b"{")
+        make_session("cart", document=b"{")
         assert manager.get_session_info("cart") is None
         assert not manager.validate_session("cart")
         assert save(manager, "cart").created_at
@@ -250,7 +250,7 @@ class TestInfo:
         document = json.loads(document_bytes(**aged(3)))
         data = json.dumps({**document, "more": {"kept": True}}).encode()
         make_session("cart", **aged(3))
-        BrowserSession.objects.update(document=data)
+        rewrite(BrowserSession.objects.all(), document=data)
         manager._store.touch("cart")
         session = BrowserSession.objects.get()
         content = json.loads(bytes(session.document))

@@ -228,7 +228,7 @@ def test_a_save_syncs_the_folder_once(manager: SessionManager, monkeypatch: pyte
     assert len(syncs) == 1
 
 
-def test_a_save_asks_the_browser_outside_the_database_work(
+def test_a_save_contacts_the_browser_outside_of_transactions(
     manager: SessionManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_work: list[bool] = []

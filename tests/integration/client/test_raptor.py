@@ -1,4 +1,4 @@
-"""What users of RAPTOR's manager rely on: names, ids, exceptions, phrases and private attributes."""
+"""Compatibility with RAPTOR's manager: names, ids, exceptions, phrases and private attributes."""
 
 from __future__ import annotations
 
@@ -184,6 +184,6 @@ def test_a_mocked_page_of_a_wrapper_is_saved_as_a_chromium(manager: SessionManag
     assert info.browser_type == "chromium"
     assert info.metadata["test"] == "data"
     assert info.metadata["page_title"] == "Example"
-    assert set(info.metadata["raptor_admin"]) <= {"host", "machine"}
+    assert set(info.metadata["raptor_admin"]) <= {"host", "machine", "machine_id"}
     with pytest.raises(SessionException, match="not attached to a browser"):
         asyncio.run(manager.save_session(mocked(None), "other"))

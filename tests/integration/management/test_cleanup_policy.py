@@ -51,7 +51,7 @@ class TestPolicy:
         out = run("cleanup_sessions", "--policy", "Tidy").out
         assert "Automatic cleanup complete: 1 expired, 1 invalid sessions removed" in out
 
-    def test_is_held_past_its_safety_limit_and_continues_with_yes(self, folder: Path) -> None:
+    def test_a_run_over_a_safety_limit_is_held_and_continues_with_yes(self, folder: Path) -> None:
         outcome = run("cleanup_sessions", "--policy", "Tidy", "--format", "json")
         assert (outcome.status, names_in(folder)) == (3, ["good", "invalid", "pinned"])
         assert outcome.json["held"] == "This would remove 2 sessions; the safety limit is 1."

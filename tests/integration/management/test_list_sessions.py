@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from django.core.management.base import OutputWrapper
 
+from sessions_app.liveness import digest_of
 from sessions_app.management.listing import Evaluation, Listed, write_json_list
-from sessions_app.models import BrowserSession
+from sessions_app.models import BrowserSession, Probe
+from sessions_app.session.browser_states import BrowserState
 from tests.clients import run
 from tests.factories import AS_OF, SECRET, put
 
@@ -49,6 +51,9 @@ def test_a_session_is_listed_in_full_without_its_endpoint(folder: Path) -> None:
         "expired": True,
         "problems": [],
         "warnings": ["not_reconnectable"],
+        "browser": "unknown",
+        "in_use": None,
+        "probed_at": None,
     }
     assert sessions["many-faults"]["problems"] == [
         "invalid_browser_type",
@@ -93,6 +98,34 @@ def test_rows_are_written_while_the_query_is_still_read(folder: Path) -> None:
 
     write_json_list(OutputWrapper(stream), watched())
     assert len(json.loads(stream.getvalue())["sessions"]) == 4
+
+
+def test_a_browser_is_gone_in_the_list_as_on_its_page(folder: Path) -> None:
+    session = BrowserSession.objects.get(name="good")
+    endpoint = digest_of(session.cdp_url)
+    Probe.objects.create(
+        session=session, result="unreachable", endpoint=endpoint, due_at=AS_OF, probed_at=AS_OF
+    )
+
+    def shown() -> tuple[bool, ...]:
+        """Check that the list and the page show a single failed probe, and a browser that is gone."""
+        line = next(text for text in run("list_sessions").out.splitlines() if "shop/good" in text)
+        page = run("session_info", "good", "--namespace", "shop").out
+        return tuple(text in line for text in ("browser unreachable", "browser gone")) + tuple(
+            text in page for text in ("unreachable, probed", "gone, probed")
+        )
+
+    BrowserSession.objects.filter(pk=session.pk).record_browser(browser_state=BrowserState.UNKNOWN)
+    assert shown() == (True, False, True, False)
+    state = {"browser_state": BrowserState.GONE}
+    BrowserSession.objects.filter(pk=session.pk).record_browser(**state)
+    assert shown() == (False, True, False, True)
+
+
+def test_a_list_is_one_query(folder: Path, django_assert_num_queries: Any) -> None:
+    evaluation = Evaluation.from_options({"as_of": AS_OF.isoformat(), "max_age_days": 7})
+    with django_assert_num_queries(1):
+        assert len(list(evaluation.sessions())) == 4
 
 
 def test_names_cannot_control_the_terminal(tmp_path: Path) -> None:

@@ -35,6 +35,9 @@ def test_facts_problems_and_metadata_are_shown(folder: Path) -> None:
         "file": "checkout-guest-01.json",
         "problems": ["missing_session_id"],
         "warnings": [],
+        "browser": "unknown",
+        "in_use": None,
+        "probed_at": None,
         "metadata": metadata,
     }
     text = run("session_info", "checkout-guest-01", "--as-of", AS_OF).out

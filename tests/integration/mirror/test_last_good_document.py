@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 class TestLastGoodDocument:
     @pytest.fixture
     def path(self, folder: Path, directory: SessionDirectory) -> Path:
-        """A file whose good document was overwritten by a broken one, seen at one look."""
+        """A file whose valid document was overwritten by an invalid one, read by one sync."""
         path = put(folder, "a", **OLD)
         sync(directory)
         path.write_bytes(TORN)

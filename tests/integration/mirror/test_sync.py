@@ -111,7 +111,7 @@ def test_names_of_other_sessions_in_the_namespace_are_reported_and_skipped(
     result = sync(directory)
     assert live() == ["free", "taken"]
     assert result.skipped[0][0] == "taken.json"
-    assert "namespace of its own" in result.skipped[0][1]
+    assert "separate namespace" in result.skipped[0][1]
     assert BrowserSession.objects.get(name="taken").directory is None
 
 
@@ -146,7 +146,7 @@ def test_any_bytes_are_imported_unchanged(
         (folder / f"any-{number}.json").unlink(missing_ok=True)
     result = sync(directory)
     assert result.skipped == []
-    stored = dict(BrowserSession.objects.values_list("name", "document"))
+    stored = dict(BrowserSession.objects.values_list("name", "content__document"))
     assert {name: bytes(data) for name, data in stored.items()} == {
         path.stem: path.read_bytes() for path in folder.iterdir()
     }

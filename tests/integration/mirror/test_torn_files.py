@@ -46,7 +46,7 @@ class TestReading:
 
 
 class TestLooks:
-    def test_a_scheduled_sync_reads_a_file_that_two_looks_found_unchanged(
+    def test_a_scheduled_sync_reads_a_file_that_two_checks_found_unchanged(
         self, folder: Path, directory: SessionDirectory, settings: Any
     ) -> None:
         put(folder, "a")
@@ -59,7 +59,7 @@ class TestLooks:
         assert not UnsettledFile.objects.exists()
         assert counts(sync_on_schedule(directory)) == (0, 0, 1, 0)
 
-    def test_a_file_that_changes_between_two_looks_waits_again(
+    def test_a_file_that_changes_between_two_checks_waits_again(
         self, folder: Path, directory: SessionDirectory
     ) -> None:
         path = put(folder, "a")
@@ -72,7 +72,7 @@ class TestLooks:
         assert sync_on_schedule(directory).changed == 1
         assert b'"number": 2' in document_of("a")
 
-    def test_a_file_that_changes_after_the_second_look_waits_as_well(
+    def test_a_file_that_changes_after_the_second_check_waits_again(
         self, folder: Path, directory: SessionDirectory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = put(folder, "a")

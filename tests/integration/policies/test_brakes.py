@@ -54,13 +54,21 @@ class TestSafetyLimits:
         message = tasks.continue_cleanup(CleanupRun.objects.get(step_position=2).pk)
         assert run_rows() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 2), (3, State.SUCCEEDED, 1)]
         assert live() == ["fresh"]
-        assert "1 of 1 sessions removed" in message
+        assert "1 of 1 session removed" in message
 
     def test_an_approval_covers_one_step_and_the_next_is_checked_again(self, policy: CleanupPolicy) -> None:
+        make_sessions(3, **aged(3))
         run_sweep(policy)
         cleanup.approve_cleanup(self.held(), actor="root")
         tasks.run_planned(CleanupRun.objects.get(step_position=2).pk, "admin", "root")
         assert run_rows() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 2), (3, State.HELD, 0)]
+        assert self.held().held_because == "This would remove 4 sessions; the safety limit is 2."
+
+    def test_approved_removals_do_not_count_again(self, policy: CleanupPolicy) -> None:
+        run_sweep(policy)
+        cleanup.approve_cleanup(self.held(), actor="root")
+        tasks.run_planned(CleanupRun.objects.get(step_position=2).pk, "admin", "root")
+        assert run_rows() == [(1, State.SUCCEEDED, 1), (2, State.SUCCEEDED, 2), (3, State.SUCCEEDED, 1)]
 
     def test_a_dismissed_plan_stops_the_sweep(self, policy: CleanupPolicy) -> None:
         run_sweep(policy)
@@ -94,7 +102,7 @@ class TestSafetyLimits:
     def test_the_preview_shows_the_safety_limit_that_would_stop_it(
         self, policy: CleanupPolicy, django_assert_max_num_queries: Any
     ) -> None:
-        with django_assert_max_num_queries(4):
+        with django_assert_max_num_queries(5):
             found = policies.preview(policy)
         assert [(line.session_count, line.is_reached) for line in found.steps] == [
             (1, True),

@@ -1,4 +1,4 @@
-"""What the sweeps of policies remove, their conditions, and their log."""
+"""Sweeps of policies: removed sessions, conditions and log."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ from sessions_app.mirror.registry import register_directory, sync_directory
 from sessions_app.models import BrowserSession
 from sessions_app.reports import storage_report
 from sessions_app.session.criteria import Criteria
-from sessions_app.session.problems import BROWSER_TYPES, Problem
+from sessions_app.session.document import BROWSER_TYPES
+from sessions_app.session.problems import Problem
 from tests.factories import AS_OF, SECRET, make_session
 
 FILES = Path(settings.BASE_DIR) / "tests" / "session_files"

@@ -1,4 +1,4 @@
-"""What a search reads: never the parts of an endpoint that no screen shows."""
+"""A search never reads the parts of an endpoint that no screen shows."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from sessions_app.models import BrowserSession
-from sessions_app.session.document import METADATA_LENGTH
+from sessions_app.models import BrowserSession, SessionSearch
 from sessions_app.session.endpoint import Endpoint
 from sessions_app.session.lookups import ShownHost, begins_with, mentions
+from sessions_app.session.search_text import METADATA_LENGTH
 from tests.factories import ENDPOINT, SECRET, build_session, make_session
 
 pytestmark = pytest.mark.django_db
@@ -25,14 +25,14 @@ def found(text: str) -> set[str]:
         ("ws://127.0.0.1:9222/devtools/browser/x", "127.0.0.1:9222"),
         ("https://browsers.example:443", "browsers.example:443"),
         ("http://build-7/", "build-7"),
-        ("wss://user:secret@host:1/x", None),
+        ("wss://user:secret@host:1/x", "host:1"),
         ("ws://host:secret/x", None),
         ("ws://host:12345678/x", None),
-        ("ws://host?token=secret", None),
-        ("ws://host#secret", None),
+        ("ws://host?token=secret", "host"),
+        ("ws://host#secret", "host"),
         ("ws://host%2Fsecret/x", None),
-        ("ws:secret", None),
-        ("ws:/secret/x", None),
+        ("ws:secret", ""),
+        ("ws:/secret/x", ""),
         ("secret://host/x", None),
         ("x/ws://host/y", None),
         ("//secret/x", None),
@@ -44,7 +44,7 @@ def test_a_host_is_searched_only_as_it_is_shown(url: str, host: str | None) -> N
     session = build_session("one")
     session.cdp_url = url
     session.save()
-    assert BrowserSession.objects.values_list(ShownHost("cdp_url"), flat=True).get() == host
+    assert BrowserSession.objects.values_list(ShownHost("shown_endpoint"), flat=True).get() == host
     if host is not None:
         assert str(Endpoint.parse(url)) == host
 
@@ -89,7 +89,7 @@ def test_no_search_finds_an_endpoint_in_the_metadata(metadata: dict[str, Any]) -
 def test_other_keys_and_the_end_of_long_metadata_are_not_searched(metadata: object) -> None:
     make_session("one", metadata=metadata)
     assert found("smoke") == set()
-    assert len(BrowserSession.objects.get().metadata_text) <= METADATA_LENGTH
+    assert len(SessionSearch.objects.get().text.splitlines()[-1]) <= METADATA_LENGTH
 
 
 def test_metadata_is_searched_up_to_the_length_of_its_column() -> None:

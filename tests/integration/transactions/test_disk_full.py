@@ -13,18 +13,29 @@ from django.db import connection
 from django.test import Client
 
 from sessions_app import tasks
+from sessions_app.alerts.watch import watch
 from sessions_app.cleanup import empty_archive, run_cleanup, undo_cleanup
 from sessions_app.client.runtime import run_sync
 from sessions_app.client.store import SessionStore
 from sessions_app.deadline import Deadline
 from sessions_app.exceptions import SessionException
 from sessions_app.mirror.registry import register_directory
-from sessions_app.models import ArchivedSession, BrowserSession, CleanupRun, SessionDirectory
+from sessions_app.models import (
+    AlertRule,
+    ArchivedSession,
+    BrowserSession,
+    CleanupRun,
+    Machine,
+    SessionDirectory,
+)
 from sessions_app.models.clock import database_now
+from sessions_app.queue.schedules import send_due_tick, sync_schedules
+from sessions_app.queue.worker import announce
 from sessions_app.transactions import reserve
+from tests.alerting import add_target, receiving
 from tests.clients import ARCHIVE, CHANGES, LIST, POLICIES, RUNS
 from tests.clients import run as run_command
-from tests.factories import OLD, build_session, plan, sync
+from tests.factories import OLD, make_many, plan, sync
 from tests.full_disk import MB, Disk, database_in, mounted
 
 pytestmark = [
@@ -58,9 +69,7 @@ def disk(tmp_path: Path, transactional_db: None) -> Iterator[Disk]:
 @pytest.fixture
 def sessions(disk: Disk) -> None:
     """1,500 sessions of 8 kB, all expired."""
-    BrowserSession.objects.bulk_create(
-        build_session(**OLD, metadata={"state": "x" * DOCUMENT_BYTES}) for _ in range(SESSIONS)
-    )
+    make_many(SESSIONS, **OLD, metadata={"state": "x" * DOCUMENT_BYTES})
     reserve.truncate_log()
 
 
@@ -82,6 +91,43 @@ def test_a_login_works_thanks_to_the_reserve(disk: Disk, root: User, client: Cli
     assert (response.status_code, response.headers.get("Location")) == (302, "/admin/")
     assert (disk.path / reserve.RESERVE_NAME).stat().st_size == 0
     assert client.get("/admin/").status_code == 200
+
+
+def fill_beside_the_reserve(disk: Disk, settings: Any) -> None:
+    """Fill the disk completely, with the reserve on it."""
+    settings.RAPTOR_RESERVE_BYTES = 32 * MB
+    assert reserve.allocate_reserve()
+    fill_completely(disk)
+
+
+def test_the_web_server_reports_it_in_an_alert(disk: Disk, settings: Any) -> None:
+    settings.RAPTOR_WEBHOOK_ALLOWED_HOSTS = ("127.0.0.1",)
+    with receiving() as receiver:
+        rule = AlertRule.objects.create(name="disks", kind=AlertRule.Kind.STORAGE)
+        rule.targets.add(add_target(receiver))
+        fill_beside_the_reserve(disk, settings)
+        now = database_now()
+        watch(now)
+        watch(now + timedelta(seconds=10))
+        assert [message["data"]["code"] for message in receiver.messages] == ["disk_full"]
+
+
+def test_a_worker_announces_itself_and_sends_the_tick(disk: Disk, settings: Any) -> None:
+    now = database_now()
+    sync_schedules(now=now)
+    fill_beside_the_reserve(disk, settings)
+    announce("runner", started_at=now)
+    assert Machine.objects.get().is_disk_full
+    (disk.path / reserve.RESERVE_NAME).unlink()
+    disk.filler.unlink()
+    fill_beside_the_reserve(disk, settings)
+    assert send_due_tick()
+
+
+def test_a_tick_fires_an_alert(disk: Disk, settings: Any) -> None:
+    AlertRule.objects.create(name="disks", kind=AlertRule.Kind.STORAGE)
+    fill_beside_the_reserve(disk, settings)
+    assert "1 alert" in tasks.tick()
 
 
 def test_a_login_without_room_names_the_folder(disk: Disk, root: User, client: Client) -> None:

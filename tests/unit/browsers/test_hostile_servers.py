@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
+from sessions_app.browsers.address import Address
 from sessions_app.browsers.closing import close_browser
 from sessions_app.browsers.devtools import devtools
+from sessions_app.browsers.exchange import send_message
 from sessions_app.browsers.guard import NoAnswer, resolve
 from sessions_app.browsers.identity import identify
 from sessions_app.browsers.probe import Liveness, probe
@@ -21,14 +24,19 @@ from sessions_app.exceptions import SessionException
 from tests import hostile
 
 ALLOWED = ("127.0.0.0/8", "::1", "localhost")
-TIMEOUT_SECONDS = 0.4
+TIMEOUT_SECONDS = 0.2
 AT_MOST_SECONDS = 3 * TIMEOUT_SECONDS
+TRIES = 5
 
 
-def seconds(work: Callable[[], object]) -> float:
-    began = time.monotonic()
-    work()
-    return time.monotonic() - began
+def assert_over_in_time(work: Callable[[], object]) -> None:
+    """Check that some work takes less than the time limit, in one of several tries on a busy machine."""
+    seconds: list[float] = []
+    while not seconds or min(seconds) >= AT_MOST_SECONDS:
+        assert len(seconds) < TRIES, f"it took {seconds} s"
+        began = time.monotonic()
+        work()
+        seconds.append(time.monotonic() - began)
 
 
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
@@ -39,10 +47,10 @@ def test_a_probe_is_over_in_time(answer: str, scheme: str) -> None:
 
         def work() -> None:
             found = probe(url, allowed_hosts=ALLOWED, timeout_seconds=TIMEOUT_SECONDS)
-            assert found.liveness in (Liveness.UNREACHABLE, Liveness.REFUSED)
+            assert found.liveness in (Liveness.UNREACHABLE, Liveness.UNKNOWN)
             assert "devtools" not in found.reason
 
-        assert seconds(work) < AT_MOST_SECONDS
+        assert_over_in_time(work)
 
 
 @pytest.mark.parametrize("answer", hostile.WEB_SOCKET)
@@ -55,7 +63,7 @@ def test_a_command_is_over_in_time(answer: str) -> None:
                 browser.call("Browser.getVersion", seconds=TIMEOUT_SECONDS)
 
         # The connection and the command have a limit each.
-        assert seconds(work) < AT_MOST_SECONDS
+        assert_over_in_time(work)
 
 
 def outcome_of_close(url: str) -> str:
@@ -112,7 +120,20 @@ def test_a_connection_that_is_never_accepted_is_over_in_time(full_listener: str)
         assert found.reason.endswith("did not accept a connection in time")
         assert found.may_be_running
 
-    assert seconds(work) < AT_MOST_SECONDS
+    assert_over_in_time(work)
+
+
+def test_a_message_reaches_the_second_address_if_the_first_never_accepts(full_listener: str) -> None:
+    address = Address.parse(full_listener)
+    server = hostile.Server(
+        lambda connection: connection.send(b"HTTP/1.1 204 No Content\r\n\r\n"),
+        host="127.0.0.2",
+        port=address.port,
+    )
+    with server.running():
+        both = replace(address, ips=("127.0.0.1", "127.0.0.2"))
+        until = time.monotonic() + 5 * TIMEOUT_SECONDS
+        assert send_message(both, "POST", "/", {}, b"{}", until) == 204
 
 
 def test_a_name_that_is_never_resolved_is_over_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,10 +142,10 @@ def test_a_name_that_is_never_resolved_is_over_in_time(monkeypatch: pytest.Monke
 
     def work() -> None:
         found = probe("ws://chrome:9222/", allowed_hosts=("chrome",), timeout_seconds=TIMEOUT_SECONDS)
-        assert found.reason == "its host chrome was not resolved within 0.4 s"
+        assert found.reason == "its host chrome was not resolved within 0.2 s"
         assert found.may_be_running
 
-    assert seconds(work) < AT_MOST_SECONDS
+    assert_over_in_time(work)
     end.set()
 
 
@@ -139,7 +160,7 @@ def test_a_silent_address_leaves_time_for_the_next_one() -> None:
         )
         with browser.running():
             url = f"ws://localhost:{silent.port}/devtools/browser/1"
-            found = probe(url, allowed_hosts=ALLOWED, timeout_seconds=TIMEOUT_SECONDS)
+            found = probe(url, allowed_hosts=ALLOWED, timeout_seconds=5 * TIMEOUT_SECONDS)
     assert found.liveness is Liveness.ALIVE
     assert found.address is not None
     assert found.address.ips == ("::1",)

@@ -99,7 +99,7 @@ def test_the_columns_hold_the_values_of_the_document() -> None:
         datetime(2026, 11, 20, 9, tzinfo=UTC),
         datetime(2026, 11, 22, 11, tzinfo=UTC),
         False,
-        "staging",
+        None,
     )
 
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from sessions_app.session.endpoint import Endpoint, is_allowed_host, mask_endpoints
+from sessions_app.session.endpoint import Endpoint, is_allowed_host, mask_endpoints, shown_endpoint
 from sessions_app.session.problems import RULES, Problem, SessionWarning, warnings_of
 from tests.factories import AS_OF
 
@@ -46,6 +46,8 @@ def warnings(**changes: object) -> SessionWarning:
         "allowed_hosts": LOOPBACK,
         **changes,
     }
+    cdp_url = str(values.pop("cdp_url"))
+    values |= {"shown_endpoint": shown_endpoint(cdp_url), "has_endpoint": bool(cdp_url.strip())}
     return warnings_of(**values)  # type: ignore[arg-type]
 
 

@@ -53,7 +53,7 @@ def test_an_unknown_value_of_a_filter_is_refused_with_the_known_ones() -> None:
 def test_a_selection_is_read_from_an_address() -> None:
     query = {"problem": "any", "namespace": "shop", "q": "  log ", "o": "-7", "p": "3"}
     assert Selection.from_address(query) == Selection(
-        problem="any", namespace="shop", text="log", in_metadata=True
+        problem="any", namespace="shop", text="log", in_metadata=True, by_words=True
     )
     assert Selection.from_address({"o": "1"}).is_empty
 
@@ -65,7 +65,7 @@ def test_a_selection_is_read_from_an_address() -> None:
         (Selection(problem="none", namespace="shop"), "sessions without a problem, in namespace shop"),
         (
             Selection(problem="missing_cdp_url", browser_type="firefox"),
-            "sessions with the problem “missing cdp url”, of browser type firefox",
+            "sessions with the problem “The endpoint (cdp_url) is missing”, of browser type firefox",
         ),
         (
             Selection(expired="yes", accessed="older"),

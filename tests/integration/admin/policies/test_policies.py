@@ -124,7 +124,7 @@ def test_the_list_shows_last_runs_and_held_plans_in_few_queries(
         html = as_root.get(POLICIES).content.decode()
     assert html.count('/change/"><span') == 5
     assert "At 02:00 every day" in html
-    with django_assert_max_num_queries(24):
+    with django_assert_max_num_queries(25):
         as_root.get(f"{POLICIES}{policy.pk}/change/")
 
 

@@ -112,7 +112,8 @@ class TestLimits:
         for n in range(4):
             make_session(namespace="shop" if n else "other")
         make_policy("Half", over_count=8)
-        make_policy("Over", over_count=2, namespace="shop")
+        make_policy("Over", over_count=2, namespace="shop", is_enabled=True)
+        make_policy("Over, but disabled", over_count=2, namespace="shop")
         make_policy("Nothing", over_count=0, over_bytes=10 * 1024 * 1024, namespace="empty")
         make_policy("No limit")
         bars = [(kind, text.replace("\xa0", " ")) for kind, text in self.bars(see(PAGE))]
@@ -121,6 +122,7 @@ class TestLimits:
             ("", "0 of 0 sessions, 0 percent"),
             ("", "0 bytes of 10.0 MB, 0 percent"),
             ("raptor-over", "3 of 2 sessions, over the limit"),
+            ("", "3 of 2 sessions, over the limit"),
         ]
         assert "No limit" not in see(PAGE)
 
@@ -140,7 +142,7 @@ def test_many_namespaces_do_not_fill_the_page(see: Callable[..., str], client: C
 
 
 class TestCost:
-    LIMIT = 14
+    LIMIT = 15
 
     def fill(self) -> None:
         fields = {

@@ -15,7 +15,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from sessions_app.admin import streaming
+from sessions_app.admin import filters, streaming
 from sessions_app.cleanup import plan_cleanup, run_cleanup
 from sessions_app.models import CleanupPolicy, CleanupRun
 from sessions_app.models.clock import database_now
@@ -241,3 +241,26 @@ def test_runs_cannot_be_deleted(client: Client, ledger_row: CleanupRun) -> None:
     assert client.post(address, {"post": "yes"}).status_code == 403
     data = {"action": "delete_selected", "_selected_action": ledger_row.pk, "post": "yes"}
     client.post(RUNS, data)
+
+
+def test_the_hidden_previews_are_counted_once(as_viewer: Client) -> None:
+    for _ in range(2):
+        make_run(state="planned")
+    with CaptureQueriesContext(connection) as queries:
+        html = as_viewer.get(RUNS).content.decode()
+    assert "2 previews that were not run are not listed" in html
+    counts = [query["sql"] for query in queries if "COUNT(*)" in query["sql"]]
+    # The other query counts the listed runs.
+    assert len(counts) == 2
+    assert not any("criteria_json" in sql for sql in counts)
+
+
+@pytest.mark.parametrize("address", [RUNS, "/admin/sessions_app/archivedsession/"])
+def test_filters_offer_the_first_policies_and_the_chosen_one(
+    as_viewer: Client, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setattr(filters, "POLICIES_SHOWN", 2)
+    CleanupPolicy.objects.all().delete()
+    first, second, third, last = (CleanupPolicy.objects.create(name=name).pk for name in "abcd")
+    html = as_viewer.get(f"{address}?policy={last}").content.decode()
+    assert [pk for pk in (first, second, third, last) if f"?policy={pk}" in html] == [first, second, last]

@@ -17,7 +17,7 @@ from sessions_app.models.clock import database_now
 from sessions_app.queue.enqueue import Task
 from sessions_app.session.criteria import Criteria
 from tests.clients import Page
-from tests.factories import Queued, build_session, make_session
+from tests.factories import Queued, make_many, make_session
 
 RUNS = "/admin/sessions_app/cleanuprun/"
 RUN_TASK = Task.RUN_PLANNED
@@ -27,8 +27,8 @@ UNDO_TASK = "sessions_app.tasks.undo_run"
 @pytest.fixture
 def large(db: None) -> CleanupRun:
     """A plan of 1,001 sessions of 2,100."""
-    BrowserSession.objects.bulk_create(build_session(session_id="") for _ in range(1_001))
-    BrowserSession.objects.bulk_create(build_session() for _ in range(1_099))
+    make_many(1_001, session_id="")
+    make_many(1_099)
     return plan_cleanup(Criteria(invalid=True), trigger="admin", actor="operator")
 
 
@@ -76,7 +76,7 @@ def test_two_simultaneous_clicks_queue_one_task(large: CleanupRun, queued: Queue
 
 
 def test_a_small_plan_runs_within_the_request(as_operator: Client, queued: Queued) -> None:
-    BrowserSession.objects.bulk_create(build_session(session_id="") for _ in range(1_000))
+    make_many(1_000, session_id="")
     run = plan_cleanup(Criteria(invalid=True), trigger="admin")
     as_operator.post(f"{RUNS}{run.pk}/plan/", {"number": "1000"})
     assert not BrowserSession.objects.exists()
@@ -107,7 +107,7 @@ def test_a_task_that_no_worker_starts_is_shown_and_can_be_queued_again(
     assert poll(as_operator, large)["phase"] == "late"
     html = page(as_operator, large)
     assert "no worker seems to be running" in html
-    assert "make up" in html
+    assert "manage.py qcluster" in html
     assert plan in html
     as_operator.post(plan)
     assert len(queued) == 1, "the task is still queued"
@@ -227,7 +227,7 @@ def test_a_stalled_undo_can_be_resumed(as_operator: Client) -> None:
 def test_a_running_cleanup_cannot_be_closed(as_operator: Client, large: CleanupRun) -> None:
     set_run(large, state="running", started_at=database_now(), heartbeat_at=database_now(), attempt=1)
     html = as_operator.post(f"{RUNS}{large.pk}/close/", follow=True).content.decode()
-    assert "is running already" in html
+    assert "is already running" in html
 
 
 @pytest.mark.parametrize("state", ["interrupted", "failed"])

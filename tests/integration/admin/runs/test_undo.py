@@ -40,7 +40,9 @@ def test_sessions_that_cannot_be_restored_are_reported(as_operator: Client, run:
     make_session("first")
     html = as_operator.post(f"{RUNS}{run.pk}/undo/", follow=True).content.decode()
     (notice,) = Page(html).notices
-    assert notice.startswith("1 of 2 sessions were restored. 1 stay in the archive")
+    assert notice.startswith(
+        "1 of 2 sessions were restored. Still in the archive, because names or files are taken: 1."
+    )
 
 
 def test_a_failed_undo_is_shown_on_the_page_of_the_run(
@@ -84,7 +86,7 @@ def test_single_sessions_are_restored_from_the_archive(as_operator: Client, run:
     first = ArchivedSession.objects.get(name="first")
     data = {"action": "restore", "_selected_action": [first.pk]}
     html = as_operator.post(ARCHIVE, data, follow=True).content.decode()
-    assert "1 of 1 sessions were restored." in Page(html).notices
+    assert "1 of 1 session was restored." in Page(html).notices
     assert live() == ["first"]
 
 

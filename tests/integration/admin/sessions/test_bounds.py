@@ -14,10 +14,11 @@ from django.test.utils import CaptureQueriesContext
 from sessions_app.admin.sessions import changelist
 from sessions_app.cleanup import plan_cleanup, run_cleanup
 from sessions_app.models import BrowserSession
+from sessions_app.search import trigrams
 from sessions_app.session.criteria import Criteria
 from sessions_app.session.selection import CHOICES, Selection
 from tests.clients import LIST, set_bounds
-from tests.factories import AS_OF, build_session, make_session
+from tests.factories import AS_OF, build_session, make_session, read_hints
 from tests.integration.admin.sessions.test_list import names
 
 pytestmark = pytest.mark.usefixtures("at_noon")
@@ -44,6 +45,12 @@ ADDRESSES = (
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds that a few rows exceed."""
     set_bounds(monkeypatch, BOUND=10, READ_BOUND=4)
+
+
+@pytest.fixture
+def without_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that cannot index parts of texts."""
+    monkeypatch.setattr(trigrams, "was_ready", lambda: False)
 
 
 def crowd(count: int) -> None:
@@ -84,6 +91,7 @@ def test_a_page_takes_few_bounded_queries(see: Any, address: str, monkeypatch: p
 @pytest.mark.parametrize("query", ["", "namespace=n1&expired=no", "browser_type=firefox", "problem=any"])
 def test_a_list_with_an_index_is_read_in_its_order(see: Any, order: str, query: str) -> None:
     crowd(60)
+    read_hints()
     with connection.cursor() as cursor, CaptureQueriesContext(connection) as queries:
         if connection.vendor == "postgresql":
             # Without this, PostgreSQL would not use an index for so few rows.
@@ -173,7 +181,28 @@ def test_an_order_without_an_index_sorts_the_latest_sessions(see: Any) -> None:
 
 
 @pytest.mark.usefixtures("few")
-def test_a_search_shows_what_was_searched(see: Any) -> None:
+def test_a_search_covers_all_sessions(see: Any) -> None:
+    crowd(20)
+    make_session("zebra-1", age=timedelta(days=400))
+    make_session("my-zebra", age=timedelta(days=400))
+    html = see(f"{LIST}?q=zeb")
+    assert names(html) == {"zebra-1", "my-zebra"}
+    assert notes(html) == "Searched: name, host, session id and metadata of all sessions."
+    html = see(f"{LIST}?q=014&namespace=n2")
+    assert (names(html), notes(html)) == (
+        {"s014"},
+        "Searched: name, host, session id and metadata of all sessions that match the filters.",
+    )
+    html = see(f"{LIST}?q=s01")
+    assert names(html) == {"s016", "s017", "s018", "s019"}
+    assert re.search(r"4\+\s+browser sessions", html)
+    assert notes(html) == "Over 4 sessions match the search. Only the most recently added 4 were read."
+    html = see(f"{LIST}?q=s0")
+    assert "A word needs 3 characters to be searched in all sessions." in notes(html)
+
+
+@pytest.mark.usefixtures("few", "without_index")
+def test_a_search_without_the_index_shows_what_was_searched(see: Any) -> None:
     crowd(20)
     make_session("zebra-1", age=timedelta(days=400))
     make_session("my-zebra", age=timedelta(days=400))
@@ -181,7 +210,8 @@ def test_a_search_shows_what_was_searched(see: Any) -> None:
     assert names(html) == {"zebra-1"}
     assert notes(html) == (
         "Searched: names that begin with “zeb” in all sessions; other matches of name, host, session id "
-        "and metadata among the 4 most recently accessed sessions."
+        "and metadata among the 4 most recently accessed sessions. "
+        "The database has no index for parts of texts."
     )
     assert names(see(f"{LIST}?q=002")) == {"s002"}
     assert names(see(f"{LIST}?q=014")) == set()
@@ -217,7 +247,7 @@ def test_search_results_are_sorted(see: Any) -> None:
         assert found == expected or sorted(found) == sorted(expected), order
 
 
-@pytest.mark.usefixtures("few")
+@pytest.mark.usefixtures("few", "without_index")
 def test_the_archive_is_bounded(as_root: Client) -> None:
     crowd(20)
     run = run_cleanup(plan_cleanup(Criteria(all=True), trigger="command"))
@@ -226,4 +256,13 @@ def test_the_archive_is_bounded(as_root: Client) -> None:
     html = as_root.get(f"{ARCHIVE}?run={run.pk}").content.decode()
     assert re.search(r"10\+\s+archived sessions", html)
     html = as_root.get(f"{ARCHIVE}?q=s01").content.decode()
-    assert notes(html) == "Only the 4 that were removed last were searched. Others may match too."
+    assert notes(html).startswith(
+        "Searched: name, host, session id and metadata of the 4 sessions that were removed last"
+    )
+    assert "Too many names begin with “s01”." in notes(html)
+    html = as_root.get(f"{ARCHIVE}?reason=all").content.decode()
+    assert notes(html) == "Only the 4 sessions that were removed last were searched. Others may match too."
+    html = as_root.get(f"{ARCHIVE}?q=s019").content.decode()
+    assert notes(html).startswith("Searched: names that begin with “s019” in the whole archive")
+    html = as_root.get(f"{LIST}?q=s019").content.decode()
+    assert re.search(r">\d\+? more in the archive</a>", html)
