@@ -99,22 +99,19 @@ def _restore(sessions: QuerySet[ArchivedSession], actor: str) -> tuple[int, int]
 
 
 def _record_events(sessions: QuerySet[ArchivedSession], actor: str) -> None:
-    """Copy the removals to the history before the columns are cleared, and add the restorations."""
-    code = SessionEvent.Code
-    moves = ((code.REMOVED, F("removed_at"), ""), (code.RESTORED, DatabaseClock(), actor))
-    for event, at, by in moves:
-        rows = sessions.order_by("pk").annotate(
-            event_code=_text(event.value), event_at=at, by=_text(by), no_details=_text("")
+    """Copy the removals to the history before the columns are cleared."""
+    rows = sessions.order_by("pk").annotate(
+        event_code=_text(SessionEvent.Code.RESTORED.value), by=_text(actor), no_details=_text("")
+    )
+    select, params = rows.values_list(
+        "pk", "run_id", "removed_at", "event_code", "by", "no_details"
+    ).query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {SessionEvent._meta.db_table} "
+            f"(session_key, run_key, removed_at, code, actor, details) {select}",
+            params,
         )
-        select, params = rows.values_list(
-            "pk", "run_id", "event_code", "event_at", "by", "no_details"
-        ).query.sql_with_params()
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"INSERT INTO {SessionEvent._meta.db_table} "
-                f"(session_key, run_key, code, at, actor, details) {select}",
-                params,
-            )
 
 
 def _text(value: str) -> Cast:

@@ -8,7 +8,7 @@ from sessions_app.models.clock import DatabaseClock
 class SessionEvent(models.Model):
     """An event in the history of a session that neither its row nor a log entry records.
 
-    The row has the present removal. An undo writes it as an event, so that a run does not have to.
+    The row has the present removal. Its restoration records both, so that a run writes no event.
 
     Events store the primary key of the session, not a foreign key, because they outlive its removal.
     """
@@ -18,7 +18,6 @@ class SessionEvent(models.Model):
         GONE = "gone", "Browser found gone"
         KEPT = "not_closed", "Browser could not be closed"
         OPENED = "opened", "Browser opened"
-        REMOVED = "removed", "Removed"
         RESTORED = "restored", "Restored"
         SEEN = "looked_inside", "Pages of its browser shown"
 
@@ -27,7 +26,10 @@ class SessionEvent(models.Model):
     at = models.DateTimeField(db_default=DatabaseClock())
     actor = models.CharField("by", max_length=150, blank=True, default="")
     # A number and not a foreign key, because events outlive their runs.
-    run_key = models.BigIntegerField(null=True, help_text="Number of the run that removed or restored it.")
+    run_key = models.BigIntegerField(null=True, help_text="Number of the run from which it was restored.")
+    removed_at = models.DateTimeField(
+        null=True, help_text="When that run had removed the session; null if the time is unknown."
+    )
     freed_bytes = models.BigIntegerField(null=True, help_text="Memory that a closed browser used.")
     details = models.TextField(blank=True, default="", help_text="A sentence without secrets.")
 

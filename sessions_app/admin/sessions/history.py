@@ -19,12 +19,12 @@ from sessions_app.admin import formatting
 from sessions_app.models import BrowserSession, CleanupRun, SessionEvent
 
 MAX_EVENTS = 20
-"""Maximum undone removals shown, and maximum log entries shown; the latest of each."""
+"""Maximum restorations shown, and maximum log entries shown; the latest of each."""
 ENDPOINT_SHOWN = "Endpoint shown."
 PINNED, UNPINNED = "Pinned.", "Unpinned."
+UNKNOWN_TIME = "It happened before this time; the exact time is unknown."
 # PostgreSQL sets two columns of one statement microseconds apart.
 _AT_ONCE = timedelta(seconds=1)
-_MOVES = (SessionEvent.Code.REMOVED, SessionEvent.Code.RESTORED)
 
 
 class Event(NamedTuple):
@@ -44,15 +44,15 @@ def history_context(request: HttpRequest, session: BrowserSession) -> dict[str, 
     """Build the history of a live or archived session, with a few queries regardless of its length."""
     has_endpoints = may_see_endpoints(request.user)
     log = _log(session, has_endpoints=has_endpoints)
-    moves = _move_events(session)
+    restorations = _restorations(session)
     may_see_runs = request.user.has_perm("sessions_app.view_cleanuprun")
     events = [
         *map(_logged, log[:MAX_EVENTS]),
         *map(_recorded, _events(session, has_endpoints=has_endpoints)),
-        *_moves(request.user, session, moves[: 2 * MAX_EVENTS], may_see_runs=may_see_runs),
-        *_dates(session, moves),
+        *_moves(request.user, session, restorations[:MAX_EVENTS], may_see_runs=may_see_runs),
+        *_dates(session, restorations),
     ]
-    is_truncated = len(log) > MAX_EVENTS or len(moves) > 2 * MAX_EVENTS
+    is_truncated = len(log) > MAX_EVENTS or len(restorations) > MAX_EVENTS
     return {
         "history": sorted(events, key=lambda event: event.at, reverse=True),
         "history_limit": MAX_EVENTS if is_truncated else None,
@@ -69,10 +69,10 @@ def removal_reasons(session: Any) -> list[str]:
     )
 
 
-def _dates(session: BrowserSession, moves: list[SessionEvent]) -> Iterator[Event]:
+def _dates(session: BrowserSession, restorations: list[SessionEvent]) -> Iterator[Event]:
     # A pin or an undo also sets updated_at.
-    restored = [move.at for move in moves if move.code == SessionEvent.Code.RESTORED]
-    if all(abs(session.updated_at - instant) > _AT_ONCE for instant in (session.added_at, *restored)):
+    restored_at = [event.at for event in restorations]
+    if all(abs(session.updated_at - instant) > _AT_ONCE for instant in (session.added_at, *restored_at)):
         yield Event(session.updated_at, "Last changed here")
     yield Event(session.added_at, "Added to the panel")
     if session.last_accessed:
@@ -81,32 +81,31 @@ def _dates(session: BrowserSession, moves: list[SessionEvent]) -> Iterator[Event
         yield Event(session.created_at, "Created, according to its document")
 
 
-def _move_events(session: BrowserSession) -> list[SessionEvent]:
-    """Return the earlier removals and the restorations, the latest first, one more than shown."""
-    return list(SessionEvent.objects.filter(session_key=session.pk, code__in=_MOVES)[: 2 * MAX_EVENTS + 1])
+def _restorations(session: BrowserSession) -> list[SessionEvent]:
+    """Return the restorations, the latest first, one more than shown."""
+    own = SessionEvent.objects.filter(session_key=session.pk, code=SessionEvent.Code.RESTORED)
+    return list(own[: MAX_EVENTS + 1])
 
 
 def _moves(
-    user: Any, session: BrowserSession, moves: list[SessionEvent], *, may_see_runs: bool
+    user: Any, session: BrowserSession, restorations: list[SessionEvent], *, may_see_runs: bool
 ) -> Iterator[Event]:
     """Yield each removal and each restoration."""
     if session.run is not None and session.removed_at is not None:
         what = format_html("Removed by {}", _name(session.run.pk, has_link=may_see_runs))
         by = formatting.started_by(session.run)
         yield Event(session.removed_at, what, by, removal_reasons(session))
-    runs = _runs(user, {move.run_key for move in moves if move.run_key is not None})
-    for move in moves:
-        run = runs.get(move.run_key or 0)
-        name = _name(move.run_key or 0, has_link=may_see_runs)
-        details = [move.details] if move.details else []
-        if move.code == SessionEvent.Code.RESTORED:
-            by = run.undone_by if run and move.actor else ""
-            yield Event(move.at, format_html("Restored from {}", name), by, details)
-            continue
+    runs = _runs(user, {event.run_key for event in restorations if event.run_key is not None})
+    for event in restorations:
+        run = runs.get(event.run_key or 0)
+        name = _name(event.run_key or 0, has_link=may_see_runs)
+        by = run.undone_by if run and event.actor else ""
+        yield Event(event.at, format_html("Restored from {}", name), by, filter(None, [event.details]))
+        details = [] if event.removed_at else [UNKNOWN_TIME]
         if run and may_see_runs:
             details.append(f"Criteria: {formatting.describe_criteria(run)}")
         by = formatting.started_by(run) if run else ""
-        yield Event(move.at, format_html("Removed by {}", name), by, details)
+        yield Event(event.removed_at or event.at, format_html("Removed by {}", name), by, details)
 
 
 def _runs(user: Any, numbers: set[int]) -> dict[int, CleanupRun]:
@@ -138,7 +137,7 @@ def _logged(entry: LogEntry) -> Event:
 
 
 def _events(session: BrowserSession, *, has_endpoints: bool) -> list[SessionEvent]:
-    own = SessionEvent.objects.filter(session_key=session.pk).exclude(code__in=_MOVES)
+    own = SessionEvent.objects.filter(session_key=session.pk).exclude(code=SessionEvent.Code.RESTORED)
     if not has_endpoints:
         own = own.exclude(code=SessionEvent.Code.SEEN)
     return list(own[:MAX_EVENTS])

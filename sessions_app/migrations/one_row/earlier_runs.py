@@ -30,7 +30,7 @@ class _Row(NamedTuple):
 
 
 def insert_events(connection: Any, table: str, after: int, last: int) -> None:
-    """Insert the earlier removals and restorations of a batch, in its transaction."""
+    """Insert the earlier restorations of a batch, with their removals, in its transaction."""
     rows = [
         _Row(key, json.loads(numbers), restored_at, updated_at)
         for key, numbers, restored_at, updated_at in _rows(connection, table, after, last)
@@ -41,8 +41,8 @@ def insert_events(connection: Any, table: str, after: int, last: int) -> None:
     events = [event for row in rows for event in _events(row, runs)]
     with connection.cursor() as cursor:
         cursor.executemany(
-            f"INSERT INTO {EVENTS} (session_key, run_key, code, at, actor, details) "  # noqa: S608
-            "VALUES (%s, %s, %s, %s, %s, %s)",
+            f"INSERT INTO {EVENTS} (session_key, run_key, code, removed_at, at, actor, details) "  # noqa: S608
+            "VALUES (%s, %s, 'restored', %s, %s, %s, %s)",
             events,
         )
 
@@ -89,9 +89,8 @@ def _latest_first(row: _Row, runs: dict[int, _Run]) -> Iterator[tuple[Any, ...]]
         restored_at = restored_at or undo_at
         actor = run.undone_by if run and undo_at else ""
         details = "" if restored_at else _UNKNOWN
-        yield row.key, number, "restored", restored_at or until, actor, details
         removed_at = _removed_at(run, restored_at or until)
-        yield row.key, number, "removed", removed_at or until, "", "" if removed_at else _UNKNOWN
+        yield row.key, number, removed_at, restored_at or until, actor, details
         restored_at, until = None, removed_at or until
 
 

@@ -151,8 +151,14 @@ def test_a_deleted_run_is_shown_by_its_number(see: Any, old: BrowserSession) -> 
 
 def _record_moves(session: BrowserSession, numbers: list[int]) -> None:
     for number in numbers:
-        for code in ("removed", "restored"):
-            SessionEvent.objects.create(session_key=session.pk, code=code, run_key=number)
+        at = database_now()
+        SessionEvent.objects.create(
+            session_key=session.pk,
+            code="restored",
+            run_key=number,
+            removed_at=at,
+            at=at + timedelta(seconds=1),
+        )
 
 
 def test_runs_are_linked_and_described_for_those_who_may_see_them(
