@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from django.db import OperationalError, connection
 from django.db.models import Count, Max, QuerySet, Sum
@@ -23,12 +23,17 @@ BATCH_BYTES = 8 * 1024 * 1024
 FIRST_ROWS = 500
 MIN_ROWS = 100
 MAX_ROWS = 10_000
-TARGET_SECONDS = {"sqlite": 0.15, "postgresql": 0.11}
-"""Target duration of a batch: about half of the 0.25 s that other writers may have to wait. It is shorter on
-PostgreSQL, where durations vary more."""
+TARGET_SECONDS = 0.11
+"""Target duration of a batch: less than half of the 0.25 s that other writers may have to wait."""
 
-CHECKPOINT_EVERY = 5
+PAUSE_EVERY = 7
+"""Batches between two pauses on SQLite, about 0.8 s."""
+
+CHECKPOINT_EVERY = 3 * PAUSE_EVERY
 """Batches between two SQLite checkpoints. A page that several batches wrote is then copied back only once."""
+
+STATEMENT_ROWS = 200
+"""Rows that one UPDATE changes on SQLite, which keeps the earlier versions of their pages in memory."""
 
 AMPLE_BYTES = 128 * 1024 * 1024
 """If less space is free on the disk of a SQLite database, the free space limits the size of each batch."""
@@ -64,7 +69,7 @@ class BatchSize:
         if self.is_tight:
             self._grow()
         elif not self.fixed_rows:
-            change = min(2.0, max(0.5, TARGET_SECONDS[connection.vendor] / seconds))
+            change = min(2.0, max(0.5, TARGET_SECONDS / seconds))
             self.rows = round(min(MAX_ROWS, max(MIN_ROWS, self.rows * change)))
 
     def bound(self) -> tuple[int, int]:
@@ -115,12 +120,32 @@ def last_of_batch(left: QuerySet[Any], size: BatchSize) -> int | None:
     return last
 
 
+def key_ranges(after: int, last: int, rows: int) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of keys of a batch that one UPDATE each changes: exclusive and inclusive bounds.
+
+    Args:
+        rows: Maximum rows of the batch.
+    """
+    parts = 1 if connection.vendor == "postgresql" else -(-rows // STATEMENT_ROWS)
+    width = -(-(last - after) // parts)
+    for start in range(after, last, width):
+        yield start, min(last, start + width)
+
+
 class Checkpoints:
     """Copies SQLite's log into the database file between transactions, when no writer has to wait for it.
 
     By default SQLite does this at the end of a commit, which then takes several times as long. Does nothing
     on other databases or inside the caller's transaction.
     """
+
+    SETTINGS: ClassVar = {
+        "wal_autocheckpoint": 0,
+        # The log would be truncated at each checkpoint and grow again.
+        "journal_size_limit": -1,
+        # An UPDATE of many rows keeps the earlier version of each page, by default in a file.
+        "temp_store": 2,
+    }
 
     def __init__(self) -> None:
         self.is_needed = connection.vendor == "sqlite" and not connection.in_atomic_block
@@ -129,28 +154,41 @@ class Checkpoints:
     def __enter__(self) -> Checkpoints:
         if self.is_needed:
             with connection.cursor() as cursor:
-                self.pages = cursor.execute("PRAGMA wal_autocheckpoint").fetchone()[0]
-                cursor.execute("PRAGMA wal_autocheckpoint=0")
+                self.before = {name: cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in self.SETTINGS}
+            self._set(self.SETTINGS)
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *details: object) -> None:
         if self.is_needed and connection.connection is not None:
-            with connection.cursor() as cursor:
-                cursor.execute(f"PRAGMA wal_autocheckpoint={self.pages}")
+            if error is None and self.batches >= PAUSE_EVERY:
+                # Otherwise the next commit of another program would copy the whole log.
+                self._checkpoint()
+            self._set(self.before)
 
     def after_batch(self) -> None:
-        """Checkpoint after every few batches, and pause so that waiting writers get the lock."""
+        """Checkpoint or pause after every few batches, so that waiting writers get the lock."""
         self.batches += 1
-        if self.is_needed and self.batches % CHECKPOINT_EVERY == 0:
+        if self.is_needed and self.batches % PAUSE_EVERY == 0:
             began = time.perf_counter()
-            try:
-                with connection.cursor() as cursor:
-                    cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            except OperationalError as error:
-                # The file cannot grow. The log holds the whole batch, and the next batch makes room.
-                if not is_disk_full(error):
-                    raise
+            if self.batches % CHECKPOINT_EVERY == 0:
+                self._checkpoint()
             time.sleep(max(0, PAUSE_SECONDS - (time.perf_counter() - began)))
+
+    @staticmethod
+    def _checkpoint() -> None:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except OperationalError as error:
+            # The file cannot grow. The log holds the whole batch, and the next batch makes room.
+            if not is_disk_full(error):
+                raise
+
+    @staticmethod
+    def _set(settings: Mapping[str, int]) -> None:
+        with connection.cursor() as cursor:
+            for name, value in settings.items():
+                cursor.execute(f"PRAGMA {name}={value}")
 
 
 def run_fitting(run_batch: Callable[[], _T], size: BatchSize) -> _T:

@@ -14,25 +14,25 @@ from sessions_app.session.files import STAMP_COLUMNS
 
 
 def mark_removed(
-    run: CleanupRun, sessions: QuerySet[BrowserSession], archived: QuerySet[ArchivedSession]
+    run: CleanupRun, parts: Iterable[QuerySet[BrowserSession]], archived: QuerySet[ArchivedSession]
 ) -> list[tuple[int, int, int]]:
     """Mark live sessions as removed by a run, with the reasons, in the caller's transaction.
 
-    The statement waits for sessions that other transactions have locked, and skips those that were changed.
+    The statements wait for sessions that other transactions have locked, and skip those that were changed.
 
     Args:
-        sessions: Sessions to remove, filtered without joins; subqueries are allowed.
+        parts: Sessions to remove, one UPDATE each, filtered without joins; subqueries are allowed.
         archived: Matches the same sessions in the archive, and nothing before the removal.
     Returns: For each combination of reasons: its bits, sessions and bytes.
     """
+    values = {
+        "run": run.pk,
+        "reasons": run.criteria.reasons(run.as_of),
+        "removed_at": Now(),
+        "has_vanished": run.criteria.has_vanished,
+    }
     # The method of the base class, because a removal does not change the session.
-    removed = QuerySet.update(
-        sessions.order_by(),
-        run=run.pk,
-        reasons=run.criteria.reasons(run.as_of),
-        removed_at=Now(),
-        has_vanished=run.criteria.has_vanished,
-    )
+    removed = sum(QuerySet.update(part.order_by(), **values) for part in parts)
     groups = totals(archived, "reasons")
     if removed != (count := sum(count for _, count, _ in groups)):
         raise RuntimeError(f"Marked {removed:,} sessions as removed but found {count:,}; rolled back.")

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from sessions_app.cleanup.archive import empty_run
-from sessions_app.cleanup.batches import BatchSize, last_of_batch, run_batches
+from sessions_app.cleanup.batches import BatchSize, key_ranges, last_of_batch, run_batches
 from sessions_app.cleanup.claims import bound_lock_waits, claim, end, recording_failure, reload, update_own
 from sessions_app.cleanup.closings import BATCH_ROWS, BeforeRemoval
 from sessions_app.cleanup.files import check_files, mirrored, remove_files
@@ -213,13 +213,14 @@ def _archive_batch(run: CleanupRun, size: BatchSize, closed: _Closed | None) -> 
     elif has_files:
         check = check_files(batch, is_scheduled=run.criteria.settle_seconds > 0)
         batch = batch.exclude(pk__in=check.changed) if check.changed else batch
+    parts = [batch.filter(pk__gt=low, pk__lte=high) for low, high in key_ranges(after, last, size.rows)]
     archived = ArchivedSession.objects.filter(run=run, pk__gt=after, pk__lte=last)
     # Files are removed after the commit, so that commit must survive a power failure.
     with size.measured(), transaction.atomic() if has_files else repeatable_transaction():
         bound_lock_waits()
         if check is not None:
             check.save()
-        groups = mark_removed(run, batch, archived)
+        groups = mark_removed(run, parts, archived)
         count = sum(count for _, count, _ in groups)
         reasons = Counter(run.removed_reasons)
         reasons.update(count_reasons((bits, count) for bits, count, _ in groups))
