@@ -3,6 +3,7 @@ import django.db.models.deletion
 import django.db.models.expressions
 import django.db.models.functions.text
 import django.db.models.lookups
+import sessions_app.models.fields
 import sessions_app.session.lookups
 from django.db import migrations, models
 
@@ -23,7 +24,7 @@ class Migration(migrations.Migration):
             migrations.CreateModel(
                 name='SessionDocument',
                 fields=[
-                    ('session', models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, primary_key=True, related_name='content', serialize=False, to='sessions_app.browsersession')),
+                    ('session', sessions_app.models.fields.RowKeyField(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, primary_key=True, related_name='content', serialize=False, to='sessions_app.browsersession')),
                     ('cdp_url', models.TextField(blank=True, default='', help_text='The CDP address. Anyone who has it controls the browser.', verbose_name='endpoint')),
                     ('document', models.BinaryField(default=b'', help_text="The document's exact bytes.")),
                     ('last_good_document', models.BinaryField(help_text='The last document without a problem, kept beside a broken one.', null=True)),

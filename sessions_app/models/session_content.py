@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from django.db import models
 
 from sessions_app.models.content_columns import endpoint_columns
+from sessions_app.models.fields import RowKeyField
 
 
 class SessionDocument(models.Model):
@@ -15,7 +16,7 @@ class SessionDocument(models.Model):
     The panel writes it in the same transaction as the row of the session.
     """
 
-    session = models.OneToOneField(
+    session = RowKeyField(
         "sessions_app.BrowserSession",
         on_delete=models.PROTECT,
         primary_key=True,

@@ -291,3 +291,9 @@ def test_a_changed_document_is_stored_with_the_columns_of_its_endpoint() -> None
         None,
         None,
     )
+
+
+@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="PostgreSQL needs an index")
+def test_the_key_of_a_document_needs_no_index() -> None:
+    with connection.cursor() as cursor:
+        assert cursor.execute(f"PRAGMA index_list({SessionDocument._meta.db_table})").fetchall() == []
