@@ -160,10 +160,12 @@ class Checkpoints:
 
     def __exit__(self, error: type[BaseException] | None, *details: object) -> None:
         if self.is_needed and connection.connection is not None:
-            if error is None and self.batches >= PAUSE_EVERY:
-                # Otherwise the next commit of another program would copy the whole log.
-                self._checkpoint()
-            self._set(self.before)
+            try:
+                if error is None and self.batches >= PAUSE_EVERY:
+                    # Otherwise the next commit of another program would copy the whole log.
+                    self._checkpoint()
+            finally:
+                self._set(self.before)
 
     def after_batch(self) -> None:
         """Checkpoint or pause after every few batches, so that waiting writers get the lock."""

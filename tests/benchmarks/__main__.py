@@ -35,7 +35,23 @@ KILOBYTE = 1_000
 FILES = 100_000
 ROUNDS = 3
 MEGABYTE = 1024 * 1024
-LAYOUTS = {"scattered": "the expired scattered", "in order": "the oldest first"}
+PERCENT = 28
+
+
+class Sweep(NamedTuple):
+    """A sweep of files, which a run is compared with: the order and the share of expired sessions."""
+
+    layout: str
+    percent: int
+    what: str
+    limit: int
+
+
+SWEEPS = (
+    Sweep("scattered", PERCENT, "28 % expired, scattered", 4),
+    Sweep("in order", PERCENT, "28 % expired, the oldest first", 6),
+    Sweep("in order", 1, "1 % expired, as every night", 40),
+)
 PLAIN_SQL = ("by condition", "by key")
 
 
@@ -118,12 +134,12 @@ class Bench:
         yield self._ratio(
             f"run over {size}", "the best SQL in one transaction", run["run_seconds"], plain_sql, "1.5"
         )
-        yield self._ratio("undo of it", "the run", run["undo_seconds"], run["run_seconds"], "2")
+        yield self._ratio("undo of it", "the run", run["undo_seconds"], run["run_seconds"], "1.2")
         for name in ("run", "undo"):
             longest = run[f"{name}_longest_seconds"]
             yield self._milliseconds(f"longest transaction of the {name}", longest, "250 ms")
         wait = f"{1000 * self._longest_wait(master):.0f} ms"
-        yield Row(self.vendor, "longest wait of another writer", "", wait, "")
+        yield Row(self.vendor, "longest wait of another writer", "", wait, "1000 ms")
         few = self._on_copy(self._filled(FEW_SESSIONS), "run")
         more = (run["peak_bytes"] - few["peak_bytes"]) / MEGABYTE
         what = f"peak memory of the run, less that of {FEW_SESSIONS:,}"
@@ -131,16 +147,16 @@ class Bench:
         self._drop(master)
 
     def files(self) -> Iterator[Row]:
-        for layout in LAYOUTS:
-            place = self._filled(FILES, layout)
+        for sweep in SWEEPS:
+            place = self._filled(FILES, sweep.layout, sweep.percent)
             as_files = self._step(place, "files", str(FILES))["seconds"]
             run_sync = min(self._on_copy(place, "run")["run_seconds"] for _ in range(ROUNDS))
             yield Row(
                 self.vendor,
                 f"sweep of {FILES:,} documents as files: read, parse, unlink",
-                f"the run over as many sessions, {LAYOUTS[layout]}",
+                f"the run over as many sessions, {sweep.what}",
                 f"{as_files / run_sync:.1f} times",
-                "at least 10",
+                f"at least {sweep.limit}",
             )
             self._drop(place)
 
@@ -179,9 +195,9 @@ class Bench:
             yield Row(self.vendor, *json.loads(line))
         self._drop(place)
 
-    def _filled(self, sessions: int, layout: str = "scattered") -> Place:
+    def _filled(self, sessions: int, layout: str = "scattered", percent: int = PERCENT) -> Place:
         place = self._new(f"filled{sessions}")
-        self._step(place, "fill", str(sessions), layout)
+        self._step(place, "fill", str(sessions), layout, str(percent))
         return place
 
     def _new(self, name: str) -> Place:

@@ -34,7 +34,6 @@ from sessions_app.models.clock import database_now
 from sessions_app.models.ids import repair_sequence
 from sessions_app.session.criteria import Criteria
 
-EXPIRED_PERCENT = 28
 SESSIONS = BrowserSession._meta.db_table
 DOCUMENTS = SessionDocument._meta.db_table
 EXPIRED = Criteria(expired=True, max_age_days=7)
@@ -92,16 +91,16 @@ _AGES = {
 }
 
 
-def fill(count: int, layout: str) -> dict[str, Any]:
-    """Create the tables, and sessions of which 28 % are expired."""
+def fill(count: int, layout: str, percent: int) -> dict[str, Any]:
+    """Create the tables, and sessions of which some percent are expired."""
     call_command("migrate", verbosity=0)
     now = database_now().strftime("%Y-%m-%d %H:%M:%S")
     dialect = {
         key: text.replace("{now}", now).replace("{count}", str(count))
         for key, text in _DIALECTS[connection.vendor].items()
     }
-    expired = count * EXPIRED_PERCENT // 100
-    age = _AGES[layout].format(percent=EXPIRED_PERCENT, expired=expired, count=count)
+    expired = count * percent // 100
+    age = _AGES[layout].format(percent=percent, expired=expired, count=count)
     with connection.cursor() as cursor:
         cursor.execute(_FILLING.format(age=age, padding="x" * 200, **dialect))
         cursor.execute(_FILL.format(sessions=SESSIONS, **dialect))
@@ -249,7 +248,7 @@ def peak_bytes() -> int:
 
 if __name__ == "__main__":
     steps: dict[str, Callable[..., dict[str, Any]]] = {
-        "fill": lambda count, layout: fill(int(count), layout),
+        "fill": lambda count, layout, percent: fill(int(count), layout, int(percent)),
         "plan": plan,
         "plain-sql": plain_sql,
         "run": run,

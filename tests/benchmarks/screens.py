@@ -74,7 +74,7 @@ urlpatterns = [*panel_urls, path("stock/", stock.urls)]
 
 def fill(count: str) -> None:
     """Create sessions of all kinds, and snapshots for the charts and the pages of a large panel."""
-    cleanup.fill(int(count), "scattered")
+    cleanup.fill(int(count), "scattered", 28)
     with connection.cursor() as cursor:
         cursor.execute(_VARY.format(table=BrowserSession._meta.db_table))
         cursor.execute("ANALYZE" if connection.vendor == "sqlite" else "VACUUM FULL ANALYZE")
