@@ -32,7 +32,7 @@ PAUSE_EVERY = 7
 CHECKPOINT_EVERY = 3 * PAUSE_EVERY
 """Batches between two SQLite checkpoints. A page that several batches wrote is then copied back only once."""
 
-STATEMENT_ROWS = 200
+STATEMENT_ROWS = 1_000
 """Rows that one UPDATE changes on SQLite, which keeps the earlier versions of their pages in memory."""
 
 AMPLE_BYTES = 128 * 1024 * 1024
