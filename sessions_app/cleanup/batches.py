@@ -33,7 +33,7 @@ CHECKPOINT_EVERY = 3 * PAUSE_EVERY
 """Batches between two SQLite checkpoints. A page that several batches wrote is then copied back only once."""
 
 STATEMENT_ROWS = 1_000
-"""Rows that one UPDATE changes on SQLite, which keeps the earlier versions of their pages in memory."""
+"""Maximum rows of one UPDATE on SQLite, which keeps the earlier versions of their pages in memory."""
 
 AMPLE_BYTES = 128 * 1024 * 1024
 """If less space is free on the disk of a SQLite database, the free space limits the size of each batch."""

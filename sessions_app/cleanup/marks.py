@@ -99,7 +99,7 @@ def _restore(sessions: QuerySet[ArchivedSession], actor: str) -> tuple[int, int]
 
 
 def _record_events(sessions: QuerySet[ArchivedSession], actor: str) -> None:
-    """Copy the removals to the history before the columns are cleared."""
+    """Store the restorations with the removals that they end, before the columns are cleared."""
     rows = sessions.order_by("pk").annotate(
         event_code=_text(SessionEvent.Code.RESTORED.value), by=_text(actor), no_details=_text("")
     )

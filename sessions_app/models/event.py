@@ -8,7 +8,8 @@ from sessions_app.models.clock import DatabaseClock
 class SessionEvent(models.Model):
     """An event in the history of a session that neither its row nor a log entry records.
 
-    The row has the present removal. Its restoration records both, so that a run writes no event.
+    The row has the present removal. The event of a restoration also has the removal that it ends, so that a
+    run writes no event.
 
     Events store the primary key of the session, not a foreign key, because they outlive its removal.
     """
